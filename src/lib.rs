@@ -1,0 +1,16 @@
+//! Prometheus exporter for the missing security updates (KBs) that Microsoft Defender for Endpoint
+//! knows of.
+//!
+//! Data flows one way, one folder per stage:
+//!
+//! ```text
+//! Defender API --> defender --> poll --> fleet --> publish --> web
+//!                                                    |
+//!                                                 metrics
+//! ```
+//!
+//!
+//! `tests/it/architecture.rs` holds who may use whom.
+
+pub mod clock;
+pub mod error;
