@@ -9,8 +9,10 @@
 //!                                                 metrics
 //! ```
 //!
+//! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
 pub mod clock;
 pub mod error;
+pub mod fleet;

@@ -1,0 +1,130 @@
+//! What is known of the machines, in our words.
+//!
+//! Pure: no clock, no network, no disk. [`state`] applies machine lists and answers to a
+//! [`TenantFleet`]; [`summary`] counts over it. API words stay in `defender`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// Key of a machine: Defender's device id, lower case. 40 hex characters in practice; any 1 to 128
+/// ASCII letters, digits, `-` and `_` are taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineId(Arc<str>);
+
+impl MachineId {
+    /// The id that `text` spells, without regard to case and outer white space.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
+        fits.then(|| Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Number of a KB article; prints as digits only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KbId(u32);
+
+impl KbId {
+    /// The KB that `text` names: up to nine digits, an optional `KB` in front in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = match text.get(..2) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("kb") => &text[2..],
+            _ => text,
+        };
+        let fits = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        fits.then(|| digits.parse().ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for KbId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What the machine list says of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// The key.
+    pub id: MachineId,
+    /// DNS name as Defender spells it; empty when unknown.
+    pub name: String,
+    /// `osPlatform`, as `Windows11`; empty when unknown.
+    pub os_platform: String,
+    /// The API's `version`, as `22H2`; empty when unknown.
+    pub os_version: String,
+    /// Name of the device group; empty when there is none.
+    pub device_group: String,
+    /// Defender's last full report of the machine, when known.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl MachineFacts {
+    /// A machine of which only the id is known.
+    #[must_use]
+    pub fn unlisted(id: MachineId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            os_platform: String::new(),
+            os_version: String::new(),
+            device_group: String::new(),
+            last_seen: None,
+        }
+    }
+}
+
+/// What an update is, shared by all machines that report it alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UpdateFacts {
+    /// The monthly batch, as `March 2020 Security Updates`; empty when unknown.
+    pub title: String,
+    /// Product names, sorted, no duplicate.
+    pub products: Vec<String>,
+}
+
+/// One pair of machine and missing update, as a source reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedUpdate {
+    /// The missing KB.
+    pub kb: KbId,
+    /// What it is.
+    pub facts: Arc<UpdateFacts>,
+    /// `cveAddressed`, when reported.
+    pub cves: Option<u32>,
+    /// `machineMissedOn`, when reported.
+    pub reported_machines: Option<u32>,
+}
+
+/// One open gap: a machine misses an update since `first_seen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What the newest answer says of it.
+    pub update: ReportedUpdate,
+    /// When the gap was first seen; does not move while the gap is open.
+    pub first_seen: Timestamp,
+}
+
+pub mod release;
+pub mod state;
+pub mod summary;
+
+pub use state::{Ages, Attempt, Machine, MachineState, PollStatus, Reading, TenantFleet};

@@ -1,0 +1,204 @@
+//! The state machine of one tenant: machine lists and answers go in, the known fleet comes out.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Gap, MachineFacts, MachineId, ReportedUpdate};
+
+/// Ages at which data changes its meaning; from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// Older data is stale.
+    pub stale_after: Duration,
+    /// Older data is no longer served.
+    pub expire_after: Duration,
+    /// Machines not seen by Defender for so long are not judged.
+    pub inactive_after: Duration,
+}
+
+/// How far the data of a machine may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MachineState {
+    /// Read lately.
+    Current,
+    /// Read, but longer ago than `stale_after`; still served.
+    Stale,
+    /// Not seen by Defender for `inactive_after`: its answers are not believed.
+    Inactive,
+    /// Never read, or so long ago that the data expired.
+    Unknown,
+}
+
+impl MachineState {
+    /// Every state, in the order of exposition.
+    pub const ALL: [Self; 4] = [Self::Current, Self::Stale, Self::Inactive, Self::Unknown];
+
+    /// Value of the label `state`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Stale => "stale",
+            Self::Inactive => "inactive",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the machine's gaps are served and counted.
+    #[must_use]
+    pub fn is_judged(self) -> bool {
+        matches!(self, Self::Current | Self::Stale)
+    }
+}
+
+/// One good answer of the source about a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When it was read.
+    pub at: Timestamp,
+    /// The open gaps, sorted by KB, each KB once.
+    pub gaps: Vec<Gap>,
+}
+
+/// The newest attempt to read a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether it brought data.
+    pub succeeded: bool,
+}
+
+/// A machine in scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// What the machine list says.
+    pub facts: MachineFacts,
+    /// The newest good answer.
+    pub reading: Option<Reading>,
+    /// The newest attempt, good or not.
+    pub attempt: Option<Attempt>,
+}
+
+impl Machine {
+    /// How far its data may be believed at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp, ages: &Ages) -> MachineState {
+        let older =
+            |at: Timestamp, limit: Duration| now.duration_since(at).unsigned_abs() > limit && now > at;
+        if self.facts.last_seen.is_some_and(|at| older(at, ages.inactive_after)) {
+            return MachineState::Inactive;
+        }
+        match &self.reading {
+            None => MachineState::Unknown,
+            Some(reading) if older(reading.at, ages.expire_after) => MachineState::Unknown,
+            Some(reading) if older(reading.at, ages.stale_after) => MachineState::Stale,
+            Some(_) => MachineState::Current,
+        }
+    }
+
+    /// The gaps that are served and counted at `now`; none while the machine is not judged, which is
+    /// not the same as no gap.
+    #[must_use]
+    pub fn judged_gaps(&self, now: Timestamp, ages: &Ages) -> Option<&[Gap]> {
+        let reading = self.reading.as_ref()?;
+        self.state(now, ages).is_judged().then_some(&reading.gaps)
+    }
+}
+
+/// How the polls of a tenant go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PollStatus {
+    /// Whether the API could be used in the newest attempt; false before the first.
+    pub up: bool,
+    /// When the newest poll ended.
+    pub last_poll: Option<Timestamp>,
+    /// When the newest poll without a failure ended.
+    pub last_success: Option<Timestamp>,
+    /// When the next poll is due.
+    pub next_poll: Option<Timestamp>,
+    /// The newest poll's failure, in words fit for an operator; none after a good poll.
+    pub last_error: Option<String>,
+}
+
+/// Everything known of one tenant. Cheap to clone: machines are shared.
+#[derive(Clone, Debug)]
+pub struct TenantFleet {
+    /// Value of the label `tenant`.
+    pub tenant: Arc<str>,
+    /// Machines in scope.
+    pub machines: BTreeMap<MachineId, Arc<Machine>>,
+    /// Pairs that became missing since start.
+    pub detected: u64,
+    /// Pairs that were fixed since start.
+    pub resolved: u64,
+    /// How the polls go.
+    pub status: PollStatus,
+}
+
+impl TenantFleet {
+    /// A tenant of which nothing is known yet.
+    #[must_use]
+    pub fn new(tenant: Arc<str>) -> Self {
+        Self { tenant, machines: BTreeMap::new(), detected: 0, resolved: 0, status: PollStatus::default() }
+    }
+
+    /// Makes `listed` the scope. Machines that stay keep their data; machines that are not listed
+    /// leave, which resolves nothing. Of a machine listed twice the first record counts.
+    pub fn apply_list(&mut self, listed: Vec<MachineFacts>) {
+        let mut old = std::mem::take(&mut self.machines);
+        for facts in listed {
+            let Entry::Vacant(slot) = self.machines.entry(facts.id.clone()) else {
+                continue;
+            };
+            slot.insert(match old.remove(&facts.id) {
+                Some(known) if known.facts == facts => known,
+                Some(known) => Arc::new(Machine { facts, ..Arc::unwrap_or_clone(known) }),
+                None => Arc::new(Machine { facts, reading: None, attempt: None }),
+            });
+        }
+    }
+
+    /// Takes a good answer about a machine: gaps that stay keep their first seen time, gaps that
+    /// are gone are fixed. Ignored for a machine that has left the scope meanwhile.
+    pub fn apply_answer(&mut self, id: &MachineId, at: Timestamp, mut missing: Vec<ReportedUpdate>) {
+        let Some(slot) = self.machines.get_mut(id) else {
+            return;
+        };
+        missing.sort_by_key(|update| update.kb);
+        missing.dedup_by_key(|update| update.kb);
+        let known = slot.reading.as_ref().map_or(&[][..], |reading| &reading.gaps);
+        let first_seen = |kb| {
+            let open = known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
+            open.map(|index| known[index].first_seen)
+        };
+        let mut kept = 0;
+        let gaps: Vec<Gap> = missing
+            .into_iter()
+            .map(|update| {
+                let before = first_seen(update.kb);
+                kept += u64::from(before.is_some());
+                Gap { first_seen: before.unwrap_or(at), update }
+            })
+            .collect();
+        self.detected += gaps.len() as u64 - kept;
+        self.resolved += known.len() as u64 - kept;
+        let attempt = Some(Attempt { at, succeeded: true });
+        let facts = slot.facts.clone();
+        *slot = Arc::new(Machine { facts, reading: Some(Reading { at, gaps }), attempt });
+    }
+
+    /// Notes that an attempt to read a machine failed. Its data stays as it is.
+    pub fn apply_failure(&mut self, id: &MachineId, at: Timestamp) {
+        if let Some(slot) = self.machines.get_mut(id) {
+            Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

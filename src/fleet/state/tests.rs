@@ -1,0 +1,190 @@
+//! What machine lists and answers do to a fleet.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fleet::{KbId, UpdateFacts};
+
+const AGES: Ages = Ages {
+    stale_after: Duration::from_hours(13),
+    expire_after: Duration::from_hours(48),
+    inactive_after: Duration::from_hours(720),
+};
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn id(number: u8) -> MachineId {
+    MachineId::parse(&format!("machine-{number}")).unwrap()
+}
+
+fn named(number: u8, name: &str) -> MachineFacts {
+    MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(id(number)) }
+}
+
+fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
+    let update = |kb: &u32| ReportedUpdate {
+        kb: KbId::parse(&kb.to_string()).unwrap(),
+        facts: Arc::new(UpdateFacts::default()),
+        cves: None,
+        reported_machines: None,
+    };
+    kbs.iter().map(update).collect()
+}
+
+fn fleet_of(machines: &[MachineFacts]) -> TenantFleet {
+    let mut fleet = TenantFleet::new("t".into());
+    fleet.apply_list(machines.to_vec());
+    fleet
+}
+
+/// The open gaps as (machine, KB) and when each was first seen.
+fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
+    let gaps = fleet.machines.iter().flat_map(|(id, machine)| {
+        let reading = machine.reading.iter();
+        reading
+            .flat_map(|reading| &reading.gaps)
+            .map(move |gap| ((id.clone(), gap.update.kb), gap.first_seen))
+    });
+    let mut open = BTreeMap::new();
+    for (pair, first_seen) in gaps {
+        assert!(open.insert(pair, first_seen).is_none(), "a pair is there twice");
+    }
+    open
+}
+
+#[test]
+fn gap_that_comes_back_starts_anew() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    let pair = (id(1), KbId::parse("7").unwrap());
+    for (at, kbs, first_seen) in
+        [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
+    {
+        fleet.apply_answer(&id(1), second(at), missing(kbs));
+        assert_eq!(open(&fleet).get(&pair).copied(), first_seen.map(second), "after {at} s");
+    }
+    assert_eq!((fleet.detected, fleet.resolved), (3, 1));
+}
+
+#[test]
+fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
+    let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]));
+    fleet.apply_list(vec![named(1, "renamed")]);
+    assert_eq!((fleet.detected, fleet.resolved), (3, 0));
+    assert_eq!(open(&fleet).len(), 1);
+    assert_eq!(fleet.machines[&id(1)].facts.name, "renamed");
+}
+
+#[test]
+fn machine_listed_twice_keeps_its_data() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_list(vec![named(1, "first"), named(1, "second")]);
+    assert_eq!(open(&fleet).len(), 1);
+    assert_eq!(fleet.machines[&id(1)].facts.name, "first");
+}
+
+#[test]
+fn failure_changes_no_data() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    let before = fleet.machines[&id(1)].reading.clone();
+    fleet.apply_failure(&id(1), second(5));
+    let machine = &fleet.machines[&id(1)];
+    assert_eq!(machine.reading, before);
+    assert_eq!(machine.attempt, Some(Attempt { at: second(5), succeeded: false }));
+}
+
+#[test]
+fn published_copy_does_not_change() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    let published = fleet.clone();
+    fleet.apply_failure(&id(1), second(5));
+    fleet.apply_answer(&id(1), second(6), vec![]);
+    assert_eq!(open(&published).len(), 1);
+    assert!(published.machines[&id(1)].attempt.unwrap().succeeded);
+}
+
+#[test]
+fn answer_about_a_machine_out_of_scope_is_ignored() {
+    let mut fleet = fleet_of(&[]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_failure(&id(1), second(0));
+    assert!(fleet.machines.is_empty());
+    assert_eq!(fleet.detected, 0);
+}
+
+#[test]
+fn state_follows_the_age_of_data_and_machine() {
+    const HOUR: i64 = 3600;
+    let at = |hour: i64| second(hour * HOUR);
+    for (read, last_seen, now, expected) in [
+        (None, None, at(0), MachineState::Unknown),
+        (Some(at(0)), None, at(0), MachineState::Current),
+        (Some(at(0)), None, at(13), MachineState::Current),
+        (Some(at(0)), None, second(13 * HOUR + 1), MachineState::Stale),
+        (Some(at(0)), None, at(48), MachineState::Stale),
+        (Some(at(0)), None, second(48 * HOUR + 1), MachineState::Unknown),
+        (Some(at(1000)), Some(at(280)), at(1000), MachineState::Current),
+        (Some(at(1000)), Some(at(279)), at(1000), MachineState::Inactive),
+        (None, Some(at(0)), at(1000), MachineState::Inactive),
+        // A clock that was set back makes nothing old.
+        (Some(at(1000)), Some(at(5000)), at(0), MachineState::Current),
+    ] {
+        let reading = read.map(|at| Reading { at, gaps: vec![] });
+        let facts = MachineFacts { last_seen, ..named(1, "a") };
+        let machine = Machine { facts, reading, attempt: None };
+        assert_eq!(machine.state(now, &AGES), expected, "{read:?} {last_seen:?} {now}");
+        assert_eq!(machine.judged_gaps(now, &AGES).is_some(), expected.is_judged());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    List(Vec<(u8, String)>),
+    Answer(u8, Vec<u32>),
+    Failure(u8),
+    Wait(i64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let kbs = prop::collection::vec(0_u32..6, 0..8);
+    prop_oneof![
+        1 => prop::collection::vec((0_u8..5, "[ab]"), 0..7).prop_map(Step::List),
+        4 => (0_u8..5, kbs).prop_map(|(machine, kbs)| Step::Answer(machine, kbs)),
+        1 => (0_u8..5).prop_map(Step::Failure),
+        1 => (1_i64..100_000).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn gaps_are_accounted_for_whatever_happens(steps in prop::collection::vec(any_step(), 0..40)) {
+        let mut fleet = fleet_of(&[named(0, "a"), named(1, "a"), named(2, "a")]);
+        let mut now = second(0);
+        let mut left = 0;
+        for step in steps {
+            let before = fleet.clone();
+            match step {
+                Step::List(machines) => {
+                    fleet.apply_list(machines.iter().map(|(number, name)| named(*number, name)).collect());
+                    let gone = |(machine, _): &&(MachineId, KbId)| !fleet.machines.contains_key(machine);
+                    left += open(&before).keys().filter(gone).count() as u64;
+                }
+                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs)),
+                Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
+                Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
+            }
+            let (was_open, is_open) = (open(&before), open(&fleet));
+            prop_assert_eq!(fleet.detected - fleet.resolved - left, is_open.len() as u64);
+            prop_assert!(fleet.detected >= before.detected && fleet.resolved >= before.resolved);
+            for (pair, first_seen) in is_open {
+                prop_assert_eq!(first_seen, was_open.get(&pair).copied().unwrap_or(now));
+            }
+        }
+    }
+}

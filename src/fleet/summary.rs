@@ -1,0 +1,307 @@
+//! Counts over a [`TenantFleet`]: everything the fleet-level metrics and the status page need.
+//!
+//! One pass over the machines. Only machines that are judged (read lately enough, and seen by
+//! Defender lately enough) contribute gaps; the others are counted by state and say nothing else.
+//! The result does not depend on the order of anything but the machines' ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::release::release_time;
+use super::{Ages, Gap, KbId, MachineState, TenantFleet, UpdateFacts};
+
+/// What holds for a tenant's fleet at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Machines by platform and device group; a group appears when it has a machine.
+    pub groups: BTreeMap<MachineGroup, GroupSummary>,
+    /// Pairs of machine and missing update.
+    pub missing_updates: u64,
+    /// Sum of what the pairs report; none when no machine is judged or no pair reports it.
+    pub addressed_cves: Option<u64>,
+    /// First seen time of the longest open gap.
+    pub oldest_gap: Option<Timestamp>,
+    /// Every update that a judged machine misses.
+    pub updates: BTreeMap<KbId, UpdateSummary>,
+}
+
+/// Machines alike for reporting.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MachineGroup {
+    /// As in [`MachineFacts`](super::MachineFacts).
+    pub os_platform: String,
+    /// As in [`MachineFacts`](super::MachineFacts).
+    pub device_group: String,
+}
+
+/// The machines of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupSummary {
+    by_state: [u64; MachineState::ALL.len()],
+    /// Judged machines with no open gap.
+    pub compliant: u64,
+}
+
+impl GroupSummary {
+    /// Machines in `state`.
+    #[must_use]
+    pub fn machines(&self, state: MachineState) -> u64 {
+        self.by_state[state as usize]
+    }
+}
+
+/// What all pairs of one update say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateSummary {
+    /// Title and products: the greatest title in text order, so that it does not flap when machines
+    /// report different ones, and the union of the products.
+    pub facts: UpdateFacts,
+    /// Judged machines that miss it.
+    pub missing_machines: u64,
+    /// The highest `machineMissedOn`, when reported.
+    pub reported_machines: Option<u32>,
+    /// The highest `cveAddressed`, when reported.
+    pub addressed_cves: Option<u32>,
+    /// The earliest first seen time.
+    pub first_seen: Timestamp,
+    /// When it was released, when the title tells.
+    pub released: Option<Timestamp>,
+}
+
+impl Summary {
+    /// Counts over `fleet` as it stands at `now`.
+    #[must_use]
+    pub fn of(fleet: &TenantFleet, now: Timestamp, ages: &Ages) -> Self {
+        let mut groups: BTreeMap<(&str, &str), GroupSummary> = BTreeMap::new();
+        let mut updates: BTreeMap<KbId, PairsOfUpdate<'_>> = BTreeMap::new();
+        let mut summary = Self::default();
+        let mut judged = false;
+        for machine in fleet.machines.values() {
+            let facts = &machine.facts;
+            let group = groups.entry((&facts.os_platform, &facts.device_group)).or_default();
+            group.by_state[machine.state(now, ages) as usize] += 1;
+            let Some(gaps) = machine.judged_gaps(now, ages) else {
+                continue;
+            };
+            judged = true;
+            if gaps.is_empty() {
+                group.compliant += 1;
+                continue;
+            }
+            summary.missing_updates += gaps.len() as u64;
+            if let Some(cves) = addressed_cves(gaps) {
+                *summary.addressed_cves.get_or_insert(0) += cves;
+            }
+            for gap in gaps {
+                let pairs = updates.entry(gap.update.kb).or_insert_with(|| PairsOfUpdate::starting_with(gap));
+                pairs.add(gap);
+            }
+        }
+        if judged && summary.missing_updates == 0 {
+            summary.addressed_cves = Some(0);
+        }
+        summary.groups = groups.into_iter().map(|(key, group)| (MachineGroup::from(key), group)).collect();
+        summary.updates = updates.into_iter().map(|(kb, pairs)| (kb, pairs.finish())).collect();
+        summary.oldest_gap = summary.updates.values().map(|update| update.first_seen).min();
+        summary
+    }
+
+    /// Machines in scope that are in `state`, over all groups.
+    #[must_use]
+    pub fn machines(&self, state: MachineState) -> u64 {
+        self.groups.values().map(|group| group.machines(state)).sum()
+    }
+}
+
+impl From<(&str, &str)> for MachineGroup {
+    fn from((os_platform, device_group): (&str, &str)) -> Self {
+        Self { os_platform: os_platform.to_owned(), device_group: device_group.to_owned() }
+    }
+}
+
+/// Sum of the CVEs that closing `gaps` addresses, over those that report it; none when there are
+/// gaps but none reports it. The same CVE can count more than once.
+#[must_use]
+pub fn addressed_cves(gaps: &[Gap]) -> Option<u64> {
+    if gaps.is_empty() {
+        return Some(0);
+    }
+    gaps.iter().filter_map(|gap| gap.update.cves).map(u64::from).reduce(|sum, cves| sum + cves)
+}
+
+/// The pairs of one update, while they are collected.
+struct PairsOfUpdate<'a> {
+    /// Facts of the newest pair: machines mostly share theirs, which are then looked at once.
+    facts: &'a Arc<UpdateFacts>,
+    title: &'a str,
+    products: BTreeSet<&'a str>,
+    missing_machines: u64,
+    reported_machines: Option<u32>,
+    addressed_cves: Option<u32>,
+    first_seen: Timestamp,
+}
+
+impl<'a> PairsOfUpdate<'a> {
+    /// No pair yet; `gap` is the first one to [`add`](Self::add).
+    fn starting_with(gap: &'a Gap) -> Self {
+        let facts = &gap.update.facts;
+        Self {
+            facts,
+            title: &facts.title,
+            products: facts.products.iter().map(String::as_str).collect(),
+            missing_machines: 0,
+            reported_machines: None,
+            addressed_cves: None,
+            first_seen: gap.first_seen,
+        }
+    }
+
+    fn add(&mut self, gap: &'a Gap) {
+        let update = &gap.update;
+        if !Arc::ptr_eq(self.facts, &update.facts) {
+            self.facts = &update.facts;
+            // The empty title is the least of all, so it never wins over another one.
+            self.title = self.title.max(&update.facts.title);
+            self.products.extend(update.facts.products.iter().map(String::as_str));
+        }
+        self.missing_machines += 1;
+        self.reported_machines = self.reported_machines.max(update.reported_machines);
+        self.addressed_cves = self.addressed_cves.max(update.cves);
+        self.first_seen = self.first_seen.min(gap.first_seen);
+    }
+
+    fn finish(self) -> UpdateSummary {
+        UpdateSummary {
+            facts: UpdateFacts {
+                title: self.title.to_owned(),
+                products: self.products.into_iter().map(str::to_owned).collect(),
+            },
+            missing_machines: self.missing_machines,
+            reported_machines: self.reported_machines,
+            addressed_cves: self.addressed_cves,
+            first_seen: self.first_seen,
+            released: release_time(self.title),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::{MachineFacts, MachineId, ReportedUpdate};
+
+    const AGES: Ages = Ages {
+        stale_after: Duration::from_hours(13),
+        expire_after: Duration::from_hours(48),
+        inactive_after: Duration::from_hours(720),
+    };
+
+    fn hour(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap()
+    }
+
+    fn id(name: &str) -> MachineId {
+        MachineId::parse(name).unwrap()
+    }
+
+    fn machine(name: &str, group: &str, last_seen: Option<Timestamp>) -> MachineFacts {
+        MachineFacts {
+            os_platform: "Windows11".to_owned(),
+            device_group: group.to_owned(),
+            last_seen,
+            ..MachineFacts::unlisted(id(name))
+        }
+    }
+
+    fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> ReportedUpdate {
+        ReportedUpdate {
+            kb: KbId::parse(kb).unwrap(),
+            facts: Arc::new(UpdateFacts {
+                title: title.to_owned(),
+                products: products.iter().map(|&product| product.to_owned()).collect(),
+            }),
+            cves,
+            reported_machines: cves,
+        }
+    }
+
+    fn fleet(machines: Vec<MachineFacts>) -> TenantFleet {
+        let mut fleet = TenantFleet::new("t".into());
+        fleet.apply_list(machines);
+        fleet
+    }
+
+    #[test]
+    fn only_judged_machines_contribute_gaps() {
+        let mut fleet = fleet(vec![
+            machine("current", "a", None),
+            machine("stale", "a", None),
+            machine("expired", "a", None),
+            machine("inactive", "b", Some(hour(-1000))),
+            machine("never-read", "b", None),
+            machine("clean", "a", Some(hour(0))),
+        ]);
+        let missing = || vec![update("1", "x", &["edge"], Some(7))];
+        fleet.apply_answer(&id("current"), hour(0), missing());
+        fleet.apply_answer(&id("stale"), hour(-20), missing());
+        fleet.apply_answer(&id("expired"), hour(-60), missing());
+        fleet.apply_answer(&id("inactive"), hour(0), vec![]);
+        fleet.apply_answer(&id("clean"), hour(0), vec![]);
+
+        let summary = Summary::of(&fleet, hour(1), &AGES);
+        let states = |group: &str| {
+            let key = MachineGroup::from(("Windows11", group));
+            MachineState::ALL.map(|state| summary.groups[&key].machines(state))
+        };
+        assert_eq!(states("a"), [2, 1, 0, 1]);
+        assert_eq!(states("b"), [0, 0, 1, 1]);
+        let compliant: Vec<u64> = summary.groups.values().map(|group| group.compliant).collect();
+        assert_eq!(compliant, [1, 0], "an inactive machine's zero is not believed");
+        assert_eq!(summary.missing_updates, 2);
+        assert_eq!(summary.addressed_cves, Some(14));
+        assert_eq!(summary.oldest_gap, Some(hour(-20)));
+        assert_eq!(summary.machines(MachineState::Unknown), 2);
+    }
+
+    #[test]
+    fn facts_of_an_update_do_not_depend_on_who_reports_it() {
+        let reports = [
+            update("5", "", &["windows_10"], None),
+            update("5", "March 2020 Security Updates", &["edge"], Some(3)),
+            update("5", "April 2020 Security Updates", &["edge", "windows_10"], Some(9)),
+        ];
+        for turn in 0..3 {
+            let mut fleet = fleet(["a", "b", "c"].map(|name| machine(name, "", None)).to_vec());
+            for (index, name) in ["a", "b", "c"].iter().enumerate() {
+                let at = hour(i64::try_from(index).unwrap());
+                fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()]);
+            }
+            let summary = Summary::of(&fleet, hour(3), &AGES);
+            let update = &summary.updates[&KbId::parse("5").unwrap()];
+            assert_eq!(update.facts.title, "March 2020 Security Updates");
+            assert_eq!(update.facts.products, ["edge", "windows_10"]);
+            assert_eq!(update.missing_machines, 3);
+            assert_eq!(update.reported_machines, Some(9));
+            assert_eq!(update.addressed_cves, Some(9));
+            assert_eq!(update.first_seen, hour(0));
+            assert_eq!(update.released, Some("2020-03-10T17:00:00Z".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn unreported_cves_are_unknown_not_zero() {
+        let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
+        let cves = |fleet: &TenantFleet| Summary::of(fleet, hour(0), &AGES).addressed_cves;
+        assert_eq!(cves(&fleet), None, "nothing was read yet");
+        fleet.apply_answer(&id("a"), hour(0), vec![]);
+        assert_eq!(cves(&fleet), Some(0), "nothing is missing");
+        fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)]);
+        assert_eq!(cves(&fleet), None, "the only pair does not say");
+        fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))]);
+        assert_eq!(cves(&fleet), Some(4), "what is known is summed");
+    }
+}
