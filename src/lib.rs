@@ -10,9 +10,11 @@
 //! ```
 //!
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
+//! - [`selfmon`] counts what the exporter itself does; a leaf.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
 pub mod clock;
 pub mod error;
 pub mod fleet;
+pub mod selfmon;

@@ -1,0 +1,146 @@
+//! The table of the self metrics: names, help, labels and buckets.
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+
+/// Seconds a request to the API takes; the upper end is the default time limit.
+const API_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds a scrape takes: ready bytes are copied, so mostly far below a hundredth.
+const HTTP_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5];
+/// Seconds of rendering, from ten machines to 100,000.
+const RENDER_BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Every family. A family without labels that may be unknown is a vector of no labels, because
+/// only a vector can have no series.
+pub(super) struct Families {
+    pub(super) build_info: GaugeVec,
+    pub(super) api_requests: IntCounterVec,
+    pub(super) api_request_duration: HistogramVec,
+    pub(super) api_retries: IntCounterVec,
+    pub(super) api_throttled: IntCounterVec,
+    pub(super) api_throttle_wait: CounterVec,
+    pub(super) api_quota: IntGaugeVec,
+    pub(super) api_quota_used: IntGaugeVec,
+    pub(super) token_refreshes: IntCounterVec,
+    pub(super) token_refresh_failures: IntCounterVec,
+    pub(super) token_expiry: GaugeVec,
+    pub(super) last_poll: GaugeVec,
+    pub(super) last_poll_success: GaugeVec,
+    pub(super) last_poll_duration: GaugeVec,
+    pub(super) next_poll: GaugeVec,
+    pub(super) poll_interval: GaugeVec,
+    pub(super) poll_failures: IntCounterVec,
+    pub(super) rejected_records: IntCounterVec,
+    pub(super) duplicate_records: IntCounterVec,
+    pub(super) series: IntGaugeVec,
+    pub(super) exposition_bytes: IntGaugeVec,
+    pub(super) render_duration: Histogram,
+    pub(super) http_requests: IntCounterVec,
+    pub(super) http_request_duration: HistogramVec,
+    pub(super) config_last_reload_successful: GaugeVec,
+    pub(super) config_last_reload_success: GaugeVec,
+    pub(super) log_messages: IntCounterVec,
+}
+
+impl Families {
+    /// Makes the families and registers each with `registry`.
+    #[rustfmt::skip] // One line per family: this is a table.
+    pub(super) fn register(registry: &Registry) -> Self {
+        let table = Table(registry);
+        Self {
+            build_info: table.gauge("build_info", "1; the version of the exporter is a label.", &["version"]),
+            api_requests: table.counter("api_requests_total",
+                "Requests sent to the Defender API, retries included, by status code (`error`: no reply).",
+                &["tenant", "endpoint", "code"]),
+            api_request_duration: table.histogram("api_request_duration_seconds",
+                "Time from sending a request to the Defender API to the end of its reply.",
+                &["tenant", "endpoint"], &API_BUCKETS),
+            api_retries: table.counter("api_retries_total",
+                "Requests to the Defender API that were sent again.", &["tenant"]),
+            api_throttled: table.counter("api_throttled_responses_total",
+                "Replies 429 of the Defender API.", &["tenant"]),
+            api_throttle_wait: table.add(CounterVec::new(opts("api_throttle_wait_seconds_total",
+                "Time for which requests to the Defender API were held back."), &["tenant"])),
+            api_quota: table.int_gauge("api_quota_requests",
+                "Requests to the Defender API that the exporter allows itself per window.", &["tenant", "window"]),
+            api_quota_used: table.int_gauge("api_quota_used_requests",
+                "Requests sent to the Defender API within the last window.", &["tenant", "window"]),
+            token_refreshes: table.counter("token_refreshes_total",
+                "Access tokens taken from Entra.", &["tenant"]),
+            token_refresh_failures: table.counter("token_refresh_failures_total",
+                "Failed attempts to take an access token from Entra.", &["tenant"]),
+            token_expiry: table.gauge("token_expiry_timestamp_seconds",
+                "When the newest access token expires.", &["tenant"]),
+            last_poll: table.gauge("last_poll_timestamp_seconds",
+                "When the newest poll ended.", &["tenant"]),
+            last_poll_success: table.gauge("last_poll_success_timestamp_seconds",
+                "When the newest poll without a failure ended.", &["tenant"]),
+            last_poll_duration: table.gauge("last_poll_duration_seconds",
+                "How long the newest poll took.", &["tenant"]),
+            next_poll: table.gauge("next_poll_timestamp_seconds",
+                "When the next poll starts.", &["tenant"]),
+            poll_interval: table.gauge("poll_interval_seconds",
+                "How often each machine is asked, from the configuration.", &["tenant"]),
+            poll_failures: table.counter("poll_failures_total",
+                "Failed readings of a machine list, of a machine or of a whole tenant.", &["tenant", "reason"]),
+            rejected_records: table.counter("rejected_records_total",
+                "Records of API replies that could not be used.", &["tenant", "reason"]),
+            duplicate_records: table.counter("duplicate_records_total",
+                "Records of API replies that said again what another record had said.", &["tenant"]),
+            series: table.int_gauge("series",
+                "Series of fleet data in the newest exposition, by detail level.", &["detail"]),
+            exposition_bytes: table.int_gauge("exposition_bytes",
+                "Size of the newest exposition of fleet data, without the self metrics.", &["format", "encoding"]),
+            render_duration: table.add(Histogram::with_opts(histogram_opts("render_duration_seconds",
+                "Time to render and compress the fleet data, once per change.", &RENDER_BUCKETS))),
+            http_requests: table.counter("http_requests_total",
+                "Requests answered by the exporter.", &["path", "code"]),
+            http_request_duration: table.histogram("http_request_duration_seconds",
+                "Time to answer a request to the exporter.", &["path"], &HTTP_BUCKETS),
+            config_last_reload_successful: table.gauge("config_last_reload_successful",
+                "1 when the newest reading of the configuration file was applied.", &[]),
+            config_last_reload_success: table.gauge("config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was applied.", &[]),
+            log_messages: table.counter("log_messages_total", "Log messages written.", &["level"]),
+        }
+    }
+}
+
+/// Registers what it makes. Each call is infallible: the names are constants of the table above,
+/// valid and used once, which the unit tests see.
+struct Table<'a>(&'a Registry);
+
+impl Table<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {
+        let family = family.expect("Safe: names and labels of the table are valid");
+        let registered = self.0.register(Box::new(family.clone()));
+        registered.expect("Safe: each name of the table is used once");
+        family
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(opts(name, help), labels))
+    }
+
+    fn int_gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        self.add(HistogramVec::new(histogram_opts(name, help, buckets), labels))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("mde_exporter_{name}"), help)
+}
+
+fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec())
+}

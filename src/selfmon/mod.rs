@@ -1,0 +1,227 @@
+//! What the exporter counts about itself: the families `mde_exporter_*` and `process_*`.
+//!
+//! A leaf: other modules report an event (`tenant.request_finished(..)`), and names, labels and
+//! help stay in this folder: `families` is the table, `tenant` the events of one tenant.
+//!
+//! Promises: a value that is not known yet has no series, a label set known in advance starts at 0,
+//! and label values come from closed lists, from the configuration (`tenant`), or are a status code,
+//! so no reply can make the number of series grow without bound. Nothing here reads a clock.
+//!
+//! Fleet data is not counted here: it is rendered once per change by `metrics`, while these values
+//! are encoded anew at each scrape.
+
+mod families;
+mod tenant;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::{Registry, TextEncoder};
+
+use families::Families;
+pub use tenant::TenantMetrics;
+
+/// Which operation of the API a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The machine list, all its pages.
+    Machines,
+    /// Machines that carry a tag.
+    FindByTag,
+    /// The missing KBs of one machine.
+    MissingKbs,
+}
+
+impl Endpoint {
+    /// Every endpoint.
+    pub const ALL: [Self; 3] = [Self::Machines, Self::FindByTag, Self::MissingKbs];
+
+    /// Value of the label `endpoint`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Machines => "machines",
+            Self::FindByTag => "findbytag",
+            Self::MissingKbs => "getmissingkbs",
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a poll, or a part of it, can fail: the values of `reason` in `poll_failures_total`.
+pub const FAILURE_REASONS: [&str; 14] = [
+    "token",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "throttled",
+    "bad_request",
+    "server_error",
+    "timeout",
+    "network",
+    "decode",
+    "too_large",
+    "page_limit",
+    "foreign_link",
+    "unexpected_status",
+];
+
+/// Why a record of a reply is not used: the values of `reason` in `rejected_records_total`.
+pub const REJECT_REASONS: [&str; 4] = ["no_id", "bad_id", "wrong_type", "bad_kb"];
+
+/// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
+/// `/metrics` stands for the telemetry path whatever it is called, `other` for what does not exist.
+pub const HTTP_PATHS: [&str; 5] = ["/", "/metrics", "/-/healthy", "/-/ready", "other"];
+
+/// Values of the label `level` of `log_messages_total`.
+pub const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+
+/// Values of the label `detail`, in the order in which series counts are given.
+const DETAILS: [&str; 3] = ["fleet", "machine", "update"];
+
+/// The exporter's own metrics; one per process, shared by all its parts.
+pub struct SelfMetrics {
+    families: Families,
+    own: Registry,
+    /// Apart from `own`, because `once` must be able to leave it out.
+    process: Registry,
+    /// By tenant; see [`TenantMetrics::quota_used_from`].
+    quota_readers: Mutex<BTreeMap<Arc<str>, QuotaReader>>,
+}
+
+/// Answers the calls made in the last minute and in the last hour.
+type QuotaReader = Box<dyn Fn() -> (u32, u32) + Send + Sync>;
+
+impl SelfMetrics {
+    /// Metrics of a process that runs `version`.
+    #[must_use]
+    pub fn new(version: &'static str) -> Self {
+        let own = Registry::new();
+        let families = Families::register(&own);
+        families.build_info.with_label_values(&[version]).set(1.0);
+        for detail in DETAILS {
+            families.series.with_label_values(&[detail]);
+        }
+        for encoding in ["identity", "gzip"] {
+            families.exposition_bytes.with_label_values(&["text", encoding]);
+        }
+        for path in HTTP_PATHS {
+            let code = if path == "other" { "404" } else { "200" };
+            families.http_requests.with_label_values(&[path, code]);
+            families.http_request_duration.with_label_values(&[path]);
+        }
+        for level in LOG_LEVELS {
+            families.log_messages.with_label_values(&[level]);
+        }
+        let process = Registry::new();
+        #[cfg(target_os = "linux")]
+        process
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("Safe: it is the only collector of a new registry");
+        Self { families, own, process, quota_readers: Mutex::default() }
+    }
+
+    /// The events of the tenant `name`; all its label sets that are known in advance start at 0.
+    /// Asked twice for one name, both answers count into the same series.
+    #[must_use]
+    pub fn tenant(self: &Arc<Self>, name: &str) -> TenantMetrics {
+        TenantMetrics::start(Arc::clone(self), name)
+    }
+
+    /// The fleet's exposition was rendered: `series` by detail level (fleet, machine, update), sizes
+    /// of the body without these self metrics, and how long it took.
+    pub fn rendered(&self, series: [u64; 3], identity_bytes: usize, gzip_bytes: usize, took: Duration) {
+        for (detail, count) in DETAILS.iter().zip(series) {
+            let gauge = self.families.series.with_label_values(&[detail]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (encoding, bytes) in [("identity", identity_bytes), ("gzip", gzip_bytes)] {
+            let gauge = self.families.exposition_bytes.with_label_values(&["text", encoding]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        self.families.render_duration.observe(took.as_secs_f64());
+    }
+
+    /// A request to the exporter was answered. `path` is one of [`HTTP_PATHS`].
+    pub fn http_request_finished(&self, path: &'static str, code: u16, took: Duration) {
+        debug_assert!(HTTP_PATHS.contains(&path), "unlisted path {path}");
+        let families = &self.families;
+        families.http_requests.with_label_values(&[path, &code.to_string()]).inc();
+        families.http_request_duration.with_label_values(&[path]).observe(took.as_secs_f64());
+    }
+
+    /// A configuration was read and is in force since `at`.
+    pub fn config_loaded(&self, at: Timestamp) {
+        const NONE: [&str; 0] = [];
+        self.families.config_last_reload_successful.with_label_values(&NONE).set(1.0);
+        self.families.config_last_reload_success.with_label_values(&NONE).set(seconds(at));
+    }
+
+    /// A configuration was refused; the old one stays in force.
+    pub fn config_rejected(&self) {
+        const NONE: [&str; 0] = [];
+        self.families.config_last_reload_successful.with_label_values(&NONE).set(0.0);
+    }
+
+    /// A log line was written. `level` is one of [`LOG_LEVELS`].
+    pub fn log_message(&self, level: &'static str) {
+        debug_assert!(LOG_LEVELS.contains(&level), "unlisted level {level}");
+        self.families.log_messages.with_label_values(&[level]).inc();
+    }
+
+    /// All self metrics as text 0.0.4: families by name, series by labels, `process_*` last.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = self.encode_own();
+        text.extend(encode(&self.process));
+        text
+    }
+
+    /// As [`encode`](Self::encode) without `process_*`: the output of `once` goes into
+    /// `node_exporter`'s textfile collector, which already has these families.
+    #[must_use]
+    pub fn encode_own(&self) -> Vec<u8> {
+        for (tenant, read) in &*self.quota_readers() {
+            let used = &self.families.api_quota_used;
+            let (minute, hour) = read();
+            used.with_label_values(&[&**tenant, "1m"]).set(minute.into());
+            used.with_label_values(&[&**tenant, "1h"]).set(hour.into());
+        }
+        encode(&self.own)
+    }
+
+    /// A reader that panicked changed nothing here.
+    fn quota_readers(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, QuotaReader>> {
+        self.quota_readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SelfMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelfMetrics").finish_non_exhaustive()
+    }
+}
+
+fn encode(registry: &Registry) -> Vec<u8> {
+    let mut text = String::new();
+    TextEncoder::new()
+        .encode_utf8(&registry.gather(), &mut text)
+        .expect("Safe: writing to a string cannot fail, and gather leaves empty families out");
+    text.into_bytes()
+}
+
+/// Seconds since the epoch, the unit of every `_timestamp_seconds`.
+fn seconds(at: Timestamp) -> f64 {
+    at.as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests;

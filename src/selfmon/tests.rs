@@ -1,0 +1,113 @@
+//! Self metrics as a scrape sees them.
+
+use super::*;
+
+fn text(metrics: &SelfMetrics) -> String {
+    String::from_utf8(metrics.encode_own()).unwrap()
+}
+
+fn has(metrics: &SelfMetrics, line: &str) -> bool {
+    text(metrics).lines().any(|found| found == line)
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+#[test]
+fn known_label_sets_start_at_zero() {
+    let metrics = Arc::new(SelfMetrics::new("1.2.3"));
+    let _tenant = metrics.tenant("contoso");
+    let mut expected = vec![
+        r#"mde_exporter_build_info{version="1.2.3"} 1"#.to_owned(),
+        r#"mde_exporter_api_retries_total{tenant="contoso"} 0"#.to_owned(),
+        r#"mde_exporter_api_throttle_wait_seconds_total{tenant="contoso"} 0"#.to_owned(),
+        r#"mde_exporter_token_refresh_failures_total{tenant="contoso"} 0"#.to_owned(),
+        r#"mde_exporter_log_messages_total{level="error"} 0"#.to_owned(),
+        r#"mde_exporter_http_requests_total{code="200",path="/metrics"} 0"#.to_owned(),
+        r#"mde_exporter_series{detail="update"} 0"#.to_owned(),
+    ];
+    for reason in FAILURE_REASONS {
+        expected.push(format!(r#"mde_exporter_poll_failures_total{{reason="{reason}",tenant="contoso"}} 0"#));
+    }
+    for reason in REJECT_REASONS {
+        let labels = format!(r#"{{reason="{reason}",tenant="contoso"}}"#);
+        expected.push(format!("mde_exporter_rejected_records_total{labels} 0"));
+    }
+    for endpoint in Endpoint::ALL {
+        let labels = format!(r#"{{code="200",endpoint="{}",tenant="contoso"}}"#, endpoint.as_str());
+        expected.push(format!("mde_exporter_api_requests_total{labels} 0"));
+    }
+    for line in expected {
+        assert!(has(&metrics, &line), "missing: {line}");
+    }
+}
+
+#[test]
+fn what_never_happened_has_no_time() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let tenant = metrics.tenant("a");
+    let times = |metrics: &SelfMetrics| {
+        let text = text(metrics);
+        text.lines().filter(|line| !line.starts_with('#') && line.contains("_timestamp_seconds")).count()
+    };
+    assert_eq!(times(&metrics), 0);
+    tenant.poll_finished(time(100), Duration::from_millis(1500));
+    assert_eq!(times(&metrics), 1);
+    tenant.poll_succeeded(time(100));
+    tenant.next_poll(time(200));
+    tenant.token_refreshed(time(300));
+    metrics.config_loaded(time(50));
+    assert_eq!(times(&metrics), 5);
+    assert!(has(&metrics, r#"mde_exporter_last_poll_duration_seconds{tenant="a"} 1.5"#));
+    assert!(has(&metrics, r#"mde_exporter_token_expiry_timestamp_seconds{tenant="a"} 300"#));
+}
+
+#[test]
+fn second_handle_counts_into_the_same_series() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let first = metrics.tenant("a");
+    first.quota_used_from(|| (3, 4));
+    first.request_retried();
+    let second = metrics.tenant("a");
+    second.request_retried();
+    assert!(has(&metrics, r#"mde_exporter_api_retries_total{tenant="a"} 2"#));
+    assert!(has(&metrics, r#"mde_exporter_api_quota_used_requests{tenant="a",window="1h"} 4"#));
+}
+
+#[test]
+fn request_without_a_reply_is_counted_as_error() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let tenant = metrics.tenant("a");
+    tenant.request_finished(Endpoint::MissingKbs, None, Duration::from_mins(1));
+    tenant.request_finished(Endpoint::MissingKbs, Some(429), Duration::from_millis(20));
+    for code in ["error", "429"] {
+        let labels = format!(r#"{{code="{code}",endpoint="getmissingkbs",tenant="a"}}"#);
+        assert!(has(&metrics, &format!("mde_exporter_api_requests_total{labels} 1")));
+    }
+}
+
+#[test]
+fn refused_configuration_keeps_the_time_of_the_last_good_one() {
+    let metrics = SelfMetrics::new("1");
+    metrics.config_loaded(time(50));
+    metrics.config_rejected();
+    assert!(has(&metrics, "mde_exporter_config_last_reload_successful 0"));
+    assert!(has(&metrics, "mde_exporter_config_last_reload_success_timestamp_seconds 50"));
+}
+
+#[test]
+fn output_for_textfile_collectors_holds_no_process_metrics() {
+    let metrics = SelfMetrics::new("1");
+    assert!(!text(&metrics).contains("process_"));
+    let all = String::from_utf8(metrics.encode()).unwrap();
+    assert!(all.starts_with(&text(&metrics)[..100]));
+    assert!(all.contains("\nprocess_resident_memory_bytes "));
+}
+
+#[test]
+fn hostile_tenant_name_is_escaped() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    metrics.tenant("a\"b\\c\nd").request_retried();
+    assert!(has(&metrics, r#"mde_exporter_api_retries_total{tenant="a\"b\\c\nd"} 1"#));
+}
