@@ -10,6 +10,7 @@
 //! ```
 //!
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
+//! - [`metrics`] turns a fleet into exposition text.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
@@ -17,4 +18,5 @@
 pub mod clock;
 pub mod error;
 pub mod fleet;
+pub mod metrics;
 pub mod selfmon;

@@ -1,0 +1,317 @@
+//! The table of the fleet families: names, help, types, labels, rows. Three levels of detail, each
+//! a table of its own, so that a shallower body leaves whole families out.
+//!
+//! A row function sees one tenant or one machine and pushes its rows; what it does not know it does
+//! not push. Severities of updates are not read from any source yet: each pair counts as `unknown`.
+
+use std::fmt::Display;
+
+use super::exposition::{Header, Kind, Rows, Value};
+use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
+use crate::fleet::{Gap, Machine, MachineState, TenantFleet};
+
+/// A family and the function that pushes its rows.
+#[derive(Debug)]
+pub struct Family<R> {
+    /// Name, help, type and labels.
+    pub header: Header,
+    /// [`FleetRows`] or [`MachineRows`].
+    pub rows: R,
+}
+
+/// Pushes the rows of one tenant.
+pub type FleetRows = fn(&FleetScope<'_>, &mut Rows<'_>);
+
+/// Pushes the rows of one machine.
+pub type MachineRows = fn(&MachineScope<'_>, &mut Rows<'_>);
+
+/// One tenant, counted.
+#[derive(Debug)]
+pub struct FleetScope<'a> {
+    /// The tenant's fleet.
+    pub fleet: &'a TenantFleet,
+    /// Counts over it.
+    pub summary: Summary,
+}
+
+/// One machine of a tenant.
+#[derive(Debug)]
+pub struct MachineScope<'a> {
+    /// Value of the label `tenant`.
+    pub tenant: &'a str,
+    /// The machine.
+    pub machine: &'a Machine,
+    /// Its open gaps; none when it is not judged.
+    pub gaps: Option<&'a [Gap]>,
+}
+
+/// Values of the label `severity`, all always exported.
+const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
+
+/// An entry of the table. Every help ends alike, because a reader of one metric should not have to
+/// know how the exporter works: the value may be as old as the poll interval.
+macro_rules! family {
+    ($kind:ident $name:literal, $help:literal, $labels:expr, $rows:expr) => {
+        Family {
+            header: Header {
+                name: $name,
+                help: concat!($help, " Data is cached and polled in the background."),
+                kind: Kind::$kind,
+                labels: &$labels,
+            },
+            rows: $rows,
+        }
+    };
+}
+
+/// Fleet level: rows per tenant.
+pub const FLEET: &[Family<FleetRows>] = &[
+    family!(
+        Gauge "mde_up",
+        "1 when the tenant's API could be used in the newest attempt, 0 before the first success.",
+        ["tenant"],
+        |scope, rows| rows.push(&[scope.tenant()], scope.fleet.status.up.into())
+    ),
+    family!(
+        Gauge "mde_assessed_machines",
+        "Machines in scope by state: current, stale (old data), inactive (not seen by Defender), unknown.",
+        ["tenant", "os_platform", "device_group", "state"],
+        |scope, rows| {
+            for (key, group) in &scope.summary.groups {
+                for state in MachineState::ALL {
+                    let labels: [&dyn Display; 4] =
+                        [scope.tenant(), &key.os_platform, &key.device_group, &state.as_str()];
+                    rows.push(&labels, Value::Count(group.machines(state)));
+                }
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_compliant_machines",
+        "Machines, current or stale, that miss no update. Unknown and inactive machines are not counted.",
+        ["tenant", "os_platform", "device_group"],
+        |scope, rows| {
+            for (key, group) in &scope.summary.groups {
+                let labels: [&dyn Display; 3] = [scope.tenant(), &key.os_platform, &key.device_group];
+                rows.push(&labels, Value::Count(group.compliant));
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_missing_updates",
+        "Pairs of machine and missing update, by severity of the update.",
+        ["tenant", "severity"],
+        |scope, rows| {
+            for severity in SEVERITIES {
+                let count = if severity == "unknown" { scope.summary.missing_updates } else { 0 };
+                rows.push(&[scope.tenant(), &severity], Value::Count(count));
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_missing_updates_addressed_cves",
+        "Sum of the CVEs that the missing updates address; the same CVE can count more than once.",
+        ["tenant"],
+        |scope, rows| {
+            if let Some(cves) = scope.summary.addressed_cves {
+                rows.push(&[scope.tenant()], Value::Count(cves));
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_oldest_missing_update_timestamp_seconds",
+        "First seen time of the longest open gap.",
+        ["tenant"],
+        |scope, rows| {
+            if let Some(time) = scope.summary.oldest_gap {
+                rows.push(&[scope.tenant()], Value::Time(time));
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_update_info",
+        "1 for each update that a machine in scope misses; its title and products are labels.",
+        ["tenant", "kb", "title", "products"],
+        |scope, rows| {
+            for (kb, update) in &scope.summary.updates {
+                let products = update.facts.products.join(",");
+                rows.push(&[scope.tenant(), kb, &update.facts.title, &products], Value::Count(1));
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_update_missing_machines",
+        "Machines in scope that miss the update, counted by the exporter.",
+        ["tenant", "kb"],
+        |scope, rows| scope.per_update(rows, |update| Some(Value::Count(update.missing_machines)))
+    ),
+    family!(
+        Gauge "mde_update_reported_missing_machines",
+        "Machines that miss the update as the API reports it (machineMissedOn).",
+        ["tenant", "kb"],
+        |scope, rows| scope.per_update(rows, |update| count(update.reported_machines))
+    ),
+    family!(
+        Gauge "mde_update_addressed_cves",
+        "CVEs that the update addresses as the API reports it (cveAddressed).",
+        ["tenant", "kb"],
+        |scope, rows| scope.per_update(rows, |update| count(update.addressed_cves))
+    ),
+    family!(
+        Gauge "mde_update_first_seen_timestamp_seconds",
+        "First time any machine in scope was seen missing the update.",
+        ["tenant", "kb"],
+        |scope, rows| scope.per_update(rows, |update| Some(Value::Time(update.first_seen)))
+    ),
+    family!(
+        Gauge "mde_update_released_timestamp_seconds",
+        "When the update was released, where its title tells the month: the second Tuesday, 17:00 UTC.",
+        ["tenant", "kb"],
+        |scope, rows| scope.per_update(rows, |update| update.released.map(Value::Time))
+    ),
+    family!(
+        Counter "mde_missing_updates_detected_total",
+        "Pairs of machine and update that became missing, those of a machine's first reading included.",
+        ["tenant"],
+        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.detected))
+    ),
+    family!(
+        Counter "mde_missing_updates_resolved_total",
+        "Pairs of machine and update that were fixed. A machine that leaves the scope fixes nothing.",
+        ["tenant"],
+        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.resolved))
+    ),
+];
+
+/// Machine level: rows per machine.
+pub const MACHINE: &[Family<MachineRows>] = &[
+    family!(
+        Gauge "mde_machine_info",
+        "1 for each machine in scope; what it is are labels.",
+        ["tenant", "machine_id", "machine", "os_platform", "os_version", "device_group"],
+        |scope, rows| {
+            let facts = &scope.machine.facts;
+            let [tenant, id, name] = scope.labels();
+            let labels = [tenant, id, name, &facts.os_platform, &facts.os_version, &facts.device_group];
+            rows.push(&labels, Value::Count(1));
+        }
+    ),
+    family!(
+        Gauge "mde_machine_up",
+        "1 when the newest attempt to read the machine succeeded.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| scope.value(rows, scope.machine.attempt.map(|attempt| attempt.succeeded.into()))
+    ),
+    family!(
+        Gauge "mde_machine_missing_updates",
+        "Updates that the machine misses; absent when that is unknown or the machine is inactive.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| scope.value(rows, scope.gaps.map(|gaps| Value::Count(gaps.len() as u64)))
+    ),
+    family!(
+        Gauge "mde_machine_missing_updates_addressed_cves",
+        "Sum of the CVEs that the machine's missing updates address.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| scope.value(rows, scope.gaps.and_then(addressed_cves).map(Value::Count))
+    ),
+    family!(
+        Gauge "mde_machine_oldest_missing_update_timestamp_seconds",
+        "First seen time of the machine's longest open gap; absent when it has none.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| {
+            let first_seen = scope.gaps.and_then(|gaps| gaps.iter().map(|gap| gap.first_seen).min());
+            scope.value(rows, first_seen.map(Value::Time));
+        }
+    ),
+    family!(
+        Gauge "mde_machine_last_seen_timestamp_seconds",
+        "When Defender last had a full report of the machine.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| scope.value(rows, scope.machine.facts.last_seen.map(Value::Time))
+    ),
+    family!(
+        Gauge "mde_machine_last_success_timestamp_seconds",
+        "When the machine's data was read.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| {
+            let reading = scope.machine.reading.as_ref();
+            scope.value(rows, reading.map(|reading| Value::Time(reading.at)));
+        }
+    ),
+];
+
+/// Update level: rows per machine and missing update.
+pub const UPDATE: &[Family<MachineRows>] = &[family!(
+    Gauge "mde_machine_missing_update_first_seen_timestamp_seconds",
+    "Present while the machine misses the update; the value is when that was first seen.",
+    ["tenant", "machine_id", "machine", "kb"],
+    |scope, rows| {
+        let [tenant, id, name] = scope.labels();
+        for gap in scope.gaps.unwrap_or_default() {
+            rows.push(&[tenant, id, name, &gap.update.kb], Value::Time(gap.first_seen));
+        }
+    }
+)];
+
+impl FleetScope<'_> {
+    fn tenant(&self) -> &dyn Display {
+        &self.fleet.tenant
+    }
+
+    /// A row for each update of which `value` is known.
+    fn per_update(&self, rows: &mut Rows<'_>, value: impl Fn(&UpdateSummary) -> Option<Value>) {
+        for (kb, update) in &self.summary.updates {
+            if let Some(value) = value(update) {
+                rows.push(&[self.tenant(), kb], value);
+            }
+        }
+    }
+}
+
+impl MachineScope<'_> {
+    /// Values of the labels that every machine family starts with.
+    fn labels(&self) -> [&dyn Display; 3] {
+        [&self.tenant, &self.machine.facts.id, &self.machine.facts.name]
+    }
+
+    /// The machine's only row, when the value is known.
+    fn value(&self, rows: &mut Rows<'_>, value: Option<Value>) {
+        if let Some(value) = value {
+            rows.push(&self.labels(), value);
+        }
+    }
+}
+
+fn count(known: Option<u32>) -> Option<Value> {
+    known.map(|count| Value::Count(count.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn headers() -> Vec<Header> {
+        let fleet = FLEET.iter().map(|family| family.header);
+        let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header);
+        fleet.chain(machine).collect()
+    }
+
+    #[test]
+    fn no_family_is_listed_twice() {
+        let names: BTreeSet<&str> = headers().iter().map(|header| header.name).collect();
+        assert_eq!(names.len(), headers().len());
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for Header { name, kind, labels, help } in headers() {
+            assert!(name.starts_with("mde_") && !name.starts_with("mde_exporter_"), "{name}");
+            assert!(!name.split('_').any(|segment| segment == "kb"), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            assert_eq!(labels[0], "tenant", "{name}");
+            assert!(help.contains("polled in the background"), "{name}");
+        }
+    }
+}

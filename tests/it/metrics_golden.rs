@@ -1,0 +1,280 @@
+//! The exposition of whole fleets, read by the independent parser.
+
+#![expect(clippy::float_cmp, reason = "the values compared are counts")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::fleet::{Ages, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, UpdateFacts};
+use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
+use mde_exporter::metrics::{Body, View, render};
+use mde_exporter::selfmon::SelfMetrics;
+use proptest::prelude::*;
+
+use crate::exposition::{Exposition, parse};
+
+const AGES: Ages = Ages {
+    stale_after: Duration::from_hours(13),
+    expire_after: Duration::from_hours(48),
+    inactive_after: Duration::from_hours(30 * 24),
+};
+
+fn now() -> Timestamp {
+    "2024-06-20T12:00:00Z".parse().expect("a valid time")
+}
+
+fn hours_ago(hours: i64) -> Timestamp {
+    now() - jiff::SignedDuration::from_hours(hours)
+}
+
+fn id(text: &str) -> MachineId {
+    MachineId::parse(text).expect("a valid id")
+}
+
+fn machine(id_text: &str, name: &str, platform: &str, group: &str) -> MachineFacts {
+    MachineFacts {
+        name: name.to_owned(),
+        os_platform: platform.to_owned(),
+        os_version: "22H2".to_owned(),
+        device_group: group.to_owned(),
+        last_seen: Some(hours_ago(3)),
+        ..MachineFacts::unlisted(id(id_text))
+    }
+}
+
+fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> ReportedUpdate {
+    ReportedUpdate {
+        kb: KbId::parse(kb).expect("a valid KB"),
+        facts: Arc::new(UpdateFacts {
+            title: title.to_owned(),
+            products: products.iter().map(|&product| product.to_owned()).collect(),
+        }),
+        cves,
+        reported_machines: cves.map(|cves| cves / 10),
+    }
+}
+
+/// Two tenants with everything that is awkward: names that need escaping, machines in every state,
+/// an update reported differently by two machines and twice by one, an answer without CVEs.
+fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
+    let june = || update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49));
+    let mut contoso = TenantFleet::new("contoso".into());
+    contoso.apply_list(vec![
+        machine("a1", "srv-\"db\"\\01.contoso.example", "WindowsServer2022", "Servers"),
+        machine("a2", "line\nbreak.contoso.example", "Windows11", "Clients"),
+        machine("a3", "größe-日本.contoso.example", "Windows11", "Clients"),
+        machine("a4", "stale.contoso.example", "Windows11", "Clients"),
+        machine("a5", "expired.contoso.example", "Windows11", "Clients"),
+        MachineFacts { last_seen: Some(hours_ago(800)), ..machine("a6", "inactive", "Windows11", "Clients") },
+        MachineFacts::unlisted(id("a7")),
+    ]);
+    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()]);
+    let older = update("5036893", "April 2024 Security Updates", &["windows_11"], None);
+    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()]);
+    let other_june = update("5039212", "", &["internet_explorer"], Some(50));
+    contoso.apply_answer(&id("a2"), hours_ago(2), vec![older.clone(), other_june.clone(), other_june]);
+    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()]);
+    contoso.apply_answer(&id("a3"), hours_ago(1), vec![]);
+    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()]);
+    contoso.apply_failure(&id("a4"), hours_ago(1));
+    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()]);
+    contoso.apply_answer(&id("a6"), hours_ago(1), vec![]);
+    contoso.status.up = true;
+
+    let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
+    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")]);
+    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older]);
+
+    let unread = TenantFleet::new("a-tenant-not-yet-read".into());
+    vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
+}
+
+fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
+    let view = View { fleets, now: now(), ages: AGES };
+    String::from_utf8(Body::new(render(&view)).plain(b"")).expect("UTF-8")
+}
+
+#[test]
+fn golden_exposition() {
+    let text = text_of(&awkward_fleets());
+    parse(&text).unwrap();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("exposition", text));
+}
+
+/// A row with a wrong number of labels panics, so every row function has to run somewhere.
+#[test]
+fn golden_exposition_has_every_family_of_the_table() {
+    let parsed = parsed(&awkward_fleets());
+    let shown: Vec<&str> = parsed.families.iter().map(|family| family.name.as_str()).collect();
+    let fleet = FLEET.iter().map(|family| family.header.name);
+    let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header.name);
+    assert_eq!(shown, fleet.chain(machine).collect::<Vec<_>>());
+}
+
+#[test]
+fn same_data_gives_the_same_bytes_in_any_order_of_tenants() {
+    let mut fleets = awkward_fleets();
+    let text = text_of(&fleets);
+    fleets.reverse();
+    assert_eq!(text_of(&fleets), text);
+}
+
+#[test]
+fn tenant_given_twice_makes_no_duplicate_series() {
+    let mut fleets = awkward_fleets();
+    fleets.extend(awkward_fleets());
+    parse(&text_of(&fleets)).unwrap();
+}
+
+#[test]
+fn whole_scrape_keeps_to_the_format() {
+    let metrics = Arc::new(SelfMetrics::new("0.0.0"));
+    metrics.tenant("contoso").poll_failed("network");
+    let fleets = awkward_fleets();
+    let body = Body::new(render(&View { fleets: &fleets, now: now(), ages: AGES }));
+    let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
+    assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));
+    assert_eq!(parsed.count("process_open_fds"), 1.0);
+}
+
+#[test]
+fn series_are_counted_by_level() {
+    let fleets = awkward_fleets();
+    let exposition = render(&View { fleets: &fleets, now: now(), ages: AGES });
+    for (text, series) in exposition.parts.iter().zip(exposition.series) {
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
+        assert_eq!(lines.count() as u64, series);
+    }
+}
+
+#[test]
+fn what_is_not_known_has_no_series() {
+    let text = text_of(&awkward_fleets());
+    let parsed = parse(&text).unwrap();
+    let of = |machine: &str, family: &str| {
+        let name = format!("mde_machine_{family}");
+        parsed.value(&name, &[("tenant", "contoso"), ("machine_id", machine)])
+    };
+    for unjudged in ["a5", "a6", "a7"] {
+        assert_eq!(of(unjudged, "info"), Some(1.0));
+        assert_eq!(of(unjudged, "missing_updates"), None);
+        assert_eq!(of(unjudged, "missing_updates_addressed_cves"), None);
+        assert_eq!(of(unjudged, "oldest_missing_update_timestamp_seconds"), None);
+    }
+    assert_eq!(of("a3", "missing_updates"), Some(0.0));
+    assert_eq!(of("a3", "oldest_missing_update_timestamp_seconds"), None);
+    assert_eq!(of("a4", "up"), Some(0.0), "a failed attempt");
+    assert_eq!(of("a4", "missing_updates"), Some(1.0), "keeps the data");
+    assert_eq!(of("a7", "up"), None, "no attempt yet");
+    assert_eq!(parsed.value("mde_up", &[("tenant", "a-tenant-not-yet-read")]), Some(0.0));
+    assert_eq!(parsed.count("mde_missing_updates"), 15.0, "all severities, always");
+}
+
+/// Any text, with the characters that need care made likely.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[\\\\\"\n{},= aé\r\u{2028}]{0,8}"]
+}
+
+prop_compose! {
+    fn any_update()(
+        kb in 1_u32..12,
+        title in any_text(),
+        products in prop::collection::btree_set(any_text(), 0..3),
+        cves: Option<u16>,
+        reported: Option<u16>,
+    ) -> ReportedUpdate {
+        ReportedUpdate {
+            kb: KbId::parse(&kb.to_string()).expect("a valid KB"),
+            facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
+            cves: cves.map(u32::from),
+            reported_machines: reported.map(u32::from),
+        }
+    }
+}
+
+prop_compose! {
+    /// A machine, when it was read if ever, and what it then missed.
+    fn any_machine()(
+        number in 0_u8..40,
+        name in any_text(),
+        os_platform in prop_oneof![any_text(), Just("Windows11".to_owned())],
+        os_version in any_text(),
+        device_group in any_text(),
+        seen in prop::option::of(0_i64..1000),
+        read in prop::option::of((0_i64..70, prop::collection::vec(any_update(), 0..6))),
+    ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
+        let id = id(&format!("{number:x}"));
+        let last_seen = seen.map(hours_ago);
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen };
+        (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
+    }
+}
+
+fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
+    let machines = prop::collection::vec(any_machine(), 0..12);
+    (any_text(), machines).prop_map(|(tenant, machines)| {
+        let mut fleet = TenantFleet::new(tenant.into());
+        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect());
+        for (facts, read) in machines {
+            if let Some((at, missing)) = read {
+                fleet.apply_answer(&facts.id, at, missing);
+            }
+        }
+        Arc::new(fleet)
+    })
+}
+
+/// Fleets of different tenants: the configuration refuses two tenants of one name.
+fn any_fleets() -> impl Strategy<Value = Vec<Arc<TenantFleet>>> {
+    prop::collection::vec(any_fleet(), 0..4).prop_map(|fleets| {
+        let by_tenant = fleets.into_iter().map(|fleet| (Arc::clone(&fleet.tenant), fleet));
+        by_tenant.collect::<BTreeMap<_, _>>().into_values().collect()
+    })
+}
+
+fn parsed(fleets: &[Arc<TenantFleet>]) -> Exposition {
+    parse(&text_of(fleets)).expect("the format")
+}
+
+const PAIRS: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
+
+proptest! {
+    #[test]
+    fn levels_of_detail_agree(fleets in any_fleets()) {
+        let parsed = parsed(&fleets);
+        let pairs = parsed.count(PAIRS);
+        prop_assert_eq!(parsed.sum("mde_machine_missing_updates"), pairs);
+        prop_assert_eq!(parsed.sum("mde_missing_updates"), pairs);
+        prop_assert_eq!(parsed.sum_by("mde_update_missing_machines", "kb"), parsed.count_by(PAIRS, "kb"));
+        prop_assert_eq!(
+            parsed.sum_by("mde_assessed_machines", "tenant"),
+            parsed.count_by("mde_machine_info", "tenant")
+        );
+        let missing = parsed.samples("mde_machine_missing_updates").map(|sample| sample.value);
+        let clean: f64 = missing.filter(|count| *count == 0.0).map(|_| 1.0).sum();
+        prop_assert_eq!(parsed.sum("mde_compliant_machines"), clean);
+    }
+
+    #[test]
+    fn every_label_comes_back_as_it_was(fleets in any_fleets()) {
+        let parsed = parsed(&fleets);
+        let mut infos = parsed.samples("mde_machine_info");
+        for fleet in &fleets {
+            for machine in fleet.machines.values() {
+                let info = infos.next().unwrap();
+                prop_assert_eq!(info.label("tenant"), &*fleet.tenant);
+                prop_assert_eq!(info.label("machine_id"), machine.facts.id.as_str());
+                prop_assert_eq!(info.label("machine"), &machine.facts.name);
+                prop_assert_eq!(info.label("os_platform"), &machine.facts.os_platform);
+                prop_assert_eq!(info.label("os_version"), &machine.facts.os_version);
+                prop_assert_eq!(info.label("device_group"), &machine.facts.device_group);
+            }
+        }
+        prop_assert!(infos.next().is_none());
+    }
+}
