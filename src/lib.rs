@@ -9,6 +9,7 @@
 //!                                                 metrics
 //! ```
 //!
+//! - [`config`] reads the YAML file into types that cannot hold a bad value.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`metrics`] turns a fleet into exposition text.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
@@ -16,6 +17,7 @@
 //! `tests/it/architecture.rs` holds who may use whom.
 
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod fleet;
 pub mod metrics;

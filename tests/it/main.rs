@@ -1,5 +1,6 @@
 //! Behaviour of the whole exporter, over real HTTP and with the real binary.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
+mod config;
 mod exposition;
 mod metrics_golden;

@@ -1,0 +1,281 @@
+//! YAML text as a tree in which every node knows its place and every scalar its spelling.
+//!
+//! The YAML crate stays behind this file. Its limits on depth, aliases and size hold, so a hostile
+//! file ends in a problem. Two things are done here and not by it:
+//!
+//! - Repeated keys are kept, because the crate would stop at the first and all are to be reported.
+//! - Scalars that look like numbers keep their source text. As numbers, the device id
+//!   `0123456789012345678901234567890123456789` would lose digits.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{
+    DuplicateKeyPolicy, Error, Location, MessageFormatter, NonFiniteFloatPolicy, Spanned,
+    UserMessageFormatter,
+};
+
+use super::problem::Place;
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) content: Content,
+    pub(super) place: Place,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// `null`, `~`, or no value at all.
+    Nothing,
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A scalar as it was written, without its quotes.
+#[derive(Debug)]
+pub(super) struct Scalar {
+    pub(super) text: String,
+    pub(super) kind: ScalarKind,
+}
+
+/// What YAML takes an unquoted scalar for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScalarKind {
+    Boolean,
+    Number,
+    Text,
+}
+
+/// One key of a mapping with its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// None when the key is no scalar.
+    pub(super) key: Option<String>,
+    pub(super) place: Place,
+    pub(super) node: Node,
+}
+
+/// Text that is not YAML: where, and why.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    pub(super) place: Place,
+    pub(super) what: String,
+}
+
+/// The one document in `text`.
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        reject_unsupported_tags: true,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map(|root| resolve(root, text)).map_err(|error| {
+        SyntaxError {
+            place: error.location().map_or(Place { line: 1, column: 1 }, place),
+            what: describe(&error),
+        }
+    })
+}
+
+/// The crate's words, unless they would repeat a part of the file.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::UnsupportedTag { .. } => "the tag is not supported".to_owned(),
+        Error::InvalidScalar { .. } => "the value does not fit its tag".to_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
+fn place(location: Location) -> Place {
+    Place { line: location.line().max(1), column: location.column().max(1) }
+}
+
+/// A node as the YAML crate shows it: scalars of other types than text have lost their spelling.
+enum Raw {
+    Nothing,
+    Text(String),
+    Typed(ScalarKind),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<Self>, Spanned<Self>)>),
+}
+
+/// Gives scalars their spelling back. Aliases and merged keys get the place of their definition,
+/// since that is where a mistake is mended.
+fn resolve(raw: Spanned<Raw>, text: &str) -> Node {
+    let location = raw.defined;
+    let content = match raw.value {
+        Raw::Nothing => Content::Nothing,
+        Raw::Text(text) => Content::Scalar(Scalar { text, kind: ScalarKind::Text }),
+        Raw::Typed(kind) => Content::Scalar(Scalar { text: spelling(location, text).to_owned(), kind }),
+        Raw::List(items) => Content::List(items.into_iter().map(|item| resolve(item, text)).collect()),
+        Raw::Map(entries) => {
+            Content::Map(entries.into_iter().map(|(key, value)| entry(key, value, text)).collect())
+        }
+    };
+    Node { content, place: place(location) }
+}
+
+fn entry(key: Spanned<Raw>, value: Spanned<Raw>, text: &str) -> Entry {
+    let key = resolve(key, text);
+    Entry {
+        key: match key.content {
+            Content::Scalar(scalar) => Some(scalar.text),
+            _ => None,
+        },
+        place: key.place,
+        node: resolve(value, text),
+    }
+}
+
+fn spelling(location: Location, text: &str) -> &str {
+    let span = location.span();
+    let bytes = || {
+        let start = usize::try_from(span.byte_offset()?).ok()?;
+        let length = usize::try_from(span.byte_len()?).ok()?;
+        text.get(start..start.checked_add(length)?)
+    };
+    bytes().unwrap_or_default()
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a scalar, a list or a mapping")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Nothing)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Typed(ScalarKind::Boolean))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Typed(ScalarKind::Number))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Typed(ScalarKind::Number))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Typed(ScalarKind::Number))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only_value(text: &str) -> Scalar {
+        match parse(text).unwrap().content {
+            Content::Map(mut entries) => match entries.remove(0).node.content {
+                Content::Scalar(scalar) => scalar,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn scalars_keep_their_spelling() {
+        for spelled in [
+            "0123456789012345678901234567890123456789",
+            "12345678901234567890123456789012345678901",
+            "1e5",
+            "1e999",
+            "0x1f",
+            "1_000",
+            ".inf",
+            "-0",
+            "True",
+        ] {
+            assert_eq!(only_value(&format!("é: {spelled} # ü")).text, spelled);
+        }
+        assert_eq!(only_value("a: '0x1f'").kind, ScalarKind::Text);
+        assert_eq!(only_value("a: 0x1f").kind, ScalarKind::Number);
+        assert_eq!(only_value("a: no").kind, ScalarKind::Text);
+        assert_eq!(only_value("a: false").kind, ScalarKind::Boolean);
+    }
+
+    #[test]
+    fn nodes_know_their_place() {
+        let Content::Map(entries) = parse("\n  ü: [ä, 7]\n").unwrap().content else { panic!("a map") };
+        assert_eq!(entries[0].place, Place { line: 2, column: 3 });
+        let Content::List(items) = &entries[0].node.content else { panic!("a list") };
+        assert_eq!(items[1].place, Place { line: 2, column: 10 });
+    }
+
+    #[test]
+    fn an_alias_stands_where_its_anchor_does() {
+        let Content::Map(entries) = parse("a: &x 5\nb: *x\n").unwrap().content else { panic!("a map") };
+        assert_eq!(entries[1].node.place, Place { line: 1, column: 7 });
+    }
+
+    #[test]
+    fn syntax_errors_repeat_no_content() {
+        for text in [
+            "a: !hunter2 b",
+            "a: !<hunter2> b",
+            "a: \"hunter2",
+            "a: @hunter2",
+            "a: *hunter2",
+            "a: !!int hunter2",
+            "a: !!binary hunter2",
+            "a: \"\\qhunter2\"",
+            "%hunter2 x",
+            "a: 1\nhunter2\n",
+            "<<: hunter2",
+            "a: {b: hunter2",
+            "a: 1\n---\nhunter2: 1",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.what.contains("hunter2"), "{text}: {}", error.what);
+        }
+    }
+
+    #[test]
+    fn alias_bombs_are_refused() {
+        let line = |(this, last): (char, char)| {
+            format!("{this}: &{this} [*{last}, *{last}, *{last}, *{last}, *{last}]\n")
+        };
+        let lines: String = ('b'..='z').zip('a'..).map(line).collect();
+        let bomb = format!("a: &a [x, x, x, x, x, x, x, x, x]\n{lines}");
+        assert!(parse(&bomb).is_err());
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! From a file to a [`Config`], or to everything that is wrong with it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use super::document;
+use super::problem::{LoadError, Place, Problem, Report};
+use super::section::Field;
+use super::tenant::{self, TenantNames};
+use super::{Config, Poll, Tenant};
+
+/// Ten thousand machine ids fit many times.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+const HOUR: Duration = Duration::from_hours(1);
+const YEAR: Duration = Duration::from_hours(365 * 24);
+
+/// A file that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What an operator should look at, in the order of lines.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the configuration in `file`. Relative paths in it are relative to its folder.
+///
+/// Offline: names no host, opens no other file, reads no secret.
+///
+/// # Errors
+///
+/// Every problem of the file at once. Text that is not YAML, or a file that cannot be read, is one
+/// problem.
+pub fn load(file: &Path) -> Result<Loaded, LoadError> {
+    match read(file) {
+        Ok(bytes) => parse(file, &bytes),
+        Err(error) => {
+            let report = Report::new(file);
+            let what = format!("cannot be read: {error}");
+            report.problem("", None, what, "a readable file of at most 4 MiB is allowed");
+            report.conclude(None::<Config>).map(loaded)
+        }
+    }
+}
+
+/// Does what [`load`] does with `bytes` as the content of `file`.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError> {
+    let report = Report::new(file);
+    let config = text(bytes, &report).and_then(|text| {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        config(text, folder, &report)
+    });
+    report.conclude(config).map(loaded)
+}
+
+fn loaded((config, warnings): (Config, Vec<Problem>)) -> Loaded {
+    Loaded { config, warnings }
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+    }
+    Ok(bytes)
+}
+
+fn text<'a>(bytes: &'a [u8], report: &Report) -> Option<&'a str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let last_line = good.rsplit('\n').next().unwrap_or_default();
+            let place = Place {
+                line: good.matches('\n').count() as u64 + 1,
+                column: last_line.chars().count() as u64 + 1,
+            };
+            report.problem("", Some(place), "is not UTF-8", "YAML text in UTF-8 is allowed");
+            None
+        }
+    }
+}
+
+fn config(text: &str, folder: &Path, report: &Report) -> Option<Config> {
+    let root = match document::parse(text) {
+        Ok(root) => root,
+        Err(error) => {
+            let what = format!("is not YAML: {}", error.what);
+            report.problem("", Some(error.place), what, "one YAML document is allowed");
+            return None;
+        }
+    };
+    let section = Field::root(&root, report).section()?;
+    let tenants = section
+        .required("tenants", "a list of at least one tenant is allowed")
+        .and_then(|field| tenants(&field, folder));
+    let poll = section.optional_or("poll", "a mapping is allowed", Poll::default(), poll);
+    section.finish();
+    Some(Config { tenants: tenants?, poll: poll? })
+}
+
+fn tenants(field: &Field<'_>, folder: &Path) -> Option<Vec<Tenant>> {
+    let items = field.list("a mapping with the keys of a tenant is allowed")?;
+    if items.is_empty() {
+        field.problem("is empty");
+        return None;
+    }
+    let mut names = TenantNames::default();
+    // Collected before it is judged, so that every tenant is read.
+    let tenants: Vec<_> = items.iter().map(|item| tenant::read(item, folder, &mut names)).collect();
+    tenants.into_iter().collect()
+}
+
+fn poll(field: &Field<'_>) -> Option<Poll> {
+    let section = field.section()?;
+    let default = Poll::default();
+    let duration = |key, allowed, default, longest| {
+        let range = Duration::from_secs(1)..=longest;
+        section.optional_or(key, allowed, default, |field| field.duration(range))
+    };
+    let age = "a duration from 1s to 3650d, such as 13h, is allowed";
+    let interval =
+        duration("interval", "a duration from 1s to 365d, such as 6h, is allowed", default.interval, YEAR);
+    let stale_after = duration("stale_after", age, default.stale_after, YEAR * 10);
+    let expire_after = duration("expire_after", age, default.expire_after, YEAR * 10);
+    let inactive_after = duration("inactive_after", age, default.inactive_after, YEAR * 10);
+
+    if interval.is_some_and(|interval| interval < HOUR) {
+        let what = "is less than an hour, but the source changes every few hours";
+        section.warning("interval", what, "6h is the default");
+    }
+    if stale_after < interval && stale_after.is_some() {
+        let what = "is shorter than interval, so machines turn stale between two polls";
+        section.warning("stale_after", what, "more than two intervals is advised");
+    }
+    if expire_after < stale_after && expire_after.is_some() {
+        let allowed = "stale_after or longer is allowed";
+        section.problem_of("expire_after", "is shorter than stale_after", allowed);
+    }
+    section.finish();
+    Some(Poll {
+        interval: interval?,
+        stale_after: stale_after?,
+        expire_after: expire_after?,
+        inactive_after: inactive_after?,
+    })
+}

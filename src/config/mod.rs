@@ -1,0 +1,208 @@
+//! What the configuration file says, in types that cannot hold a bad value.
+//!
+//! [`load()`] is the one way in, for start, `check-config` and `once` alike. It reports every problem
+//! of the file in one pass, each with its key path, line and column. No secret is ever held here:
+//! only where it is to be read when a token is taken. The one value that can carry a secret, the
+//! user part of `proxy_url`, is left out of `Debug`.
+//!
+//! The file is walked by hand instead of being derived from these types: serde ends at the first
+//! value that does not fit, and an operator wants to mend all of them at once. `document` gives
+//! text its places, `section` asks for keys and reports, `load`, `tenant`, `auth` and `selectors` say
+//! which keys there are, and `problem` prints. The YAML crate is known to `document` only.
+
+mod auth;
+mod cloud;
+mod document;
+mod load;
+mod problem;
+mod section;
+mod selectors;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+
+pub use load::{Loaded, load, parse};
+pub use problem::{LoadError, Place, Problem};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// At least one; their names differ.
+    pub tenants: Vec<Tenant>,
+    /// How often machines are asked and how long answers are believed.
+    pub poll: Poll,
+}
+
+/// One Entra tenant whose machines are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tenant {
+    /// Value of the label `tenant`. Default: the tenant id.
+    pub name: Arc<str>,
+    /// Directory (tenant) id.
+    pub tenant_id: String,
+    /// Application (client) id; none for a managed identity.
+    pub client_id: Option<String>,
+    /// How a token is had.
+    pub auth: Auth,
+    /// Sets the defaults of the three below, and which hosts may be sent a token.
+    pub cloud: Cloud,
+    /// Entra host, always https, no path.
+    pub authority_url: Url,
+    /// API host, no path. https, or http to a loopback address.
+    pub api_url: Url,
+    /// OAuth scope, ends in `/.default`.
+    pub scope: String,
+    /// Connection settings, for tokens and API alike.
+    pub http: Http,
+    /// Which machines are in scope.
+    pub machines: Selectors,
+    /// The API's limits and our share of them.
+    pub quota: Quota,
+}
+
+/// How a token is had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A client secret, read anew at each token.
+    ClientSecret(SecretSource),
+    /// Certificate and RSA key in one PEM file, read anew at each token.
+    ClientCertificate(PathBuf),
+    /// The identity of the Azure host; `client_id` chooses a user-assigned one.
+    ManagedIdentity {
+        /// Client id of a user-assigned identity.
+        client_id: Option<String>,
+    },
+    /// A federated token from a file that something else keeps fresh (Kubernetes does). Default
+    /// file: the one that `AZURE_FEDERATED_TOKEN_FILE` names.
+    WorkloadIdentity {
+        /// The file with the federated token.
+        token_file: Option<PathBuf>,
+    },
+}
+
+/// Where a client secret is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file; white space around its content is dropped.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+}
+
+/// The clouds that Defender for Endpoint runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// The public cloud.
+    Commercial,
+    /// US Government Community Cloud.
+    Gcc,
+    /// US GCC High.
+    GccHigh,
+    /// US Department of Defense.
+    Dod,
+}
+
+/// Connection settings of a tenant.
+#[derive(Clone, PartialEq)]
+pub struct Http {
+    /// Time for one request, from connect to the last byte. Default: 60s, since large replies of
+    /// this API have been seen to take more than 15s.
+    pub timeout: Duration,
+    /// PEM file with certificates trusted in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy for every request, `http` or `https`; else `HTTPS_PROXY` and `NO_PROXY` count. May hold
+    /// a user name and password for the proxy, so it must not be logged as it is.
+    pub proxy_url: Option<Url>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { timeout: Duration::from_mins(1), ca_file: None, proxy_url: None }
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proxy = self.proxy_url.as_ref().map(|url| {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port_or_known_default().unwrap_or_default();
+            format!("{}://{host}:{port}", url.scheme())
+        });
+        f.debug_struct("Http")
+            .field("timeout", &self.timeout)
+            .field("ca_file", &self.ca_file)
+            .field("proxy_url", &proxy)
+            .finish()
+    }
+}
+
+/// Which machines are in scope: the union of all selectors, less `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    /// Device ids, lower case.
+    pub ids: Vec<String>,
+    /// DNS names, lower case.
+    pub names: Vec<String>,
+    /// Device tags, exact.
+    pub tags: Vec<String>,
+    /// An `OData` `$filter` on the machine list, sent as it is.
+    pub filter: Option<String>,
+    /// Every machine of the tenant.
+    pub all: bool,
+    /// Device ids left out, lower case.
+    pub exclude_ids: Vec<String>,
+    /// DNS names left out, lower case, `*` stands for any text.
+    pub exclude_names: Vec<String>,
+}
+
+/// The API's limits and our share of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Calls a minute that the API allows. Default: 50, the nearest documented limit.
+    pub per_minute: NonZeroU32,
+    /// Calls an hour that the API allows. Default: 1500.
+    pub per_hour: NonZeroU32,
+    /// Our share of both, above 0 and at most 1. Default: 0.8, so that other tools of the tenant
+    /// are not starved.
+    pub share: f64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).expect("Safe: the numbers are not zero");
+        Self { per_minute: number(50), per_hour: number(1500), share: 0.8 }
+    }
+}
+
+/// How often machines are asked and how long answers are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// How often each machine is asked, from 1s. Default: 6h, the pace at which the source changes.
+    pub interval: Duration,
+    /// Older data is served and counted as stale. Default: 13h, two intervals and some.
+    pub stale_after: Duration,
+    /// Older data is no longer served. Default: 48h.
+    pub expire_after: Duration,
+    /// Machines that Defender has not seen for so long are not judged. Default: 30d, after which
+    /// Defender itself drops their findings.
+    pub inactive_after: Duration,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_hours(6),
+            stale_after: Duration::from_hours(13),
+            expire_after: Duration::from_hours(48),
+            inactive_after: Duration::from_hours(30 * 24),
+        }
+    }
+}

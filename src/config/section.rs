@@ -1,0 +1,249 @@
+//! Reading a located tree key by key, reporting what does not fit and going on.
+//!
+//! A [`Section`] knows which keys were asked for, so that [`Section::finish`] can report the others.
+//! A [`Field`] carries the sentence that says what it may hold, so that every problem of it ends
+//! alike. Every reading method gives `None` after it has reported why; callers read everything first
+//! and unwrap last.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::document::{Content, Entry, Node, Scalar, ScalarKind};
+use super::problem::{Place, Report};
+
+/// The value of one key, or one item of a list.
+pub(super) struct Field<'a> {
+    node: &'a Node,
+    path: String,
+    place: Place,
+    allowed: String,
+    report: &'a Report,
+}
+
+impl<'a> Field<'a> {
+    /// The whole document.
+    pub(super) fn root(node: &'a Node, report: &'a Report) -> Self {
+        Self {
+            node,
+            path: String::new(),
+            place: Place { line: 1, column: 1 },
+            allowed: "a mapping with the key tenants is allowed".to_owned(),
+            report,
+        }
+    }
+
+    /// Reports that the value is wrong.
+    pub(super) fn problem(&self, what: impl Into<String>) {
+        self.report.problem(&self.path, Some(self.place()), what, self.allowed.as_str());
+    }
+
+    /// What `check` makes of the value's text, whatever YAML takes it for; `check` answers what is
+    /// wrong with it. Empty text is a problem.
+    pub(super) fn text<T>(&self, check: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        self.scalar(|scalar| match scalar.text.as_str() {
+            "" => Err("is empty"),
+            text => check(text),
+        })
+    }
+
+    /// A duration in humantime's form, within `range`.
+    pub(super) fn duration(&self, range: std::ops::RangeInclusive<Duration>) -> Option<Duration> {
+        self.scalar(|scalar| match humantime::parse_duration(&scalar.text) {
+            Ok(duration) if range.contains(&duration) => Ok(duration),
+            Ok(_) => Err("is out of range"),
+            Err(_) if scalar.kind == ScalarKind::Number => Err("is a number without a unit"),
+            Err(_) => Err("is not a duration"),
+        })
+    }
+
+    /// A number, written without quotes, that `check` takes.
+    pub(super) fn number<T>(&self, check: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.scalar(|scalar| match scalar.kind {
+            ScalarKind::Number => check(&scalar.text).ok_or("is out of range"),
+            ScalarKind::Boolean => Err("is a boolean"),
+            ScalarKind::Text => Err("is text"),
+        })
+    }
+
+    /// `true` or `false`, written without quotes.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        self.scalar(|scalar| match scalar.kind {
+            ScalarKind::Boolean => Ok(scalar.text.eq_ignore_ascii_case("true")),
+            ScalarKind::Number => Err("is a number"),
+            ScalarKind::Text => Err("is text"),
+        })
+    }
+
+    /// The items of a list; `item_allowed` says what each may hold. No value is an empty list.
+    pub(super) fn list(&self, item_allowed: &str) -> Option<Vec<Field<'a>>> {
+        let items = match &self.node.content {
+            Content::Nothing => &[][..],
+            Content::List(items) => items,
+            other => {
+                self.problem(kind_of(other));
+                return None;
+            }
+        };
+        let field = |(number, node): (usize, &'a Node)| Field {
+            node,
+            path: format!("{}[{number}]", self.path),
+            place: node.place,
+            allowed: item_allowed.to_owned(),
+            report: self.report,
+        };
+        Some(items.iter().enumerate().map(field).collect())
+    }
+
+    /// The keys below. No value is a section without keys.
+    pub(super) fn section(&self) -> Option<Section<'a>> {
+        let entries = match &self.node.content {
+            Content::Nothing => &[][..],
+            Content::Map(entries) => entries,
+            other => {
+                self.problem(kind_of(other));
+                return None;
+            }
+        };
+        Some(Section {
+            entries,
+            path: self.path.clone(),
+            place: self.place,
+            report: self.report,
+            asked: RefCell::default(),
+        })
+    }
+
+    fn scalar<T>(&self, check: impl FnOnce(&Scalar) -> Result<T, &'static str>) -> Option<T> {
+        let outcome = match &self.node.content {
+            Content::Scalar(scalar) => check(scalar),
+            other => Err(kind_of(other)),
+        };
+        outcome.map_err(|what| self.problem(what)).ok()
+    }
+
+    /// A scalar's own place, else that of its key: a block below a key starts far from what the
+    /// operator looks for.
+    fn place(&self) -> Place {
+        match self.node.content {
+            Content::Scalar(_) => self.node.place,
+            _ => self.place,
+        }
+    }
+}
+
+/// A mapping whose keys are asked for one by one.
+pub(super) struct Section<'a> {
+    entries: &'a [Entry],
+    path: String,
+    place: Place,
+    report: &'a Report,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// The value of `key`; none when it is not given.
+    pub(super) fn optional(&self, key: &'static str, allowed: &str) -> Option<Field<'a>> {
+        self.asked.borrow_mut().push(key);
+        let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key))?;
+        Some(Field {
+            node: &entry.node,
+            path: self.path_of(key),
+            place: entry.place,
+            allowed: allowed.to_owned(),
+            report: self.report,
+        })
+    }
+
+    /// The value of `key`; it is a problem when it is not given.
+    pub(super) fn required(&self, key: &'static str, allowed: &str) -> Option<Field<'a>> {
+        let field = self.optional(key, allowed);
+        if field.is_none() {
+            let path = self.path_of(key);
+            self.report.problem(&path, Some(self.place), "is missing", allowed);
+        }
+        field
+    }
+
+    /// What `read` makes of the value of `key`; `default` when it is not given.
+    pub(super) fn optional_or<T>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        default: T,
+        read: impl FnOnce(&Field<'a>) -> Option<T>,
+    ) -> Option<T> {
+        match self.optional(key, allowed) {
+            Some(field) => read(&field),
+            None => Some(default),
+        }
+    }
+
+    /// Path of the section.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Reports that the section as a whole is wrong.
+    pub(super) fn problem(&self, what: impl Into<String>, allowed: impl Into<String>) {
+        self.report.problem(&self.path, Some(self.place), what, allowed);
+    }
+
+    /// Reports that `key`, given or not, does not go with another key.
+    pub(super) fn problem_of(&self, key: &str, what: impl Into<String>, allowed: impl Into<String>) {
+        self.report.problem(&self.path_of(key), Some(self.place_of(key)), what, allowed);
+    }
+
+    /// Warns about `key`, given or not.
+    pub(super) fn warning(&self, key: &str, what: impl Into<String>, advice: impl Into<String>) {
+        self.report.warning(&self.path_of(key), self.place_of(key), what, advice);
+    }
+
+    /// Reports keys that nobody asked for and keys that are given twice.
+    pub(super) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (number, entry) in self.entries.iter().enumerate() {
+            let known = asked.iter().find(|&&key| entry.key.as_deref() == Some(key));
+            let Some(key) = known else {
+                let path = self.path_of(entry.key.as_deref().and_then(printable).unwrap_or("?"));
+                let allowed = format!("allowed here: {}", asked.join(", "));
+                self.report.problem(&path, Some(entry.place), "the key is unknown", allowed);
+                continue;
+            };
+            let first = self.entries.iter().position(|other| other.key == entry.key);
+            if let Some(first) = first.filter(|&first| first < number) {
+                let line = self.entries[first].place.line;
+                let what = format!("the key is given a second time, the first is in line {line}");
+                let allowed = "each key is allowed once";
+                self.report.problem(&self.path_of(key), Some(entry.place), what, allowed);
+            }
+        }
+    }
+
+    fn place_of(&self, key: &str) -> Place {
+        let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key));
+        entry.map_or(self.place, |entry| entry.place)
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        match self.path.as_str() {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        }
+    }
+}
+
+/// An unknown key that may be shown. A secret can end up as one (`auth: {client_secret:abc}`), but
+/// hardly one of letters and underscores alone; control characters stay off the terminal too.
+fn printable(key: &str) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    ((1..=30).contains(&key.len()) && key.bytes().all(plain)).then_some(key)
+}
+
+fn kind_of(content: &Content) -> &'static str {
+    match content {
+        Content::Nothing => "has no value",
+        Content::Scalar(_) => "is a single value",
+        Content::List(_) => "is a list",
+        Content::Map(_) => "is a mapping",
+    }
+}

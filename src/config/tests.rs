@@ -1,0 +1,216 @@
+//! Every rule of the file, one by one.
+
+use std::path::Path;
+
+use super::*;
+
+const MINIMAL: &str = "\
+tenants:
+  - tenant_id: 11111111-2222-3333-4444-555555555555
+    client_id: 66666666-7777-8888-9999-000000000000
+    auth: { client_secret_file: secret.txt }
+    machines: { tags: [production] }
+";
+
+fn read(text: &str) -> Result<Loaded, LoadError> {
+    parse(Path::new("conf/mde_exporter.yml"), text.as_bytes())
+}
+
+fn config(text: &str) -> Config {
+    match read(text) {
+        Ok(loaded) => loaded.config,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// The problems of [`MINIMAL`] with `old` replaced by `new`, without the file name.
+fn problems(old: &str, new: &str) -> String {
+    assert!(MINIMAL.contains(old), "{old}");
+    let text = MINIMAL.replacen(old, new, 1);
+    match read(&text) {
+        Ok(loaded) => format!("{:?}", loaded.warnings),
+        Err(error) => error.to_string().replace("conf/mde_exporter.yml: ", ""),
+    }
+}
+
+#[test]
+fn each_rule_has_its_words() {
+    let tenant_id = "tenant_id: 11111111-2222-3333-4444-555555555555";
+    let auth = "auth: { client_secret_file: secret.txt }";
+    let machines = "machines: { tags: [production] }";
+    let cases = [
+        (MINIMAL, ""),
+        (MINIMAL, "tenants:"),
+        (MINIMAL, "tenants: {}"),
+        (MINIMAL, "[]"),
+        (MINIMAL, "a: [1\nb: 2"),
+        (tenant_id, "name: x"),
+        (tenant_id, "tenant_id: organizations"),
+        (tenant_id, "tenant_id: 11111111-2222-3333-4444-55555555555"),
+        (tenant_id, "tenant_id: contoso..com"),
+        (tenant_id, "tenant_id:"),
+        ("tenant_id:", "name: \"a\\tb\"\n    tenant_id:"),
+        ("tenant_id:", "name: ' '\n    tenant_id:"),
+        ("client_id: 66666666-7777-8888-9999-000000000000", "# none"),
+        (auth, "auth:"),
+        (auth, "auth: {}"),
+        (auth, "auth: { client_secret_file: '' }"),
+        (auth, "auth: { client_secret_env: 7UP }"),
+        (auth, "auth: { client_secret_env: A, managed_identity: }"),
+        (auth, "cloud: Commercial\n    auth: { client_secret_env: A }"),
+        ("auth:", "authority_url: http://localhost\n    auth:"),
+        ("auth:", "authority_url: https://a.example/b\n    auth:"),
+        ("auth:", "api_url: http://a.example\n    auth:"),
+        ("auth:", "api_url: https://u:p@a.example\n    auth:"),
+        ("auth:", "api_url: https://a.example/?q\n    auth:"),
+        ("auth:", "api_url: api.example\n    auth:"),
+        ("auth:", "scope: https://a.example\n    auth:"),
+        ("auth:", "scope: /.default\n    auth:"),
+        ("auth:", "scope: a/.default b/.default\n    auth:"),
+        ("auth:", "http: { timeout: 0s, proxy_url: 'socks5://x' }\n    auth:"),
+        ("auth:", "http: { timeout: 61m, ca_file: }\n    auth:"),
+        ("auth:", "quota: { per_minute: 0, per_hour: 1.5, share: 0 }\n    auth:"),
+        ("auth:", "quota: { per_minute: '50', per_hour: -1, share: .nan }\n    auth:"),
+        (machines, "machines:"),
+        (machines, "machines: { all: false, ids: [], exclude: { names: [x] } }"),
+        (machines, "machines: { ids: [a/b, ''], tags: [' '], filter: ' ' }"),
+        (machines, "machines: { names: ['srv-*'], all: yes }"),
+        (machines, "machines: { ids: [[a]], exclude: [b] }"),
+        ("tenants:", "poll: { interval: 999ms, expire_after: 12h }\ntenants:"),
+        ("tenants:", "poll: { interval: 1 day please }\ntenants:"),
+        ("tenants:", "poll: 6h\ntenants:"),
+    ];
+    let report: Vec<String> = cases
+        .iter()
+        .map(|(old, new)| format!("--- {}\n{}\n", new.trim_end_matches("\n    auth:"), problems(old, new)))
+        .collect();
+    insta::assert_snapshot!(report.concat());
+}
+
+#[test]
+fn names_of_tenants_differ_defaults_included() {
+    let second = MINIMAL.replace("tenants:\n", "").replace(
+        "- tenant_id: 11111111-2222-3333-4444-555555555555",
+        "- name: 11111111-2222-3333-4444-555555555555\n    tenant_id: contoso.onmicrosoft.com",
+    );
+    let error = read(&format!("{MINIMAL}{second}")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "conf/mde_exporter.yml: tenants[1].name (line 6, column 5): is the same as that of tenants[0]; a name \
+         of its own for each tenant is allowed; the default is the tenant_id"
+    );
+}
+
+#[test]
+fn digits_without_quotes_stay_what_they_are() {
+    let text = MINIMAL.replace(
+        "{ tags: [production] }",
+        "{ ids: [0123456789012345678901234567890123456789, 1e5, 0x1F], names: [2016], tags: [0010] }",
+    );
+    let machines = &config(&text).tenants[0].machines;
+    assert_eq!(machines.ids, ["0123456789012345678901234567890123456789", "1e5", "0x1f"]);
+    assert_eq!(machines.names, ["2016"]);
+    assert_eq!(machines.tags, ["0010"]);
+}
+
+#[test]
+fn an_identity_without_settings_is_still_chosen() {
+    let identity = |auth: &str| {
+        let text = MINIMAL.replace("{ client_secret_file: secret.txt }", auth);
+        config(&text).tenants.remove(0).auth
+    };
+    let managed = Auth::ManagedIdentity { client_id: None };
+    assert_eq!(identity("{ managed_identity: {} }"), managed);
+    assert_eq!(identity("\n      managed_identity:"), managed);
+    let workload = Auth::WorkloadIdentity { token_file: None };
+    assert_eq!(identity("{ workload_identity: }"), workload);
+    let text = MINIMAL
+        .replace("    client_id: 66666666-7777-8888-9999-000000000000\n", "")
+        .replace("client_secret_file: secret.txt", "managed_identity: {}");
+    assert_eq!(config(&text).tenants[0].client_id, None);
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let path = |auth: &str| {
+        let text = MINIMAL.replace("client_secret_file: secret.txt", auth);
+        config(&text).tenants.remove(0).auth
+    };
+    let secret = |path: &str| Auth::ClientSecret(SecretSource::File(path.into()));
+    assert_eq!(path("client_secret_file: a/b"), secret("conf/a/b"));
+    assert_eq!(path("client_secret_file: /a/b"), secret("/a/b"));
+    assert_eq!(path("client_certificate_file: c.pem"), Auth::ClientCertificate("conf/c.pem".into()));
+    assert_eq!(
+        path("workload_identity: { token_file: t }"),
+        Auth::WorkloadIdentity { token_file: Some("conf/t".into()) }
+    );
+    let text = MINIMAL.replace("auth:", "http: { ca_file: ca.pem }\n    auth:");
+    assert_eq!(config(&text).tenants[0].http.ca_file, Some("conf/ca.pem".into()));
+}
+
+#[test]
+fn a_cloud_sets_hosts_and_scope_and_each_can_be_overridden() {
+    for cloud in Cloud::ALL {
+        let text = MINIMAL.replace("auth:", &format!("cloud: {}\n    auth:", cloud.as_str()));
+        let tenant = config(&text).tenants.remove(0);
+        assert_eq!(tenant.cloud, cloud);
+        assert_eq!(tenant.authority_url, cloud.authority_url().parse().unwrap());
+        assert_eq!(tenant.api_url, cloud.api_url().parse().unwrap());
+        assert_eq!(tenant.scope, cloud.scope());
+    }
+    for api in ["http://127.0.0.1:8080", "http://[::1]:8080/", "http://localhost", "https://eu.example"] {
+        let text = MINIMAL.replace("auth:", &format!("cloud: dod\n    api_url: {api}\n    auth:"));
+        let tenant = config(&text).tenants.remove(0);
+        assert_eq!(tenant.api_url, api.parse().unwrap());
+        assert_eq!(tenant.scope, Cloud::Dod.scope());
+    }
+}
+
+#[test]
+fn selectors_match_without_regard_to_case() {
+    let text = MINIMAL.replace(
+        "{ tags: [production] }",
+        "{ ids: [AbC], names: [SRV.Corp.Example], tags: [Prod], exclude: { ids: [DEF], names: [LAB-*] } }",
+    );
+    let machines = &config(&text).tenants[0].machines;
+    assert_eq!(machines.ids, ["abc"]);
+    assert_eq!(machines.names, ["srv.corp.example"]);
+    assert_eq!(machines.tags, ["Prod"]);
+    assert_eq!(machines.exclude_ids, ["def"]);
+    assert_eq!(machines.exclude_names, ["lab-*"]);
+}
+
+#[test]
+fn short_intervals_are_taken_with_a_warning() {
+    let loaded = read(&format!("{MINIMAL}poll: {{ interval: 1s, stale_after: 500ms }}\n"));
+    assert!(loaded.is_err(), "ages start at 1s");
+    let loaded = read(&format!("{MINIMAL}poll: {{ interval: 1m, stale_after: 30s }}\n")).unwrap();
+    assert_eq!(loaded.config.poll.interval, Duration::from_mins(1));
+    let keys: Vec<&str> = loaded.warnings.iter().map(Problem::key).collect();
+    assert_eq!(keys, ["poll.interval", "poll.stale_after"]);
+    assert_eq!(
+        loaded.warnings[0].to_string(),
+        "conf/mde_exporter.yml: poll.interval (line 6, column 9): is less than an hour, but the source changes \
+         every few hours; 6h is the default"
+    );
+}
+
+#[test]
+fn a_client_id_that_nothing_uses_is_a_warning() {
+    let text = MINIMAL.replace("client_secret_file: secret.txt", "managed_identity: {}");
+    let loaded = read(&text).unwrap();
+    assert_eq!(loaded.config.tenants[0].client_id, None);
+    assert_eq!(loaded.warnings[0].key(), "tenants[0].client_id");
+}
+
+#[test]
+fn settings_can_be_shared_through_anchors() {
+    let text = MINIMAL.replace("auth:", "http: &http { timeout: 90s }\n    auth:");
+    let second = MINIMAL
+        .replace("tenants:\n", "")
+        .replace("11111111", "21111111")
+        .replace("auth:", "http: { <<: *http, ca_file: ca.pem }\n    auth:");
+    let config = config(&format!("{text}{second}"));
+    assert_eq!(config.tenants[1].http.timeout, Duration::from_secs(90));
+    assert_eq!(config.tenants[1].http.ca_file, Some("conf/ca.pem".into()));
+}

@@ -1,0 +1,209 @@
+//! The configuration file: what is taken, what is refused, and in which words.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mde_exporter::config::{Config, LoadError, Loaded, Problem, load, parse};
+use proptest::prelude::*;
+
+const MINIMAL: &str = "\
+tenants:
+  - tenant_id: 11111111-2222-3333-4444-555555555555
+    client_id: 66666666-7777-8888-9999-000000000000
+    auth: { client_secret_file: secret.txt }
+    machines: { tags: [production] }
+";
+
+fn read(text: &str) -> Result<Loaded, LoadError> {
+    parse(Path::new("conf/mde_exporter.yml"), text.as_bytes())
+}
+
+fn config(text: &str) -> Config {
+    match read(text) {
+        Ok(loaded) => loaded.config,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+fn fixtures(ending: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir("tests/fixtures/config")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(ending))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty(), "no fixture ends in {ending}");
+    found
+}
+
+#[test]
+fn good_fixtures_load_without_a_warning() {
+    for file in fixtures(".good.yml") {
+        match load(&file) {
+            Ok(loaded) => assert_eq!(loaded.warnings, [], "{}", file.display()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn bad_fixtures_end_with_their_message() {
+    for file in fixtures(".bad.yml") {
+        let expected = fs::read_to_string(file.with_extension("txt")).unwrap();
+        match load(&file) {
+            Ok(_) => panic!("{} loads", file.display()),
+            Err(error) => assert_eq!(error.to_string(), expected.trim_end(), "{}", file.display()),
+        }
+    }
+}
+
+#[test]
+fn the_example_shows_the_defaults_that_are_in_force() {
+    let example = load(Path::new("config.example.yml")).unwrap();
+    assert_eq!(example.warnings, []);
+    let mut bare = parse(Path::new("config.example.yml"), MINIMAL.as_bytes()).unwrap().config;
+    assert_eq!(&*bare.tenants[0].name, "11111111-2222-3333-4444-555555555555");
+    bare.tenants[0].name = "contoso".into();
+    assert_eq!(example.config, bare);
+}
+
+/// Every section with an unknown key in it.
+const UNKNOWN_KEYS: &str = "\
+zzz: 1
+tenants:
+  - tenant_id: 11111111-2222-3333-4444-555555555555
+    client_id: 66666666-7777-8888-9999-000000000000
+    zzz: 1
+    auth:
+      zzz: 1
+      managed_identity: { zzz: 1 }
+      workload_identity: { zzz: 1 }
+    http: { zzz: 1 }
+    machines: { all: true, zzz: 1, exclude: { zzz: 1 } }
+    quota: { zzz: 1 }
+poll: { zzz: 1 }
+";
+
+#[test]
+fn an_unknown_key_is_refused_in_every_section() {
+    let error = read(UNKNOWN_KEYS).unwrap_err().to_string();
+    let keys: Vec<&str> = error
+        .lines()
+        .filter(|line| line.contains("the key is unknown"))
+        .map(|line| line.split(' ').nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "zzz",
+            "tenants[0].zzz",
+            "tenants[0].auth.zzz",
+            "tenants[0].auth.managed_identity.zzz",
+            "tenants[0].auth.workload_identity.zzz",
+            "tenants[0].http.zzz",
+            "tenants[0].machines.zzz",
+            "tenants[0].machines.exclude.zzz",
+            "tenants[0].quota.zzz",
+            "poll.zzz",
+        ]
+    );
+}
+
+#[test]
+fn the_example_holds_every_key_that_is_known() {
+    let example = fs::read_to_string("config.example.yml").unwrap();
+    let error = read(UNKNOWN_KEYS).unwrap_err().to_string();
+    let known: BTreeSet<&str> = error
+        .lines()
+        .filter_map(|line| line.split_once("allowed here: "))
+        .flat_map(|(_, keys)| keys.split(", "))
+        .collect();
+    assert!(known.len() > 30, "{known:?}");
+    for key in known {
+        assert!(example.contains(&format!("{key}:")), "{key} is not in the example");
+    }
+}
+
+#[test]
+fn values_are_never_repeated() {
+    let planted = "hunter2~PLANTED";
+    for place in [
+        "tenants: PLANT",
+        "PLANT: 1",
+        "tenants: [{ PLANT }]",
+        "tenants: [{ auth: PLANT, machines: PLANT, tenant_id: PLANT, cloud: PLANT, scope: PLANT }]",
+        "tenants: [{ auth: { client_secret: PLANT, client_secret_env: PLANT } }]",
+        "tenants: [{ auth: { client_secret:PLANT } }]",
+        "tenants: [{ auth: { PLANT: 1, managed_identity: { client_id: PLANT } } }]",
+        "tenants: [{ http: { timeout: PLANT, proxy_url: 'x://u:PLANT@h' }, quota: { share: PLANT } }]",
+        "tenants: [{ authority_url: 'https://u:PLANT@h', api_url: 'https://u:PLANT@h' }]",
+        "tenants: [{ auth: { client_secret_file: !PLANT x } }]",
+        "tenants: [{ auth: { client_secret_file: *PLANT } }]",
+        "poll: { interval: PLANT }",
+        "client_secret: PLANT\nclient_secret: \"PLANT",
+    ] {
+        let error = read(&place.replace("PLANT", planted)).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_proxys_password_does_not_show_in_debug_output() {
+    let proxy = "http: { proxy_url: 'http://user:hunter2@proxy.example:3128' }\n    auth:";
+    let config = config(&MINIMAL.replace("auth:", proxy));
+    let proxy = config.tenants[0].http.proxy_url.as_ref().unwrap();
+    assert_eq!(proxy.password(), Some("hunter2"));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("http://proxy.example:3128"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.yml");
+    let error = load(&missing).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot be read: ", missing.display())), "{error}");
+    assert_eq!(load(folder.path()).unwrap_err().problems().len(), 1);
+    let error = parse(Path::new("x.yml"), b"a: 1\nb: \xc3\xa4\xff").unwrap_err();
+    assert_eq!(error.to_string(), "x.yml: (line 2, column 5): is not UTF-8; YAML text in UTF-8 is allowed");
+}
+
+#[test]
+fn a_byte_order_mark_is_dropped() {
+    let digits = MINIMAL.replace("tags: [production]", "ids: [0123]");
+    assert_eq!(config(&format!("\u{feff}{digits}")), config(&digits));
+}
+
+/// Text that is nearly a configuration: lines of one, cut, doubled and disturbed.
+fn nearly_configuration() -> impl Strategy<Value = String> {
+    let example = fs::read_to_string("config.example.yml").unwrap();
+    let lines: Vec<String> =
+        example.lines().map(|line| line.replace("# ", "")).chain([MINIMAL.to_owned()]).collect();
+    let line = (prop::sample::select(lines), "\\PC{0,3}", any::<prop::sample::Index>());
+    let disturbed = line.prop_map(|(line, noise, at)| {
+        let chars: Vec<char> = line.chars().collect();
+        let at = at.index(chars.len() + 1);
+        chars[..at].iter().collect::<String>() + &noise + &chars[at..].iter().collect::<String>()
+    });
+    prop::collection::vec(disturbed, 0..12).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let outcome = parse(Path::new("x.yml"), &bytes);
+        prop_assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in nearly_configuration()) {
+        if let Err(error) = parse(Path::new("x.yml"), text.as_bytes()) {
+            prop_assert!(!error.problems().is_empty());
+            prop_assert!(error.problems().is_sorted_by_key(Problem::place));
+        }
+    }
+}
