@@ -13,6 +13,7 @@
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`metrics`] turns a fleet into exposition text.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
+//! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
@@ -22,3 +23,4 @@ pub mod error;
 pub mod fleet;
 pub mod metrics;
 pub mod selfmon;
+pub mod sim;

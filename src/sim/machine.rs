@@ -1,0 +1,315 @@
+//! One simulated machine: what it is, how it is patched, and its record as the API writes it.
+//!
+//! What a machine misses is a function of the simulated day. Updates are cumulative: installing a newer one of
+//! a line settles the older ones. JSON is written by hand here, so that a field misspelt by a client cannot
+//! be misspelt on both sides.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::Awkwardness;
+use super::calendar::{Batch, Day};
+use super::random::{guid, machine_id, mix};
+use super::updates::{CLIENTS, SERVERS, Update, Windows};
+
+const DAY_SECS: i64 = 24 * 3600;
+const RISKS: [&str; 4] = ["None", "Low", "Informational", "Medium"];
+const EXPOSURES: [&str; 3] = ["Low", "Medium", "High"];
+
+/// A device group and how its machines are cared for.
+#[derive(Debug)]
+struct Group {
+    id: u32,
+    name: &'static str,
+    systems: &'static [Windows],
+    site: &'static str,
+    /// Days from Update Tuesday to the first machines being patched, and to the last ones.
+    patched_after_days: (u64, u64),
+    /// Of a hundred machines, how many are never patched.
+    neglected: u64,
+}
+
+const GROUPS: [Group; 6] = [
+    group(12, "Clients HQ", &CLIENTS, "hq", (2, 12), 1),
+    group(140, "Servers Production", &SERVERS, "prod", (9, 28), 2),
+    group(17, "Clients Branch Offices", &CLIENTS, "branch", (5, 35), 5),
+    group(141, "Servers Test", &SERVERS, "test", (1, 7), 0),
+    group(23, "Shop Floor", &CLIENTS, "floor", (20, 75), 15),
+    group(5678, "Kiosks", &CLIENTS, "kiosk", (4, 20), 4),
+];
+
+const fn group(
+    id: u32,
+    name: &'static str,
+    systems: &'static [Windows],
+    site: &'static str,
+    patched_after_days: (u64, u64),
+    neglected: u64,
+) -> Group {
+    Group { id, name, systems, site, patched_after_days, neglected }
+}
+
+/// What Defender knows beyond an ordinary, active Windows machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    Ordinary,
+    /// Runs Ubuntu: listed, and never misses a KB.
+    Linux,
+    /// Not seen for 45 days: its findings have been dropped.
+    Inactive,
+    /// The same computer as another record, which replaces this one.
+    MergedInto(String),
+    Excluded,
+}
+
+/// A generated machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) id: String,
+    /// Place in the fleet; oddities are tied to it.
+    pub(super) index: usize,
+    pub(super) name: Option<String>,
+    pub(super) system: &'static Windows,
+    pub(super) standing: Standing,
+    pub(super) tags: Vec<&'static str>,
+    group: Option<&'static Group>,
+    awkwardness: Awkwardness,
+    seed: u64,
+}
+
+impl Machine {
+    pub(super) fn generate(seed: u64, index: usize, awkwardness: Awkwardness) -> Self {
+        let place = index as u64;
+        let group = &GROUPS[index % GROUPS.len()];
+        let draw = mix(seed, place, 1);
+        // The first of each list is the most common one.
+        let system = &group.systems[(draw % 5) as usize % group.systems.len()];
+        let mut tags = vec![group.site];
+        if index.is_multiple_of(3) {
+            tags.push("production");
+        }
+        let mut machine = Self {
+            id: machine_id(seed, place),
+            index,
+            name: Some(format!("{}-{:04}.corp.example", group.site, index + 1)),
+            system,
+            standing: Standing::Ordinary,
+            tags,
+            group: Some(group),
+            awkwardness,
+            seed,
+        };
+        if awkwardness == Awkwardness::Real {
+            machine.make_awkward();
+        }
+        machine
+    }
+
+    fn make_awkward(&mut self) {
+        let number = self.index + 1;
+        let site = self.group.map_or("", |group| group.site);
+        match self.index {
+            7 => self.name = None,
+            11 => self.name = Some("Anna's \"iPad\" (new) [2]\n<script>alert(1)</script> \\".to_owned()),
+            13 => self.standing = Standing::Linux,
+            19 => self.standing = Standing::Inactive,
+            index if index % 9 == 2 => self.name = Some(format!("{}-{number:04}", site.to_uppercase())),
+            index if index % 9 == 5 => self.name = Some(format!("Lab-{site}-{number:04}.Corp.Example")),
+            index if index % 23 == 22 => self.group = None,
+            _ => {}
+        }
+    }
+
+    /// What the machine misses on `today`, newest first.
+    pub(super) fn missing(&self, today: Day) -> Vec<Update> {
+        if self.standing != Standing::Ordinary {
+            return Vec::new();
+        }
+        let mut missing = Vec::new();
+        for line in self.system.lines() {
+            missing.extend(
+                Batch::listed_on(today)
+                    .filter_map(|batch| line.update_in(batch))
+                    .take_while(|update| !self.installed(*update, line.number(), today)),
+            );
+        }
+        missing
+    }
+
+    fn installed(&self, update: Update, line: u64, today: Day) -> bool {
+        let (first, last, neglected) = self.group.map_or((10, 30, 0), |group| {
+            (group.patched_after_days.0, group.patched_after_days.1, group.neglected)
+        });
+        let place = self.index as u64;
+        if mix(self.seed, place, 2) % 100 < neglected {
+            return false;
+        }
+        let habit = first + mix(self.seed, place, 3) % (last - first + 1);
+        let released = update.batch.released();
+        let month = u64::from(update.batch.months_since(Batch::JANUARY_2024).unsigned_abs());
+        let delay = habit + mix(self.seed ^ place, month, line) % 5;
+        released.plus(i32::try_from(delay).unwrap_or(i32::MAX)) <= today
+    }
+
+    /// The value of a field that `$filter` may name; the name as the API spells it.
+    pub(super) fn field(&self, name: &str, now: Timestamp) -> Option<Value> {
+        Some(match name {
+            "id" => json!(self.id),
+            "computerDnsName" => json!(self.name),
+            "osPlatform" => json!(self.platform()),
+            "version" => json!(self.version()),
+            "healthStatus" => json!(self.health()),
+            _ => self.record(now).remove(name)?,
+        })
+    }
+
+    fn platform(&self) -> &'static str {
+        if self.standing == Standing::Linux { "Ubuntu" } else { self.system.platform }
+    }
+
+    fn version(&self) -> &'static str {
+        if self.standing == Standing::Linux { "22.4" } else { self.system.version }
+    }
+
+    fn health(&self) -> &'static str {
+        match self.standing {
+            Standing::Inactive | Standing::MergedInto(_) => "Inactive",
+            _ => "Active",
+        }
+    }
+
+    /// When the last full report came: once a day each, or long ago.
+    fn last_seen(&self, now: Timestamp) -> Timestamp {
+        let phase = (mix(self.seed, self.index as u64, 4) % 86_400).cast_signed();
+        let since = (now.as_second() + phase).rem_euclid(DAY_SECS) + 1;
+        match self.standing {
+            Standing::Inactive | Standing::MergedInto(_) => {
+                now - SignedDuration::from_secs(since + 45 * DAY_SECS)
+            }
+            _ => now - SignedDuration::from_secs(since),
+        }
+    }
+
+    /// The machine as `/api/machines` shows it.
+    pub(super) fn record(&self, now: Timestamp) -> Map<String, Value> {
+        let place = self.index as u64;
+        let draw = mix(self.seed, place, 5);
+        let merged_into = match &self.standing {
+            Standing::MergedInto(other) => json!(other),
+            _ => Value::Null,
+        };
+        let excluded = self.standing == Standing::Excluded;
+        let first_seen = Timestamp::UNIX_EPOCH
+            + SignedDuration::from_secs(1_680_000_000 + (draw % 50_000_000).cast_signed());
+        let mut record = described(&self.id, self.name.as_deref());
+        let known = json!({
+            "firstSeen": fraction(first_seen, 7),
+            "lastSeen": fraction(self.last_seen(now), if self.index % 4 == 3 { 6 } else { 7 }),
+            "osPlatform": self.platform(),
+            "version": self.version(),
+            "osBuild": if self.standing == Standing::Linux { Value::Null } else { json!(self.system.build) },
+            "lastIpAddress": format!("10.{}.{}.{}", self.index % 6, draw % 256, 1 + (draw >> 8) % 254),
+            "lastExternalIpAddress": format!("203.0.113.{}", 1 + draw % 254),
+            "healthStatus": self.health(),
+            "rbacGroupId": self.group.map_or(0, |group| group.id),
+            "rbacGroupName": self.group.map(|group| group.name),
+            "riskScore": RISKS[(draw % 4) as usize],
+            "exposureLevel": EXPOSURES[(draw >> 4) as usize % 3],
+            "machineTags": self.tags,
+            "aadDeviceId": guid(self.seed, place),
+        });
+        let deeper = json!({
+            "mergedIntoMachineId": merged_into,
+            "isPotentialDuplication": matches!(self.standing, Standing::MergedInto(_)),
+            "isExcluded": excluded,
+            "exclusionReason": if excluded { json!("InactiveMachine") } else { Value::Null },
+        });
+        for part in [known, deeper] {
+            if let Value::Object(part) = part {
+                record.extend(part);
+            }
+        }
+        if self.awkwardness == Awkwardness::Real {
+            self.spoil(&mut record);
+        }
+        record
+    }
+
+    /// Types and fields that differ between the records of one reply.
+    fn spoil(&self, record: &mut Map<String, Value>) {
+        let (field, value) = match self.index % 10 {
+            1 => ("previewInsights", json!({"scores": [1, null], "source": {}})),
+            3 => ("osBuild", json!(self.system.build.to_string())),
+            6 => ("rbacGroupId", json!(record["rbacGroupId"].to_string())),
+            8 => ("riskScore", Value::Null),
+            9 => ("onboardingStatus", json!("onboarded")),
+            _ => return,
+        };
+        record.insert(field.to_owned(), value);
+    }
+}
+
+/// A complete record with the given id and name; everything else is ordinary and may be changed.
+fn described(id: &str, name: Option<&str>) -> Map<String, Value> {
+    let record = json!({
+        "id": id,
+        "mergedIntoMachineId": null,
+        "isPotentialDuplication": false,
+        "isExcluded": false,
+        "exclusionReason": null,
+        "computerDnsName": name,
+        "firstSeen": "2023-03-20T08:15:00.1234567Z",
+        "lastSeen": null,
+        "osPlatform": "Windows10",
+        "osVersion": null,
+        "osProcessor": "x64",
+        "version": "22H2",
+        "lastIpAddress": "10.0.0.50",
+        "lastExternalIpAddress": "203.0.113.10",
+        "agentVersion": "10.8760.19045.5011",
+        "osBuild": 19045,
+    });
+    let rest = json!({
+        "healthStatus": "Active",
+        "deviceValue": "Normal",
+        "rbacGroupId": 0,
+        "rbacGroupName": null,
+        "riskScore": "Low",
+        "exposureLevel": "Low",
+        "isAadJoined": true,
+        "aadDeviceId": null,
+        "machineTags": [],
+        "defenderAvStatus": "Updated",
+        "onboardingStatus": "Onboarded",
+        "osArchitecture": "64-bit",
+        "managedBy": "Intune",
+        "managedByStatus": "Success",
+        "vmMetadata": null,
+        "ipAddresses": [
+            {"ipAddress": "10.0.0.50", "macAddress": "00155D0A0B0C", "type": "Ethernet", "operationalStatus": "Up"},
+            {"ipAddress": null, "macAddress": "", "type": "Tunnel", "operationalStatus": "Down"}
+        ],
+    });
+    let mut all = Map::new();
+    for part in [record, rest] {
+        if let Value::Object(part) = part {
+            all.extend(part);
+        }
+    }
+    all
+}
+
+/// A machine record for a hand-made fleet: an active Windows 10 machine, last seen at `last_seen`.
+///
+/// Change what the test is about and give it to [`Control::add_machine`](super::Control::add_machine).
+#[must_use]
+pub fn machine_record(id: &str, name: &str, last_seen: Timestamp) -> Value {
+    let mut record = described(id, Some(name));
+    record.insert("lastSeen".to_owned(), Value::String(fraction(last_seen, 7)));
+    Value::Object(record)
+}
+
+/// The API writes six or seven fraction digits.
+fn fraction(time: Timestamp, digits: usize) -> String {
+    format!("{time:.digits$}")
+}

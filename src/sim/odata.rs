@@ -1,0 +1,192 @@
+//! The part of `OData` that the machine list understands: `$filter`, `$skip`, `$top`, and next links.
+//!
+//! A filter is a conjunction of `field eq 'x'` and `startswith(field,'x')`. The real API knows more; what is
+//! not known here is refused as the real one refuses what it does not know.
+
+use axum::extract::Query;
+use axum::http::Uri;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::fleet::Record;
+
+/// Fields that `$filter` may name; from the API page "List machines".
+const FILTERABLE: [&str; 13] = [
+    "computerDnsName",
+    "id",
+    "version",
+    "deviceValue",
+    "aadDeviceId",
+    "lastIpAddress",
+    "exposureLevel",
+    "onboardingStatus",
+    "healthStatus",
+    "osPlatform",
+    "riskScore",
+    "rbacGroupId",
+    "lastSeen",
+];
+
+#[derive(Debug, PartialEq)]
+enum Term {
+    Equals { field: String, value: Value },
+    StartsWith { field: String, prefix: String },
+}
+
+/// A parsed `$filter`. Without terms it matches everything.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Filter(Vec<Term>);
+
+impl Filter {
+    /// `None` when it holds anything but what this simulator understands.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        conjuncts(text).into_iter().map(term).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    pub(super) fn matches(&self, record: &Record, now: Timestamp) -> bool {
+        self.0.iter().all(|term| match term {
+            Term::Equals { field, value } => record.field(field, now) == *value,
+            Term::StartsWith { field, prefix } => {
+                record.field(field, now).as_str().is_some_and(|text| text.starts_with(prefix))
+            }
+        })
+    }
+}
+
+/// Splits at ` and ` outside quotes.
+fn conjuncts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut quoted) = (0, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'\'' {
+            quoted = !quoted;
+        } else if !quoted && at >= start && text[at..].starts_with(" and ") {
+            parts.push(text[start..at].trim());
+            start = at + " and ".len();
+        }
+    }
+    parts.push(text[start..].trim());
+    parts
+}
+
+fn term(text: &str) -> Option<Term> {
+    if let Some(arguments) = text.strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
+        let (field, prefix) = arguments.split_once(',')?;
+        let Value::String(prefix) = literal(prefix.trim())? else {
+            return None;
+        };
+        return Some(Term::StartsWith { field: filterable(field)?, prefix });
+    }
+    let (field, value) = text.split_once(" eq ")?;
+    Some(Term::Equals { field: filterable(field)?, value: literal(value.trim())? })
+}
+
+fn filterable(field: &str) -> Option<String> {
+    let field = field.trim();
+    FILTERABLE.contains(&field).then(|| field.to_owned())
+}
+
+fn literal(text: &str) -> Option<Value> {
+    if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        let plain = inner.replace("''", "\u{0}");
+        return (!plain.contains('\'')).then(|| Value::String(plain.replace('\u{0}', "'")));
+    }
+    match text {
+        "null" => Some(Value::Null),
+        number => number.parse::<u64>().ok().map(Value::from),
+    }
+}
+
+/// The query of a request, decoded; empty when it cannot be.
+pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
+    Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
+}
+
+/// What a list call asks for.
+#[derive(Debug, Default)]
+pub(super) struct PageRequest {
+    pub(super) filter: Filter,
+    pub(super) skip: usize,
+    pub(super) top: Option<usize>,
+    pub(super) token: Option<String>,
+}
+
+impl PageRequest {
+    /// # Errors
+    /// The message for the caller, when an option is unknown or malformed.
+    pub(super) fn of(uri: &Uri) -> Result<Self, String> {
+        let mut request = Self::default();
+        for (key, value) in query_pairs(uri) {
+            let malformed = || format!("Invalid query option: {key}={value}");
+            match key.as_str() {
+                "$filter" => request.filter = Filter::parse(&value).ok_or_else(malformed)?,
+                "$skip" => request.skip = value.parse().map_err(|_| malformed())?,
+                "$top" => match value.parse() {
+                    Ok(top @ 0..=10_000) => request.top = Some(top),
+                    _ => return Err(malformed()),
+                },
+                "$skiptoken" => request.token = Some(value.clone()),
+                _ if key.starts_with('$') => return Err(malformed()),
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// The path and query of the page after `skip` records, with everything else of the query kept as it came.
+pub(super) fn next_page(uri: &Uri, skip: usize, token: Option<&str>) -> String {
+    let kept = uri.query().unwrap_or_default().split('&').filter(|part| {
+        let key = part.split('=').next().unwrap_or_default().replace("%24", "$");
+        !part.is_empty() && key != "$skip" && key != "$skiptoken"
+    });
+    let mut parts: Vec<String> = kept.map(str::to_owned).collect();
+    parts.push(format!("$skip={skip}"));
+    parts.extend(token.map(|token| format!("$skiptoken={token}")));
+    format!("{}?{}", uri.path(), parts.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn machine(name: &str) -> Record {
+        Record::Raw(json!({"id": "1", "computerDnsName": name, "osPlatform": "Windows10", "rbacGroupId": 12}))
+    }
+
+    fn matches(filter: &str, record: &Record) -> bool {
+        Filter::parse(filter).expect(filter).matches(record, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn filter_takes_conjunctions_of_simple_terms() {
+        let record = machine("rock and roll's");
+        assert!(matches("osPlatform eq 'Windows10'", &record));
+        assert!(matches("computerDnsName eq 'rock and roll''s' and rbacGroupId eq 12", &record));
+        assert!(matches("startswith(computerDnsName,'rock and') and osPlatform eq 'Windows10'", &record));
+        assert!(!matches("startswith(computerDnsName, 'roll')", &record));
+    }
+
+    #[test]
+    fn filter_refuses_what_it_does_not_know() {
+        for unknown in [
+            "",
+            "osPlatform",
+            "osPlatform eq Windows10",
+            "rbacGroupName eq 'x'",
+            "machineTags/any(t: t eq 'x')",
+            "osPlatform eq 'a' or osPlatform eq 'b'",
+            "not startswith(id,'a')",
+        ] {
+            assert_eq!(Filter::parse(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn next_link_keeps_the_filter_as_it_was_sent() {
+        let uri = Uri::from_static("/api/machines?$filter=id%20eq%20'a'&%24skip=20");
+        assert_eq!(next_page(&uri, 40, None), "/api/machines?$filter=id%20eq%20'a'&$skip=40");
+    }
+}

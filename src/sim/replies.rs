@@ -1,0 +1,57 @@
+//! Replies as bytes: JSON, the API's error envelope, and gzip for clients that take it.
+
+use std::io::Write;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::random::guid;
+
+/// Bodies shorter than this are sent as they are.
+const SMALLEST_COMPRESSED_BYTES: usize = 1 << 10;
+
+/// A reply of any kind.
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A reply with a JSON body, as the API labels it.
+pub(super) fn json_reply(status: StatusCode, body: &Value) -> Response<Body> {
+    reply(status, "application/json; odata.metadata=minimal; odata.streaming=true", body.to_string())
+}
+
+/// The API's error: `code`, `message`, and the correlation id as `target`.
+pub(super) fn envelope(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let target = guid(message.len() as u64, u64::from(status.as_u16()));
+    // A target is not always a GUID.
+    let target = if status == StatusCode::NOT_FOUND { format!("|{target}.") } else { target };
+    json_reply(status, &json!({"error": {"code": code, "message": message, "target": target}}))
+}
+
+/// The reply as gzip, when the client accepts that and it is worth it.
+pub(super) async fn compressed_for(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !accepted.split(',').any(|coding| coding.trim() == "gzip") {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    // Bodies made here are whole and in memory.
+    let plain = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if plain.len() < SMALLEST_COMPRESSED_BYTES {
+        return Response::from_parts(parts, plain.into());
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    match encoder.write_all(&plain).and_then(|()| encoder.finish()) {
+        Ok(packed) => {
+            parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            Response::from_parts(parts, packed.into())
+        }
+        Err(_) => Response::from_parts(parts, plain.into()),
+    }
+}

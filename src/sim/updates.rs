@@ -1,0 +1,157 @@
+//! Operating systems of the simulated fleet and the KBs that exist for them.
+//!
+//! Numbers are made up but believable: seven digits, growing month by month. Each system has a cumulative
+//! update per batch, and a .NET one every other month, so two KBs share a title. Windows 11 24H2 and Windows
+//! Server 2025 share their KBs, as they do in reality.
+
+use super::calendar::Batch;
+use super::random::mix;
+
+/// Systems with an update line of their own.
+const LINES: u64 = 6;
+
+/// A Windows release. Field values are the ones the API uses.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) platform: &'static str,
+    pub(super) version: &'static str,
+    pub(super) build: u32,
+    /// The short name of the product in `productsNames`.
+    pub(super) product: &'static str,
+    line: u64,
+}
+
+pub(super) const CLIENTS: [Windows; 3] = [
+    Windows { platform: "Windows11", version: "24H2", build: 26100, product: "windows_11", line: 2 },
+    Windows { platform: "Windows10", version: "22H2", build: 19045, product: "windows_10", line: 0 },
+    Windows { platform: "Windows11", version: "23H2", build: 22631, product: "windows_11", line: 1 },
+];
+
+pub(super) const SERVERS: [Windows; 4] = [
+    Windows {
+        platform: "WindowsServer2022",
+        version: "21H2",
+        build: 20348,
+        product: "windows_server_2022",
+        line: 5,
+    },
+    Windows {
+        platform: "WindowsServer2019",
+        version: "1809",
+        build: 17763,
+        product: "windows_server_2019",
+        line: 4,
+    },
+    Windows {
+        platform: "WindowsServer2016",
+        version: "1607",
+        build: 14393,
+        product: "windows_server_2016",
+        line: 3,
+    },
+    Windows {
+        platform: "WindowsServer2025",
+        version: "24H2",
+        build: 26100,
+        product: "windows_server_2025",
+        line: 2,
+    },
+];
+
+impl Windows {
+    /// The cumulative update line and the .NET one.
+    pub(super) fn lines(&self) -> [Line; 2] {
+        [Line { system: self.line, part: Part::System }, Line { system: self.line, part: Part::DotNet }]
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    System,
+    DotNet,
+}
+
+/// A sequence of updates, each superseding the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Line {
+    system: u64,
+    part: Part,
+}
+
+impl Line {
+    /// The update of this line in `batch`, if it has one that month.
+    pub(super) fn update_in(self, batch: Batch) -> Option<Update> {
+        let months = batch.months_since(Batch::JANUARY_2024);
+        (self.part == Part::System || months.rem_euclid(2) == 0).then_some(Update { batch, line: self })
+    }
+
+    /// A number that differs between lines.
+    pub(super) fn number(self) -> u64 {
+        match self.part {
+            Part::System => self.system,
+            Part::DotNet => self.system + LINES,
+        }
+    }
+}
+
+/// One KB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Update {
+    pub(super) batch: Batch,
+    line: Line,
+}
+
+impl Update {
+    /// The KB number, digits only.
+    pub(super) fn kb(self) -> String {
+        let months = i64::from(self.batch.months_since(Batch::JANUARY_2024));
+        let within = self.line.number() * 100 + self.spread() % 90;
+        // Some 1,565 numbers went by per month from January 2024 (5034123) to September 2025 (5065429).
+        format!("{}", 5_034_000 + months * 1_565 + i64::try_from(within).unwrap_or(0))
+    }
+
+    pub(super) fn cves(self) -> u64 {
+        match self.line.part {
+            Part::System => 45 + self.spread() % 70,
+            Part::DotNet => self.spread() % 4,
+        }
+    }
+
+    /// `productsNames` as a machine with `system` sees them.
+    pub(super) fn products(self, system: &Windows) -> Vec<&'static str> {
+        match self.line.part {
+            Part::System => vec![system.product],
+            Part::DotNet => vec![".net_framework"],
+        }
+    }
+
+    fn spread(self) -> u64 {
+        mix(0, u64::from(self.batch.months_since(Batch::JANUARY_2024).unsigned_abs()), self.line.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use jiff::civil::date;
+
+    use super::super::calendar::Day;
+    use super::*;
+
+    #[test]
+    fn kb_numbers_are_distinct_and_have_seven_digits() {
+        let mut seen = HashSet::new();
+        for batch in Batch::listed_on(Day::of(date(2026, 2, 20))) {
+            for system in [0, 1, 2, 3, 4, 5] {
+                for part in [Part::System, Part::DotNet] {
+                    let Some(update) = (Line { system, part }).update_in(batch) else {
+                        continue;
+                    };
+                    assert_eq!(update.kb().len(), 7, "{}", update.kb());
+                    assert!(seen.insert(update.kb()), "{} twice", update.kb());
+                }
+            }
+        }
+    }
+}
