@@ -10,6 +10,7 @@
 //! ```
 //!
 //! - [`config`] reads the YAML file into types that cannot hold a bad value.
+//! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`metrics`] turns a fleet into exposition text.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
@@ -19,6 +20,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod defender;
 pub mod error;
 pub mod fleet;
 pub mod metrics;

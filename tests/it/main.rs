@@ -4,3 +4,6 @@
 mod config;
 mod exposition;
 mod metrics_golden;
+mod tenant;
+mod token;
+mod token_routes;

@@ -1,0 +1,173 @@
+//! Client of the Microsoft Defender for Endpoint API.
+//!
+//! Two verbs: [`Client::machines`] and [`Client::missing_kbs`]. Behind them, in the order that a call
+//! passes through: [`limit`] waits for the quota, [`token`] has a token ready, [`request`] makes the
+//! call and retries it ([`retry`]), [`page`] follows next links, [`model`] decodes. Every reply is
+//! bounded in size, pages and time; every failure is an [`ApiError`] of a closed kind.
+//!
+//! The token goes to the configured host and, when that is one of Microsoft's, to the hosts of the
+//! same cloud; never anywhere else.
+
+mod certificate;
+mod entra;
+mod error;
+pub mod http;
+mod limit;
+mod model;
+mod page;
+mod request;
+mod retry;
+pub mod token;
+mod token_error;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Url;
+
+pub use error::{ApiError, Detail};
+pub use http::{HttpError, Route};
+pub use model::ListedMachine;
+pub use retry::RetryPolicy;
+pub use token::TokenError;
+
+use crate::clock::Clock;
+use crate::config::Tenant;
+use crate::fleet::{MachineId, ReportedUpdate, UpdateFacts};
+use crate::selfmon::{Endpoint, TenantMetrics};
+use limit::Limiter;
+use page::Bounds;
+use token::TokenSource;
+
+/// Which part of the machine list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListQuery<'a> {
+    /// Every machine.
+    All,
+    /// Those that an `OData` filter chooses; sent as it is.
+    Filter(&'a str),
+    /// Those that carry a tag, exactly.
+    Tag(&'a str),
+}
+
+/// The API of one tenant.
+pub struct Client {
+    http: reqwest::Client,
+    tokens: TokenSource,
+    limiter: Limiter,
+    api_url: Url,
+    trusted_suffixes: &'static [&'static str],
+    retry: RetryPolicy,
+    random: Mutex<fastrand::Rng>,
+    clock: Clock,
+    metrics: TenantMetrics,
+    known_updates: Mutex<HashSet<Arc<UpdateFacts>>>,
+}
+
+impl Client {
+    /// A client for `tenant`; nothing is asked yet. With [`Route::Direct`] no request takes a proxy.
+    ///
+    /// # Errors
+    /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
+    pub fn new(
+        tenant: &Tenant,
+        route: Route,
+        retry: RetryPolicy,
+        random: fastrand::Rng,
+        clock: Clock,
+        metrics: TenantMetrics,
+    ) -> Result<Self, HttpError> {
+        let token_route = if route == Route::Direct { route } else { Route::of_tokens(&tenant.auth) };
+        let token_http = http::client(&tenant.http, token_route)?;
+        Ok(Self {
+            http: http::client(&tenant.http, route)?,
+            tokens: TokenSource::new(tenant, token_http, clock.clone(), metrics.clone()),
+            limiter: Limiter::new(&tenant.quota, metrics.clone()),
+            api_url: tenant.api_url.clone(),
+            trusted_suffixes: tenant.cloud.trusted_suffixes(),
+            retry,
+            random: Mutex::new(random),
+            clock,
+            metrics,
+            known_updates: Mutex::default(),
+        })
+    }
+
+    /// The machines that `query` chooses, each once. Merged and excluded ones are marked, not
+    /// dropped. A 404 is how the API says that there are none
+    /// (<https://learn.microsoft.com/defender-endpoint/api/get-machines>).
+    ///
+    /// # Errors
+    /// Any [`ApiError`] but `NotFound`. Part of a list is never returned.
+    pub async fn machines(&self, query: ListQuery<'_>) -> Result<Vec<ListedMachine>, ApiError> {
+        let (endpoint, path, pairs) = match query {
+            ListQuery::All => (Endpoint::Machines, "/api/machines", vec![]),
+            ListQuery::Filter(filter) => (Endpoint::Machines, "/api/machines", vec![("$filter", filter)]),
+            ListQuery::Tag(tag) => (
+                Endpoint::FindByTag,
+                "/api/machines/findbytag",
+                vec![("tag", tag), ("useStartsWithFilter", "false")],
+            ),
+        };
+        match self.pages(endpoint, self.url(path, &pairs), &Bounds::LIST, model::machine).await {
+            Ok(listed) => Ok(self.each_once(listed)),
+            Err(ApiError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The KBs that a machine misses, each once.
+    ///
+    /// # Errors
+    /// Any [`ApiError`]. `NotFound` can be transient: the same call has been seen to work on the
+    /// second or third try (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/13047>).
+    pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
+        let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
+        let mut updates =
+            self.pages(Endpoint::MissingKbs, url, &Bounds::MISSING_KBS, model::missing_kb).await?;
+        let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
+        // Facts that no machine refers to any more; the set stays as small as the answers are alike.
+        if known.len() > 10_000 {
+            known.retain(|facts| Arc::strong_count(facts) > 1);
+        }
+        let mut seen = HashSet::new();
+        let received = updates.len();
+        updates.retain(|update| seen.insert(update.kb));
+        self.metrics.duplicates_dropped((received - updates.len()) as u64);
+        for update in &mut updates {
+            match known.get(&update.facts) {
+                Some(facts) => update.facts = Arc::clone(facts),
+                None => drop(known.insert(Arc::clone(&update.facts))),
+            }
+        }
+        Ok(updates)
+    }
+
+    fn url(&self, path: &str, pairs: &[(&str, &str)]) -> Url {
+        let mut url = self.api_url.clone();
+        url.set_path(path);
+        if !pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs);
+            // `+` for a space is a habit of HTML forms; a literal plus is %2B by now.
+            let query = url.query().unwrap_or_default().replace('+', "%20");
+            url.set_query(Some(&query));
+        }
+        url
+    }
+
+    /// A machine that is listed twice counts once: the record that was seen last stays.
+    fn each_once(&self, mut listed: Vec<ListedMachine>) -> Vec<ListedMachine> {
+        let received = listed.len();
+        listed.sort_by(|a, b| a.facts.id.cmp(&b.facts.id).then(b.facts.last_seen.cmp(&a.facts.last_seen)));
+        listed.dedup_by(|a, b| a.facts.id == b.facts.id);
+        self.metrics.duplicates_dropped((received - listed.len()) as u64);
+        listed
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("api_url", &self.api_url.as_str()).finish_non_exhaustive()
+    }
+}

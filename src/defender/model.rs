@@ -1,0 +1,339 @@
+//! Replies as the API sends them, decoded tolerantly into our words.
+//!
+//! A reply is `{"value": [...], "@odata.nextLink": "..."}`. Records are decoded one by one, so that
+//! a page of many megabytes never stands in memory as a tree. Within a record every field but the
+//! id may be absent, null, of another type or of another casing: the documentation and the samples
+//! contradict each other (`rbacGroupId` is a string in the table and a number in every sample). A
+//! record that cannot be used is left out and counted by reason; it never stops the others.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::fleet::{KbId, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
+
+/// A machine of the machine list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedMachine {
+    /// What the list says of it.
+    pub facts: MachineFacts,
+    /// `healthStatus` is `Active`.
+    pub active: bool,
+    /// Merged into another machine, or excluded in Defender: never in scope.
+    pub left_out: bool,
+}
+
+/// Why a record was left out; one of [`crate::selfmon::REJECT_REASONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reject {
+    /// No id at all.
+    NoId,
+    /// An id that cannot be one.
+    BadId,
+    /// Not a JSON object, or an id that is no text.
+    WrongType,
+    /// An update id that is no KB number, as an advisory has.
+    BadKb,
+}
+
+impl Reject {
+    /// The metric label.
+    #[must_use]
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoId => "no_id",
+            Self::BadId => "bad_id",
+            Self::WrongType => "wrong_type",
+            Self::BadKb => "bad_kb",
+        }
+    }
+}
+
+/// One page of a reply.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    /// Usable records, in the order of the reply.
+    pub records: Vec<T>,
+    /// Why the others were left out.
+    pub rejected: Vec<Reject>,
+    /// Where the next page is.
+    pub next_link: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Decodes a page, each record by `decode`.
+    ///
+    /// # Errors
+    /// When the body is no JSON object with a `value` array. A null or absent `value` is an error
+    /// and not an empty page: it would read as "misses none".
+    pub(super) fn decode(body: &[u8], decode: fn(Value) -> Result<T, Reject>) -> serde_json::Result<Self> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let page = deserializer.deserialize_map(PageVisitor { decode })?;
+        deserializer.end()?;
+        Ok(page)
+    }
+}
+
+struct PageVisitor<T> {
+    decode: fn(Value) -> Result<T, Reject>,
+}
+
+impl<'de, T> Visitor<'de> for PageVisitor<T> {
+    type Value = Page<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a `value` array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page<T>, A::Error> {
+        let mut page = Page { records: Vec::new(), rejected: Vec::new(), next_link: None };
+        let mut found = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key.eq_ignore_ascii_case("value") {
+                map.next_value_seed(Records { decode: self.decode, page: &mut page })?;
+                found = true;
+            } else if key.eq_ignore_ascii_case("@odata.nextLink") {
+                let link = map.next_value::<Value>()?;
+                page.next_link = link.as_str().filter(|link| !link.is_empty()).map(str::to_owned);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if found { Ok(page) } else { Err(de::Error::missing_field("value")) }
+    }
+}
+
+struct Records<'a, T> {
+    decode: fn(Value) -> Result<T, Reject>,
+    page: &'a mut Page<T>,
+}
+
+impl<'de, T> DeserializeSeed<'de> for Records<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T> Visitor<'de> for Records<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(record) = seq.next_element::<Value>()? {
+            match (self.decode)(record) {
+                Ok(record) => self.page.records.push(record),
+                Err(reject) => self.page.rejected.push(reject),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes a record of the machine list.
+///
+/// # Errors
+/// When there is no usable id.
+pub(super) fn machine(record: Value) -> Result<ListedMachine, Reject> {
+    let Value::Object(record) = record else { return Err(Reject::WrongType) };
+    let id = match field(&record, "id") {
+        Value::Null => return Err(Reject::NoId),
+        Value::String(id) if id.trim().is_empty() => return Err(Reject::NoId),
+        Value::String(id) => MachineId::parse(id).ok_or(Reject::BadId)?,
+        _ => return Err(Reject::WrongType),
+    };
+    let merged = !text(&record, "mergedIntoMachineId").is_empty();
+    Ok(ListedMachine {
+        facts: MachineFacts {
+            id,
+            name: text(&record, "computerDnsName"),
+            os_platform: text(&record, "osPlatform"),
+            os_version: text(&record, "version"),
+            device_group: text(&record, "rbacGroupName"),
+            last_seen: time(&record, "lastSeen"),
+        },
+        active: text(&record, "healthStatus").eq_ignore_ascii_case("Active"),
+        left_out: merged || text(&record, "isExcluded").eq_ignore_ascii_case("true"),
+    })
+}
+
+/// Decodes a record of `getmissingkbs`.
+///
+/// # Errors
+/// When there is no usable KB number.
+pub(super) fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
+    let Value::Object(record) = record else { return Err(Reject::WrongType) };
+    let id = match field(&record, "id") {
+        Value::Array(_) | Value::Object(_) | Value::Bool(_) => return Err(Reject::WrongType),
+        _ => text(&record, "id"),
+    };
+    if id.is_empty() {
+        return Err(Reject::NoId);
+    }
+    let mut products: Vec<String> = match field(&record, "productsNames") {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Some(text(&record, "productsNames")).filter(|name| !name.is_empty()).into_iter().collect(),
+    };
+    products.sort_unstable();
+    products.dedup();
+    Ok(ReportedUpdate {
+        kb: KbId::parse(&id).ok_or(Reject::BadKb)?,
+        facts: Arc::new(UpdateFacts { title: text(&record, "name"), products }),
+        cves: count(&record, "cveAddressed"),
+        reported_machines: count(&record, "machineMissedOn"),
+    })
+}
+
+/// A field by its name; exactly first, then without regard to case. Null when absent.
+fn field<'a>(record: &'a Map<String, Value>, name: &str) -> &'a Value {
+    let folded = || record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    record.get(name).or_else(folded).unwrap_or(&Value::Null)
+}
+
+/// A field as text, trimmed, at most 1,024 characters; numbers and booleans as they print, anything
+/// else as empty.
+fn text(record: &Map<String, Value>, name: &str) -> String {
+    match field(record, name) {
+        Value::String(text) => text.trim().chars().take(1024).collect(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// A field as a count: a whole number, or text that spells one.
+fn count(record: &Map<String, Value>, name: &str) -> Option<u32> {
+    let spelled = text(record, name);
+    let whole = spelled.strip_suffix(".0").unwrap_or(&spelled);
+    whole.parse().ok()
+}
+
+/// A field as a time: ISO with any number of fraction digits, UTC when it names no zone. Years
+/// before 2000 are unset values (`0001-01-01`), not times.
+fn time(record: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+    let spelled = text(record, name);
+    let zoned = || spelled.parse::<Timestamp>();
+    let unzoned = |_| format!("{spelled}Z").parse::<Timestamp>();
+    let time = zoned().or_else(unzoned).ok()?;
+    (time.as_second() >= 946_684_800).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_documented_machine_is_read() {
+        let listed = machine(json!({
+            "id": "1E5BC9D7E413DDD7902C2932E418702B84D0CC07", "computerDnsName": "mymachine1.contoso.com",
+            "lastSeen": "2018-08-02T14:55:03.7791856Z", "osPlatform": "Windows10", "version": "1709",
+            "osBuild": 18209, "healthStatus": "active", "rbacGroupId": 140, "rbacGroupName": "The-A-Team",
+        }))
+        .unwrap();
+        assert_eq!(listed.facts.id.as_str(), "1e5bc9d7e413ddd7902c2932e418702b84d0cc07");
+        assert_eq!(listed.facts.name, "mymachine1.contoso.com");
+        assert_eq!(listed.facts.device_group, "The-A-Team");
+        assert_eq!(listed.facts.last_seen.unwrap().to_string(), "2018-08-02T14:55:03.7791856Z");
+        assert!(listed.active && !listed.left_out);
+    }
+
+    #[test]
+    fn nulls_wrong_types_and_odd_casing_only_cost_the_field() {
+        let listed = machine(json!({
+            "ID": "ab12", "ComputerDnsName": null, "osPlatform": ["x"], "version": 22, "rbacGroupName": {},
+            "lastSeen": "0001-01-01T00:00:00", "isExcluded": "TRUE", "surprise": [[[]]],
+        }))
+        .unwrap();
+        assert_eq!(listed.facts.os_version, "22");
+        assert_eq!(listed.facts.name, "");
+        assert_eq!(listed.facts.last_seen, None);
+        assert!(listed.left_out && !listed.active);
+    }
+
+    #[test]
+    fn merged_and_excluded_machines_are_left_out() {
+        let left_out = |record| machine(record).unwrap().left_out;
+        assert!(left_out(json!({"id": "a", "mergedIntoMachineId": "b"})));
+        assert!(left_out(json!({"id": "a", "isExcluded": true})));
+        assert!(!left_out(json!({"id": "a", "isExcluded": false, "mergedIntoMachineId": null})));
+    }
+
+    #[test]
+    fn machines_without_a_usable_id_are_rejected_by_reason() {
+        assert_eq!(machine(json!({"computerDnsName": "x"})), Err(Reject::NoId));
+        assert_eq!(machine(json!({"id": null})), Err(Reject::NoId));
+        assert_eq!(machine(json!({"id": " "})), Err(Reject::NoId));
+        assert_eq!(machine(json!({"id": "../etc"})), Err(Reject::BadId));
+        assert_eq!(machine(json!({"id": 7})), Err(Reject::WrongType));
+        assert_eq!(machine(json!(null)), Err(Reject::WrongType));
+    }
+
+    #[test]
+    fn kb_records_take_every_spelling_seen() {
+        let update = missing_kb(json!({
+            "id": "KB5001234", "name": "March 2020 Security Updates", "osBuild": "19041",
+            "productsNames": ["windows_10", null, "edge", "edge"], "machineMissedOn": "5", "cveAddressed": 97,
+        }))
+        .unwrap();
+        assert_eq!(update.kb, KbId::parse("5001234").unwrap());
+        assert_eq!(update.facts.products, ["edge", "windows_10"]);
+        assert_eq!((update.cves, update.reported_machines), (Some(97), Some(5)));
+        let bare = missing_kb(json!({"id": 5_001_234, "productsNames": null, "cveAddressed": -1})).unwrap();
+        assert_eq!((bare.kb, bare.cves), (update.kb, None));
+    }
+
+    #[test]
+    fn kb_records_without_a_kb_number_are_rejected_by_reason() {
+        assert_eq!(missing_kb(json!({"name": "x"})), Err(Reject::NoId));
+        assert_eq!(missing_kb(json!({"id": "ADV200002"})), Err(Reject::BadKb));
+        assert_eq!(missing_kb(json!({"id": ["5001234"]})), Err(Reject::WrongType));
+        assert_eq!(missing_kb(json!("5001234")), Err(Reject::WrongType));
+    }
+
+    #[test]
+    fn a_reply_without_a_value_array_is_no_empty_page() {
+        for body in
+            ["{}", r#"{"value":null}"#, r#"{"value":{}}"#, "[]", "null", "", "<html>", r#"{"value":["#]
+        {
+            assert!(Page::decode(body.as_bytes(), missing_kb).is_err(), "{body}");
+        }
+        let page = Page::decode(br#"{"value":[],"@odata.nextLink":""}"#, missing_kb).unwrap();
+        assert!(page.records.is_empty() && page.next_link.is_none());
+    }
+
+    #[test]
+    fn a_bad_record_costs_only_itself() {
+        let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
+        let page = Page::decode(body, missing_kb).unwrap();
+        assert_eq!(page.records.len(), 2);
+        assert_eq!(page.rejected, [Reject::WrongType, Reject::NoId]);
+        assert_eq!(page.next_link.as_deref(), Some("https://x/"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_to_the_decoders_do_not_panic(body: Vec<u8>) {
+            drop(Page::decode(&body, missing_kb));
+            drop(Page::decode(&body, machine));
+        }
+
+        #[test]
+        fn any_json_in_a_record_does_not_panic(id in ".*", name in ".*", number: f64, deep: Option<bool>) {
+            let record = json!({"id": id, "name": name, "cveAddressed": number, "machineMissedOn": deep,
+                "lastSeen": name, "computerDnsName": number, "isExcluded": deep, "productsNames": [name, number]});
+            drop(missing_kb(record.clone()));
+            drop(machine(record));
+        }
+    }
+}

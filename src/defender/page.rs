@@ -1,0 +1,130 @@
+//! Follows next links, within bounds.
+//!
+//! Pages of this API are odd: an empty one may have a next link and records behind it, a link may
+//! lead back, and a link may name a geographic host other than the one that was asked. A list is
+//! returned whole or not at all.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::model::{Page, Reject};
+use super::{ApiError, Client};
+use crate::selfmon::Endpoint;
+
+/// How much one list may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Pages.
+    pages: u32,
+    /// Records, over all pages.
+    records: usize,
+    /// Bytes of one page after decompression.
+    page_bytes: usize,
+    /// Time for all pages, waiting for the quota included.
+    time: Duration,
+}
+
+impl Bounds {
+    /// The machine list: 100,000 machines come as ten pages of about 15 MB. The rest is room.
+    pub(super) const LIST: Self =
+        Self { pages: 500, records: 1_000_000, page_bytes: 64 << 20, time: Duration::from_mins(30) };
+    /// The answer about one machine: a page of some dozen records of about 300 bytes.
+    pub(super) const MISSING_KBS: Self =
+        Self { pages: 20, records: 20_000, page_bytes: 8 << 20, time: Duration::from_mins(30) };
+}
+
+/// After so many empty pages in a row the list is over, though another link follows: a service that
+/// only adds a page size to its link would go on for ever.
+const EMPTY_PAGES: u32 = 3;
+
+impl Client {
+    /// All records behind `first`.
+    pub(super) async fn pages<T>(
+        &self,
+        endpoint: Endpoint,
+        first: Url,
+        bounds: &Bounds,
+        decode: fn(Value) -> Result<T, Reject>,
+    ) -> Result<Vec<T>, ApiError> {
+        let all = self.follow(endpoint, first, bounds, decode);
+        tokio::time::timeout(bounds.time, all).await.unwrap_or(Err(ApiError::Timeout { endpoint }))
+    }
+
+    async fn follow<T>(
+        &self,
+        endpoint: Endpoint,
+        first: Url,
+        bounds: &Bounds,
+        decode: fn(Value) -> Result<T, Reject>,
+    ) -> Result<Vec<T>, ApiError> {
+        let mut records = Vec::new();
+        let mut unusable = 0;
+        let (mut pages, mut empty) = (0, 0);
+        let mut asked = HashSet::new();
+        let mut next = Some(first);
+        while let Some(url) = next {
+            let body = self.get(endpoint, &url, bounds.page_bytes).await?;
+            let page = Page::decode(&body, decode).map_err(|source| ApiError::Decode { endpoint, source })?;
+            pages += 1;
+            unusable += self.count_rejected(&page.rejected);
+            empty = if page.records.is_empty() && page.rejected.is_empty() { empty + 1 } else { 0 };
+            records.extend(page.records);
+            asked.insert(url.to_string());
+            next = match page.next_link {
+                None => None,
+                Some(_) if empty >= EMPTY_PAGES => None,
+                Some(link) => Some(self.trusted_link(endpoint, &url, &link)?),
+            };
+            let repeated = next.as_ref().is_some_and(|url| asked.contains(url.as_str()));
+            if repeated && empty > 0 {
+                break;
+            }
+            if next.is_some() && (repeated || pages >= bounds.pages || records.len() > bounds.records) {
+                return Err(ApiError::PageLimit { endpoint, pages });
+            }
+        }
+        if records.is_empty() && unusable > 0 {
+            return Err(ApiError::Unusable { endpoint, records: unusable });
+        }
+        Ok(records)
+    }
+
+    /// Counts the records left out. Returns how many of them could have been records of the kind
+    /// asked for: an advisory among KBs is none, whatever its id.
+    fn count_rejected(&self, rejected: &[Reject]) -> u64 {
+        for reject in rejected {
+            self.metrics.record_rejected(reject.as_str(), 1);
+        }
+        rejected.iter().filter(|reject| **reject != Reject::BadKb).count() as u64
+    }
+
+    /// Where `link` leads, when the token may go there.
+    fn trusted_link(&self, endpoint: Endpoint, current: &Url, link: &str) -> Result<Url, ApiError> {
+        let foreign = |origin: String| ApiError::ForeignLink { endpoint, origin };
+        let url = current.join(link).map_err(|_| foreign("no URL".to_owned()))?;
+        let named = url.username().is_empty() && url.password().is_none();
+        let same_origin = url.origin() == self.api_url.origin();
+        let same_cloud = url.scheme() == "https"
+            && url.port().is_none()
+            && self.api_url.port().is_none()
+            && self.is_known_host(&self.api_url)
+            && self.is_known_host(&url);
+        if named && (same_origin || same_cloud) {
+            Ok(url)
+        } else {
+            Err(foreign(url.origin().ascii_serialization()))
+        }
+    }
+
+    /// Whether the host is one of the cloud's, or below one.
+    fn is_known_host(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let below = |suffix: &str| {
+            host.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.trusted_suffixes.iter().any(|suffix| below(suffix))
+    }
+}

@@ -1,0 +1,112 @@
+//! How long to wait before a call is made again.
+//!
+//! Few attempts within one request; nothing is retried by the poll as a whole. Backoff doubles and
+//! has full jitter, so that many callers who failed together do not come back together. A hint of
+//! the API (`Retry-After`) is never undercut.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// Attempts and waits of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts altogether, at least 1.
+    pub attempts: u32,
+    /// Upper bound of the first wait; doubles with each attempt.
+    pub base: Duration,
+    /// Upper bound of any wait.
+    pub cap: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 4, base: Duration::from_millis(500), cap: Duration::from_secs(30) }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after failed attempt number `attempt` (from 1), between zero and the doubled bound;
+    /// `random` is from 0 to 1. None when no attempt is left.
+    #[must_use]
+    pub fn wait(&self, attempt: u32, random: f64) -> Option<Duration> {
+        let left = attempt < self.attempts;
+        let doubled = self.base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)));
+        left.then(|| doubled.min(self.cap).mul_f64(random.clamp(0.0, 1.0)))
+    }
+}
+
+/// The wait that a reply asks for: `Retry-After` in seconds, which is what the API documents
+/// (<https://learn.microsoft.com/defender-endpoint/api/common-errors>), or as an HTTP date, which
+/// RFC 9110 section 10.2.3 allows too. At most a day.
+#[must_use]
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse::<f64>() {
+        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+        Ok(_) => Duration::ZERO,
+        Err(_) => {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+            Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(Duration::from_hours(24)))
+}
+
+/// The wait after a 429 without a usable `Retry-After`. The text tells which quota is used up:
+/// `maximum allowed 1500 per 01:00:00` or `... 45 per 00:01:00`.
+#[must_use]
+pub(super) fn throttle_default(message: &str) -> Duration {
+    if message.contains("01:00:00") { Duration::from_mins(5) } else { Duration::from_mins(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hint(value: &str) -> Option<Duration> {
+        let now = "2026-03-10T17:00:00Z".parse().unwrap();
+        retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]), now)
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        assert_eq!(hint("17"), Some(Duration::from_secs(17)));
+        assert_eq!(hint(" 1.5 "), Some(Duration::from_millis(1500)));
+        assert_eq!(hint("Tue, 10 Mar 2026 17:00:30 GMT"), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn odd_hints_never_give_an_odd_wait() {
+        assert_eq!(hint("Tue, 10 Mar 2026 16:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(hint("-5"), Some(Duration::ZERO));
+        assert_eq!(hint("1e99"), Some(Duration::from_hours(24)));
+        assert_eq!(hint("soon"), None);
+        assert_eq!(hint("NaN"), Some(Duration::ZERO));
+        assert_eq!(retry_after(&HeaderMap::new(), Timestamp::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn the_text_tells_the_hourly_quota_from_the_minute_quota() {
+        let hourly = throttle_default("API calls quota exceeded! maximum allowed 1500 per 01:00:00");
+        assert_eq!(hourly, Duration::from_mins(5));
+        assert_eq!(throttle_default("maximum allowed 45 per 00:01:00"), Duration::from_mins(1));
+    }
+
+    proptest! {
+        #[test]
+        fn waits_stay_within_the_doubled_bound_and_the_cap(attempt in 1..100u32, random in 0.0..1.0f64) {
+            let policy = RetryPolicy { attempts: 50, ..RetryPolicy::default() };
+            match policy.wait(attempt, random) {
+                None => prop_assert!(attempt >= 50),
+                Some(wait) => {
+                    prop_assert!(wait <= policy.cap);
+                    prop_assert!(wait <= policy.base.saturating_mul(2u32.saturating_pow(attempt - 1)));
+                }
+            }
+        }
+    }
+}
