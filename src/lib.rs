@@ -13,6 +13,7 @@
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`metrics`] turns a fleet into exposition text.
+//! - [`publish`] renders once per change and swaps one value.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //!
@@ -24,5 +25,6 @@ pub mod defender;
 pub mod error;
 pub mod fleet;
 pub mod metrics;
+pub mod publish;
 pub mod selfmon;
 pub mod sim;
