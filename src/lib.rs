@@ -12,6 +12,7 @@
 //! - [`config`] reads the YAML file into types that cannot hold a bad value.
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
+//! - [`poll`] asks what is due and applies the answers, one task per tenant.
 //! - [`metrics`] turns a fleet into exposition text.
 //! - [`publish`] renders once per change and swaps one value.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
@@ -25,6 +26,7 @@ pub mod defender;
 pub mod error;
 pub mod fleet;
 pub mod metrics;
+pub mod poll;
 pub mod publish;
 pub mod selfmon;
 pub mod sim;

@@ -1,0 +1,206 @@
+//! From the selectors of the configuration to the machines in scope.
+//!
+//! [`discover`] asks for the lists that the selectors need, [`select`] chooses from them. All or
+//! nothing: when one list cannot be had, the scope stays what it was, since part of a scope would
+//! read as machines that left.
+
+use std::collections::BTreeMap;
+
+use crate::config::Selectors;
+use crate::defender::{ApiError, Client, ListQuery, ListedMachine};
+use crate::fleet::{MachineFacts, MachineId};
+
+/// The lists that the selectors need.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Every machine, when `all`, `ids` or `names` need it.
+    whole: Vec<ListedMachine>,
+    filtered: Vec<ListedMachine>,
+    tagged: Vec<(String, Vec<ListedMachine>)>,
+}
+
+/// What the selectors choose.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// Machines in scope, each once.
+    pub(super) machines: Vec<MachineFacts>,
+    /// Selectors that find nothing, as `names: srv-db-01`.
+    pub(super) unmatched: Vec<String>,
+}
+
+/// The scope as the API lists it now.
+pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<Scope, ApiError> {
+    let mut lists = Lists::default();
+    if selectors.all || !selectors.ids.is_empty() || !selectors.names.is_empty() {
+        lists.whole = client.machines(ListQuery::All).await?;
+    }
+    if let Some(filter) = &selectors.filter {
+        lists.filtered = client.machines(ListQuery::Filter(filter)).await?;
+    }
+    for tag in &selectors.tags {
+        lists.tagged.push((tag.clone(), client.machines(ListQuery::Tag(tag)).await?));
+    }
+    Ok(select(selectors, &lists))
+}
+
+/// The scope without a machine list: the ids as they are configured, or none when other selectors
+/// need the list.
+pub(super) fn unlisted(selectors: &Selectors) -> Option<Scope> {
+    let needs_list = selectors.all
+        || selectors.filter.is_some()
+        || !selectors.names.is_empty()
+        || !selectors.tags.is_empty();
+    let ids = || selectors.ids.iter().filter(|id| !selectors.exclude_ids.contains(id));
+    let machines = || ids().filter_map(|id| MachineId::parse(id)).map(MachineFacts::unlisted).collect();
+    (!needs_list).then(|| Scope { machines: machines(), unmatched: Vec::new() })
+}
+
+fn select<'a>(selectors: &Selectors, lists: &'a Lists) -> Scope {
+    let mut chosen = BTreeMap::new();
+    let mut unmatched = Vec::new();
+    let mut add = |machines: Vec<&'a ListedMachine>, selector: String| {
+        let usable: Vec<_> = machines.into_iter().filter(|machine| !machine.left_out).collect();
+        if usable.is_empty() {
+            unmatched.push(selector);
+        }
+        chosen.extend(usable.into_iter().map(|machine| (machine.facts.id.clone(), machine)));
+    };
+    if selectors.all {
+        add(lists.whole.iter().collect(), "all".to_owned());
+    }
+    for id in &selectors.ids {
+        let found = lists.whole.iter().filter(|machine| machine.facts.id.as_str() == id);
+        add(found.collect(), format!("ids: {id}"));
+    }
+    for name in &selectors.names {
+        let named = lists.whole.iter().filter(|machine| !machine.left_out && is_named(machine, name));
+        // One DNS name can have several ids, of which one is in use.
+        let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
+        add(in_use.into_iter().collect(), format!("names: {name}"));
+    }
+    if let Some(filter) = &selectors.filter {
+        add(lists.filtered.iter().collect(), format!("filter: {filter}"));
+    }
+    for (tag, machines) in &lists.tagged {
+        add(machines.iter().collect(), format!("tags: {tag}"));
+    }
+    let machines = chosen.into_values().filter(|machine| !is_excluded(selectors, machine));
+    Scope { machines: machines.map(|machine| machine.facts.clone()).collect(), unmatched }
+}
+
+fn is_named(machine: &ListedMachine, name: &str) -> bool {
+    machine.facts.name.to_lowercase() == name
+}
+
+fn is_excluded(selectors: &Selectors, machine: &ListedMachine) -> bool {
+    let name = machine.facts.name.to_lowercase();
+    selectors.exclude_ids.iter().any(|id| machine.facts.id.as_str() == id)
+        || selectors.exclude_names.iter().any(|pattern| matches(pattern, &name))
+}
+
+/// Whether `pattern`, in which `*` stands for any text, covers the whole of `name`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(head) else { return false };
+    // The shortest match of each middle part leaves the most for those behind it.
+    while let Some((part, behind)) = rest.split_once('*') {
+        let Some(found) = name.find(part) else { return false };
+        name = &name[found + part.len()..];
+        rest = behind;
+    }
+    name.ends_with(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(id: &str, name: &str) -> ListedMachine {
+        let facts =
+            MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(MachineId::parse(id).unwrap()) };
+        ListedMachine { facts, active: true, left_out: false }
+    }
+
+    fn whole(machines: Vec<ListedMachine>) -> Lists {
+        Lists { whole: machines, ..Lists::default() }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn ids(scope: &Scope) -> Vec<&str> {
+        scope.machines.iter().map(|facts| facts.id.as_str()).collect()
+    }
+
+    #[test]
+    fn selectors_add_up_and_each_machine_counts_once() {
+        let selectors = Selectors {
+            ids: texts(&["a1"]),
+            names: texts(&["srv-b"]),
+            tags: texts(&["production"]),
+            filter: Some("x".to_owned()),
+            ..Selectors::default()
+        };
+        let lists = Lists {
+            whole: vec![machine("a1", "srv-a"), machine("b1", "SRV-B"), machine("z1", "srv-z")],
+            filtered: vec![machine("a1", "srv-a"), machine("c1", "srv-c")],
+            tagged: vec![("production".to_owned(), vec![machine("d1", "srv-d"), machine("a1", "srv-a")])],
+        };
+        assert_eq!(ids(&select(&selectors, &lists)), ["a1", "b1", "c1", "d1"]);
+    }
+
+    #[test]
+    fn a_name_chooses_the_active_machine_that_was_seen_last() {
+        let seen = |id: &str, at: i64, active| {
+            let mut machine = machine(id, "Srv.Example");
+            machine.facts.last_seen = Some(jiff::Timestamp::from_second(at).unwrap());
+            ListedMachine { active, ..machine }
+        };
+        let lists = whole(vec![seen("a", 900, false), seen("b", 100, true), seen("c", 200, true)]);
+        let selectors = Selectors { names: texts(&["srv.example"]), ..Selectors::default() };
+        assert_eq!(ids(&select(&selectors, &lists)), ["c"]);
+    }
+
+    #[test]
+    fn merged_and_excluded_machines_are_out_whatever_selects_them() {
+        let gone = ListedMachine { left_out: true, ..machine("a1", "srv-a") };
+        let selectors =
+            Selectors { all: true, ids: texts(&["a1"]), names: texts(&["srv-a"]), ..Selectors::default() };
+        let scope = select(&selectors, &whole(vec![gone, machine("b1", "srv-b")]));
+        assert_eq!(ids(&scope), ["b1"]);
+        assert_eq!(scope.unmatched, ["ids: a1", "names: srv-a"]);
+    }
+
+    #[test]
+    fn exclusions_win_over_every_selector() {
+        let lists = whole(vec![machine("a1", "srv-a"), machine("b1", "LAB-7.Example"), machine("c1", "x")]);
+        let selectors = Selectors {
+            all: true,
+            exclude_ids: texts(&["c1"]),
+            exclude_names: texts(&["lab-*"]),
+            ..Selectors::default()
+        };
+        assert_eq!(ids(&select(&selectors, &lists)), ["a1"]);
+    }
+
+    #[test]
+    fn ids_alone_work_without_the_list() {
+        let selectors =
+            Selectors { ids: texts(&["a1", "b1"]), exclude_ids: texts(&["b1"]), ..Selectors::default() };
+        assert_eq!(ids(&unlisted(&selectors).unwrap()), ["a1"]);
+        assert_eq!(unlisted(&Selectors { tags: texts(&["x"]), ..selectors }), None);
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in
+            [("*", ""), ("a*", "a"), ("*a", "aba"), ("a*b*c", "axxbxbc"), ("*.lab.*", "x.lab.y")]
+        {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a", "ab"), ("a*a", "a"), ("*b", "abc"), ("a*b*c", "acb"), ("", "a")] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+}

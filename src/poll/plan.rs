@@ -1,0 +1,121 @@
+//! Which machines to ask, and when to look again. Pure.
+//!
+//! A machine is due one interval after its newest attempt, whatever the exporter did in between; so
+//! a restart or a reload asks nobody early. Machines that come due within the next tenth of an
+//! interval are asked along, which keeps the machines of one poll together.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::fleet::{Machine, MachineId, TenantFleet};
+
+/// A failed attempt is made again after this, or after one interval if that is shorter.
+pub(super) const FAILURE_PAUSE: Duration = Duration::from_mins(5);
+
+/// Machines to ask in a poll at `now`, in the order to ask them.
+///
+/// Machines never asked come first, then those whose newest attempt is longest ago. An attempt that
+/// failed counts like one that did not, so a machine that always fails holds nobody up. Ties break
+/// by id, so the plan is the same on every run.
+pub(super) fn due(fleet: &TenantFleet, now: Timestamp, interval: Duration) -> Vec<MachineId> {
+    let soon = now + interval / 10;
+    let is_due = |machine: &Machine| match machine.attempt {
+        // An attempt in the future: the clock was set back meanwhile.
+        Some(attempt) => attempt.at > now || due_at(machine, interval) <= Some(soon),
+        None => true,
+    };
+    let mut due: Vec<_> = fleet.machines.iter().filter(|(_, machine)| is_due(machine)).collect();
+    due.sort_by_key(|(id, machine)| (machine.attempt.map(|attempt| attempt.at), *id));
+    due.into_iter().map(|(id, _)| id.clone()).collect()
+}
+
+/// When the first machine comes due; none when there is no machine or one was never asked.
+pub(super) fn next_due(fleet: &TenantFleet, interval: Duration) -> Option<Timestamp> {
+    fleet.machines.values().map(|machine| due_at(machine, interval)).min().flatten()
+}
+
+fn due_at(machine: &Machine, interval: Duration) -> Option<Timestamp> {
+    let attempt = machine.attempt?;
+    Some(attempt.at + if attempt.succeeded { interval } else { interval.min(FAILURE_PAUSE) })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fleet::MachineFacts;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn fleet(ids: &[&str]) -> TenantFleet {
+        let mut fleet = TenantFleet::new("contoso".into());
+        let facts = ids.iter().map(|id| MachineFacts::unlisted(MachineId::parse(id).unwrap()));
+        fleet.apply_list(facts.collect());
+        fleet
+    }
+
+    fn id(text: &str) -> MachineId {
+        MachineId::parse(text).unwrap()
+    }
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + minutes.minutes()
+    }
+
+    #[test]
+    fn machines_never_asked_come_first_then_the_oldest_attempt() {
+        let mut fleet = fleet(&["a", "b", "c", "d"]);
+        fleet.apply_answer(&id("a"), at(10), vec![]);
+        fleet.apply_answer(&id("c"), at(5), vec![]);
+        assert_eq!(due(&fleet, at(120), HOUR), [id("b"), id("d"), id("c"), id("a")]);
+    }
+
+    #[test]
+    fn a_fresh_machine_is_not_asked_and_a_nearly_due_one_is() {
+        let mut fleet = fleet(&["a", "b"]);
+        fleet.apply_answer(&id("a"), at(0), vec![]);
+        fleet.apply_answer(&id("b"), at(5), vec![]);
+        assert_eq!(due(&fleet, at(53), HOUR), []);
+        assert_eq!(due(&fleet, at(54), HOUR), [id("a")]);
+        assert_eq!(next_due(&fleet, HOUR), Some(at(60)));
+    }
+
+    #[test]
+    fn a_failed_machine_is_asked_again_soon_but_never_sooner_than_the_interval() {
+        let mut fleet = fleet(&["a"]);
+        fleet.apply_failure(&id("a"), at(0));
+        assert_eq!(next_due(&fleet, HOUR), Some(at(5)));
+        assert_eq!(next_due(&fleet, Duration::from_mins(1)), Some(at(1)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_machines_due() {
+        let mut fleet = fleet(&["a"]);
+        fleet.apply_answer(&id("a"), at(6000), vec![]);
+        assert_eq!(due(&fleet, at(0), HOUR), [id("a")]);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_starves_when_only_some_are_asked_each_time(machines in 1..40usize, budget in 1..10usize, failing in 0..40usize) {
+            let ids: Vec<String> = (0..machines).map(|index| format!("m{index}")).collect();
+            let mut fleet = fleet(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+            let mut asked = std::collections::BTreeSet::new();
+            for round in 0..machines.div_ceil(budget) {
+                let now = at(i64::try_from(round).unwrap() * 60);
+                for machine in due(&fleet, now, HOUR).into_iter().take(budget) {
+                    if machine == id(&format!("m{failing}")) {
+                        fleet.apply_failure(&machine, now);
+                    } else {
+                        fleet.apply_answer(&machine, now, vec![]);
+                    }
+                    asked.insert(machine);
+                }
+            }
+            prop_assert_eq!(asked.len(), machines);
+        }
+    }
+}
