@@ -15,6 +15,7 @@
 //! - [`poll`] asks what is due and applies the answers, one task per tenant.
 //! - [`metrics`] turns a fleet into exposition text.
 //! - [`publish`] renders once per change and swaps one value.
+//! - [`web`] serves what was published; a request never causes work on the API.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //!
@@ -30,3 +31,4 @@ pub mod poll;
 pub mod publish;
 pub mod selfmon;
 pub mod sim;
+pub mod web;

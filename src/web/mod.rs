@@ -1,0 +1,111 @@
+//! The HTTP server: metrics, status page, health.
+//!
+//! Every answer comes from the newest [`Published`](crate::publish::Published) value and the self
+//! metrics. A request never waits for the API, never causes work on it, and changes nothing but the
+//! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
+//! when the rest asks for a password.
+//!
+//! [`router`] is the whole of it; [`serve`] puts it on a socket. `encoding` reads `Accept-Encoding`,
+//! `scrape`, `health` and `status` answer.
+
+mod encoding;
+mod health;
+mod scrape;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::publish::Reader;
+use crate::selfmon::SelfMetrics;
+
+/// What answers are made from.
+#[derive(Clone)]
+pub struct WebState {
+    /// The newest fleets and their exposition.
+    pub published: Reader,
+    /// Added to every scrape; counts the requests.
+    pub selfmon: Arc<SelfMetrics>,
+    /// Path of the metrics, starting with `/`. Another page at the same path gives way to it.
+    pub telemetry_path: String,
+    /// Shown on the status page.
+    pub version: &'static str,
+    /// What ages on the status page are counted from.
+    pub clock: Clock,
+}
+
+/// Every path that is answered. Others are 404, other methods than GET and HEAD 405.
+///
+/// # Panics
+///
+/// When `telemetry_path` does not start with `/`.
+pub fn router(state: WebState) -> Router {
+    let metrics = state.telemetry_path.clone();
+    // A path is taken as it is, braces and colons included: it is no pattern.
+    let literal = metrics.replace('{', "{{").replace('}', "}}");
+    // `get` answers HEAD too.
+    let pages: [(&str, MethodRouter<WebState>); 3] =
+        [("/", get(status::page)), (HEALTHY, get(health::healthy)), (READY, get(health::ready))];
+    let mut router = Router::new().without_v07_checks().route(&literal, get(scrape::metrics));
+    for (path, answer) in pages.into_iter().filter(|(path, _)| *path != metrics) {
+        router = router.route(path, answer);
+    }
+    router
+        .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+const HEALTHY: &str = "/-/healthy";
+const READY: &str = "/-/ready";
+
+/// Serves `router` on `listener` until `stop`, then finishes the replies that were begun. How long
+/// that may take is the caller's to limit.
+///
+/// # Errors
+///
+/// None today: failures to accept are waited out. The type leaves room for the server to end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // Costs a little latency when it fails, nothing else.
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Counts the request under a path of a closed list, and forbids browsers to guess types.
+async fn observe(State(state): State<WebState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let path = path_label(request.uri().path(), &state.telemetry_path);
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    state.selfmon.http_request_finished(path, response.status().as_u16(), started.elapsed());
+    response
+}
+
+fn path_label(path: &str, telemetry_path: &str) -> &'static str {
+    match path {
+        path if path == telemetry_path => "/metrics",
+        "/" => "/",
+        HEALTHY => HEALTHY,
+        READY => READY,
+        _ => "other",
+    }
+}
