@@ -18,9 +18,12 @@
 //! - [`web`] serves what was published; a request never causes work on the API.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
+//! - [`app`] is the only place that knows every part.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod defender;
@@ -31,4 +34,5 @@ pub mod poll;
 pub mod publish;
 pub mod selfmon;
 pub mod sim;
+pub mod telemetry;
 pub mod web;

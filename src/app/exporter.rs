@@ -1,0 +1,152 @@
+//! The exporter as a whole: one poller per tenant, the publication, the web server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::listen;
+use super::signals::Stop;
+use crate::cli::Flags;
+use crate::clock::Clock;
+use crate::config::{Config, Poll};
+use crate::defender::{Client, RetryPolicy, Route};
+use crate::error::{AppError, Chain};
+use crate::fleet::Ages;
+use crate::poll::Poller;
+use crate::publish::{Publication, Reader, publication};
+use crate::selfmon::SelfMetrics;
+use crate::web::{self, WebState};
+
+/// Time for replies under way when the exporter stops.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Every part, built and not yet started.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    pub(super) pollers: Vec<Poller>,
+    publication: Publication,
+    reader: Reader,
+    pub(super) ages: Ages,
+    pub(super) selfmon: Arc<SelfMetrics>,
+    pub(super) clock: Clock,
+}
+
+impl Exporter {
+    /// Builds every part from a configuration; asks nothing and opens no port.
+    ///
+    /// # Errors
+    /// When the connection settings of a tenant cannot be used.
+    pub(super) fn build(
+        config: &Config,
+        route: Route,
+        selfmon: Arc<SelfMetrics>,
+        clock: Clock,
+    ) -> Result<Self, AppError> {
+        let ages = ages(&config.poll);
+        let names: Vec<_> = config.tenants.iter().map(|tenant| Arc::clone(&tenant.name)).collect();
+        let (publisher, publication, reader) = publication(&names, ages, clock.clone(), Arc::clone(&selfmon));
+        let mut pollers = Vec::new();
+        for tenant in &config.tenants {
+            let metrics = selfmon.tenant(&tenant.name);
+            let (retry, random) = (RetryPolicy::default(), fastrand::Rng::new());
+            let client = Client::new(tenant, route, retry, random, clock.clone(), metrics.clone()).map_err(
+                |error| AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error))),
+            )?;
+            pollers.push(Poller::new(tenant, config.poll, client, publisher.clone(), metrics, clock.clone()));
+        }
+        Ok(Self { pollers, publication, reader, ages, selfmon, clock })
+    }
+
+    /// Listens where the flags say and serves until a signal.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, or a part ends early.
+    pub(super) async fn serve(self, flags: &Flags) -> Result<(), AppError> {
+        let listeners = listen::bind(&flags.listen_addresses).await?;
+        self.serve_on(listeners, flags, Stop::catch()?).await
+    }
+
+    /// Serves on `listeners` until a signal.
+    ///
+    /// # Errors
+    /// When a part ends early.
+    pub(super) async fn serve_on(
+        self,
+        listeners: Vec<TcpListener>,
+        flags: &Flags,
+        mut signals: Stop,
+    ) -> Result<(), AppError> {
+        let stop = CancellationToken::new();
+        let mut parts = self.start(listeners, flags, &stop);
+        let failed = tokio::select! {
+            signal = signals.wait() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            Some(ended) = parts.join_next() => Some(early_end(ended)),
+        };
+        stop.cancel();
+        let drained = tokio::time::timeout(GRACE, async { while parts.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!(grace = %humantime::format_duration(GRACE), "replies under way are cut off");
+        }
+        tracing::info!("stopped");
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn start(
+        self,
+        listeners: Vec<TcpListener>,
+        flags: &Flags,
+        stop: &CancellationToken,
+    ) -> JoinSet<&'static str> {
+        let mut parts = JoinSet::new();
+        let router = web::router(WebState {
+            published: self.reader,
+            selfmon: self.selfmon,
+            telemetry_path: flags.telemetry_path.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            clock: self.clock,
+        });
+        for listener in listeners {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, path = flags.telemetry_path, "serving metrics");
+            }
+            let (router, stop) = (router.clone(), stop.clone());
+            parts.spawn(async move {
+                if let Err(error) = web::serve(listener, router, stop).await {
+                    tracing::error!(error = %Chain(&error), "the web server failed");
+                }
+                "the web server"
+            });
+        }
+        let publication = self.publication.run(stop.clone());
+        parts.spawn(async move {
+            publication.await;
+            "the publication"
+        });
+        for poller in self.pollers {
+            let poller = poller.run(stop.clone());
+            parts.spawn(async move {
+                poller.await;
+                "a poller"
+            });
+        }
+        parts
+    }
+}
+
+fn ages(poll: &Poll) -> Ages {
+    Ages {
+        stale_after: poll.stale_after,
+        expire_after: poll.expire_after,
+        inactive_after: poll.inactive_after,
+    }
+}
+
+fn early_end(ended: Result<&'static str, tokio::task::JoinError>) -> AppError {
+    AppError::EndedEarly { part: ended.unwrap_or("a part that panicked") }
+}

@@ -1,0 +1,36 @@
+//! `once`: one poll of every tenant, the exposition on stdout.
+//!
+//! Made for cron and for `node_exporter`'s textfile collector, which has `process_*` families of its
+//! own: they are left out here.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::exporter::Exporter;
+use crate::error::AppError;
+use crate::publish::Published;
+
+/// Polls and prints.
+///
+/// # Errors
+/// When a tenant could not be polled. What is known of it and of the others is printed all the same.
+pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
+    let mut polls = JoinSet::new();
+    for (index, mut poller) in exporter.pollers.into_iter().enumerate() {
+        polls.spawn(async move {
+            poller.poll().await;
+            (index, Arc::new(poller.fleet().clone()))
+        });
+    }
+    let mut polled = polls.join_all().await;
+    polled.sort_by_key(|(index, _)| *index);
+    let fleets: Vec<_> = polled.into_iter().map(|(_, fleet)| fleet).collect();
+    let failed: Vec<_> = fleets.iter().filter(|fleet| !fleet.status.up).map(|fleet| &*fleet.tenant).collect();
+    let failed = failed.join(", ");
+
+    let published = Published::render(1, fleets, exporter.clock.now(), exporter.ages);
+    let text = published.body.plain(&exporter.selfmon.encode_own());
+    super::print(&String::from_utf8_lossy(&text))?;
+    if failed.is_empty() { Ok(()) } else { Err(AppError::PollFailed(failed)) }
+}

@@ -1,0 +1,68 @@
+//! The command line. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// Prometheus exporter for the missing security updates (KBs) that Microsoft Defender for Endpoint knows of
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mde_exporter", version, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do; without a command: run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags that several commands share
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, Subcommand)]
+pub enum Command {
+    /// Poll the configured tenants and serve their metrics (the default)
+    #[default]
+    Run,
+    /// Check a configuration file, offline, and print every problem in it
+    CheckConfig {
+        /// The file; default: that of --config.file
+        file: Option<PathBuf>,
+    },
+    /// Poll everything once, print the metrics on stdout and exit
+    Once,
+    /// Start a simulated Defender API and the exporter polling it; needs no tenant and no file
+    Demo(DemoFlags),
+}
+
+/// Flags that several commands share.
+#[derive(Args, Clone, Debug)]
+pub struct Flags {
+    /// The configuration file
+    #[arg(long = "config.file", value_name = "FILE", default_value = "mde_exporter.yml", global = true)]
+    pub config_file: PathBuf,
+    /// Address to listen on, as host:port, [v6]:port or :port; may be given several times
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", global = true)]
+    pub listen_addresses: Vec<String>,
+    /// Path under which the metrics are served
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
+    pub telemetry_path: String,
+    /// Least severe log lines to write
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_enum, global = true)]
+    pub log_level: LogLevel,
+    /// Format of log lines
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt", value_enum, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Flags of the demo.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct DemoFlags {
+    /// Machines of the simulated fleet
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub machines: usize,
+}
+
+fn path(text: &str) -> Result<String, &'static str> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path starts with `/`") }
+}

@@ -1,0 +1,38 @@
+//! The doorway: command line, logging, [`app::run`], exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use mde_exporter::cli::Cli;
+use mde_exporter::error::Chain;
+use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::{app, telemetry};
+
+/// `EX_USAGE` of BSD's sysexits.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version come as errors too; they go to stdout and are none.
+            let code = if message.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return message.print().map_or(ExitCode::FAILURE, |()| code);
+        }
+    };
+    let selfmon = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
+    let counted = Arc::clone(&selfmon);
+    let count = move |level| counted.log_message(level);
+    if let Err(error) = telemetry::init(cli.flags.log_level, cli.flags.log_format, count) {
+        eprintln!("error: {}", Chain(&error));
+        return ExitCode::FAILURE;
+    }
+    match app::run(cli, selfmon) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", Chain(&error));
+            error.exit_code()
+        }
+    }
+}
