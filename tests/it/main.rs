@@ -1,6 +1,7 @@
 //! Behaviour of the whole exporter, over real HTTP and with the real binary.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
+mod architecture;
 mod config;
 mod exposition;
 mod metrics_golden;

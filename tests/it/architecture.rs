@@ -1,0 +1,120 @@
+//! Who may use whom. A stage that reaches past its neighbours fails here, not in review.
+
+use std::path::{Path, PathBuf};
+
+/// The modules that each module may name beside itself.
+const ALLOWED: [(&str, &[&str]); 14] = [
+    ("main", &["app", "cli", "error", "selfmon", "telemetry"]),
+    ("web", &["clock", "config", "fleet", "metrics", "publish", "selfmon"]),
+    ("poll", &["clock", "config", "defender", "error", "fleet", "publish", "selfmon"]),
+    ("publish", &["clock", "fleet", "metrics", "selfmon"]),
+    ("metrics", &["clock", "fleet"]),
+    ("defender", &["clock", "config", "fleet", "selfmon"]),
+    ("fleet", &["clock"]),
+    ("config", &["clock"]),
+    ("selfmon", &["clock"]),
+    ("telemetry", &["clock"]),
+    ("cli", &["telemetry"]),
+    ("error", &[]),
+    ("clock", &[]),
+    // Not even the clock: what the client believes must not be what the simulator was written with.
+    ("sim", &[]),
+];
+
+/// Those that know every part: the map, and the one place that builds the whole.
+const UNBOUND: [&str; 2] = ["lib", "app"];
+
+#[test]
+fn modules_use_only_what_is_allowed() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut problems = Vec::new();
+    for file in sources(&src) {
+        let inside = file.strip_prefix(&src).unwrap();
+        let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if !UNBOUND.contains(&module) {
+            let used = forbidden(module, &std::fs::read_to_string(&file).unwrap());
+            problems.extend(used.iter().map(|used| format!("src/{}: {used}", inside.display())));
+        }
+    }
+    assert!(problems.is_empty(), "not in the table of allowed modules:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn a_forbidden_use_is_seen_in_every_form() {
+    let nothing: [&str; 0] = [];
+    assert_eq!(forbidden("sim", "use crate::fleet::Fleet;"), ["fleet"]);
+    assert_eq!(forbidden("sim", "fn f(x: &crate::fleet::Fleet) {}"), ["fleet"]);
+    assert_eq!(forbidden("poll", "use crate::{clock::Clock, fleet::{self, Os},\n    web};"), ["web"]);
+    assert_eq!(forbidden("sim", "use super::super::fleet;"), ["super::super"]);
+    assert_eq!(forbidden("main", "use mde_exporter::{app, web::x};"), ["web"]);
+    assert_eq!(forbidden("unknown", "use crate::unknown::x;"), ["unknown is not in the table"]);
+    assert_eq!(forbidden("sim", "/// See crate::fleet.\nuse crate::sim::x;"), nothing);
+    let tests = "#[cfg(test)]\nmod tests {\n    use crate::fleet;\n}\n#[cfg(test)]\nmod more;\n";
+    assert_eq!(forbidden("sim", tests), nothing);
+    assert_eq!(forbidden("sim", &format!("{tests}use crate::web;")), ["web"]);
+}
+
+/// What `text`, a file of `module`, names and may not.
+fn forbidden(module: &str, text: &str) -> Vec<String> {
+    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == module) else {
+        return vec![format!("{module} is not in the table")];
+    };
+    let code = without_tests(text);
+    let mentions = ["crate::", "mde_exporter::"].into_iter().flat_map(|root| code.split(root).skip(1));
+    let mut names: Vec<_> = mentions.flat_map(named).filter(|name| name != module).collect();
+    names.retain(|name| !allowed.contains(&name.as_str()));
+    names.extend(code.contains("super::super").then(|| "super::super".to_owned()));
+    names
+}
+
+/// The lines without comments, and without items of tests.
+fn without_tests(text: &str) -> String {
+    let mut in_test = false;
+    let kept = text.lines().filter(|line| {
+        in_test |= line.starts_with("#[cfg(test)]");
+        let kept = !in_test && !line.trim_start().starts_with("//");
+        let ends_item = *line == "}" || (line.ends_with(';') && !line.starts_with(' '));
+        in_test &= !ends_item;
+        kept
+    });
+    kept.collect()
+}
+
+/// The modules that the text after `crate::` names: one, or those of a group in braces.
+fn named(path: &str) -> Vec<String> {
+    let identifier = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let Some(group) = path.strip_prefix('{') else {
+        return vec![identifier(path)];
+    };
+    let (mut names, mut depth) = (Vec::new(), 0);
+    for piece in group.split_inclusive(['{', '}', ',']) {
+        if depth == 0 {
+            names.push(identifier(piece.trim_start()));
+        }
+        depth += i32::from(piece.ends_with('{')) - i32::from(piece.ends_with('}'));
+        if depth < 0 {
+            break;
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("tests") || path.ends_with("tests.rs") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
