@@ -8,7 +8,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 
 /// Prometheus exporter for the missing security updates (KBs) that Microsoft Defender for Endpoint knows of
 #[derive(Clone, Debug, Parser)]
-#[command(name = "mde_exporter", version, args_conflicts_with_subcommands = false)]
+#[command(name = "mde_exporter", version)]
 pub struct Cli {
     /// What to do; without a command: run
     #[command(subcommand)]
@@ -42,7 +42,7 @@ pub struct Flags {
     #[arg(long = "config.file", value_name = "FILE", default_value = "mde_exporter.yml", global = true)]
     pub config_file: PathBuf,
     /// Address to listen on, as host:port, [v6]:port or :port; may be given several times
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", global = true)]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", value_parser = address, global = true)]
     pub listen_addresses: Vec<String>,
     /// Path under which the metrics are served
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
@@ -65,4 +65,12 @@ pub struct DemoFlags {
 
 fn path(text: &str) -> Result<String, &'static str> {
     if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path starts with `/`") }
+}
+
+/// Only the form: whether it can be listened on shows when it is tried.
+fn address(text: &str) -> Result<String, &'static str> {
+    match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("an address ends in `:` and a port from 0 to 65535"),
+    }
 }
