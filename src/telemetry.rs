@@ -59,7 +59,8 @@ pub fn init(
             .with_writer(io::stderr)
             .boxed(),
     };
-    tracing_subscriber::registry().with(lines.and_then(Counting(count)).with_filter(own)).try_init()
+    // Counted first, so that whoever has read a line finds it counted.
+    tracing_subscriber::registry().with(Counting(count).and_then(lines).with_filter(own)).try_init()
 }
 
 struct Counting<F>(F);
