@@ -64,9 +64,9 @@ impl Exporter {
     ///
     /// # Errors
     /// When an address cannot be bound, or a part ends early.
-    pub(super) async fn serve(self, flags: &Flags) -> Result<(), AppError> {
+    pub(super) async fn serve(self, flags: &Flags, signals: Stop) -> Result<(), AppError> {
         let listeners = listen::bind(&flags.listen_addresses).await?;
-        self.serve_on(listeners, flags, Stop::catch()?).await
+        self.serve_on(listeners, flags, signals).await
     }
 
     /// Serves on `listeners` until a signal.

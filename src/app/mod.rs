@@ -20,6 +20,7 @@ use crate::defender::Route;
 use crate::error::AppError;
 use crate::selfmon::SelfMetrics;
 use exporter::Exporter;
+use signals::Stop;
 
 /// Does what the command line says.
 ///
@@ -37,7 +38,8 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::Run => {
             let config = load(&flags.config_file, &selfmon, &clock)?;
             block_on(async {
-                Exporter::build(&config, Route::Configured, selfmon, clock)?.serve(&flags).await
+                let signals = Stop::catch()?;
+                Exporter::build(&config, Route::Configured, selfmon, clock)?.serve(&flags, signals).await
             })
         }
         Command::Demo(demo) => block_on(demo::demo(demo, flags, selfmon, clock)),
@@ -47,11 +49,14 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
 fn block_on<T>(work: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AppError::System { operation: "start the runtime", source })?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A blocking call that hangs, as a lookup of a name may for half a minute, must not hold the exit.
+    runtime.shutdown_background();
+    done
 }
 
 fn check_config(file: &Path) -> Result<(), AppError> {
-    let loaded = config::load(file).map_err(|problems| AppError::Configuration(problems.to_string()))?;
+    let loaded = config::load(file).map_err(|error| unusable(&error))?;
     for warning in &loaded.warnings {
         print(&format!("warning: {warning}\n"))?;
     }
@@ -63,13 +68,26 @@ fn load(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Con
     for warning in &loaded.warnings {
         tracing::warn!(problem = %warning, "the configuration has an unusual value");
     }
+    let (version, tenants) = (env!("CARGO_PKG_VERSION"), loaded.config.tenants.len());
+    tracing::info!(version, config = %file.display(), tenants, "starting");
     Ok(loaded.config)
 }
 
 fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Loaded, AppError> {
-    let loaded = config::load(file).map_err(|problems| AppError::Configuration(problems.to_string()))?;
+    let loaded = config::load(file).map_err(|error| unusable(&error))?;
     selfmon.config_loaded(clock.now());
     Ok(loaded)
+}
+
+/// Every problem on a line of its own.
+fn unusable(error: &config::LoadError) -> AppError {
+    AppError::Configuration(match error.problems() {
+        [problem] if problem.place().is_none() => {
+            format!("{problem}\n[--config.file names another file; `mde_exporter demo` needs none]")
+        }
+        [problem] => problem.to_string(),
+        problems => format!("{} problems in the configuration\n{error}", problems.len()),
+    })
 }
 
 /// Writes to stdout, at once.
