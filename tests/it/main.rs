@@ -2,6 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod architecture;
+mod binary;
+mod binary_commands;
+mod binary_demo;
+mod binary_serving;
+mod binary_stop;
 mod config;
 mod exposition;
 mod metrics_golden;
