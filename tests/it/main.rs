@@ -10,6 +10,7 @@ mod binary_stop;
 mod config;
 mod exposition;
 mod metrics_golden;
+mod readme;
 mod tenant;
 mod token;
 mod token_routes;

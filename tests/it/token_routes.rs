@@ -1,20 +1,20 @@
 //! The ways that a request for a token takes: whom it trusts, which proxy, which endpoint of the host.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use mde_exporter::clock::Clock;
 use mde_exporter::config::Auth;
 use mde_exporter::defender::http::{self, Route};
 use mde_exporter::defender::token::TokenSource;
+use mde_exporter::sim::Endpoint;
 use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::tenant::{Scene, call_api, metrics, source, tenant, text};
+use crate::binary::{command, configure, entry, finish, scene};
+use crate::tenant::{Scene, call_api, metrics, source, text};
 
 #[tokio::test]
 async fn authority_with_an_unknown_ca_is_not_trusted() {
@@ -135,75 +135,62 @@ async fn direct_route_ignores_the_proxy() {
     assert!(reply.status().is_client_error());
 }
 
-/// Runs [`child_takes_a_token`] in a process of its own, since the environment is shared by all tests.
-async fn take_token_in_child(scene: &Scene, variables: &[(&str, &str)]) {
+/// Runs `once` with these variables as its environment: a token and the machine list are taken.
+async fn once(scene: &Scene, auth: &str, variables: &[(&str, &str)]) {
     scene.sim.control().register_federated_token("eyJ.from.environment");
-    let federated = scene.write("federated", "eyJ.from.environment");
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["token_routes::child_takes_a_token", "--exact", "--ignored", "--nocapture"]);
-    child
-        .env_clear()
-        .env("AZURE_FEDERATED_TOKEN_FILE", federated)
-        .env("MDE_TEST_AUTHORITY", scene.sim.authority_url())
-        .env("MDE_TEST_TENANT", scene.sim.tenant_id())
-        .env("MDE_TEST_CLIENT", scene.sim.client_id())
-        .env("MDE_TEST_FOLDER", scene.folder.path())
-        .envs(variables.iter().copied())
-        .kill_on_drop(true);
-    let output = child.output().await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(scene.requests(), 1);
+    configure(scene, &[entry(scene, "contoso", auth, "")]);
+    let mut once = command(&scene.folder, &["once"]);
+    once.envs(variables.iter().copied());
+    let said = finish(once).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!((scene.requests(), scene.sim.control().requests(Endpoint::Machines)), (1, 1));
 }
 
-#[tokio::test]
-#[ignore = "run by other tests, with an environment of its own"]
-async fn child_takes_a_token() {
-    let variable = |name: &str| std::env::var(name).unwrap();
-    let auth = match std::env::var("IDENTITY_ENDPOINT") {
-        Ok(_) => managed_identity(None),
-        Err(_) => Auth::WorkloadIdentity { token_file: None },
-    };
-    let folder = PathBuf::from(variable("MDE_TEST_FOLDER"));
-    let (authority, tenant_id) = (variable("MDE_TEST_AUTHORITY"), variable("MDE_TEST_TENANT"));
-    let tenant = tenant(&authority, &tenant_id, &variable("MDE_TEST_CLIENT"), &folder, auth);
-    let client = http::client(&tenant.http, Route::of_tokens(&tenant.auth)).unwrap();
-    TokenSource::new(&tenant, client, Clock::system(), metrics()).token().await.unwrap();
-}
+const SECRET: &str = "client_secret_file: secret.txt";
 
 #[tokio::test]
 async fn managed_identity_of_app_service_is_found_in_the_environment() {
-    let scene = Scene::new().await;
+    let scene = scene(1).await;
+    let mut tasks = JoinSet::new();
+    let (proxy, seen) = tunnels(&mut tasks).await;
     let endpoint = scene.sim.identity_endpoint();
     let app_service = [
         ("IDENTITY_ENDPOINT", endpoint.as_str()),
         ("IDENTITY_HEADER", scene.sim.identity_header()),
-        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        ("HTTPS_PROXY", proxy.as_str()),
     ];
-    take_token_in_child(&scene, &app_service).await;
+    once(&scene, "managed_identity: {}", &app_service).await;
     assert_eq!(scene.field("api-version"), "2019-08-01");
     assert_eq!(scene.field("resource"), "https://api.securitycenter.microsoft.com");
+    assert_eq!(seen.lock().unwrap().len(), 1, "the API is behind the proxy, the identity is not");
 }
 
 #[tokio::test]
 async fn file_of_the_federated_token_is_found_in_the_environment() {
-    let scene = Scene::new().await;
-    take_token_in_child(&scene, &[]).await;
+    let scene = scene(1).await;
+    let file = scene.write("federated", "eyJ.from.environment");
+    let variables = [("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap())];
+    once(&scene, "workload_identity: {}", &variables).await;
     assert_eq!(scene.field("client_assertion"), "eyJ.from.environment");
 }
 
 #[tokio::test]
 async fn ca_file_suffices_where_the_system_has_no_certificates() {
     let nowhere = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
-    take_token_in_child(&Scene::new().await, &nowhere).await;
+    once(&scene(1).await, SECRET, &nowhere).await;
 }
 
 #[tokio::test]
 async fn proxy_of_the_environment_counts_unless_the_host_is_excepted() {
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
-    take_token_in_child(&Scene::new().await, &[("HTTPS_PROXY", proxy.as_str())]).await;
-    assert_eq!(seen.lock().unwrap().len(), 1);
+    let behind = scene(1).await;
+    once(&behind, SECRET, &[("HTTPS_PROXY", proxy.as_str())]).await;
+    let target = behind.sim.api_url().replace("https://", "");
+    let targets = seen.lock().unwrap().split_off(0);
+    assert!(!targets.is_empty() && targets.iter().all(|seen| *seen == target), "{targets:?}");
+
     let excepted = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", "127.0.0.1")];
-    take_token_in_child(&Scene::new().await, &excepted).await;
-    assert_eq!(seen.lock().unwrap().len(), 1);
+    once(&scene(1).await, SECRET, &excepted).await;
+    assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
 }
