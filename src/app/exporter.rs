@@ -21,7 +21,7 @@ use crate::selfmon::SelfMetrics;
 use crate::web::{self, WebState};
 
 /// Time for replies under way when the exporter stops.
-const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Every part, built and not yet started.
 #[derive(Debug)]
