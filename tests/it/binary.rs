@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::sim::{Options, Simulator};
+use mde_exporter::sim::{Awkwardness, Options, Simulator};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -26,10 +26,20 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The one address that tests listen on, unless they are about addresses.
 pub(crate) const LOOPBACK: &str = "--web.listen-address=127.0.0.1:0";
 
-/// A simulator of `machines` machines without a quota, and a folder with what its tenant needs.
+/// A simulator of so many plain machines, and a folder with what its tenant needs.
 pub(crate) async fn scene(machines: usize) -> Scene {
-    let now = || Timestamp::now();
-    let options = Options { machines, quota_per_minute: None, quota_per_hour: None, ..Options::new(now) };
+    scene_with(machines, Awkwardness::None).await
+}
+
+/// As [`scene`]; awkward replies take time, since a machine that is not found is asked again later.
+pub(crate) async fn scene_with(machines: usize, awkwardness: Awkwardness) -> Scene {
+    let options = Options {
+        machines,
+        awkwardness,
+        quota_per_minute: None,
+        quota_per_hour: None,
+        ..Options::new(Timestamp::now)
+    };
     let sim = Simulator::start(options).await.unwrap();
     let scene = Scene { sim, folder: TempDir::new().unwrap() };
     scene.write("ca.pem", scene.sim.ca_pem());
@@ -55,9 +65,11 @@ pub(crate) fn entry(scene: &Scene, name: &str, auth: &str, http: &str) -> String
     )
 }
 
-/// Writes a configuration with these entries, by the name that the binary looks for.
+/// Writes a configuration with these entries, by the name that the binary looks for. The interval is
+/// long enough for one poll per test, and short enough for the pauses of a poll to be short.
 pub(crate) fn configure(scene: &Scene, entries: &[String]) {
-    scene.write("mde_exporter.yml", &format!("tenants:\n{}", entries.concat()));
+    let text = format!("tenants:\n{}poll: {{ interval: 100s }}\n", entries.concat());
+    scene.write("mde_exporter.yml", &text);
 }
 
 /// Writes a configuration with the simulator's tenant alone.

@@ -1,9 +1,11 @@
 //! The daemon while it runs: where it listens, what it serves and logs, and what never leaks.
 
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
 use reqwest::StatusCode;
 
-use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene};
+use crate::binary::{
+    LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene, scene_with,
+};
 use crate::exposition;
 
 #[tokio::test]
@@ -29,7 +31,7 @@ async fn metrics_are_there_before_the_first_poll_and_ready_comes_after_it() {
 
 #[tokio::test]
 async fn levels_agree_and_scrapes_cause_no_calls() {
-    let scene = scene(40).await;
+    let scene = scene_with(40, Awkwardness::Real).await;
     configure_contoso(&scene);
     let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;
