@@ -48,6 +48,7 @@ impl Client {
                 Err(Failure::Unauthorized(token, _)) => {
                     renewed = true;
                     self.tokens.reject(&token);
+                    self.metrics.request_retried();
                     continue;
                 }
                 // The limiter holds the next attempt back for as long as the API asked.
@@ -119,7 +120,8 @@ impl Client {
                 let wait = hint.unwrap_or_else(|| throttle_default(&detail.message));
                 self.limiter.pause(wait);
                 self.metrics.throttled();
-                Failure::Throttled(ApiError::Throttled { endpoint, wait: whole_seconds(wait), detail })
+                let error = ApiError::Throttled { endpoint, wait: whole_seconds(wait), detail };
+                if wait > PATIENCE { Failure::Lasting(error) } else { Failure::Throttled(error) }
             }
             StatusCode::FORBIDDEN => Failure::Lasting(ApiError::Forbidden { endpoint, detail }),
             StatusCode::NOT_FOUND => Failure::Lasting(ApiError::NotFound { endpoint, detail }),
