@@ -155,8 +155,12 @@ impl Poller {
     async fn ask_all(&mut self, due: Vec<MachineId>, report: &mut Report) {
         let mut not_found = self.ask(due, report).await;
         for _ in 0..NOT_FOUND_RETRIES {
-            if not_found.is_empty() || report.stopped {
+            if not_found.is_empty() {
                 break;
+            }
+            if report.stopped {
+                // Not asked often enough to be believed: they stay as they are, and due.
+                return;
             }
             let spread = (self.poll.interval / 100).min(Duration::from_secs(5));
             tokio::time::sleep(spread).await;
