@@ -1,0 +1,122 @@
+//! A real client of a simulator, and what it counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mde_exporter::clock::Clock;
+use mde_exporter::config::{Quota, Tenant};
+use mde_exporter::defender::{ApiError, Client, RetryPolicy, Route};
+use mde_exporter::fleet::MachineId;
+use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::sim::{Awkwardness, Control, Endpoint, Options, Simulator};
+use tempfile::TempDir;
+
+use crate::exposition::parse;
+use crate::tenant::Scene;
+
+/// Waits so short that retries cost no time.
+pub(crate) const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 4, base: Duration::from_millis(1), cap: Duration::from_millis(5) };
+
+/// A wall clock that stands until it is moved.
+#[derive(Clone)]
+pub(crate) struct Wall {
+    start: Timestamp,
+    moved_secs: Arc<AtomicI64>,
+}
+
+impl Wall {
+    /// Stands at a whole second, as an HTTP date does.
+    pub(crate) fn new() -> Self {
+        let start = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        Self { start, moved_secs: Arc::default() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.start + SignedDuration::from_secs(self.moved_secs.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn forward(&self, by: Duration) {
+        self.moved_secs.fetch_add(by.as_secs().cast_signed(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let wall = self.clone();
+        Clock::new(move || wall.now())
+    }
+}
+
+/// A simulator without quotas, whose wall clock stands.
+pub(crate) fn options(machines: usize, awkwardness: Awkwardness) -> Options {
+    let now = Timestamp::now();
+    let unlimited = Options { quota_per_minute: None, quota_per_hour: None, ..Options::new(move || now) };
+    Options { machines, awkwardness, ..unlimited }
+}
+
+/// A simulator, its tenant with a quota that never holds back, and a client of it.
+pub(crate) struct Api {
+    pub(crate) scene: Scene,
+    pub(crate) tenant: Tenant,
+    pub(crate) wall: Wall,
+    pub(crate) selfmon: Arc<SelfMetrics>,
+    pub(crate) client: Client,
+}
+
+impl Api {
+    pub(crate) async fn new(options: Options, change: impl FnOnce(&mut Tenant)) -> Self {
+        let sim = Simulator::start(options).await.unwrap();
+        let scene = Scene { sim, folder: TempDir::new().unwrap() };
+        scene.write("ca.pem", scene.sim.ca_pem());
+        let plenty = 1_000_000.try_into().unwrap();
+        let mut tenant = scene.tenant();
+        tenant.quota = Quota { per_minute: plenty, per_hour: plenty, share: 1.0 };
+        change(&mut tenant);
+        let wall = Wall::new();
+        let selfmon = Arc::new(SelfMetrics::new("test"));
+        let client = client(&tenant, &wall, &selfmon);
+        Self { scene, tenant, wall, selfmon, client }
+    }
+
+    /// Plain machines, so few that each can be asked.
+    pub(crate) async fn plain(machines: usize) -> Self {
+        Self::new(options(machines, Awkwardness::None), |_| {}).await
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.scene.sim.control()
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.control().requests(Endpoint::Machines) + self.control().requests(Endpoint::MissingKbs)
+    }
+
+    /// The first machine.
+    pub(crate) fn id(&self) -> MachineId {
+        MachineId::parse(&self.control().machine_ids()[0]).unwrap()
+    }
+
+    /// Asks for the first machine: the KBs, or the error.
+    pub(crate) async fn ask(&self) -> Result<Vec<String>, ApiError> {
+        let updates = self.client.missing_kbs(&self.id()).await?;
+        Ok(updates.iter().map(|update| update.kb.to_string()).collect())
+    }
+
+    /// The value of a self metric of the tenant; 0 when there is no such series.
+    pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        count(&self.selfmon, &self.tenant.name, name, labels)
+    }
+}
+
+pub(crate) fn client(tenant: &Tenant, wall: &Wall, selfmon: &Arc<SelfMetrics>) -> Client {
+    let metrics = selfmon.tenant(&tenant.name);
+    let random = fastrand::Rng::with_seed(7);
+    Client::new(tenant, Route::Direct, RETRY, random, wall.clock(), metrics).unwrap()
+}
+
+pub(crate) fn count(selfmon: &SelfMetrics, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let exposition = parse(&String::from_utf8(selfmon.encode_own()).unwrap()).unwrap();
+    let labels = [&[("tenant", tenant)], labels].concat();
+    exposition.value(&format!("mde_exporter_{name}"), &labels).unwrap_or_default()
+}
