@@ -72,11 +72,16 @@ async fn lasting_trouble_ends_after_four_attempts() {
 #[tokio::test]
 async fn reply_that_never_ends_is_given_up_in_time() {
     let (hanging, dripping) = tokio::join!(hasty(), hasty());
+    let ask_with = async |api: &Api, fault| {
+        api.ask().await.unwrap();
+        inject(api, fault, Times::Always);
+        let kind = api.ask().await.unwrap_err().kind();
+        // A slow machine may find no time to take the reply's head.
+        let ended = |code| api.count("api_requests_total", &[("endpoint", "getmissingkbs"), ("code", code)]);
+        (kind, ended("error") + ended("200") - 1.0)
+    };
     let (hang, drip) = tokio::join!(ask_with(&hanging, Fault::Hang), ask_with(&dripping, Fault::SlowDrip));
-    assert_eq!((hang, drip), (("timeout", 4), ("timeout", 4)));
-    let code =
-        |api: &Api, code| api.count("api_requests_total", &[("endpoint", "getmissingkbs"), ("code", code)]);
-    assert_eq!((code(&hanging, "error"), code(&dripping, "200")), (4.0, 4.0));
+    assert_eq!((hang, drip), (("timeout", 4.0), ("timeout", 4.0)));
 }
 
 #[tokio::test]

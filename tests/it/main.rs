@@ -16,6 +16,8 @@ mod config;
 mod exposition;
 mod metrics_golden;
 mod readme;
+mod poll;
+mod poll_failures;
 mod tenant;
 mod token;
 mod token_routes;
