@@ -129,3 +129,70 @@ impl Client {
         self.trusted_suffixes.iter().any(|suffix| below(suffix))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Auth, Cloud, Http, Quota, Selectors, Tenant};
+    use crate::defender::{RetryPolicy, Route};
+    use crate::selfmon::SelfMetrics;
+
+    fn client(cloud: Cloud, api_url: &str) -> Client {
+        let tenant = Tenant {
+            name: "contoso".into(),
+            tenant_id: String::new(),
+            client_id: None,
+            auth: Auth::ManagedIdentity { client_id: None },
+            cloud,
+            authority_url: api_url.parse().unwrap(),
+            api_url: api_url.parse().unwrap(),
+            scope: String::new(),
+            http: Http::default(),
+            machines: Selectors::default(),
+            quota: Quota::default(),
+        };
+        let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
+        let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(1));
+        Client::new(&tenant, Route::Direct, retry, random, Clock::system(), metrics).unwrap()
+    }
+
+    fn trusts(client: &Client, link: &str) -> bool {
+        client.trusted_link(Endpoint::Machines, &client.api_url, link).is_ok()
+    }
+
+    #[test]
+    fn links_to_hosts_of_the_same_cloud_are_trusted_when_the_configured_host_is_one() {
+        let public = client(Cloud::Commercial, "https://api.security.microsoft.com");
+        for link in [
+            "https://api.security.microsoft.com/api/machines?$skip=1",
+            "https://eu3.api.security.microsoft.com/api/machines",
+            "https://api-eu3.securitycenter.microsoft.com/api/machines",
+            "https://API.SecurityCenter.Windows.com:443/api/machines",
+        ] {
+            assert!(trusts(&public, link), "{link}");
+        }
+        for link in [
+            "http://api.security.microsoft.com/api/machines",
+            "https://api.security.microsoft.com:8443/api/machines",
+            "https://user@api.security.microsoft.com/api/machines",
+            "https://api-gov.securitycenter.microsoft.us/api/machines",
+            "https://evilapi.security.microsoft.com/api/machines",
+            "https://api.security.microsoft.com.evil.example/api/machines",
+            "https://securitycenter.microsoft.com@evil.example/",
+        ] {
+            assert!(!trusts(&public, link), "{link}");
+        }
+    }
+
+    #[test]
+    fn links_from_a_host_of_ones_own_stay_there() {
+        let own = client(Cloud::Commercial, "https://gateway.example:8443");
+        assert!(trusts(&own, "https://gateway.example:8443/api/machines?$skip=1"));
+        assert!(trusts(&own, "/api/machines?$skip=1"));
+        assert!(!trusts(&own, "https://gateway.example/api/machines"));
+        assert!(!trusts(&own, "https://api.security.microsoft.com/api/machines"));
+    }
+}

@@ -23,11 +23,6 @@ fn attempt_succeeded(watch: &Watch, id: &str) -> bool {
     machine(watch, id).attempt.unwrap().succeeded
 }
 
-/// The only machine, by its id.
-fn by_ids(ids: &[String]) -> Selectors {
-    Selectors { ids: ids.to_vec(), ..Selectors::default() }
-}
-
 /// Everything that the tracing of this thread writes until the guard is dropped.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -90,7 +85,9 @@ async fn failed_poll_changes_no_data_and_says_why() {
     for (endpoints, fault, kind) in tenant_wide() {
         // A token that is still good is not asked for.
         watch.api.wall.forward(Duration::from_hours(1));
-        endpoints.iter().for_each(|endpoint| watch.inject(*endpoint, fault.clone()));
+        for endpoint in endpoints {
+            watch.inject(*endpoint, fault.clone());
+        }
         let failures = watch.failures(kind);
         watch.poller.poll().await;
         watch.api.control().clear();
@@ -191,7 +188,7 @@ async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
     let roles = vec!["Software.Read.All".to_owned()];
     let id = Watch::all(3).await.api.id().to_string();
     let plain = Options { roles, ..options(3, Awkwardness::None) };
-    let mut watch = Watch::new(plain, by_ids(&[id.clone()])).await;
+    let mut watch = Watch::new(plain, Selectors { ids: vec![id.clone()], ..Selectors::default() }).await;
     let log = Log::default();
     let guard = log.listen();
     for _ in 0..3 {
