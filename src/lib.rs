@@ -34,5 +34,6 @@ pub mod poll;
 pub mod publish;
 pub mod selfmon;
 pub mod sim;
+pub mod store;
 pub mod telemetry;
 pub mod web;

@@ -127,4 +127,4 @@ pub mod release;
 pub mod state;
 pub mod summary;
 
-pub use state::{Ages, Attempt, Machine, MachineState, PollStatus, Reading, TenantFleet};
+pub use state::{Ages, Attempt, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals};

@@ -125,6 +125,41 @@ pub struct PollStatus {
     pub last_error: Option<String>,
 }
 
+/// What happened to pairs of machine and missing update. Nothing here ever falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Pairs that became missing, the first reading included.
+    pub detected: u64,
+    /// Pairs that were fixed.
+    pub resolved: u64,
+    /// Pairs that were forgotten with their machine; neither open nor fixed.
+    pub dropped: u64,
+    /// How long the fixed pairs were open.
+    pub resolution: Resolution,
+}
+
+/// A histogram of the times from first seen to fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// Fixed pairs by the first bound that holds them; the last slot is beyond every bound.
+    pub slots: [u64; Self::BOUNDS_DAYS.len() + 1],
+    /// Sum of the times, in milliseconds.
+    pub sum_millis: u64,
+}
+
+impl Resolution {
+    /// Upper bounds in days.
+    pub const BOUNDS_DAYS: [u32; 8] = [1, 3, 7, 14, 30, 60, 90, 180];
+
+    /// Counts a pair that was open for `open`.
+    pub fn observe(&mut self, open: Duration) {
+        let within = |days: &u32| open <= Duration::from_hours(24 * u64::from(*days));
+        let slot = Self::BOUNDS_DAYS.iter().position(within).unwrap_or(Self::BOUNDS_DAYS.len());
+        self.slots[slot] += 1;
+        self.sum_millis = self.sum_millis.saturating_add(u64::try_from(open.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
 /// Everything known of one tenant. Cheap to clone: machines are shared.
 #[derive(Clone, Debug)]
 pub struct TenantFleet {
@@ -132,10 +167,13 @@ pub struct TenantFleet {
     pub tenant: Arc<str>,
     /// Machines in scope.
     pub machines: BTreeMap<MachineId, Arc<Machine>>,
-    /// Pairs that became missing since start.
-    pub detected: u64,
-    /// Pairs that were fixed since start.
-    pub resolved: u64,
+    /// Machines that left the scope and may come back: their gaps keep their first seen times until
+    /// their data is older than `expire_after`.
+    pub departed: BTreeMap<MachineId, Arc<Machine>>,
+    /// What happened to pairs; survives restarts.
+    pub totals: Totals,
+    /// When the scope was last found out.
+    pub listed_at: Option<Timestamp>,
     /// How the polls go.
     pub status: PollStatus,
 }
@@ -144,7 +182,14 @@ impl TenantFleet {
     /// A tenant of which nothing is known yet.
     #[must_use]
     pub fn new(tenant: Arc<str>) -> Self {
-        Self { tenant, machines: BTreeMap::new(), detected: 0, resolved: 0, status: PollStatus::default() }
+        Self {
+            tenant,
+            machines: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            totals: Totals::default(),
+            listed_at: None,
+            status: PollStatus::default(),
+        }
     }
 
     /// Makes `listed` the scope. Machines that stay keep their data; machines that are not listed
@@ -185,8 +230,8 @@ impl TenantFleet {
                 Gap { first_seen: before.unwrap_or(at), update }
             })
             .collect();
-        self.detected += gaps.len() as u64 - kept;
-        self.resolved += known.len() as u64 - kept;
+        self.totals.detected += gaps.len() as u64 - kept;
+        self.totals.resolved += known.len() as u64 - kept;
         let attempt = Some(Attempt { at, succeeded: true });
         let facts = slot.facts.clone();
         *slot = Arc::new(Machine { facts, reading: Some(Reading { at, gaps }), attempt });

@@ -173,13 +173,13 @@ pub const FLEET: &[Family<FleetRows>] = &[
         Counter "mde_missing_updates_detected_total",
         "Pairs of machine and update that became missing, those of a machine's first reading included.",
         ["tenant"],
-        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.detected))
+        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.detected))
     ),
     family!(
         Counter "mde_missing_updates_resolved_total",
         "Pairs of machine and update that were fixed. A machine that leaves the scope fixes nothing.",
         ["tenant"],
-        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.resolved))
+        |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.resolved))
     ),
 ];
 

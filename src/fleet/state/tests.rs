@@ -64,7 +64,7 @@ fn gap_that_comes_back_starts_anew() {
         fleet.apply_answer(&id(1), second(at), missing(kbs));
         assert_eq!(open(&fleet).get(&pair).copied(), first_seen.map(second), "after {at} s");
     }
-    assert_eq!((fleet.detected, fleet.resolved), (3, 1));
+    assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 1));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
     fleet.apply_answer(&id(1), second(0), missing(&[7]));
     fleet.apply_answer(&id(2), second(0), missing(&[7, 8]));
     fleet.apply_list(vec![named(1, "renamed")]);
-    assert_eq!((fleet.detected, fleet.resolved), (3, 0));
+    assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 0));
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "renamed");
 }
@@ -115,7 +115,7 @@ fn answer_about_a_machine_out_of_scope_is_ignored() {
     fleet.apply_answer(&id(1), second(0), missing(&[7]));
     fleet.apply_failure(&id(1), second(0));
     assert!(fleet.machines.is_empty());
-    assert_eq!(fleet.detected, 0);
+    assert_eq!(fleet.totals.detected, 0);
 }
 
 #[test]
@@ -180,8 +180,8 @@ proptest! {
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
             let (was_open, is_open) = (open(&before), open(&fleet));
-            prop_assert_eq!(fleet.detected - fleet.resolved - left, is_open.len() as u64);
-            prop_assert!(fleet.detected >= before.detected && fleet.resolved >= before.resolved);
+            prop_assert_eq!(fleet.totals.detected - fleet.totals.resolved - left, is_open.len() as u64);
+            prop_assert!(fleet.totals.detected >= before.totals.detected && fleet.totals.resolved >= before.totals.resolved);
             for (pair, first_seen) in is_open {
                 prop_assert_eq!(first_seen, was_open.get(&pair).copied().unwrap_or(now));
             }
