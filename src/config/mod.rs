@@ -7,13 +7,14 @@
 //!
 //! The file is walked by hand instead of being derived from these types: serde ends at the first
 //! value that does not fit, and an operator wants to mend all of them at once. `document` gives
-//! text its places, `section` asks for keys and reports, `load`, `tenant`, `auth` and `selectors` say
-//! which keys there are, and `problem` prints. The YAML crate is known to `document` only.
+//! text its places, `section` asks for keys and reports, `load`, `tenant`, `auth`, `selectors` and
+//! `policy` say which keys there are, and `problem` prints. The YAML crate is known to `document` only.
 
 mod auth;
 mod cloud;
 mod document;
 mod load;
+mod policy;
 mod problem;
 mod section;
 mod selectors;
@@ -39,6 +40,9 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// How often machines are asked and how long answers are believed.
     pub poll: Poll,
+    /// Patch deadlines; their names differ. None at all means that no deadline is watched. Default:
+    /// the default policy alone.
+    pub policies: Vec<Policy>,
 }
 
 /// One Entra tenant whose machines are read.
@@ -205,4 +209,31 @@ impl Default for Poll {
             inactive_after: Duration::from_hours(30 * 24),
         }
     }
+}
+
+/// A deadline for patches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Value of the label `policy`.
+    pub name: Arc<str>,
+    /// Time from its start in which an update has to be installed, from 1s to 3650d.
+    pub deadline: Duration,
+    /// Where that time starts.
+    pub from: DeadlineStart,
+}
+
+impl Default for Policy {
+    /// 14 days, as some regulators ask for, from first seen, which is known of every gap.
+    fn default() -> Self {
+        Self { name: "14d".into(), deadline: Duration::from_hours(14 * 24), from: DeadlineStart::FirstSeen }
+    }
+}
+
+/// Where the time of a deadline starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineStart {
+    /// When the machine was first seen missing the update. The default.
+    FirstSeen,
+    /// When the update was released; when it was first seen missing, where that is not known.
+    Released,
 }

@@ -54,11 +54,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) ->
 
 fn name(section: &Section<'_>, tenant_id: Option<&str>, names: &mut TenantNames) -> Option<Arc<str>> {
     let name = match section.optional("name", "text without control characters is allowed") {
-        Some(field) => field.text(|text| match text {
-            text if text.trim().is_empty() => Err("is blank"),
-            text if text.contains(char::is_control) => Err("holds a control character"),
-            text => Ok(text.into()),
-        }),
+        Some(field) => field.text(label),
         None => tenant_id.map(Arc::from),
     };
     let name: Arc<str> = name?;
@@ -70,6 +66,15 @@ fn name(section: &Section<'_>, tenant_id: Option<&str>, names: &mut TenantNames)
     }
     names.insert(Arc::clone(&name), section.path().to_owned());
     Some(name)
+}
+
+/// Text that a person can tell from others as the value of a label.
+pub(super) fn label(text: &str) -> Result<Arc<str>, &'static str> {
+    match text {
+        text if text.trim().is_empty() => Err("is blank"),
+        text if text.contains(char::is_control) => Err("holds a control character"),
+        text => Ok(text.into()),
+    }
 }
 
 /// The outer `None` is a problem.

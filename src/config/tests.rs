@@ -79,6 +79,17 @@ fn each_rule_has_its_words() {
         ("tenants:", "poll: { interval: 999ms, expire_after: 12h }\ntenants:"),
         ("tenants:", "poll: { interval: 1 day please }\ntenants:"),
         ("tenants:", "poll: 6h\ntenants:"),
+        ("tenants:", "policies: 14d\ntenants:"),
+        ("tenants:", "policies: [14d, { from: , name: }, ]\ntenants:"),
+        (
+            "tenants:",
+            "policies: [{ name: ' ', deadline: 999ms }, { name: \"a\\tb\", deadline: 3651d }]\ntenants:",
+        ),
+        (
+            "tenants:",
+            "policies: [{ name: a, deadline: 14, from: release }, { name: [], deadline: }]\ntenants:",
+        ),
+        ("tenants:", "policies:\n- { name: a, deadline: 1d }\n- { deadline: 2d, name: a }\ntenants:"),
     ];
     let report: Vec<String> = cases
         .iter()
@@ -213,4 +224,28 @@ fn settings_can_be_shared_through_anchors() {
     let config = config(&format!("{text}{second}"));
     assert_eq!(config.tenants[1].http.timeout, Duration::from_secs(90));
     assert_eq!(config.tenants[1].http.ca_file, Some("conf/ca.pem".into()));
+}
+
+#[test]
+fn policies_are_the_default_one_until_others_are_given() {
+    let policies = |text: &str| config(&format!("{MINIMAL}{text}")).policies;
+    assert_eq!(policies(""), [Policy::default()]);
+    assert_eq!(policies("policies: []\n"), []);
+    let given = policies(
+        "policies:
+- { name: 7, deadline: 7d 12h, from: released }
+- { name: 'ten \"years\"', deadline: 3650d }
+- { name: second, deadline: 1s, from: first_seen }
+",
+    );
+    let hours = Duration::from_hours;
+    let policy = |name: &str, deadline, from| Policy { name: name.into(), deadline, from };
+    assert_eq!(
+        given,
+        [
+            policy("7", hours(7 * 24 + 12), DeadlineStart::Released),
+            policy("ten \"years\"", hours(3650 * 24), DeadlineStart::FirstSeen),
+            policy("second", Duration::from_secs(1), DeadlineStart::FirstSeen),
+        ]
+    );
 }

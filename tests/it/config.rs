@@ -85,6 +85,7 @@ tenants:
     machines: { all: true, zzz: 1, exclude: { zzz: 1 } }
     quota: { zzz: 1 }
 poll: { zzz: 1 }
+policies: [{ zzz: 1 }]
 ";
 
 #[test]
@@ -108,6 +109,7 @@ fn an_unknown_key_is_refused_in_every_section() {
             "tenants[0].machines.exclude.zzz",
             "tenants[0].quota.zzz",
             "poll.zzz",
+            "policies[0].zzz",
         ]
     );
 }
@@ -143,6 +145,8 @@ fn values_are_never_repeated() {
         "tenants: [{ auth: { client_secret_file: !PLANT x } }]",
         "tenants: [{ auth: { client_secret_file: *PLANT } }]",
         "poll: { interval: PLANT }",
+        "policies: PLANT",
+        "policies: [PLANT, { name: PLANT }, { name: PLANT, deadline: PLANT, from: PLANT, PLANT: PLANT }]",
         "client_secret: PLANT\nclient_secret: \"PLANT",
     ] {
         let error = read(&place.replace("PLANT", planted)).unwrap_err();

@@ -1,0 +1,50 @@
+//! The section `policies`: patch deadlines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::section::Field;
+use super::tenant::label;
+use super::{DeadlineStart, Policy};
+
+/// Ten years, beyond which no deadline is meant.
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// The names that policies have, each with the path of the first policy that has it.
+type PolicyNames = HashMap<Arc<str>, String>;
+
+pub(super) fn read(field: &Field<'_>) -> Option<Vec<Policy>> {
+    let items = field.list("a mapping with the keys of a policy is allowed")?;
+    let mut names = PolicyNames::default();
+    // Collected before it is judged, so that every policy is read.
+    let policies: Vec<_> = items.iter().map(|item| policy(item, &mut names)).collect();
+    policies.into_iter().collect()
+}
+
+fn policy(field: &Field<'_>, names: &mut PolicyNames) -> Option<Policy> {
+    let section = field.section()?;
+    let allowed = "text without control characters, of its own for each policy, is allowed";
+    let name = section.required("name", allowed).and_then(|field| {
+        let name = field.text(label)?;
+        if let Some(first) = names.get(&name) {
+            field.problem(format!("is the same as that of {first}"));
+            return None;
+        }
+        names.insert(Arc::clone(&name), section.path().to_owned());
+        Some(name)
+    });
+    let deadline = section
+        .required("deadline", "a duration from 1s to 3650d, such as 14d, is allowed")
+        .and_then(|field| field.duration(Duration::from_secs(1)..=LONGEST));
+    let from =
+        section.optional_or("from", "first_seen or released is allowed", DeadlineStart::FirstSeen, |field| {
+            field.text(|text| match text {
+                "first_seen" => Ok(DeadlineStart::FirstSeen),
+                "released" => Ok(DeadlineStart::Released),
+                _ => Err("is not a known start"),
+            })
+        });
+    section.finish();
+    Some(Policy { name: name?, deadline: deadline?, from: from? })
+}
