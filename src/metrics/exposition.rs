@@ -1,13 +1,15 @@
 //! Writer of the text exposition format 0.0.4.
 //!
 //! The only place that writes a label, so escaping, grouping and the number of labels cannot be
-//! wrong elsewhere. A family is written whole: `HELP`, `TYPE`, then its rows, each label set once.
-//! Values are integers or times, so neither NaN nor an exponent can occur.
+//! wrong elsewhere. A family is written whole: `HELP`, `TYPE`, then its rows, each label set once; what
+//! a row of a histogram stands for is written here too, so buckets always add up.
+//! Values are integers, times or durations, so neither NaN nor an exponent can occur.
 //!
 //! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -16,8 +18,10 @@ use jiff::Timestamp;
 pub enum Kind {
     /// A value that goes up and down.
     Gauge,
-    /// A value that only grows while the process lives; its name ends in `_total`.
+    /// A value that only grows; its name ends in `_total`.
     Counter,
+    /// Observed durations, counted by size; its rows are [`Histogram`]s.
+    Histogram,
 }
 
 impl Kind {
@@ -27,6 +31,7 @@ impl Kind {
         match self {
             Self::Gauge => "gauge",
             Self::Counter => "counter",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -51,6 +56,20 @@ pub enum Value {
     Count(u64),
     /// Seconds since the epoch, cut to the millisecond.
     Time(Timestamp),
+    /// Seconds, cut to the millisecond.
+    Duration(Duration),
+}
+
+/// Durations that were observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    /// Upper bounds, rising, each with the observations above the bound before it and up to it. Not
+    /// cumulative: the writer adds up.
+    pub buckets: Vec<(Duration, u64)>,
+    /// Observations above every bound.
+    pub beyond: u64,
+    /// Sum of all observations.
+    pub sum: Duration,
 }
 
 impl From<bool> for Value {
@@ -65,17 +84,22 @@ impl Display for Value {
             Self::Count(count) => write!(f, "{count}"),
             Self::Time(time) => {
                 let millis = time.as_millisecond();
-                let sign = if millis < 0 { "-" } else { "" };
-                let (seconds, fraction) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-                write!(f, "{sign}{seconds}")?;
-                match fraction {
-                    0 => Ok(()),
-                    _ if fraction % 100 == 0 => write!(f, ".{}", fraction / 100),
-                    _ if fraction % 10 == 0 => write!(f, ".{:02}", fraction / 10),
-                    _ => write!(f, ".{fraction:03}"),
-                }
+                f.write_str(if millis < 0 { "-" } else { "" })?;
+                seconds(f, millis.unsigned_abs().into())
             }
+            Self::Duration(duration) => seconds(f, duration.as_millis()),
         }
+    }
+}
+
+fn seconds(f: &mut fmt::Formatter<'_>, millis: u128) -> fmt::Result {
+    let (seconds, fraction) = (millis / 1000, millis % 1000);
+    write!(f, "{seconds}")?;
+    match fraction {
+        0 => Ok(()),
+        _ if fraction.is_multiple_of(100) => write!(f, ".{}", fraction / 100),
+        _ if fraction.is_multiple_of(10) => write!(f, ".{:02}", fraction / 10),
+        _ => write!(f, ".{fraction:03}"),
     }
 }
 
@@ -91,14 +115,14 @@ impl Writer {
     pub fn family(&mut self, header: &Header, fill: impl FnOnce(&mut Rows<'_>)) {
         let start = self.text.len();
         self.header(header);
-        let mut rows = Rows { text: &mut self.text, header, spans: Vec::new() };
+        let mut rows = Rows { start: self.text.len(), text: &mut self.text, header, spans: Vec::new() };
         fill(&mut rows);
         rows.drop_duplicates();
-        let count = rows.spans.len();
-        if count == 0 {
+        let series = rows.series();
+        if series == 0 {
             self.text.truncate(start);
         }
-        self.series += count as u64;
+        self.series += series;
     }
 
     /// The text and the number of series in it.
@@ -120,14 +144,16 @@ impl Writer {
 pub struct Rows<'a> {
     text: &'a mut Vec<u8>,
     header: &'a Header,
+    /// Where the rows start in the text.
+    start: usize,
     spans: Vec<Span>,
 }
 
-/// Where a row lies in the text.
+/// Where a row lies in the text; a histogram is one row of many lines.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
-    /// End of name and labels: what tells one series from another.
+    /// End of name and labels in the first line, `le` left out: what tells one row from another.
     labels_end: usize,
     end: usize,
 }
@@ -137,29 +163,84 @@ impl Rows<'_> {
     /// rows with the same label values the first one stays.
     ///
     /// # Panics
-    /// When the number of values is not that of the header's labels: a mistake in the table of
-    /// families, which its tests would see.
+    /// When the number of values is not that of the header's labels, or the family is a histogram: a
+    /// mistake in the table of families, which its tests would see.
     pub fn push(&mut self, labels: &[&dyn Display], value: Value) {
+        assert_ne!(self.header.kind, Kind::Histogram, "kind of {}", self.header.name);
+        let start = self.text.len();
+        let labels_end = self.line("", labels, None, value);
+        self.spans.push(Span { start, labels_end, end: self.text.len() });
+    }
+
+    /// Adds the lines of a histogram (`_bucket`, `_sum`, `_count`), whose label values are `labels`
+    /// without `le`. Of two rows with the same label values the first one stays.
+    ///
+    /// # Panics
+    /// When the number of values is not that of the header's labels, the family is no histogram, or
+    /// the bounds do not rise: a mistake in the table of families, which its tests would see.
+    pub fn push_histogram(&mut self, labels: &[&dyn Display], histogram: &Histogram) {
+        let name = self.header.name;
+        assert_eq!(self.header.kind, Kind::Histogram, "kind of {name}");
+        assert!(histogram.buckets.is_sorted_by(|(a, _), (b, _)| a < b), "bounds of {name}");
+        let start = self.text.len();
+        let mut labels_end = None;
+        let mut count = 0;
+        for (bound, within) in &histogram.buckets {
+            count += within;
+            let end = self.line("_bucket", labels, Some(&Value::Duration(*bound)), Value::Count(count));
+            labels_end.get_or_insert(end);
+        }
+        count += histogram.beyond;
+        let end = self.line("_bucket", labels, Some(&"+Inf"), Value::Count(count));
+        self.line("_sum", labels, None, Value::Duration(histogram.sum));
+        self.line("_count", labels, None, Value::Count(count));
+        self.spans.push(Span { start, labels_end: labels_end.unwrap_or(end), end: self.text.len() });
+    }
+
+    /// Writes one line and answers where its labels, `le` left out, end.
+    fn line(
+        &mut self,
+        suffix: &str,
+        labels: &[&dyn Display],
+        le: Option<&dyn Display>,
+        value: Value,
+    ) -> usize {
         let names = self.header.labels;
         assert_eq!(names.len(), labels.len(), "labels of {}", self.header.name);
-        let start = self.text.len();
         self.text.extend_from_slice(self.header.name.as_bytes());
+        self.text.extend_from_slice(suffix.as_bytes());
         let mut before = b'{';
         for (name, value) in names.iter().zip(labels) {
-            self.text.push(before);
-            self.text.extend_from_slice(name.as_bytes());
-            self.text.extend_from_slice(b"=\"");
-            write!(Escaping(self.text), "{value}").expect("Safe: writing to memory cannot fail");
-            self.text.push(b'"');
+            self.label(before, name, value);
             before = b',';
         }
-        if !names.is_empty() {
+        let labels_end = self.text.len();
+        if let Some(bound) = le {
+            self.label(before, "le", bound);
+            before = b',';
+        }
+        if before == b',' {
             self.text.push(b'}');
         }
-        let labels_end = self.text.len();
         writeln!(self.text, " {value}").expect("Safe: writing to memory cannot fail");
-        let end = self.text.len();
-        self.spans.push(Span { start, labels_end, end });
+        labels_end
+    }
+
+    fn label(&mut self, before: u8, name: &str, value: &dyn Display) {
+        self.text.push(before);
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b"=\"");
+        write!(Escaping(self.text), "{value}").expect("Safe: writing to memory cannot fail");
+        self.text.push(b'"');
+    }
+
+    /// Series in the rows: each is one line, and a histogram has many.
+    fn series(&self) -> u64 {
+        let series = match self.header.kind {
+            Kind::Histogram => self.text[self.start..].split_inclusive(|&byte| byte == b'\n').count(),
+            Kind::Gauge | Kind::Counter => self.spans.len(),
+        };
+        series as u64
     }
 
     /// Takes out every row whose labels an earlier row has. Rows mostly come in the order of their
@@ -177,9 +258,8 @@ impl Rows<'_> {
             return;
         }
         distinct.sort_by_key(|span| span.start);
-        let rows = self.spans[0].start;
         let kept: Vec<u8> = distinct.iter().flat_map(|span| &text[span.start..span.end]).copied().collect();
-        self.text.truncate(rows);
+        self.text.truncate(self.start);
         self.text.extend_from_slice(&kept);
         self.spans = distinct;
     }
@@ -206,66 +286,4 @@ impl fmt::Write for Escaping<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEADER: Header = Header { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
-
-    fn write(fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
-        let mut writer = Writer::default();
-        writer.family(&HEADER, fill);
-        let (text, series) = writer.finish();
-        (String::from_utf8(text).unwrap(), series)
-    }
-
-    #[test]
-    fn labels_and_help_are_escaped() {
-        let (text, series) = write(|rows| rows.push(&[&"\\\"\n{},=é", &7], Value::Count(1)));
-        assert_eq!(text, "# HELP m a\\\\b\\nc\n# TYPE m gauge\nm{a=\"\\\\\\\"\\n{},=é\",b=\"7\"} 1\n");
-        assert_eq!(series, 1);
-    }
-
-    #[test]
-    fn family_without_rows_is_left_out() {
-        assert_eq!(write(|_| ()), (String::new(), 0));
-    }
-
-    #[test]
-    fn first_of_two_rows_with_the_same_labels_stays() {
-        let (text, series) = write(|rows| {
-            rows.push(&[&"y", &1], Value::Count(1));
-            rows.push(&[&"x", &1], Value::Count(2));
-            rows.push(&[&"y", &1], Value::Count(3));
-            rows.push(&[&"z", &1], Value::Count(4));
-            rows.push(&[&"z", &1], Value::Count(5));
-        });
-        let rows: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(rows, [r#"m{a="y",b="1"} 1"#, r#"m{a="x",b="1"} 2"#, r#"m{a="z",b="1"} 4"#]);
-        assert_eq!(series, 3);
-    }
-
-    #[test]
-    fn family_without_labels_has_no_braces() {
-        let mut writer = Writer::default();
-        writer.family(&Header { labels: &[], ..HEADER }, |rows| rows.push(&[], Value::from(true)));
-        assert!(writer.finish().0.ends_with(b"\nm 1\n"));
-    }
-
-    #[test]
-    #[should_panic(expected = "labels of m")]
-    fn row_with_a_label_too_few_is_a_bug() {
-        write(|rows| rows.push(&[&"x"], Value::Count(1)));
-    }
-
-    #[test]
-    fn times_are_seconds_cut_to_the_millisecond() {
-        let written =
-            |nanoseconds: i128| Value::Time(Timestamp::from_nanosecond(nanoseconds).unwrap()).to_string();
-        assert_eq!(written(1_596_380_103_779_185_600), "1596380103.779");
-        assert_eq!(written(1_596_380_103_070_000_000), "1596380103.07");
-        assert_eq!(written(1_596_380_103_500_999_999), "1596380103.5");
-        assert_eq!(written(1_596_380_103_000_999_999), "1596380103");
-        assert_eq!(written(0), "0");
-        assert_eq!(written(-500_000_000), "-0.5");
-    }
-}
+mod tests;

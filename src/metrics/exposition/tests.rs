@@ -1,0 +1,134 @@
+//! Text that is written, line by line.
+
+use super::*;
+
+const HEADER: Header = Header { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
+
+fn write(fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
+    let mut writer = Writer::default();
+    writer.family(&HEADER, fill);
+    let (text, series) = writer.finish();
+    (String::from_utf8(text).unwrap(), series)
+}
+
+#[test]
+fn labels_and_help_are_escaped() {
+    let (text, series) = write(|rows| rows.push(&[&"\\\"\n{},=é", &7], Value::Count(1)));
+    assert_eq!(text, "# HELP m a\\\\b\\nc\n# TYPE m gauge\nm{a=\"\\\\\\\"\\n{},=é\",b=\"7\"} 1\n");
+    assert_eq!(series, 1);
+}
+
+#[test]
+fn family_without_rows_is_left_out() {
+    assert_eq!(write(|_| ()), (String::new(), 0));
+}
+
+#[test]
+fn first_of_two_rows_with_the_same_labels_stays() {
+    let (text, series) = write(|rows| {
+        rows.push(&[&"y", &1], Value::Count(1));
+        rows.push(&[&"x", &1], Value::Count(2));
+        rows.push(&[&"y", &1], Value::Count(3));
+        rows.push(&[&"z", &1], Value::Count(4));
+        rows.push(&[&"z", &1], Value::Count(5));
+    });
+    let rows: Vec<&str> = text.lines().skip(2).collect();
+    assert_eq!(rows, [r#"m{a="y",b="1"} 1"#, r#"m{a="x",b="1"} 2"#, r#"m{a="z",b="1"} 4"#]);
+    assert_eq!(series, 3);
+}
+
+#[test]
+fn family_without_labels_has_no_braces() {
+    let mut writer = Writer::default();
+    writer.family(&Header { labels: &[], ..HEADER }, |rows| rows.push(&[], Value::from(true)));
+    assert!(writer.finish().0.ends_with(b"\nm 1\n"));
+}
+
+#[test]
+#[should_panic(expected = "labels of m")]
+fn row_with_a_label_too_few_is_a_bug() {
+    write(|rows| rows.push(&[&"x"], Value::Count(1)));
+}
+
+fn histogram(buckets: &[(u64, u64)], beyond: u64) -> Histogram {
+    let bucket = |&(bound, count): &(u64, u64)| (Duration::from_millis(bound), count);
+    let sum = Duration::from_millis(12_050);
+    Histogram { buckets: buckets.iter().map(bucket).collect(), beyond, sum }
+}
+
+fn write_histogram(labels: &'static [&str], fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
+    let mut writer = Writer::default();
+    writer.family(&Header { kind: Kind::Histogram, labels, ..HEADER }, fill);
+    let (text, series) = writer.finish();
+    let text = String::from_utf8(text).unwrap();
+    (text[text.find("# TYPE").unwrap()..].to_owned(), series)
+}
+
+#[test]
+fn histogram_is_cumulative_and_every_line_is_a_series() {
+    let (text, series) = write_histogram(&["a"], |rows| {
+        rows.push_histogram(&[&"\n"], &histogram(&[(500, 3), (1000, 0), (86_400_000, 2)], 4));
+        rows.push_histogram(&[&"x"], &histogram(&[], 1));
+    });
+    let expected = r#"# TYPE m histogram
+m_bucket{a="\n",le="0.5"} 3
+m_bucket{a="\n",le="1"} 3
+m_bucket{a="\n",le="86400"} 5
+m_bucket{a="\n",le="+Inf"} 9
+m_sum{a="\n"} 12.05
+m_count{a="\n"} 9
+m_bucket{a="x",le="+Inf"} 1
+m_sum{a="x"} 12.05
+m_count{a="x"} 1
+"#;
+    assert_eq!(text, expected);
+    assert_eq!(series, 9);
+}
+
+#[test]
+fn histogram_without_labels_has_no_empty_braces() {
+    let (text, _) = write_histogram(&[], |rows| rows.push_histogram(&[], &histogram(&[(1000, 1)], 0)));
+    let expected = "m_bucket{le=\"1\"} 1\nm_bucket{le=\"+Inf\"} 1\nm_sum 12.05\nm_count 1\n";
+    assert_eq!(text, format!("# TYPE m histogram\n{expected}"));
+}
+
+#[test]
+fn second_histogram_with_the_same_labels_is_dropped_whatever_its_bounds() {
+    let (text, series) = write_histogram(&["a"], |rows| {
+        rows.push_histogram(&[&"x"], &histogram(&[(2000, 1)], 0));
+        rows.push_histogram(&[&"x"], &histogram(&[(3000, 1)], 0));
+    });
+    assert_eq!(text.matches("m_count").count(), 1, "{text}");
+    assert_eq!(series, 4);
+}
+
+#[test]
+#[should_panic(expected = "bounds of m")]
+fn histogram_whose_bounds_do_not_rise_is_a_bug() {
+    write_histogram(&[], |rows| rows.push_histogram(&[], &histogram(&[(1000, 0), (1000, 0)], 0)));
+}
+
+#[test]
+#[should_panic(expected = "kind of m")]
+fn plain_row_of_a_histogram_is_a_bug() {
+    write_histogram(&[], |rows| rows.push(&[], Value::Count(1)));
+}
+
+#[test]
+#[should_panic(expected = "kind of m")]
+fn histogram_in_a_gauge_is_a_bug() {
+    write(|rows| rows.push_histogram(&[&1, &2], &histogram(&[], 0)));
+}
+
+#[test]
+fn times_are_seconds_cut_to_the_millisecond() {
+    let written =
+        |nanoseconds: i128| Value::Time(Timestamp::from_nanosecond(nanoseconds).unwrap()).to_string();
+    assert_eq!(written(1_596_380_103_779_185_600), "1596380103.779");
+    assert_eq!(written(1_596_380_103_070_000_000), "1596380103.07");
+    assert_eq!(written(1_596_380_103_500_999_999), "1596380103.5");
+    assert_eq!(written(1_596_380_103_000_999_999), "1596380103");
+    assert_eq!(written(0), "0");
+    assert_eq!(written(-500_000_000), "-0.5");
+    assert_eq!(Value::Duration(Duration::from_micros(1_500_999)).to_string(), "1.5");
+}
