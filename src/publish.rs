@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fleet::{Ages, TenantFleet};
+use crate::fleet::{Ages, Policy, TenantFleet};
 use crate::metrics::{self, View, body::Body};
 use crate::selfmon::SelfMetrics;
 
@@ -38,8 +38,14 @@ pub struct Published {
 impl Published {
     /// Renders `fleets` as they are at `at`.
     #[must_use]
-    pub fn render(generation: u64, fleets: Vec<Arc<TenantFleet>>, at: Timestamp, ages: Ages) -> Self {
-        let exposition = metrics::render(&View { fleets: &fleets, now: at, ages });
+    pub fn render(
+        generation: u64,
+        fleets: Vec<Arc<TenantFleet>>,
+        at: Timestamp,
+        ages: Ages,
+        policies: &[Policy],
+    ) -> Self {
+        let exposition = metrics::render(&View { fleets: &fleets, now: at, ages, policies });
         Self { generation, at, ages, body: Body::new(exposition), fleets }
     }
 }
@@ -75,6 +81,7 @@ pub struct Publication {
     publisher: Publisher,
     sender: watch::Sender<Arc<Published>>,
     ages: Ages,
+    policies: Arc<[Policy]>,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
 }
@@ -91,13 +98,15 @@ const REST_PER_RENDERING: u32 = 9;
 pub fn publication(
     tenants: &[Arc<str>],
     ages: Ages,
+    policies: Arc<[Policy]>,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
 ) -> (Publisher, Publication, Reader) {
     let fleets: Vec<_> = tenants.iter().map(|name| Arc::new(TenantFleet::new(Arc::clone(name)))).collect();
     let publisher = Publisher { newest: Arc::new(Mutex::new(fleets.clone())), changed: Arc::default() };
-    let (sender, reader) = watch::channel(Arc::new(Published::render(0, fleets, clock.now(), ages)));
-    let publication = Publication { publisher: publisher.clone(), sender, ages, clock, selfmon };
+    let empty = Published::render(0, fleets, clock.now(), ages, &policies);
+    let (sender, reader) = watch::channel(Arc::new(empty));
+    let publication = Publication { publisher: publisher.clone(), sender, ages, policies, clock, selfmon };
     (publisher, publication, reader)
 }
 
@@ -121,8 +130,10 @@ impl Publication {
         let started = Instant::now();
         let fleets = self.publisher.newest().clone();
         let (generation, ages, now) = (self.sender.borrow().generation + 1, self.ages, self.clock.now());
+        let policies = Arc::clone(&self.policies);
         // Off the threads that serve: a large fleet takes a good part of a second.
-        let rendering = tokio::task::spawn_blocking(move || Published::render(generation, fleets, now, ages));
+        let rendering =
+            tokio::task::spawn_blocking(move || Published::render(generation, fleets, now, ages, &policies));
         let published = rendering.await.expect("Safe: rendering does not panic and is never aborted");
         let took = started.elapsed();
         let body = &published.body;

@@ -11,10 +11,10 @@ use super::listen;
 use super::signals::Stop;
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config::{Config, Poll};
+use crate::config::{self, Config, Poll};
 use crate::defender::{Client, RetryPolicy, Route};
 use crate::error::{AppError, Chain};
-use crate::fleet::Ages;
+use crate::fleet::{Ages, DeadlineStart, Policy};
 use crate::poll::Poller;
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
@@ -30,6 +30,7 @@ pub(super) struct Exporter {
     publication: Publication,
     reader: Reader,
     pub(super) ages: Ages,
+    pub(super) policies: Arc<[Policy]>,
     pub(super) selfmon: Arc<SelfMetrics>,
     pub(super) clock: Clock,
 }
@@ -47,7 +48,9 @@ impl Exporter {
     ) -> Result<Self, AppError> {
         let ages = ages(&config.poll);
         let names: Vec<_> = config.tenants.iter().map(|tenant| Arc::clone(&tenant.name)).collect();
-        let (publisher, publication, reader) = publication(&names, ages, clock.clone(), Arc::clone(&selfmon));
+        let policies: Arc<[Policy]> = config.policies.iter().map(policy).collect();
+        let (publisher, publication, reader) =
+            publication(&names, ages, Arc::clone(&policies), clock.clone(), Arc::clone(&selfmon));
         let mut pollers = Vec::new();
         for tenant in &config.tenants {
             let metrics = selfmon.tenant(&tenant.name);
@@ -57,7 +60,7 @@ impl Exporter {
             )?;
             pollers.push(Poller::new(tenant, config.poll, client, publisher.clone(), metrics, clock.clone()));
         }
-        Ok(Self { pollers, publication, reader, ages, selfmon, clock })
+        Ok(Self { pollers, publication, reader, ages, policies, selfmon, clock })
     }
 
     /// Listens where the flags say and serves until a signal.
@@ -144,6 +147,17 @@ fn ages(poll: &Poll) -> Ages {
         stale_after: poll.stale_after,
         expire_after: poll.expire_after,
         inactive_after: poll.inactive_after,
+    }
+}
+
+fn policy(policy: &config::Policy) -> Policy {
+    Policy {
+        name: Arc::clone(&policy.name),
+        deadline: policy.deadline,
+        from: match policy.from {
+            config::DeadlineStart::FirstSeen => DeadlineStart::FirstSeen,
+            config::DeadlineStart::Released => DeadlineStart::Released,
+        },
     }
 }
 

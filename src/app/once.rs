@@ -29,7 +29,8 @@ pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let failed: Vec<_> = fleets.iter().filter(|fleet| !fleet.status.up).map(|fleet| &*fleet.tenant).collect();
     let failed = failed.join(", ");
 
-    let published = Published::render(1, fleets, exporter.clock.now(), exporter.ages);
+    let now = exporter.clock.now();
+    let published = Published::render(1, fleets, now, exporter.ages, &exporter.policies);
     let text = published.body.plain(&exporter.selfmon.encode_own());
     super::print(&String::from_utf8_lossy(&text))?;
     if failed.is_empty() { Ok(()) } else { Err(AppError::PollFailed(failed)) }

@@ -1,7 +1,8 @@
 //! What is known of the machines, in our words.
 //!
 //! Pure: no clock, no network, no disk. [`state`] applies machine lists and answers to a
-//! [`TenantFleet`]; [`summary`] counts over it. API words stay in `defender`.
+//! [`TenantFleet`]; [`summary`] counts over it, and [`policy`] judges it by patch deadlines. API words
+//! stay in `defender`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -123,8 +124,10 @@ pub struct Gap {
     pub first_seen: Timestamp,
 }
 
+pub mod policy;
 pub mod release;
 pub mod state;
 pub mod summary;
 
+pub use policy::{DeadlineStart, Policy};
 pub use state::{Ages, Attempt, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals};

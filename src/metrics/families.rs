@@ -5,10 +5,12 @@
 //! not push. Severities of updates are not read from any source yet: each pair counts as `unknown`.
 
 use std::fmt::Display;
+use std::time::Duration;
 
-use super::exposition::{Header, Kind, Rows, Value};
+use super::exposition::{Header, Histogram, Kind, Rows, Value};
+use crate::fleet::policy::{PolicyState, PolicySummary};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
-use crate::fleet::{Gap, Machine, MachineState, TenantFleet};
+use crate::fleet::{Gap, Machine, MachineState, Resolution, TenantFleet};
 
 /// A family and the function that pushes its rows.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct FleetScope<'a> {
     pub fleet: &'a TenantFleet,
     /// Counts over it.
     pub summary: Summary,
+    /// How its machines stand, a policy each; the same policies for every tenant.
+    pub policies: Vec<PolicySummary<'a>>,
 }
 
 /// One machine of a tenant.
@@ -43,6 +47,8 @@ pub struct MachineScope<'a> {
     pub machine: &'a Machine,
     /// Its open gaps; none when it is not judged.
     pub gaps: Option<&'a [Gap]>,
+    /// Those past the shortest deadline; none when it is not judged or there is no policy.
+    pub overdue: Option<u64>,
 }
 
 /// Values of the label `severity`, all always exported.
@@ -170,16 +176,48 @@ pub const FLEET: &[Family<FleetRows>] = &[
         |scope, rows| scope.per_update(rows, |update| update.released.map(Value::Time))
     ),
     family!(
+        Gauge "mde_policy_machines",
+        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive too).",
+        ["tenant", "policy", "state"],
+        |scope, rows| {
+            for summary in &scope.policies {
+                for state in PolicyState::ALL {
+                    let labels: [&dyn Display; 3] = [scope.tenant(), &summary.policy.name, &state.as_str()];
+                    rows.push(&labels, Value::Count(summary.machines(state)));
+                }
+            }
+        }
+    ),
+    // Every tenant pushes the same rows, of which the first ones stay.
+    family!(
+        Gauge "mde_policy_deadline_seconds",
+        "Time in which the policy wants an update installed, from the configuration.",
+        ["policy"],
+        |scope, rows| {
+            for PolicySummary { policy, .. } in &scope.policies {
+                rows.push(&[&policy.name], Value::Duration(policy.deadline));
+            }
+        }
+    ),
+    family!(
         Counter "mde_missing_updates_detected_total",
-        "Pairs of machine and update that became missing, those of a machine's first reading included.",
+        "Pairs of machine and update that became missing, those of a machine's first reading included; \
+         survives restarts.",
         ["tenant"],
         |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.detected))
     ),
     family!(
         Counter "mde_missing_updates_resolved_total",
-        "Pairs of machine and update that were fixed. A machine that leaves the scope fixes nothing.",
+        "Pairs of machine and update that were fixed; survives restarts. A machine that leaves the scope, \
+         expires or goes inactive fixes nothing.",
         ["tenant"],
         |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.resolved))
+    ),
+    family!(
+        Histogram "mde_update_resolution_seconds",
+        "Time from first seen to fixed of the pairs of machine and update that were fixed; survives restarts.",
+        ["tenant"],
+        |scope, rows| rows.push_histogram(&[scope.tenant()], &resolution(&scope.fleet.totals.resolution))
     ),
 ];
 
@@ -213,6 +251,12 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         "Sum of the CVEs that the machine's missing updates address.",
         ["tenant", "machine_id", "machine"],
         |scope, rows| scope.value(rows, scope.gaps.and_then(addressed_cves).map(Value::Count))
+    ),
+    family!(
+        Gauge "mde_machine_overdue_updates",
+        "Updates that the machine misses past the shortest policy deadline; absent when that is unknown.",
+        ["tenant", "machine_id", "machine"],
+        |scope, rows| scope.value(rows, scope.overdue.map(Value::Count))
     ),
     family!(
         Gauge "mde_machine_oldest_missing_update_timestamp_seconds",
@@ -286,6 +330,17 @@ fn count(known: Option<u32>) -> Option<Value> {
     known.map(|count| Value::Count(count.into()))
 }
 
+fn resolution(resolution: &Resolution) -> Histogram {
+    let [slots @ .., beyond] = &resolution.slots;
+    let bound = |days: u32| Duration::from_hours(24 * u64::from(days));
+    let bounds = Resolution::BOUNDS_DAYS.into_iter().map(bound);
+    Histogram {
+        buckets: bounds.zip(slots.iter().copied()).collect(),
+        beyond: *beyond,
+        sum: Duration::from_millis(resolution.sum_millis),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -310,7 +365,8 @@ mod tests {
             assert!(name.starts_with("mde_") && !name.starts_with("mde_exporter_"), "{name}");
             assert!(!name.split('_').any(|segment| segment == "kb"), "{name}");
             assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
-            assert_eq!(labels[0], "tenant", "{name}");
+            let of_a_tenant = name != "mde_policy_deadline_seconds";
+            assert_eq!(labels[0] == "tenant", of_a_tenant, "{name}");
             assert!(help.contains("polled in the background"), "{name}");
         }
     }

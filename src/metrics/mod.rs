@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::fleet::policy::{self, PolicySummary};
 use crate::fleet::summary::Summary;
-use crate::fleet::{Ages, TenantFleet};
+use crate::fleet::{Ages, Policy, TenantFleet};
 
 pub use body::{Body, TEXT_CONTENT_TYPE};
 use exposition::{Rows, Writer};
@@ -38,6 +39,8 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// When data changes its meaning.
     pub ages: Ages,
+    /// The deadlines by which machines are judged.
+    pub policies: &'a [Policy],
 }
 
 /// The text of all fleet data, by level of detail: fleet, machine, update. No family is in two parts.
@@ -54,19 +57,9 @@ pub struct Exposition {
 pub fn render(view: &View<'_>) -> Exposition {
     let mut fleets: Vec<&TenantFleet> = view.fleets.iter().map(Arc::as_ref).collect();
     fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    let scopes: Vec<FleetScope<'_>> = fleets
-        .iter()
-        .map(|fleet| FleetScope { fleet, summary: Summary::of(fleet, view.now, &view.ages) })
-        .collect();
-    let machines: Vec<MachineScope<'_>> = fleets
-        .iter()
-        .flat_map(|fleet| fleet.machines.values().map(|machine| (&*fleet.tenant, &**machine)))
-        .map(|(tenant, machine)| MachineScope {
-            tenant,
-            machine,
-            gaps: machine.judged_gaps(view.now, &view.ages),
-        })
-        .collect();
+    let scopes: Vec<FleetScope<'_>> = fleets.iter().map(|fleet| fleet_scope(fleet, view)).collect();
+    let machines: Vec<MachineScope<'_>> =
+        scopes.iter().flat_map(|scope| machine_scopes(scope, view)).collect();
     let per_tenant =
         |push: &FleetRows, rows: &mut Rows<'_>| scopes.iter().for_each(|scope| push(scope, rows));
     let per_machine =
@@ -78,6 +71,22 @@ pub fn render(view: &View<'_>) -> Exposition {
     ];
     let series = levels.each_ref().map(|(_, series)| *series);
     Exposition { parts: levels.map(|(text, _)| text), series }
+}
+
+fn fleet_scope<'a>(fleet: &'a TenantFleet, view: &View<'a>) -> FleetScope<'a> {
+    let summary = Summary::of(fleet, view.now, &view.ages);
+    let policies = PolicySummary::of_each(view.policies, fleet, &summary.updates, view.now, &view.ages);
+    FleetScope { fleet, summary, policies }
+}
+
+fn machine_scopes<'a>(scope: &FleetScope<'a>, view: &View<'a>) -> impl Iterator<Item = MachineScope<'a>> {
+    let strictest = policy::strictest(view.policies);
+    scope.fleet.machines.values().map(move |machine| {
+        let gaps = machine.judged_gaps(view.now, &view.ages);
+        let overdue = |policy: &Policy| Some(policy.overdue(gaps?, &scope.summary.updates, view.now));
+        let overdue = strictest.and_then(overdue);
+        MachineScope { tenant: &scope.fleet.tenant, machine, gaps, overdue }
+    })
 }
 
 /// The text of one level and the number of series in it; `fill` calls a row function for each tenant

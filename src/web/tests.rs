@@ -27,7 +27,7 @@ fn ago(seconds: i64) -> Timestamp {
 fn published(fleets: Vec<TenantFleet>) -> Reader {
     let hours = std::time::Duration::from_hours;
     let ages = Ages { stale_after: hours(13), expire_after: hours(48), inactive_after: hours(720) };
-    let published = Published::render(1, fleets.into_iter().map(Arc::new).collect(), now(), ages);
+    let published = Published::render(1, fleets.into_iter().map(Arc::new).collect(), now(), ages, &[]);
     watch::channel(Arc::new(published)).1
 }
 

@@ -18,6 +18,7 @@ mod metrics_golden;
 mod readme;
 mod poll;
 mod poll_failures;
+mod policy;
 mod tenant;
 mod token;
 mod token_routes;

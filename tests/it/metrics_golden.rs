@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::fleet::{Ages, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, UpdateFacts};
+use mde_exporter::fleet::{
+    Ages, DeadlineStart, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Resolution, TenantFleet,
+    UpdateFacts,
+};
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 use mde_exporter::metrics::{Body, View, render};
 use mde_exporter::selfmon::SelfMetrics;
@@ -21,7 +24,7 @@ const AGES: Ages = Ages {
     inactive_after: Duration::from_hours(30 * 24),
 };
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2024-06-20T12:00:00Z".parse().expect("a valid time")
 }
 
@@ -58,7 +61,7 @@ fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> Report
 
 /// Two tenants with everything that is awkward: names that need escaping, machines in every state,
 /// an update reported differently by two machines and twice by one, an answer without CVEs.
-fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
+pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
     let june = || update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49));
     let mut contoso = TenantFleet::new("contoso".into());
     contoso.apply_list(vec![
@@ -82,6 +85,10 @@ fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
     contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()]);
     contoso.apply_answer(&id("a6"), hours_ago(1), vec![]);
     contoso.status.up = true;
+    contoso.totals.resolution = Resolution::default();
+    for hours in [24, 25, 50 * 24, 400 * 24] {
+        contoso.totals.resolution.observe(Duration::from_hours(hours) + Duration::from_millis(10));
+    }
 
     let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
     fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")]);
@@ -91,9 +98,23 @@ fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
     vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
 }
 
-fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
-    let view = View { fleets, now: now(), ages: AGES };
+pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
+    Policy { name: name.into(), deadline: Duration::from_hours(hours), from }
+}
+
+/// A long deadline before the shortest one, and a name that needs escaping.
+pub(crate) fn awkward_policies() -> [Policy; 2] {
+    let longer = policy("14 \"days\"\\\nfrom release", 14 * 24, DeadlineStart::Released);
+    [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
+}
+
+pub(crate) fn text_under(fleets: &[Arc<TenantFleet>], policies: &[Policy]) -> String {
+    let view = View { fleets, now: now(), ages: AGES, policies };
     String::from_utf8(Body::new(render(&view)).plain(b"")).expect("UTF-8")
+}
+
+fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
+    text_under(fleets, &awkward_policies())
 }
 
 #[test]
@@ -136,7 +157,8 @@ fn whole_scrape_keeps_to_the_format() {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
     metrics.tenant("contoso").poll_failed("network");
     let fleets = awkward_fleets();
-    let body = Body::new(render(&View { fleets: &fleets, now: now(), ages: AGES }));
+    let policies = awkward_policies();
+    let body = Body::new(render(&View { fleets: &fleets, now: now(), ages: AGES, policies: &policies }));
     let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
     assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));
     assert_eq!(parsed.count("process_open_fds"), 1.0);
@@ -145,7 +167,8 @@ fn whole_scrape_keeps_to_the_format() {
 #[test]
 fn series_are_counted_by_level() {
     let fleets = awkward_fleets();
-    let exposition = render(&View { fleets: &fleets, now: now(), ages: AGES });
+    let policies = awkward_policies();
+    let exposition = render(&View { fleets: &fleets, now: now(), ages: AGES, policies: &policies });
     for (text, series) in exposition.parts.iter().zip(exposition.series) {
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
         assert_eq!(lines.count() as u64, series);
@@ -164,9 +187,11 @@ fn what_is_not_known_has_no_series() {
         assert_eq!(of(unjudged, "info"), Some(1.0));
         assert_eq!(of(unjudged, "missing_updates"), None);
         assert_eq!(of(unjudged, "missing_updates_addressed_cves"), None);
+        assert_eq!(of(unjudged, "overdue_updates"), None);
         assert_eq!(of(unjudged, "oldest_missing_update_timestamp_seconds"), None);
     }
     assert_eq!(of("a3", "missing_updates"), Some(0.0));
+    assert_eq!(of("a3", "overdue_updates"), Some(0.0));
     assert_eq!(of("a3", "oldest_missing_update_timestamp_seconds"), None);
     assert_eq!(of("a4", "up"), Some(0.0), "a failed attempt");
     assert_eq!(of("a4", "missing_updates"), Some(1.0), "keeps the data");
@@ -183,7 +208,7 @@ fn any_text() -> impl Strategy<Value = String> {
 prop_compose! {
     fn any_update()(
         kb in 1_u32..12,
-        title in any_text(),
+        title in prop_oneof![any_text(), Just("June 2024 Security Updates".to_owned())],
         products in prop::collection::btree_set(any_text(), 0..3),
         cves: Option<u16>,
         reported: Option<u16>,
@@ -230,18 +255,18 @@ fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
 }
 
 /// Fleets of different tenants: the configuration refuses two tenants of one name.
-fn any_fleets() -> impl Strategy<Value = Vec<Arc<TenantFleet>>> {
+pub(crate) fn any_fleets() -> impl Strategy<Value = Vec<Arc<TenantFleet>>> {
     prop::collection::vec(any_fleet(), 0..4).prop_map(|fleets| {
         let by_tenant = fleets.into_iter().map(|fleet| (Arc::clone(&fleet.tenant), fleet));
         by_tenant.collect::<BTreeMap<_, _>>().into_values().collect()
     })
 }
 
-fn parsed(fleets: &[Arc<TenantFleet>]) -> Exposition {
+pub(crate) fn parsed(fleets: &[Arc<TenantFleet>]) -> Exposition {
     parse(&text_of(fleets)).expect("the format")
 }
 
-const PAIRS: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
+pub(crate) const PAIRS: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
 
 proptest! {
     #[test]
