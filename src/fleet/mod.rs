@@ -129,5 +129,4 @@ pub mod release;
 pub mod state;
 pub mod summary;
 
-pub use policy::{DeadlineStart, Policy};
-pub use state::{Ages, Attempt, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals};
+pub use state::{Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals};

@@ -110,6 +110,15 @@ impl Machine {
     }
 }
 
+/// A machine that left the scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// What was known of it.
+    pub machine: Arc<Machine>,
+    /// When it left.
+    pub since: Timestamp,
+}
+
 /// How the polls of a tenant go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PollStatus {
@@ -168,12 +177,15 @@ pub struct TenantFleet {
     /// Machines in scope.
     pub machines: BTreeMap<MachineId, Arc<Machine>>,
     /// Machines that left the scope and may come back: their gaps keep their first seen times until
-    /// their data is older than `expire_after`.
-    pub departed: BTreeMap<MachineId, Arc<Machine>>,
+    /// they were away for `expire_after`.
+    pub departed: BTreeMap<MachineId, Departed>,
     /// What happened to pairs; survives restarts.
     pub totals: Totals,
     /// When the scope was last found out.
     pub listed_at: Option<Timestamp>,
+    /// The selectors that it was found with, as text; empty before the first list. A scope that
+    /// shrinks under other selectors is no surprise.
+    pub selectors: Arc<str>,
     /// How the polls go.
     pub status: PollStatus,
 }
@@ -188,6 +200,7 @@ impl TenantFleet {
             departed: BTreeMap::new(),
             totals: Totals::default(),
             listed_at: None,
+            selectors: "".into(),
             status: PollStatus::default(),
         }
     }
