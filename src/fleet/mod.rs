@@ -53,6 +53,18 @@ impl KbId {
         let fits = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         fits.then(|| digits.parse().ok().map(Self)).flatten()
     }
+
+    /// The KB with this number; none above nine digits.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        (number < 1_000_000_000).then_some(Self(number))
+    }
+
+    /// The number, below 1,000,000,000.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 impl fmt::Display for KbId {
@@ -129,4 +141,6 @@ pub mod release;
 pub mod state;
 pub mod summary;
 
-pub use state::{Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals};
+pub use state::{
+    Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals,
+};

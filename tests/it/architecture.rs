@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// The modules that each module may name beside itself.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("main", &["app", "cli", "error", "selfmon", "telemetry"]),
     ("web", &["clock", "config", "fleet", "metrics", "publish", "selfmon"]),
     ("poll", &["clock", "config", "defender", "error", "fleet", "publish", "selfmon"]),
     ("publish", &["clock", "fleet", "metrics", "selfmon"]),
     ("metrics", &["clock", "fleet"]),
+    ("store", &["clock", "fleet"]),
     ("defender", &["clock", "config", "fleet", "selfmon"]),
     ("fleet", &["clock"]),
     ("config", &["clock"]),

@@ -19,6 +19,7 @@ mod readme;
 mod poll;
 mod poll_failures;
 mod policy;
+mod store;
 mod tenant;
 mod token;
 mod token_routes;

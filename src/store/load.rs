@@ -1,0 +1,273 @@
+//! Reading a file whole.
+//!
+//! Every value is checked as if a stranger had written it: a row that makes no sense is left out and
+//! counted, and the file is then rewritten by the next save. An error means that the file as a whole
+//! cannot be read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row};
+
+use super::contents::{Calls, Contents, Held, resolution_slots};
+use crate::fleet::{
+    Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate,
+    Resolution, TenantFleet, Totals, UpdateFacts,
+};
+
+/// A file as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) contents: Contents,
+    pub(super) calls: Calls,
+    /// Rows that made no sense.
+    pub(super) skipped: u64,
+}
+
+impl Loaded {
+    /// The fleets by name of tenant.
+    pub(super) fn fleets(&self) -> BTreeMap<Arc<str>, Arc<TenantFleet>> {
+        let held = self.contents.tenants.iter();
+        held.map(|(name, held)| (Arc::clone(name), Arc::clone(&held.fleet))).collect()
+    }
+}
+
+/// Reads everything. Calls that are older than an hour at `now` are left out; those of a clock that
+/// was ahead count as made now.
+pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<Loaded> {
+    let mut skipped = 0;
+    let mut tenants = tenants(connection, &mut skipped)?;
+    resolution(connection, &mut tenants, &mut skipped)?;
+    let mut facts = facts(connection, &mut skipped)?;
+    let mut machines = machines(connection, &mut skipped)?;
+    gaps(connection, &mut machines, &mut facts, &mut skipped)?;
+    for row in machines {
+        place(row, &mut tenants, &mut skipped);
+    }
+    let calls = calls(connection, now, &mut skipped)?;
+    let unused_facts = facts.iter().filter(|(_, facts)| !facts.is_used).map(|(key, _)| *key).collect();
+    let used = facts.into_iter().filter(|(_, facts)| facts.is_used);
+    let contents = Contents {
+        tenants: tenants
+            .into_iter()
+            .map(|(key, (fleet, machines))| {
+                (Arc::clone(&fleet.tenant), Held { key, fleet: Arc::new(fleet), machines })
+            })
+            .collect(),
+        facts: used.map(|(key, facts)| (UpdateFacts::clone(&facts.facts), key)).collect(),
+        unused_facts,
+        is_tainted: false,
+    };
+    Ok(Loaded { contents, calls, skipped })
+}
+
+/// Tenants by key, each with the keys of its machines.
+type Tenants = BTreeMap<i64, (TenantFleet, HashMap<MachineId, i64>)>;
+
+struct SharedFacts {
+    facts: Arc<UpdateFacts>,
+    is_used: bool,
+}
+
+struct MachineRow {
+    key: i64,
+    tenant: i64,
+    departed_at: Option<Timestamp>,
+    machine: Machine,
+}
+
+/// Calls `take` with each row of `query`; counts those that it has no use for.
+fn each(
+    connection: &Connection,
+    query: &str,
+    skipped: &mut u64,
+    mut take: impl FnMut(&Row<'_>) -> Option<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        *skipped += u64::from(take(row).is_none());
+    }
+    Ok(())
+}
+
+fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenants> {
+    let mut tenants = Tenants::new();
+    let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
+                 dropped, resolution_millis FROM tenant";
+    each(connection, query, skipped, |row| {
+        let mut fleet = TenantFleet::new(text(row, 1)?.into());
+        fleet.selectors = text(row, 2)?.into();
+        fleet.listed_at = optional_time(row, 3)?;
+        fleet.status = PollStatus {
+            last_poll: optional_time(row, 4)?,
+            last_success: optional_time(row, 5)?,
+            ..PollStatus::default()
+        };
+        fleet.totals = Totals {
+            detected: count(row, 6)?,
+            resolved: count(row, 7)?,
+            dropped: count(row, 8)?,
+            resolution: Resolution { sum_millis: count(row, 9)?, ..Resolution::default() },
+        };
+        if tenants.values().any(|(known, _)| known.tenant == fleet.tenant) {
+            return None;
+        }
+        tenants.insert(integer(row, 0)?, (fleet, HashMap::new()));
+        Some(())
+    })?;
+    Ok(tenants)
+}
+
+fn resolution(connection: &Connection, tenants: &mut Tenants, skipped: &mut u64) -> rusqlite::Result<()> {
+    let names: Vec<_> = resolution_slots().collect();
+    each(connection, "SELECT tenant, within_days, pairs FROM resolution", skipped, |row| {
+        let (fleet, _) = tenants.get_mut(&integer(row, 0)?)?;
+        let name = text(row, 1)?;
+        let slot = names.iter().position(|known| known == name)?;
+        fleet.totals.resolution.slots[slot] = count(row, 2)?;
+        Some(())
+    })
+}
+
+fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap<i64, SharedFacts>> {
+    let mut all = HashMap::new();
+    each(connection, "SELECT key, title, products FROM update_facts", skipped, |row| {
+        let products = serde_json::from_str(text(row, 2)?).ok()?;
+        let facts = Arc::new(UpdateFacts { title: text(row, 1)?.to_owned(), products });
+        all.insert(integer(row, 0)?, SharedFacts { facts, is_used: false });
+        Some(())
+    })?;
+    Ok(all)
+}
+
+/// The machines without their gaps, by ascending key.
+fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<MachineRow>> {
+    let mut machines = Vec::new();
+    let query = "SELECT key, tenant, departed_at, id, name, os_platform, os_version, device_group, \
+                 last_seen, read_at, attempt_at, attempt_succeeded \
+                 FROM machine LEFT JOIN times ON times.machine = machine.key ORDER BY machine.key";
+    each(connection, query, skipped, |row| {
+        let id = text(row, 3)?;
+        let facts = MachineFacts {
+            id: MachineId::parse(id).filter(|parsed| parsed.as_str() == id)?,
+            name: text(row, 4)?.to_owned(),
+            os_platform: text(row, 5)?.to_owned(),
+            os_version: text(row, 6)?.to_owned(),
+            device_group: text(row, 7)?.to_owned(),
+            last_seen: optional_time(row, 8)?,
+        };
+        let reading = optional_time(row, 9)?.map(|at| Reading { at, gaps: Vec::new() });
+        let attempt = match optional_time(row, 10)? {
+            Some(at) => Some(Attempt { at, succeeded: integer(row, 11)? != 0 }),
+            None => None,
+        };
+        machines.push(MachineRow {
+            key: integer(row, 0)?,
+            tenant: integer(row, 1)?,
+            departed_at: optional_time(row, 2)?,
+            machine: Machine { facts, reading, attempt },
+        });
+        Some(())
+    })?;
+    Ok(machines)
+}
+
+/// Gives each machine its gaps. Both come by ascending key, so one pass over both is enough.
+fn gaps(
+    connection: &Connection,
+    machines: &mut [MachineRow],
+    facts: &mut HashMap<i64, SharedFacts>,
+    skipped: &mut u64,
+) -> rusqlite::Result<()> {
+    let mut machines = machines.iter_mut().peekable();
+    // Filled per machine and then copied, so that what stays in memory has no spare room.
+    let mut gathered: Vec<Gap> = Vec::new();
+    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines FROM gap \
+                 ORDER BY machine, kb";
+    each(connection, query, skipped, |row| {
+        let owner = integer(row, 0)?;
+        while let Some(done) = machines.next_if(|machine| machine.key < owner) {
+            give(done, &mut gathered);
+        }
+        machines.peek().filter(|machine| machine.key == owner && machine.machine.reading.is_some())?;
+        let kb = KbId::new(u32::try_from(integer(row, 1)?).ok()?)?;
+        gathered.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
+        let first_seen = time(row, 2)?;
+        let (cves, reported_machines) = (optional_number(row, 4)?, optional_number(row, 5)?);
+        let shared = facts.get_mut(&integer(row, 3)?)?;
+        shared.is_used = true;
+        let update = ReportedUpdate { kb, facts: Arc::clone(&shared.facts), cves, reported_machines };
+        gathered.push(Gap { update, first_seen });
+        Some(())
+    })?;
+    if let Some(last) = machines.next() {
+        give(last, &mut gathered);
+    }
+    Ok(())
+}
+
+fn give(machine: &mut MachineRow, gathered: &mut Vec<Gap>) {
+    if let Some(reading) = &mut machine.machine.reading {
+        reading.gaps = gathered.as_slice().to_vec();
+    }
+    gathered.clear();
+}
+
+/// Puts a machine into its tenant.
+fn place(row: MachineRow, tenants: &mut Tenants, skipped: &mut u64) {
+    let id = row.machine.facts.id.clone();
+    let Some((fleet, keys)) = tenants.get_mut(&row.tenant).filter(|(_, keys)| !keys.contains_key(&id)) else {
+        *skipped += 1;
+        return;
+    };
+    keys.insert(id.clone(), row.key);
+    let machine = Arc::new(row.machine);
+    match row.departed_at {
+        None => drop(fleet.machines.insert(id, machine)),
+        Some(since) => drop(fleet.departed.insert(id, Departed { machine, since })),
+    }
+}
+
+fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite::Result<Calls> {
+    let mut calls = Calls::default();
+    each(connection, "SELECT tenant, at FROM call ORDER BY at", skipped, |row| {
+        let at = time(row, 1)?.min(now);
+        calls.0.entry(text(row, 0)?.to_owned()).or_default().push(at);
+        Some(())
+    })?;
+    calls.forget(Calls::horizon(now));
+    Ok(calls)
+}
+
+fn integer(row: &Row<'_>, column: usize) -> Option<i64> {
+    row.get_ref(column).ok()?.as_i64().ok()
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Option<&'a str> {
+    row.get_ref(column).ok()?.as_str().ok()
+}
+
+fn count(row: &Row<'_>, column: usize) -> Option<u64> {
+    u64::try_from(integer(row, column)?).ok()
+}
+
+fn time(row: &Row<'_>, column: usize) -> Option<Timestamp> {
+    Timestamp::from_millisecond(integer(row, column)?).ok()
+}
+
+/// None is a value that makes no sense, `Some(None)` is NULL.
+fn optional_time(row: &Row<'_>, column: usize) -> Option<Option<Timestamp>> {
+    match row.get_ref(column).ok()?.as_i64_or_null().ok()? {
+        None => Some(None),
+        Some(millis) => Some(Some(Timestamp::from_millisecond(millis).ok()?)),
+    }
+}
+
+fn optional_number(row: &Row<'_>, column: usize) -> Option<Option<u32>> {
+    match row.get_ref(column).ok()?.as_i64_or_null().ok()? {
+        None => Some(None),
+        Some(number) => Some(Some(u32::try_from(number).ok()?)),
+    }
+}
