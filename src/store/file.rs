@@ -1,8 +1,8 @@
 //! The folder: its lock, the file in it, and what happens to a file that cannot be used.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -108,18 +108,29 @@ fn open(path: &Path, now: Timestamp) -> Result<(Connection, Loaded), Unusable> {
     if !path.is_file() {
         return Err(Unusable::Contents(Reason::Foreign));
     }
-    if path.metadata().is_ok_and(|metadata| metadata.len() == 0) {
-        // SQLite would take it for a new file, and drop its log.
+    if is_misleading(path) {
         return Err(Unusable::Contents(Reason::Damaged));
     }
     let connection = connect(path)?;
+    let loaded = read(&connection, now)?;
     if connection.is_readonly(MAIN_DB)? {
         let read_only = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
         return Err(Unusable::Disk(rusqlite::Error::SqliteFailure(read_only, None)));
     }
-    let loaded = read(&connection, now)?;
     ready_for_saves(&connection)?;
     Ok((connection, loaded))
+}
+
+/// Whether SQLite would take a damaged file for something else: an empty one for a new one, dropping
+/// its log, and one whose write version is not 1 or 2 for one that must not be written
+/// (<https://sqlite.org/fileformat2.html#file_format_version_numbers>).
+fn is_misleading(path: &Path) -> bool {
+    let mut header = [0; 19];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    match read {
+        Ok(()) => !matches!(header[18], 1 | 2) && header.starts_with(b"SQLite format 3\0"),
+        Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+    }
 }
 
 /// Reads a file that may not be written, without a trace on the disk: a disk that is full or was
@@ -127,14 +138,13 @@ fn open(path: &Path, now: Timestamp) -> Result<(Connection, Loaded), Unusable> {
 pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Loaded> {
     let path = folder.join(NAME);
     let has_log = folder.join(format!("{NAME}-wal")).metadata().is_ok_and(|wal| wal.len() > 0);
-    // `nolock` in exclusive mode keeps the index of the log in memory; without a log SQLite would
-    // insist on making one, unless the file is said to be immutable.
-    let mode = if has_log { "nolock=1" } else { "immutable=1" };
+    // With a log, as after a crash, SQLite reads it through the `-shm` that lies there too. Without one
+    // it would insist on making both, unless the file is said to be immutable.
+    let mode = if has_log { "readonly_shm=1" } else { "immutable=1" };
     let uri = format!("file:{}?mode=ro&{mode}", uri_path(&path)?);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags).ok()?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").ok()?;
     read(&connection, now).ok()
 }
 
@@ -234,6 +244,6 @@ pub(super) fn set_aside(
             _ => {}
         }
     }
-    notices.push(Notice::SetAside { reason, path: PathBuf::from(folder.join(name)) });
+    notices.push(Notice::SetAside { reason, path: folder.join(name) });
     Ok(())
 }

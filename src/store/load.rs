@@ -99,10 +99,10 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
     each(connection, query, skipped, |row| {
         let mut fleet = TenantFleet::new(text(row, 1)?.into());
         fleet.selectors = text(row, 2)?.into();
-        fleet.listed_at = optional_time(row, 3)?;
+        fleet.listed_at = optional(row, 3, at)?;
         fleet.status = PollStatus {
-            last_poll: optional_time(row, 4)?,
-            last_success: optional_time(row, 5)?,
+            last_poll: optional(row, 4, at)?,
+            last_success: optional(row, 5, at)?,
             ..PollStatus::default()
         };
         fleet.totals = Totals {
@@ -156,17 +156,17 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             os_platform: text(row, 5)?.to_owned(),
             os_version: text(row, 6)?.to_owned(),
             device_group: text(row, 7)?.to_owned(),
-            last_seen: optional_time(row, 8)?,
+            last_seen: optional(row, 8, at)?,
         };
-        let reading = optional_time(row, 9)?.map(|at| Reading { at, gaps: Vec::new() });
-        let attempt = match optional_time(row, 10)? {
+        let reading = optional(row, 9, at)?.map(|at| Reading { at, gaps: Vec::new() });
+        let attempt = match optional(row, 10, at)? {
             Some(at) => Some(Attempt { at, succeeded: integer(row, 11)? != 0 }),
             None => None,
         };
         machines.push(MachineRow {
             key: integer(row, 0)?,
             tenant: integer(row, 1)?,
-            departed_at: optional_time(row, 2)?,
+            departed_at: optional(row, 2, at)?,
             machine: Machine { facts, reading, attempt },
         });
         Some(())
@@ -184,6 +184,7 @@ fn gaps(
     let mut machines = machines.iter_mut().peekable();
     // Filled per machine and then copied, so that what stays in memory has no spare room.
     let mut gathered: Vec<Gap> = Vec::new();
+    let small = |number| u32::try_from(number).ok();
     let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines FROM gap \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
@@ -192,10 +193,10 @@ fn gaps(
             give(done, &mut gathered);
         }
         machines.peek().filter(|machine| machine.key == owner && machine.machine.reading.is_some())?;
-        let kb = KbId::new(u32::try_from(integer(row, 1)?).ok()?)?;
+        let kb = KbId::new(small(integer(row, 1)?)?)?;
         gathered.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
         let first_seen = time(row, 2)?;
-        let (cves, reported_machines) = (optional_number(row, 4)?, optional_number(row, 5)?);
+        let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
         let update = ReportedUpdate { kb, facts: Arc::clone(&shared.facts), cves, reported_machines };
@@ -254,20 +255,21 @@ fn count(row: &Row<'_>, column: usize) -> Option<u64> {
 }
 
 fn time(row: &Row<'_>, column: usize) -> Option<Timestamp> {
-    Timestamp::from_millisecond(integer(row, column)?).ok()
+    at(integer(row, column)?)
 }
 
-/// None is a value that makes no sense, `Some(None)` is NULL.
-fn optional_time(row: &Row<'_>, column: usize) -> Option<Option<Timestamp>> {
-    match row.get_ref(column).ok()?.as_i64_or_null().ok()? {
-        None => Some(None),
-        Some(millis) => Some(Some(Timestamp::from_millisecond(millis).ok()?)),
-    }
+fn at(millis: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(millis).ok()
 }
 
-fn optional_number(row: &Row<'_>, column: usize) -> Option<Option<u32>> {
+/// The value of a column that may be NULL, which is `Some(None)`.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is for values that make no sense, as everywhere here"
+)]
+fn optional<T>(row: &Row<'_>, column: usize, convert: impl FnOnce(i64) -> Option<T>) -> Option<Option<T>> {
     match row.get_ref(column).ok()?.as_i64_or_null().ok()? {
         None => Some(None),
-        Some(number) => Some(Some(u32::try_from(number).ok()?)),
+        Some(number) => convert(number).map(Some),
     }
 }

@@ -276,7 +276,7 @@ impl<'a> Writer<'a> {
                     ])?;
                 }
                 (_, None) => {
-                    self.rows += self.statements.delete_gap.execute([machine, kb.number().into()])?
+                    self.rows += self.statements.delete_gap.execute([machine, kb.number().into()])?;
                 }
             }
         }

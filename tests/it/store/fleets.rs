@@ -1,0 +1,78 @@
+//! Fleets of every kind.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mde_exporter::fleet::{
+    Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, Resolution,
+    TenantFleet, Totals, UpdateFacts,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![(1_600_000_000_000..1_800_000_000_000i64), (-377_705_023_201_000..=253_402_207_200_999i64),]
+        .prop_map(|millis| Timestamp::from_millisecond(millis).unwrap())
+}
+
+fn gaps() -> impl Strategy<Value = Vec<Gap>> {
+    let facts = (0..4usize, vec("[a-z',\"]{0,4}", 0..3));
+    let gap = (times(), facts, any::<Option<u32>>(), any::<Option<u32>>());
+    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], gap, 0..8).prop_map(|gaps| {
+        let gap =
+            |(kb, (first_seen, (title, products), cves, reported_machines)): (u32, (_, (usize, _), _, _))| {
+                let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
+                let facts = Arc::new(UpdateFacts { title, products });
+                let kb = KbId::new(kb).unwrap();
+                Gap { update: ReportedUpdate { kb, facts, cves, reported_machines }, first_seen }
+            };
+        gaps.into_iter().map(gap).collect()
+    })
+}
+
+fn machines() -> impl Strategy<Value = Machine> {
+    let reading = proptest::option::of((times(), gaps()).prop_map(|(at, gaps)| Reading { at, gaps }));
+    let attempt = proptest::option::of((times(), any::<bool>()));
+    let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), reading, attempt).prop_map(
+        |(texts, last_seen, reading, attempt)| {
+            let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
+            let id = MachineId::parse("unset").unwrap();
+            let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen };
+            Machine { facts, reading, attempt }
+        },
+    )
+}
+
+fn totals() -> impl Strategy<Value = Totals> {
+    (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
+        let [detected, resolved, dropped] = counts.map(u64::from);
+        let resolution = Resolution { slots: slots.map(u64::from), sum_millis };
+        Totals { detected, resolved, dropped, resolution }
+    })
+}
+
+pub(super) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet> {
+    let machine = (proptest::option::weighted(0.2, times()), machines());
+    let machines = btree_map("machine-[0-9]", machine, 0..8);
+    (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}").prop_map(
+        move |(machines, totals, times, selectors)| {
+            let mut fleet = TenantFleet::new(tenant.into());
+            for (id, (departed, mut machine)) in machines {
+                let id = MachineId::parse(&id).unwrap();
+                machine.facts.id = id.clone();
+                let machine = Arc::new(machine);
+                match departed {
+                    None => drop(fleet.machines.insert(id, machine)),
+                    Some(since) => drop(fleet.departed.insert(id, Departed { machine, since })),
+                }
+            }
+            fleet.totals = totals;
+            fleet.selectors = selectors.into();
+            fleet.listed_at = times[0];
+            fleet.status.last_poll = times[1];
+            fleet.status.last_success = times[2];
+            fleet
+        },
+    )
+}
