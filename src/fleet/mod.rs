@@ -141,6 +141,7 @@ pub mod release;
 pub mod state;
 pub mod summary;
 
+pub use policy::{DeadlineStart, Policy};
 pub use state::{
     Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals,
 };

@@ -88,8 +88,7 @@ impl Machine {
     /// How far its data may be believed at `now`.
     #[must_use]
     pub fn state(&self, now: Timestamp, ages: &Ages) -> MachineState {
-        let older =
-            |at: Timestamp, limit: Duration| now.duration_since(at).unsigned_abs() > limit && now > at;
+        let older = |at, limit| is_older(at, limit, now);
         if self.facts.last_seen.is_some_and(|at| older(at, ages.inactive_after)) {
             return MachineState::Inactive;
         }
@@ -101,6 +100,12 @@ impl Machine {
         }
     }
 
+    /// The gaps that are known, whether they are believed or not.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        self.reading.as_ref().map_or(&[], |reading| &reading.gaps)
+    }
+
     /// The gaps that are served and counted at `now`; none while the machine is not judged, which is
     /// not the same as no gap.
     #[must_use]
@@ -108,6 +113,15 @@ impl Machine {
         let reading = self.reading.as_ref()?;
         self.state(now, ages).is_judged().then_some(&reading.gaps)
     }
+}
+
+/// How long ago `at` was at `now`; nothing for a time to come, as after a clock was set back.
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
+}
+
+fn is_older(at: Timestamp, limit: Duration, now: Timestamp) -> bool {
+    age(at, now) > limit
 }
 
 /// A machine that left the scope.
@@ -205,47 +219,78 @@ impl TenantFleet {
         }
     }
 
-    /// Makes `listed` the scope. Machines that stay keep their data; machines that are not listed
-    /// leave, which resolves nothing. Of a machine listed twice the first record counts.
-    pub fn apply_list(&mut self, listed: Vec<MachineFacts>) {
+    /// Makes `listed`, as it was at `now`, the scope. Machines that stay keep their data, and those
+    /// that come back have theirs again. Machines that are not listed leave, which resolves nothing;
+    /// those that were away for `expire_after` are forgotten. Of a machine listed twice the first
+    /// record counts.
+    pub fn apply_list(&mut self, listed: Vec<MachineFacts>, now: Timestamp, ages: &Ages) {
+        self.forget_departed(now, ages);
         let mut old = std::mem::take(&mut self.machines);
         for facts in listed {
             let Entry::Vacant(slot) = self.machines.entry(facts.id.clone()) else {
                 continue;
             };
-            slot.insert(match old.remove(&facts.id) {
+            let returned = || self.departed.remove(&facts.id).map(|departed| departed.machine);
+            slot.insert(match old.remove(&facts.id).or_else(returned) {
                 Some(known) if known.facts == facts => known,
                 Some(known) => Arc::new(Machine { facts, ..Arc::unwrap_or_clone(known) }),
                 None => Arc::new(Machine { facts, reading: None, attempt: None }),
             });
         }
+        let left = old.into_iter().filter(|(_, machine)| machine.reading.is_some());
+        self.departed.extend(left.map(|(id, machine)| (id, Departed { machine, since: now })));
+        self.listed_at = Some(now);
+    }
+
+    fn forget_departed(&mut self, now: Timestamp, ages: &Ages) {
+        let totals = &mut self.totals;
+        self.departed.retain(|_, departed| {
+            let kept = !is_older(departed.since, ages.expire_after, now);
+            if !kept {
+                totals.dropped += departed.machine.gaps().len() as u64;
+            }
+            kept
+        });
     }
 
     /// Takes a good answer about a machine: gaps that stay keep their first seen time, gaps that
     /// are gone are fixed. Ignored for a machine that has left the scope meanwhile.
-    pub fn apply_answer(&mut self, id: &MachineId, at: Timestamp, mut missing: Vec<ReportedUpdate>) {
+    ///
+    /// The answer about an inactive machine is not believed, since Defender drops the findings of
+    /// machines that it no longer sees: what was known stays, and nothing is fixed.
+    pub fn apply_answer(
+        &mut self,
+        id: &MachineId,
+        at: Timestamp,
+        mut missing: Vec<ReportedUpdate>,
+        ages: &Ages,
+    ) {
         let Some(slot) = self.machines.get_mut(id) else {
             return;
         };
+        let attempt = Some(Attempt { at, succeeded: true });
+        if slot.state(at, ages) == MachineState::Inactive {
+            Arc::make_mut(slot).attempt = attempt;
+            return;
+        }
         missing.sort_by_key(|update| update.kb);
         missing.dedup_by_key(|update| update.kb);
-        let known = slot.reading.as_ref().map_or(&[][..], |reading| &reading.gaps);
-        let first_seen = |kb| {
-            let open = known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
-            open.map(|index| known[index].first_seen)
-        };
-        let mut kept = 0;
+        let known = slot.gaps();
+        let open = |kb| known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
         let gaps: Vec<Gap> = missing
             .into_iter()
             .map(|update| {
-                let before = first_seen(update.kb);
-                kept += u64::from(before.is_some());
+                let before = open(update.kb).map(|index| known[index].first_seen);
+                self.totals.detected += u64::from(before.is_none());
                 Gap { first_seen: before.unwrap_or(at), update }
             })
             .collect();
-        self.totals.detected += gaps.len() as u64 - kept;
-        self.totals.resolved += known.len() as u64 - kept;
-        let attempt = Some(Attempt { at, succeeded: true });
+        for gap in known {
+            if gaps.binary_search_by_key(&gap.update.kb, |gap| gap.update.kb).is_err() {
+                self.totals.resolved += 1;
+                self.totals.resolution.observe(age(gap.first_seen, at));
+            }
+        }
         let facts = slot.facts.clone();
         *slot = Arc::new(Machine { facts, reading: Some(Reading { at, gaps }), attempt });
     }

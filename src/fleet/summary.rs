@@ -231,7 +231,7 @@ mod tests {
 
     fn fleet(machines: Vec<MachineFacts>) -> TenantFleet {
         let mut fleet = TenantFleet::new("t".into());
-        fleet.apply_list(machines);
+        fleet.apply_list(machines, hour(0), &AGES);
         fleet
     }
 
@@ -246,11 +246,11 @@ mod tests {
             machine("clean", "a", Some(hour(0))),
         ]);
         let missing = || vec![update("1", "x", &["edge"], Some(7))];
-        fleet.apply_answer(&id("current"), hour(0), missing());
-        fleet.apply_answer(&id("stale"), hour(-20), missing());
-        fleet.apply_answer(&id("expired"), hour(-60), missing());
-        fleet.apply_answer(&id("inactive"), hour(0), vec![]);
-        fleet.apply_answer(&id("clean"), hour(0), vec![]);
+        fleet.apply_answer(&id("current"), hour(0), missing(), &AGES);
+        fleet.apply_answer(&id("stale"), hour(-20), missing(), &AGES);
+        fleet.apply_answer(&id("expired"), hour(-60), missing(), &AGES);
+        fleet.apply_answer(&id("inactive"), hour(0), vec![], &AGES);
+        fleet.apply_answer(&id("clean"), hour(0), vec![], &AGES);
 
         let summary = Summary::of(&fleet, hour(1), &AGES);
         let states = |group: &str| {
@@ -278,7 +278,7 @@ mod tests {
             let mut fleet = fleet(["a", "b", "c"].map(|name| machine(name, "", None)).to_vec());
             for (index, name) in ["a", "b", "c"].iter().enumerate() {
                 let at = hour(i64::try_from(index).unwrap());
-                fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()]);
+                fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()], &AGES);
             }
             let summary = Summary::of(&fleet, hour(3), &AGES);
             let update = &summary.updates[&KbId::parse("5").unwrap()];
@@ -297,11 +297,11 @@ mod tests {
         let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
         let cves = |fleet: &TenantFleet| Summary::of(fleet, hour(0), &AGES).addressed_cves;
         assert_eq!(cves(&fleet), None, "nothing was read yet");
-        fleet.apply_answer(&id("a"), hour(0), vec![]);
+        fleet.apply_answer(&id("a"), hour(0), vec![], &AGES);
         assert_eq!(cves(&fleet), Some(0), "nothing is missing");
-        fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)]);
+        fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &AGES);
         assert_eq!(cves(&fleet), None, "the only pair does not say");
-        fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))]);
+        fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &AGES);
         assert_eq!(cves(&fleet), Some(4), "what is known is summed");
     }
 }

@@ -24,10 +24,14 @@ fn ago(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() - seconds).unwrap()
 }
 
+const AGES: Ages = Ages {
+    stale_after: std::time::Duration::from_hours(13),
+    expire_after: std::time::Duration::from_hours(48),
+    inactive_after: std::time::Duration::from_hours(720),
+};
+
 fn published(fleets: Vec<TenantFleet>) -> Reader {
-    let hours = std::time::Duration::from_hours;
-    let ages = Ages { stale_after: hours(13), expire_after: hours(48), inactive_after: hours(720) };
-    let published = Published::render(1, fleets.into_iter().map(Arc::new).collect(), now(), ages, &[]);
+    let published = Published::render(1, fleets.into_iter().map(Arc::new).collect(), now(), AGES, &[]);
     watch::channel(Arc::new(published)).1
 }
 
@@ -47,10 +51,10 @@ fn polled(tenant: &str) -> TenantFleet {
     let id = |name: &str| MachineId::parse(name).unwrap();
     let facts = |name: &str| MachineFacts { name: HOSTILE.to_owned(), ..MachineFacts::unlisted(id(name)) };
     let inactive = MachineFacts { last_seen: Some(ago(40 * 86_400)), ..facts("inactive") };
-    fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")]);
-    fleet.apply_answer(&id("current"), ago(60), Vec::new());
-    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new());
-    fleet.apply_answer(&id("inactive"), ago(60), Vec::new());
+    fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")], now(), &AGES);
+    fleet.apply_answer(&id("current"), ago(60), Vec::new(), &AGES);
+    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &AGES);
+    fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &AGES);
     fleet.status.up = true;
     fleet.status.last_poll = Some(ago(60) + std::time::Duration::from_nanos(1));
     fleet.status.last_success = Some(ago(7200));
@@ -185,7 +189,7 @@ async fn ready_is_when_every_tenant_has_data() {
     let ready = get(&state(vec![restored, without_machines]), "/-/ready").await;
     assert_eq!((ready.status.as_u16(), ready.text()), (200, "ready\n"));
     let mut listed_only = TenantFleet::new("listed".into());
-    listed_only.apply_list(vec![MachineFacts::unlisted(MachineId::parse("a").unwrap())]);
+    listed_only.apply_list(vec![MachineFacts::unlisted(MachineId::parse("a").unwrap())], now(), &AGES);
     assert_eq!(get(&state(vec![listed_only]), "/-/ready").await.status, 503);
 }
 

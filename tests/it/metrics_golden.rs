@@ -1,7 +1,5 @@
 //! The exposition of whole fleets, read by the independent parser.
 
-#![expect(clippy::float_cmp, reason = "the values compared are counts")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,26 +62,33 @@ fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> Report
 pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
     let june = || update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49));
     let mut contoso = TenantFleet::new("contoso".into());
-    contoso.apply_list(vec![
-        machine("a1", "srv-\"db\"\\01.contoso.example", "WindowsServer2022", "Servers"),
-        machine("a2", "line\nbreak.contoso.example", "Windows11", "Clients"),
-        machine("a3", "größe-日本.contoso.example", "Windows11", "Clients"),
-        machine("a4", "stale.contoso.example", "Windows11", "Clients"),
-        machine("a5", "expired.contoso.example", "Windows11", "Clients"),
-        MachineFacts { last_seen: Some(hours_ago(800)), ..machine("a6", "inactive", "Windows11", "Clients") },
-        MachineFacts::unlisted(id("a7")),
-    ]);
-    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()]);
+    contoso.apply_list(
+        vec![
+            machine("a1", "srv-\"db\"\\01.contoso.example", "WindowsServer2022", "Servers"),
+            machine("a2", "line\nbreak.contoso.example", "Windows11", "Clients"),
+            machine("a3", "größe-日本.contoso.example", "Windows11", "Clients"),
+            machine("a4", "stale.contoso.example", "Windows11", "Clients"),
+            machine("a5", "expired.contoso.example", "Windows11", "Clients"),
+            MachineFacts {
+                last_seen: Some(hours_ago(800)),
+                ..machine("a6", "inactive", "Windows11", "Clients")
+            },
+            MachineFacts::unlisted(id("a7")),
+        ],
+        now(),
+        &AGES,
+    );
+    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &AGES);
     let older = update("5036893", "April 2024 Security Updates", &["windows_11"], None);
-    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()]);
+    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &AGES);
     let other_june = update("5039212", "", &["internet_explorer"], Some(50));
-    contoso.apply_answer(&id("a2"), hours_ago(2), vec![older.clone(), other_june.clone(), other_june]);
-    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()]);
-    contoso.apply_answer(&id("a3"), hours_ago(1), vec![]);
-    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()]);
+    contoso.apply_answer(&id("a2"), hours_ago(2), vec![older.clone(), other_june.clone(), other_june], &AGES);
+    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &AGES);
+    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &AGES);
+    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &AGES);
     contoso.apply_failure(&id("a4"), hours_ago(1));
-    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()]);
-    contoso.apply_answer(&id("a6"), hours_ago(1), vec![]);
+    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &AGES);
+    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &AGES);
     contoso.status.up = true;
     contoso.totals.resolution = Resolution::default();
     for hours in [24, 25, 50 * 24, 400 * 24] {
@@ -91,8 +96,8 @@ pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
     }
 
     let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
-    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")]);
-    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older]);
+    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")], now(), &AGES);
+    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &AGES);
 
     let unread = TenantFleet::new("a-tenant-not-yet-read".into());
     vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
@@ -244,10 +249,10 @@ fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
     let machines = prop::collection::vec(any_machine(), 0..12);
     (any_text(), machines).prop_map(|(tenant, machines)| {
         let mut fleet = TenantFleet::new(tenant.into());
-        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect());
+        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect(), now(), &AGES);
         for (facts, read) in machines {
             if let Some((at, missing)) = read {
-                fleet.apply_answer(&facts.id, at, missing);
+                fleet.apply_answer(&facts.id, at, missing, &AGES);
             }
         }
         Arc::new(fleet)

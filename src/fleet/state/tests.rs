@@ -35,7 +35,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
 
 fn fleet_of(machines: &[MachineFacts]) -> TenantFleet {
     let mut fleet = TenantFleet::new("t".into());
-    fleet.apply_list(machines.to_vec());
+    fleet.apply_list(machines.to_vec(), second(0), &AGES);
     fleet
 }
 
@@ -54,6 +54,14 @@ fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
     open
 }
 
+/// The open gaps and those of machines that may come back.
+fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
+    let departed = fleet.departed.iter().flat_map(|(id, departed)| {
+        departed.machine.gaps().iter().map(move |gap| ((id.clone(), gap.update.kb), gap.first_seen))
+    });
+    open(fleet).into_iter().chain(departed).collect()
+}
+
 #[test]
 fn gap_that_comes_back_starts_anew() {
     let mut fleet = fleet_of(&[named(1, "a")]);
@@ -61,7 +69,7 @@ fn gap_that_comes_back_starts_anew() {
     for (at, kbs, first_seen) in
         [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
     {
-        fleet.apply_answer(&id(1), second(at), missing(kbs));
+        fleet.apply_answer(&id(1), second(at), missing(kbs), &AGES);
         assert_eq!(open(&fleet).get(&pair).copied(), first_seen.map(second), "after {at} s");
     }
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 1));
@@ -70,9 +78,9 @@ fn gap_that_comes_back_starts_anew() {
 #[test]
 fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]));
-    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]));
-    fleet.apply_list(vec![named(1, "renamed")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &AGES);
+    fleet.apply_list(vec![named(1, "renamed")], second(1), &AGES);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 0));
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "renamed");
@@ -81,8 +89,8 @@ fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
 #[test]
 fn machine_listed_twice_keeps_its_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]));
-    fleet.apply_list(vec![named(1, "first"), named(1, "second")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_list(vec![named(1, "first"), named(1, "second")], second(1), &AGES);
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "first");
 }
@@ -90,7 +98,7 @@ fn machine_listed_twice_keeps_its_data() {
 #[test]
 fn failure_changes_no_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
     let before = fleet.machines[&id(1)].reading.clone();
     fleet.apply_failure(&id(1), second(5));
     let machine = &fleet.machines[&id(1)];
@@ -101,10 +109,10 @@ fn failure_changes_no_data() {
 #[test]
 fn published_copy_does_not_change() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
     let published = fleet.clone();
     fleet.apply_failure(&id(1), second(5));
-    fleet.apply_answer(&id(1), second(6), vec![]);
+    fleet.apply_answer(&id(1), second(6), vec![], &AGES);
     assert_eq!(open(&published).len(), 1);
     assert!(published.machines[&id(1)].attempt.unwrap().succeeded);
 }
@@ -112,7 +120,7 @@ fn published_copy_does_not_change() {
 #[test]
 fn answer_about_a_machine_out_of_scope_is_ignored() {
     let mut fleet = fleet_of(&[]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]));
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
     fleet.apply_failure(&id(1), second(0));
     assert!(fleet.machines.is_empty());
     assert_eq!(fleet.totals.detected, 0);
@@ -143,6 +151,60 @@ fn state_follows_the_age_of_data_and_machine() {
     }
 }
 
+#[test]
+fn machine_that_comes_back_in_time_has_its_first_seen_times_again() {
+    let away = |hours: i64| {
+        let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
+        fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+        fleet.apply_list(vec![named(2, "b")], second(10), &AGES);
+        assert!(open(&fleet).is_empty());
+        fleet.apply_list(vec![named(1, "a"), named(2, "b")], second(10 + hours * 3600), &AGES);
+        fleet.apply_answer(&id(1), second(20 + hours * 3600), missing(&[7]), &AGES);
+        (open(&fleet).into_values().next().unwrap(), fleet.totals)
+    };
+    let (first_seen, totals) = away(48);
+    assert_eq!((first_seen, totals.detected, totals.resolved, totals.dropped), (second(0), 1, 0, 0));
+    let (first_seen, totals) = away(49);
+    assert_eq!(first_seen, second(20 + 49 * 3600));
+    assert_eq!((totals.detected, totals.resolved, totals.dropped), (2, 0, 1));
+}
+
+#[test]
+fn first_seen_outlives_data_that_expired() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    let later = second(100 * 3600);
+    assert_eq!(fleet.machines[&id(1)].state(later, &AGES), MachineState::Unknown);
+    fleet.apply_answer(&id(1), later, missing(&[7]), &AGES);
+    assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
+    assert_eq!(fleet.totals.detected, 1);
+}
+
+#[test]
+fn answer_about_an_inactive_machine_is_not_believed() {
+    let seen = |at| MachineFacts { last_seen: Some(at), ..named(1, "a") };
+    let mut fleet = fleet_of(&[seen(second(0))]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    let dead = second(721 * 3600);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &AGES);
+    assert_eq!((fleet.totals.resolved, open(&fleet).len()), (0, 1));
+    assert_eq!(fleet.machines[&id(1)].attempt, Some(Attempt { at: dead, succeeded: true }));
+    fleet.apply_list(vec![seen(dead)], dead, &AGES);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &AGES);
+    assert_eq!((fleet.totals.resolved, open(&fleet).len()), (1, 0));
+}
+
+#[test]
+fn fixed_gap_is_counted_by_how_long_it_was_open() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &AGES);
+    fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &AGES);
+    let resolution = fleet.totals.resolution;
+    assert_eq!(resolution.slots, [1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(resolution.sum_millis, 201 * 86_400_000);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     List(Vec<(u8, String)>),
@@ -166,24 +228,25 @@ proptest! {
     fn gaps_are_accounted_for_whatever_happens(steps in prop::collection::vec(any_step(), 0..40)) {
         let mut fleet = fleet_of(&[named(0, "a"), named(1, "a"), named(2, "a")]);
         let mut now = second(0);
-        let mut left = 0;
         for step in steps {
             let before = fleet.clone();
             match step {
                 Step::List(machines) => {
-                    fleet.apply_list(machines.iter().map(|(number, name)| named(*number, name)).collect());
-                    let gone = |(machine, _): &&(MachineId, KbId)| !fleet.machines.contains_key(machine);
-                    left += open(&before).keys().filter(gone).count() as u64;
+                    let listed = machines.iter().map(|(number, name)| named(*number, name)).collect();
+                    fleet.apply_list(listed, now, &AGES);
                 }
-                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs)),
+                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &AGES),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
-            let (was_open, is_open) = (open(&before), open(&fleet));
-            prop_assert_eq!(fleet.totals.detected - fleet.totals.resolved - left, is_open.len() as u64);
-            prop_assert!(fleet.totals.detected >= before.totals.detected && fleet.totals.resolved >= before.totals.resolved);
-            for (pair, first_seen) in is_open {
-                prop_assert_eq!(first_seen, was_open.get(&pair).copied().unwrap_or(now));
+            let (was, is) = (before.totals, fleet.totals);
+            let (was_kept, is_kept) = (kept(&before), kept(&fleet));
+            prop_assert_eq!(is.detected - is.resolved - is.dropped, is_kept.len() as u64);
+            prop_assert_eq!(is.resolution.slots.iter().sum::<u64>(), is.resolved);
+            prop_assert!(is.detected >= was.detected && is.resolved >= was.resolved);
+            prop_assert!(is.dropped >= was.dropped && is.resolution.sum_millis >= was.resolution.sum_millis);
+            for (pair, first_seen) in is_kept {
+                prop_assert_eq!(first_seen, was_kept.get(&pair).copied().unwrap_or(now));
             }
         }
     }
