@@ -2,7 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// Seconds a request to the API takes; the upper end is the default time limit.
@@ -34,6 +35,10 @@ pub(super) struct Families {
     pub(super) poll_failures: IntCounterVec,
     pub(super) rejected_records: IntCounterVec,
     pub(super) duplicate_records: IntCounterVec,
+    pub(super) rejected_snapshots: IntCounterVec,
+    pub(super) state_writes: IntCounter,
+    pub(super) state_write_failures: IntCounter,
+    pub(super) state_restored: IntGauge,
     pub(super) series: IntGaugeVec,
     pub(super) exposition_bytes: IntGaugeVec,
     pub(super) render_duration: Histogram,
@@ -89,6 +94,14 @@ impl Families {
                 "Records of API replies that could not be used.", &["tenant", "reason"]),
             duplicate_records: table.counter("duplicate_records_total",
                 "Records of API replies that said again what another record had said.", &["tenant"]),
+            rejected_snapshots: table.counter("rejected_snapshots_total",
+                "Lists that were not believed; the old one stays.", &["tenant", "reason"]),
+            state_writes: table.add(IntCounter::with_opts(opts("state_writes_total",
+                "Changes of the state that were written to disk."))),
+            state_write_failures: table.add(IntCounter::with_opts(opts("state_write_failures_total",
+                "Changes of the state that could not be written to disk; they are tried again."))),
+            state_restored: table.add(IntGauge::with_opts(opts("state_restored",
+                "1 when the state of an earlier run was found on disk at start."))),
             series: table.int_gauge("series",
                 "Series of fleet data in the newest exposition, by detail level.", &["detail"]),
             exposition_bytes: table.int_gauge("exposition_bytes",

@@ -77,6 +77,9 @@ pub const FAILURE_REASONS: [&str; 14] = [
 /// Why a record of a reply is not used: the values of `reason` in `rejected_records_total`.
 pub const REJECT_REASONS: [&str; 4] = ["no_id", "bad_id", "wrong_type", "bad_kb"];
 
+/// Why a whole list is not believed: the values of `reason` in `rejected_snapshots_total`.
+pub const SNAPSHOT_REASONS: [&str; 1] = ["shrunk"];
+
 /// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
 /// `/metrics` stands for the telemetry path whatever it is called, `other` for what does not exist.
 pub const HTTP_PATHS: [&str; 5] = ["/", "/metrics", "/-/healthy", "/-/ready", "other"];
@@ -169,6 +172,17 @@ impl SelfMetrics {
     pub fn config_rejected(&self) {
         const NONE: [&str; 0] = [];
         self.families.config_last_reload_successful.with_label_values(&NONE).set(0.0);
+    }
+
+    /// A change of the state was written to disk, or could not be.
+    pub fn state_written(&self, written: bool) {
+        let families = &self.families;
+        if written { families.state_writes.inc() } else { families.state_write_failures.inc() }
+    }
+
+    /// The state of an earlier run was found at start.
+    pub fn state_restored(&self) {
+        self.families.state_restored.set(1);
     }
 
     /// A log line was written. `level` is one of [`LOG_LEVELS`].

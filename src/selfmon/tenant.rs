@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Endpoint, FAILURE_REASONS, REJECT_REASONS, SelfMetrics, families::Families, seconds};
+use super::{
+    Endpoint, FAILURE_REASONS, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics, families::Families, seconds,
+};
 
 /// Counts what happens for one tenant. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +29,9 @@ impl TenantMetrics {
         }
         for reason in REJECT_REASONS {
             families.rejected_records.with_label_values(&[name, reason]);
+        }
+        for reason in SNAPSHOT_REASONS {
+            families.rejected_snapshots.with_label_values(&[name, reason]);
         }
         families.api_throttle_wait.with_label_values(&[name]);
         for counter in [
@@ -104,6 +109,22 @@ impl TenantMetrics {
         let families = self.families();
         families.last_poll.with_label_values(&[&*self.tenant]).set(seconds(at));
         families.last_poll_duration.with_label_values(&[&*self.tenant]).set(took.as_secs_f64());
+    }
+
+    /// Polls of an earlier run ended so; none when there was no such poll.
+    pub fn poll_restored(&self, last: Option<Timestamp>, last_success: Option<Timestamp>) {
+        let families = self.families();
+        for (family, at) in [(&families.last_poll, last), (&families.last_poll_success, last_success)] {
+            if let Some(at) = at {
+                family.with_label_values(&[&*self.tenant]).set(seconds(at));
+            }
+        }
+    }
+
+    /// A machine list is not believed. `reason` is one of [`SNAPSHOT_REASONS`].
+    pub fn snapshot_rejected(&self, reason: &'static str) {
+        debug_assert!(SNAPSHOT_REASONS.contains(&reason), "unlisted reason {reason}");
+        self.families().rejected_snapshots.with_label_values(&[&*self.tenant, reason]).inc();
     }
 
     /// A poll ended at `at` without a failure.

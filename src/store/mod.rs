@@ -28,6 +28,7 @@ mod file;
 mod load;
 mod notice;
 mod schema;
+mod shared;
 mod write;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use self::notice::{Notice, OpenError, Reason, SaveError};
+pub use self::shared::SharedStore;
 
 use self::contents::{Calls, Contents};
 use crate::clock::Clock;

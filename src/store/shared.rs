@@ -1,0 +1,82 @@
+//! The store as the parts of the exporter share it: one writer at a time, failures counted, and
+//! logged when they begin and when they end.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::{SaveError, Store};
+use crate::error::Chain;
+use crate::fleet::TenantFleet;
+use crate::selfmon::SelfMetrics;
+
+/// Cheap to clone; clones share the store. Calls block: off the async threads with them.
+#[derive(Clone)]
+pub struct SharedStore(Arc<Shared>);
+
+struct Shared {
+    store: Mutex<Store>,
+    failing: AtomicBool,
+    selfmon: Arc<SelfMetrics>,
+}
+
+impl SharedStore {
+    /// Shares `store`; `selfmon` counts its writes.
+    #[must_use]
+    pub fn new(store: Store, selfmon: Arc<SelfMetrics>) -> Self {
+        Self(Arc::new(Shared { store: Mutex::new(store), failing: AtomicBool::new(false), selfmon }))
+    }
+
+    /// Writes what changed. A failure costs nothing but the memory of it: the next write carries
+    /// everything that this one did not.
+    pub fn save(&self, fleets: &[Arc<TenantFleet>]) {
+        let saved = self.store().save(fleets);
+        match saved {
+            Ok(saved) => {
+                for notice in &saved.notices {
+                    tracing::warn!(problem = %notice, "the state on disk changed its condition");
+                }
+                if saved.changed {
+                    self.succeeded();
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Notes a call to the API of `tenant`, which counts against the quota of a later run too.
+    pub fn record_call(&self, tenant: &str, at: Timestamp) {
+        let recorded = self.store().record_calls(tenant, &[at]);
+        if let Err(error) = recorded {
+            self.failed(&error);
+        }
+    }
+
+    fn succeeded(&self) {
+        self.0.selfmon.state_written(true);
+        if self.0.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the state can be written again");
+        }
+    }
+
+    fn failed(&self, error: &SaveError) {
+        self.0.selfmon.state_written(false);
+        if !self.0.failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = %Chain(error),
+                "the state cannot be written; going on from memory, a restart now would forget");
+        }
+    }
+
+    /// The store keeps itself whole by transactions, whatever panicked meanwhile.
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedStore").finish_non_exhaustive()
+    }
+}
