@@ -7,6 +7,7 @@
 
 mod discover;
 mod plan;
+mod plausibility;
 mod report;
 
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use crate::clock::Clock;
 use crate::config::{Poll, Selectors, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{MachineId, PollStatus, ReportedUpdate, TenantFleet};
+use crate::fleet::{Ages, MachineId, PollStatus, ReportedUpdate, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 use discover::Scope;
+use plausibility::{Plausibility, Verdict};
 use report::Report;
 
 /// Requests under way at once. The quota is the real bound; this keeps a slow API from being slower.
@@ -42,9 +44,9 @@ pub struct Poller {
     selectors: Selectors,
     poll: Poll,
     client: Arc<Client>,
+    ages: Ages,
     fleet: TenantFleet,
-    /// When the scope was last found out.
-    listed_at: Option<Timestamp>,
+    plausibility: Plausibility,
     /// The machine list is forbidden, and that was said.
     unlisted: bool,
     /// Selectors that found nothing, as they were last said.
@@ -55,12 +57,13 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller of `tenant` that knows nothing yet.
+    /// A poller of `tenant` that starts from what is known in `fleet`.
     #[must_use]
     pub fn new(
         tenant: &Tenant,
         poll: Poll,
         client: Client,
+        fleet: TenantFleet,
         publisher: Publisher,
         metrics: TenantMetrics,
         clock: Clock,
@@ -70,8 +73,9 @@ impl Poller {
             selectors: tenant.machines.clone(),
             poll,
             client: Arc::new(client),
-            fleet: TenantFleet::new(Arc::clone(&tenant.name)),
-            listed_at: None,
+            ages: ages(&poll),
+            fleet,
+            plausibility: Plausibility::default(),
             unlisted: false,
             unmatched: Vec::new(),
             publisher,
@@ -80,34 +84,77 @@ impl Poller {
         }
     }
 
-    /// Polls until `stop`.
+    /// Polls until `stop`. What was restored and is still fresh is not asked again.
     pub async fn run(mut self, stop: CancellationToken) {
-        loop {
-            let polled = stop.run_until_cancelled(self.poll()).await;
-            let Some(next) = polled.and(self.fleet.status.next_poll) else { return };
-            // In steps, so that a wall clock that is set does not stretch the wait.
-            while let Ok(left) = Duration::try_from(next.duration_since(self.clock.now())) {
-                if left.is_zero() {
-                    break;
-                }
-                let pause = tokio::time::sleep(left.min(Duration::from_mins(1)));
-                if stop.run_until_cancelled(pause).await.is_none() {
-                    return;
-                }
+        self.announce();
+        while let Some(next) = self.fleet.status.next_poll {
+            let waited = stop.run_until_cancelled(self.wait_until(next)).await;
+            if waited.is_none() || stop.run_until_cancelled(self.poll()).await.is_none() {
+                return;
             }
+        }
+    }
+
+    /// Says what is known before the first poll.
+    fn announce(&mut self) {
+        let status = &self.fleet.status;
+        self.metrics.poll_restored(status.last_poll, status.last_success);
+        let next = self.next_due().unwrap_or(Timestamp::MIN).max(self.clock.now());
+        self.metrics.next_poll(next);
+        self.fleet.status.next_poll = Some(next);
+        self.publisher.submit(&self.fleet);
+    }
+
+    /// In steps, so that a wall clock that is set does not stretch the wait.
+    async fn wait_until(&self, next: Timestamp) {
+        while let Ok(left) = Duration::try_from(next.duration_since(self.clock.now())) {
+            if left.is_zero() {
+                break;
+            }
+            tokio::time::sleep(left.min(Duration::from_mins(1))).await;
         }
     }
 
     /// One poll: the scope when it is due, then every machine that is due.
     pub async fn poll(&mut self) {
+        self.poll_what_is_older_than(self.poll.interval).await;
+    }
+
+    /// One poll of everything, fresh or not.
+    pub async fn poll_all(&mut self) {
+        self.poll_what_is_older_than(Duration::ZERO).await;
+    }
+
+    async fn poll_what_is_older_than(&mut self, interval: Duration) {
         let started = Instant::now();
         let mut report = Report::default();
-        self.refresh_scope(&mut report).await;
+        if self.list_is_older_than(interval) {
+            self.refresh_scope(&mut report).await;
+        }
         if !report.stopped {
-            let due = plan::due(&self.fleet, self.clock.now(), self.poll.interval);
+            // What the quota does not allow within an interval is asked in the next poll, oldest first,
+            // after a look at the machine list. A poll of everything takes as long as it takes.
+            report.until = (!interval.is_zero()).then(|| Instant::now() + interval);
+            let due = plan::due(&self.fleet, self.clock.now(), interval);
             self.ask_all(due, &mut report).await;
         }
         self.finish(&report, started.elapsed());
+    }
+
+    fn list_is_older_than(&self, interval: Duration) -> bool {
+        let now = self.clock.now();
+        let fresh = |at: Timestamp| at <= now && now + interval / 10 < at + interval;
+        let suspected = self.plausibility.second_look().is_some_and(|at| at <= now);
+        suspected || !self.is_chosen_alike() || !self.fleet.listed_at.is_some_and(fresh)
+    }
+
+    /// Whether the scope was found with the selectors in force.
+    fn is_chosen_alike(&self) -> bool {
+        *self.fleet.selectors == *self.selectors_text()
+    }
+
+    fn selectors_text(&self) -> String {
+        format!("{:?}", self.selectors)
     }
 
     /// The fleet as it is known now.
@@ -118,14 +165,16 @@ impl Poller {
 
     async fn refresh_scope(&mut self, report: &mut Report) {
         let now = self.clock.now();
-        let fresh = |at: Timestamp| at <= now && now + self.poll.interval / 10 < at + self.poll.interval;
-        if self.listed_at.is_some_and(fresh) {
-            return;
-        }
         let scope = match discover::discover(&self.client, &self.selectors).await {
             Ok(scope) => scope,
             Err(error) => match (&error, discover::unlisted(&self.selectors)) {
-                (ApiError::Forbidden { .. }, Some(scope)) => {
+                (ApiError::Forbidden { .. }, Some(mut scope)) => {
+                    // What an earlier list said is better than nothing.
+                    for facts in &mut scope.machines {
+                        if let Some(known) = self.fleet.machines.get(&facts.id) {
+                            *facts = known.facts.clone();
+                        }
+                    }
                     if !self.unlisted {
                         tracing::warn!(tenant = &*self.fleet.tenant, error = %Chain(&error),
                             "going on without the machine list: machines have no name and no platform");
@@ -147,8 +196,24 @@ impl Poller {
             }
             self.unmatched = scope.unmatched;
         }
-        self.listed_at = Some(now);
-        self.fleet.apply_list(scope.machines);
+        if self.is_chosen_alike() {
+            let verdict = self.plausibility.judge(&self.fleet, &scope.machines, now);
+            if let Verdict::Suspected { lost, first } = verdict {
+                self.metrics.snapshot_rejected("shrunk");
+                if first {
+                    let (tenant, known) = (&*self.fleet.tenant, self.fleet.machines.len());
+                    tracing::warn!(
+                        tenant,
+                        lost,
+                        known,
+                        "the machine list lost more than half; it has to be seen twice, five minutes apart"
+                    );
+                }
+                return;
+            }
+        }
+        self.fleet.selectors = self.selectors_text().into();
+        self.fleet.apply_list(scope.machines, now, &self.ages);
         self.publisher.submit(&self.fleet);
     }
 
@@ -179,7 +244,7 @@ impl Poller {
         let mut waiting = machines.into_iter();
         let mut under_way = JoinSet::new();
         loop {
-            while under_way.len() < CONCURRENCY && !report.stopped {
+            while under_way.len() < CONCURRENCY && !report.stopped && !report.is_over() {
                 let Some(id) = waiting.next() else { break };
                 let client = Arc::clone(&self.client);
                 under_way.spawn(async move {
@@ -210,7 +275,7 @@ impl Poller {
         let now = self.clock.now();
         match answer {
             Ok(missing) => {
-                self.fleet.apply_answer(id, now, missing);
+                self.fleet.apply_answer(id, now, missing, &self.ages);
                 report.machine_read();
             }
             Err(error) if error.stops_the_poll() => report.failed(&error, true),
@@ -223,14 +288,21 @@ impl Poller {
         self.publisher.submit(&self.fleet);
     }
 
+    /// When something comes due: the list, a second look at it, or a machine. None while the list is
+    /// still to be had for the selectors in force.
+    fn next_due(&self) -> Option<Timestamp> {
+        let interval = self.poll.interval;
+        let list = self.fleet.listed_at.filter(|_| self.is_chosen_alike())? + interval;
+        let machine = plan::next_due(&self.fleet, interval);
+        [Some(list), machine, self.plausibility.second_look()].into_iter().flatten().min()
+    }
+
     /// Settles what the poll means: status, metrics, log, and when to poll again.
     fn finish(&mut self, report: &Report, took: Duration) {
         let now = self.clock.now();
         let interval = self.poll.interval;
         let soon = now + interval.min(plan::FAILURE_PAUSE);
-        let list_due = self.listed_at.map(|at| at + interval);
-        let machine_due = plan::next_due(&self.fleet, interval);
-        let next = match list_due.into_iter().chain(machine_due).min() {
+        let next = match self.next_due() {
             Some(next) if !report.incomplete() => next.max(now),
             _ => soon,
         };
@@ -252,6 +324,16 @@ impl Poller {
             last_error: report.last_error(),
         };
         self.publisher.submit(&self.fleet);
+    }
+}
+
+/// The ages of `poll`, in the fleet's words.
+#[must_use]
+pub fn ages(poll: &Poll) -> Ages {
+    Ages {
+        stale_after: poll.stale_after,
+        expire_after: poll.expire_after,
+        inactive_after: poll.inactive_after,
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn due(fleet: &TenantFleet, now: Timestamp, interval: Duration) -> Ve
     let soon = now + interval / 10;
     let is_due = |machine: &Machine| match machine.attempt {
         // An attempt in the future: the clock was set back meanwhile.
-        Some(attempt) => attempt.at > now || due_at(machine, interval) <= Some(soon),
+        Some(attempt) => attempt.at > now || due_at(machine, interval) <= soon,
         None => true,
     };
     let mut due: Vec<_> = fleet.machines.iter().filter(|(_, machine)| is_due(machine)).collect();
@@ -30,14 +30,16 @@ pub(super) fn due(fleet: &TenantFleet, now: Timestamp, interval: Duration) -> Ve
     due.into_iter().map(|(id, _)| id.clone()).collect()
 }
 
-/// When the first machine comes due; none when there is no machine or one was never asked.
+/// When the first machine comes due; none when there is no machine.
 pub(super) fn next_due(fleet: &TenantFleet, interval: Duration) -> Option<Timestamp> {
-    fleet.machines.values().map(|machine| due_at(machine, interval)).min().flatten()
+    fleet.machines.values().map(|machine| due_at(machine, interval)).min()
 }
 
-fn due_at(machine: &Machine, interval: Duration) -> Option<Timestamp> {
-    let attempt = machine.attempt?;
-    Some(attempt.at + if attempt.succeeded { interval } else { interval.min(FAILURE_PAUSE) })
+/// A machine that was never asked is due since ever.
+fn due_at(machine: &Machine, interval: Duration) -> Timestamp {
+    machine.attempt.map_or(Timestamp::MIN, |attempt| {
+        attempt.at + if attempt.succeeded { interval } else { interval.min(FAILURE_PAUSE) }
+    })
 }
 
 #[cfg(test)]
@@ -46,14 +48,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::MachineFacts;
+    use crate::fleet::{Ages, MachineFacts};
 
     const HOUR: Duration = Duration::from_hours(1);
+    const AGES: Ages = Ages {
+        stale_after: Duration::from_hours(13),
+        expire_after: Duration::from_hours(48),
+        inactive_after: Duration::from_hours(720),
+    };
 
     fn fleet(ids: &[&str]) -> TenantFleet {
         let mut fleet = TenantFleet::new("contoso".into());
         let facts = ids.iter().map(|id| MachineFacts::unlisted(MachineId::parse(id).unwrap()));
-        fleet.apply_list(facts.collect());
+        fleet.apply_list(facts.collect(), at(0), &AGES);
         fleet
     }
 
@@ -68,16 +75,16 @@ mod tests {
     #[test]
     fn machines_never_asked_come_first_then_the_oldest_attempt() {
         let mut fleet = fleet(&["a", "b", "c", "d"]);
-        fleet.apply_answer(&id("a"), at(10), vec![]);
-        fleet.apply_answer(&id("c"), at(5), vec![]);
+        fleet.apply_answer(&id("a"), at(10), vec![], &AGES);
+        fleet.apply_answer(&id("c"), at(5), vec![], &AGES);
         assert_eq!(due(&fleet, at(120), HOUR), [id("b"), id("d"), id("c"), id("a")]);
     }
 
     #[test]
     fn a_fresh_machine_is_not_asked_and_a_nearly_due_one_is() {
         let mut fleet = fleet(&["a", "b"]);
-        fleet.apply_answer(&id("a"), at(0), vec![]);
-        fleet.apply_answer(&id("b"), at(5), vec![]);
+        fleet.apply_answer(&id("a"), at(0), vec![], &AGES);
+        fleet.apply_answer(&id("b"), at(5), vec![], &AGES);
         assert_eq!(due(&fleet, at(53), HOUR), []);
         assert_eq!(due(&fleet, at(54), HOUR), [id("a")]);
         assert_eq!(next_due(&fleet, HOUR), Some(at(60)));
@@ -94,7 +101,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_makes_machines_due() {
         let mut fleet = fleet(&["a"]);
-        fleet.apply_answer(&id("a"), at(6000), vec![]);
+        fleet.apply_answer(&id("a"), at(6000), vec![], &AGES);
         assert_eq!(due(&fleet, at(0), HOUR), [id("a")]);
     }
 
@@ -110,7 +117,7 @@ mod tests {
                     if machine == id(&format!("m{failing}")) {
                         fleet.apply_failure(&machine, now);
                     } else {
-                        fleet.apply_answer(&machine, now, vec![]);
+                        fleet.apply_answer(&machine, now, vec![], &AGES);
                     }
                     asked.insert(machine);
                 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::defender::ApiError;
 use crate::error::Chain;
@@ -12,6 +13,8 @@ use crate::fleet::MachineId;
 /// Counts and failures of one poll.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    /// No further machine is asked after this.
+    pub(super) until: Option<Instant>,
     /// The poll was given up: what is left would fail alike.
     pub(super) stopped: bool,
     /// Machines in a row without an answer.
@@ -35,6 +38,11 @@ struct Failures {
 }
 
 impl Report {
+    /// Whether the poll's time is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     pub(super) fn machine_read(&mut self) {
         self.in_a_row = 0;
         self.read += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::{Poll, Selectors, Tenant};
-use mde_exporter::fleet::{Ages, MachineId, PollStatus};
+use mde_exporter::fleet::{Ages, MachineId, MachineState, PollStatus, TenantFleet};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Publication, Published, Reader, publication};
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
@@ -36,18 +36,31 @@ impl Watch {
 
     pub(crate) async fn changed(options: Options, change: impl FnOnce(&mut Tenant)) -> Self {
         let api = Api::new(options, change).await;
+        let fleet = TenantFleet::new(Arc::clone(&api.tenant.name));
+        Self::starting_from(api, fleet)
+    }
+
+    /// The same tenant after a restart with other selectors, from what is known in `fleet`.
+    pub(crate) fn with(self, selectors: Selectors, fleet: TenantFleet) -> Self {
+        let mut api = self.api;
+        api.tenant.machines = selectors;
+        Self::starting_from(api, fleet)
+    }
+
+    fn starting_from(api: Api, fleet: TenantFleet) -> Self {
         let poll = Poll { interval: INTERVAL, ..Poll::default() };
-        let ages = Ages {
-            stale_after: poll.stale_after,
-            expire_after: poll.expire_after,
-            inactive_after: poll.inactive_after,
-        };
-        let tenants = [Arc::clone(&api.tenant.name)];
-        let (publisher, publication, reader) =
-            publication(&tenants, ages, api.wall.clock(), Arc::clone(&api.selfmon));
+        let ages = mde_exporter::poll::ages(&poll);
+        let (publisher, publication, reader) = publication(
+            vec![fleet.clone()],
+            ages,
+            [].into(),
+            api.wall.clock(),
+            Arc::clone(&api.selfmon),
+            None,
+        );
         let client = client(&api.tenant, &api.wall, &api.selfmon);
         let metrics = api.selfmon.tenant(&api.tenant.name);
-        let poller = Poller::new(&api.tenant, poll, client, publisher, metrics, api.wall.clock());
+        let poller = Poller::new(&api.tenant, poll, client, fleet, publisher, metrics, api.wall.clock());
         Self { api, poller, publication, reader, ages }
     }
 
@@ -83,11 +96,16 @@ impl Watch {
             .collect()
     }
 
-    /// What a scrape would see now.
-    pub(crate) fn scrape(&self) -> Exposition {
+    /// What a scrape would bring now, without self metrics.
+    pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
-        let published = Published::render(1, fleets, self.api.wall.now(), self.ages);
-        parse(&String::from_utf8(published.body.plain(b"")).unwrap()).unwrap()
+        let published = Published::render(1, fleets, self.api.wall.now(), self.ages, &[]);
+        String::from_utf8(published.body.plain(b"")).unwrap()
+    }
+
+    /// The same, understood.
+    pub(crate) fn scrape(&self) -> Exposition {
+        parse(&self.text()).unwrap()
     }
 
     pub(crate) fn failures(&self, reason: &str) -> f64 {
@@ -114,9 +132,15 @@ async fn whole_awkward_fleet_is_known_after_one_poll() {
     watch.poller.poll().await;
 
     let control = watch.api.control();
+    let now = watch.api.wall.now();
+    // Answers about machines that Defender no longer sees are not believed.
+    let is_inactive = |id: &str| {
+        let machine = &watch.poller.fleet().machines[&MachineId::parse(id).unwrap()];
+        machine.state(now, &watch.ages) == MachineState::Inactive
+    };
     let truth = control.machine_ids().into_iter().map(|id| {
-        let missing = control.missing(&id);
-        (id, Some((watch.api.wall.now(), missing)))
+        let believed = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
+        (id, believed)
     });
     assert_eq!(watch.readings(), truth.collect());
     assert!(watch.status().up && watch.status().last_error.is_none(), "{:?}", watch.status());
@@ -269,7 +293,7 @@ async fn machines_come_and_go_with_the_list_and_gaps_with_the_answers() {
     let gaps = machine.reading.as_ref().unwrap().gaps.iter();
     let since: Vec<_> = gaps.map(|gap| (gap.update.kb.to_string(), gap.first_seen)).collect();
     assert_eq!(since, [("5001".to_owned(), first), ("5002".to_owned(), first + INTERVAL)]);
-    assert_eq!(watch.poller.fleet().resolved, 0, "a machine that left has fixed nothing");
+    assert_eq!(watch.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
 }
 
 #[tokio::test]
