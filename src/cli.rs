@@ -1,6 +1,6 @@
 //! The command line. No logic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -41,8 +41,11 @@ pub struct Flags {
     /// The configuration file
     #[arg(long = "config.file", value_name = "FILE", default_value = "mde_exporter.yml", global = true)]
     pub config_file: PathBuf,
-    /// Address to listen on, as host:port, [v6]:port or :port; may be given several times
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", value_parser = address, global = true)]
+    /// Folder for the state, created when missing; a throw-away folder for the demo [default: data]
+    #[arg(long = "storage.path", value_name = "FOLDER", global = true)]
+    pub storage_path: Option<PathBuf>,
+    /// Addresses to listen on.
+    #[arg(help = "Address to listen on, as host:port, [v6]:port or :port; may be given several times", long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", value_parser = address, global = true)]
     pub listen_addresses: Vec<String>,
     /// Path under which the metrics are served
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
@@ -53,6 +56,14 @@ pub struct Flags {
     /// Format of log lines
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt", value_enum, global = true)]
     pub log_format: LogFormat,
+}
+
+impl Flags {
+    /// The folder for the state.
+    #[must_use]
+    pub fn storage_path(&self) -> &Path {
+        self.storage_path.as_deref().unwrap_or(Path::new("data"))
+    }
 }
 
 /// Flags of the demo.

@@ -25,6 +25,9 @@ pub enum AppError {
         /// The part.
         part: &'static str,
     },
+    /// The state cannot be used, because another process does.
+    #[error("{0}")]
+    Storage(String),
     /// An operation of the system failed.
     #[error("cannot {operation}")]
     System {

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! Defender API --> defender --> poll --> fleet --> publish --> web
-//!                                                    |
-//!                                                 metrics
+//!                                                  |    |
+//!                                              store    metrics
 //! ```
 //!
 //! - [`config`] reads the YAML file into types that cannot hold a bad value.
@@ -14,7 +14,8 @@
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`poll`] asks what is due and applies the answers, one task per tenant.
 //! - [`metrics`] turns a fleet into exposition text.
-//! - [`publish`] renders once per change and swaps one value.
+//! - [`store`] keeps what is known on disk, so that a restart forgets nothing.
+//! - [`publish`] saves and renders once per change and swaps one value.
 //! - [`web`] serves what was published; a request never causes work on the API.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.

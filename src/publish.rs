@@ -4,6 +4,8 @@
 //! and replaces the one [`Published`] that readers see. States that follow each other quickly are
 //! rendered once. Readers never wait and never see half a change: fleets and body are in one value.
 //!
+//! Each state is saved before it is served: what a scrape once saw is there again after a crash.
+//!
 //! Ages change without an answer of the API (current becomes stale), so the task also renders when
 //! nothing was handed over for a while.
 
@@ -19,6 +21,7 @@ use crate::clock::Clock;
 use crate::fleet::{Ages, Policy, TenantFleet};
 use crate::metrics::{self, View, body::Body};
 use crate::selfmon::SelfMetrics;
+use crate::store::SharedStore;
 
 /// What readers see; never changes once it is published.
 #[derive(Debug)]
@@ -84,6 +87,7 @@ pub struct Publication {
     policies: Arc<[Policy]>,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
+    store: Option<SharedStore>,
 }
 
 /// States are rendered at least so often, for ages that pass.
@@ -93,20 +97,23 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// the machine to others.
 const REST_PER_RENDERING: u32 = 9;
 
-/// Starts with `tenants` of which nothing is known yet.
+/// Starts with what is known of each tenant, if only its name. Without a `store` nothing outlives
+/// the process.
 #[must_use]
 pub fn publication(
-    tenants: &[Arc<str>],
+    fleets: Vec<TenantFleet>,
     ages: Ages,
     policies: Arc<[Policy]>,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
+    store: Option<SharedStore>,
 ) -> (Publisher, Publication, Reader) {
-    let fleets: Vec<_> = tenants.iter().map(|name| Arc::new(TenantFleet::new(Arc::clone(name)))).collect();
+    let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
     let publisher = Publisher { newest: Arc::new(Mutex::new(fleets.clone())), changed: Arc::default() };
-    let empty = Published::render(0, fleets, clock.now(), ages, &policies);
-    let (sender, reader) = watch::channel(Arc::new(empty));
-    let publication = Publication { publisher: publisher.clone(), sender, ages, policies, clock, selfmon };
+    let known = Published::render(0, fleets, clock.now(), ages, &policies);
+    let (sender, reader) = watch::channel(Arc::new(known));
+    let publication =
+        Publication { publisher: publisher.clone(), sender, ages, policies, clock, selfmon, store };
     (publisher, publication, reader)
 }
 
@@ -116,24 +123,31 @@ impl Publication {
         loop {
             let changed = tokio::time::timeout(LONGEST_WAIT, self.publisher.changed.notified());
             if stop.run_until_cancelled(changed).await.is_none() {
-                return;
+                break;
             }
             let took = self.publish().await;
             let rest = tokio::time::sleep(took * REST_PER_RENDERING);
             if stop.run_until_cancelled(rest).await.is_none() {
-                return;
+                break;
             }
         }
+        // What was handed over last is remembered too.
+        self.publish().await;
     }
 
     async fn publish(&self) -> Duration {
         let started = Instant::now();
         let fleets = self.publisher.newest().clone();
         let (generation, ages, now) = (self.sender.borrow().generation + 1, self.ages, self.clock.now());
-        let policies = Arc::clone(&self.policies);
+        let (store, policies) = (self.store.clone(), Arc::clone(&self.policies));
         // Off the threads that serve: a large fleet takes a good part of a second.
-        let rendering =
-            tokio::task::spawn_blocking(move || Published::render(generation, fleets, now, ages, &policies));
+        let rendering = tokio::task::spawn_blocking(move || {
+            // First to disk: what was served once must be served again after a crash.
+            if let Some(store) = store {
+                store.save(&fleets);
+            }
+            Published::render(generation, fleets, now, ages, &policies)
+        });
         let published = rendering.await.expect("Safe: rendering does not panic and is never aborted");
         let took = started.elapsed();
         let body = &published.body;

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 
 use super::exporter::Exporter;
 use super::signals::Stop;
+use super::state::State;
 use super::{listen, print, read};
 use crate::cli::{DemoFlags, Flags};
 use crate::clock::Clock;
@@ -51,8 +52,10 @@ pub(super) async fn demo(
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // Its warnings are meant: nobody polls a real tenant so often.
     let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock)?.config;
+    let thrown_away = folder.path().join("data");
+    let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &selfmon)?;
     // A proxy of the environment could not reach the simulation.
-    let exporter = Exporter::build(&config, Route::Direct, selfmon, clock)?;
+    let exporter = Exporter::build(&config, Route::Direct, state, selfmon, clock)?;
     let listeners = listen::bind(&flags.listen_addresses).await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     print(&greeting(&addresses, &flags.telemetry_path, &simulator.api_url(), demo.machines))?;
@@ -91,8 +94,11 @@ fn configuration(simulator: &Simulator) -> io::Result<tempfile::TempDir> {
     quota: {{ per_minute: {PER_MINUTE}, per_hour: {} }}
 poll:
   interval: 10s
+policies:
+  - {{ name: 14d, deadline: {}s }}
 ",
-        60 * PER_MINUTE
+        60 * PER_MINUTE,
+        14 * DAY.as_secs()
     );
     let write = |name: &str, text: &str| write(&folder.path().join(name), text);
     write("ca.pem", simulator.ca_pem())?;

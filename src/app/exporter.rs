@@ -9,15 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::listen;
 use super::signals::Stop;
+use super::state::State;
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config::{self, Config, Poll};
+use crate::config::{self, Config};
 use crate::defender::{Client, RetryPolicy, Route};
 use crate::error::{AppError, Chain};
 use crate::fleet::{Ages, DeadlineStart, Policy};
-use crate::poll::Poller;
+use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
+use crate::store::SharedStore;
 use crate::web::{self, WebState};
 
 /// Time for replies under way when the exporter stops.
@@ -30,6 +32,7 @@ pub(super) struct Exporter {
     publication: Publication,
     reader: Reader,
     pub(super) ages: Ages,
+    pub(super) store: SharedStore,
     pub(super) policies: Arc<[Policy]>,
     pub(super) selfmon: Arc<SelfMetrics>,
     pub(super) clock: Clock,
@@ -43,24 +46,34 @@ impl Exporter {
     pub(super) fn build(
         config: &Config,
         route: Route,
+        mut state: State,
         selfmon: Arc<SelfMetrics>,
         clock: Clock,
     ) -> Result<Self, AppError> {
-        let ages = ages(&config.poll);
-        let names: Vec<_> = config.tenants.iter().map(|tenant| Arc::clone(&tenant.name)).collect();
+        let ages = poll::ages(&config.poll);
         let policies: Arc<[Policy]> = config.policies.iter().map(policy).collect();
-        let (publisher, publication, reader) =
-            publication(&names, ages, Arc::clone(&policies), clock.clone(), Arc::clone(&selfmon));
+        let fleets: Vec<_> = config.tenants.iter().map(|tenant| state.take_fleet(&tenant.name)).collect();
+        let (publisher, publication, reader) = publication(
+            fleets.clone(),
+            ages,
+            Arc::clone(&policies),
+            clock.clone(),
+            Arc::clone(&selfmon),
+            Some(state.store.clone()),
+        );
         let mut pollers = Vec::new();
-        for tenant in &config.tenants {
+        for (tenant, fleet) in config.tenants.iter().zip(fleets) {
             let metrics = selfmon.tenant(&tenant.name);
             let (retry, random) = (RetryPolicy::default(), fastrand::Rng::new());
-            let client = Client::new(tenant, route, retry, random, clock.clone(), metrics.clone()).map_err(
-                |error| AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error))),
-            )?;
-            pollers.push(Poller::new(tenant, config.poll, client, publisher.clone(), metrics, clock.clone()));
+            let history = state.take_history(&tenant.name);
+            let client = Client::new(tenant, route, retry, random, history, clock.clone(), metrics.clone());
+            let client = client.map_err(|error| {
+                AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error)))
+            })?;
+            let (publisher, clock) = (publisher.clone(), clock.clone());
+            pollers.push(Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock));
         }
-        Ok(Self { pollers, publication, reader, ages, policies, selfmon, clock })
+        Ok(Self { pollers, publication, reader, ages, policies, store: state.store, selfmon, clock })
     }
 
     /// Listens where the flags say and serves until a signal.
@@ -139,14 +152,6 @@ impl Exporter {
             });
         }
         parts
-    }
-}
-
-fn ages(poll: &Poll) -> Ages {
-    Ages {
-        stale_after: poll.stale_after,
-        expire_after: poll.expire_after,
-        inactive_after: poll.inactive_after,
     }
 }
 

@@ -8,6 +8,7 @@ mod exporter;
 mod listen;
 mod once;
 mod signals;
+mod state;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::error::AppError;
 use crate::selfmon::SelfMetrics;
 use exporter::Exporter;
 use signals::Stop;
+use state::State;
 
 /// Does what the command line says.
 ///
@@ -33,13 +35,18 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::CheckConfig { file } => check_config(file.as_ref().unwrap_or(&flags.config_file)),
         Command::Once => {
             let config = load(&flags.config_file, &selfmon, &clock)?;
-            block_on(async { once::once(Exporter::build(&config, Route::Configured, selfmon, clock)?).await })
+            let state = State::open(flags.storage_path(), &clock, &selfmon)?;
+            block_on(async {
+                once::once(Exporter::build(&config, Route::Configured, state, selfmon, clock)?).await
+            })
         }
         Command::Run => {
             let config = load(&flags.config_file, &selfmon, &clock)?;
+            let state = State::open(flags.storage_path(), &clock, &selfmon)?;
             block_on(async {
                 let signals = Stop::catch()?;
-                Exporter::build(&config, Route::Configured, selfmon, clock)?.serve(&flags, signals).await
+                let exporter = Exporter::build(&config, Route::Configured, state, selfmon, clock)?;
+                exporter.serve(&flags, signals).await
             })
         }
         Command::Demo(demo) => block_on(demo::demo(demo, flags, selfmon, clock)),

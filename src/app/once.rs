@@ -19,13 +19,17 @@ pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let mut polls = JoinSet::new();
     for (index, mut poller) in exporter.pollers.into_iter().enumerate() {
         polls.spawn(async move {
-            poller.poll().await;
+            poller.poll_all().await;
             (index, Arc::new(poller.fleet().clone()))
         });
     }
     let mut polled = polls.join_all().await;
     polled.sort_by_key(|(index, _)| *index);
     let fleets: Vec<_> = polled.into_iter().map(|(_, fleet)| fleet).collect();
+    let store = exporter.store.clone();
+    let remembered = fleets.clone();
+    let saved = tokio::task::spawn_blocking(move || store.save(&remembered)).await;
+    saved.expect("Safe: saving does not panic and is never aborted");
     let failed: Vec<_> = fleets.iter().filter(|fleet| !fleet.status.up).map(|fleet| &*fleet.tenant).collect();
     let failed = failed.join(", ");
 

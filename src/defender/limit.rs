@@ -43,13 +43,22 @@ struct Calls {
 }
 
 impl Limiter {
-    /// A limiter that lets through our share of `quota`, at least one call in each window.
+    /// A limiter that lets through our share of `quota`, at least one call in each window. `ages` of
+    /// the calls that were made before count like calls of its own.
     #[must_use]
-    pub(super) fn new(quota: &Quota, metrics: TenantMetrics) -> Self {
+    pub(super) fn new(
+        quota: &Quota,
+        ages: impl IntoIterator<Item = Duration>,
+        metrics: TenantMetrics,
+    ) -> Self {
+        let now = Instant::now();
+        // The clock may not reach back so far on a machine that has just started: then as if now.
+        let mut made: Vec<_> = ages.into_iter().map(|age| now.checked_sub(age).unwrap_or(now)).collect();
+        made.sort_unstable();
         let calls = Calls {
             per_minute: allowed(quota.per_minute.get(), quota.share),
             per_hour: allowed(quota.per_hour.get(), quota.share),
-            made: VecDeque::new(),
+            made: made.into(),
             paused_until: None,
         };
         metrics.quota(number(calls.per_minute), number(calls.per_hour));
@@ -158,7 +167,7 @@ mod tests {
             per_hour: NonZeroU32::new(per_hour).unwrap(),
             share,
         };
-        Limiter::new(&quota, Arc::new(SelfMetrics::new("test")).tenant("contoso"))
+        Limiter::new(&quota, [], Arc::new(SelfMetrics::new("test")).tenant("contoso"))
     }
 
     async fn take(limiter: &Limiter, count: usize) -> Vec<Duration> {
@@ -205,6 +214,22 @@ mod tests {
         assert_eq!(paused.remaining, HOUR);
         tokio::time::advance(HOUR).await;
         assert_eq!(limiter.acquire(MINUTE).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_an_earlier_run_count() {
+        tokio::time::advance(HOUR).await;
+        let quota = Quota {
+            per_minute: NonZeroU32::new(10).unwrap(),
+            per_hour: NonZeroU32::new(12).unwrap(),
+            share: 1.0,
+        };
+        let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
+        let minutes_ago = [59, 30, 10].map(|minutes| minutes * MINUTE);
+        let taken = take(&Limiter::new(&quota, minutes_ago, metrics), 11).await;
+        assert_eq!(taken[8], Duration::ZERO);
+        assert!(taken[9] >= MINUTE && taken[9] < 2 * MINUTE, "{:?}", taken[9]);
+        assert!(taken[10] >= 30 * MINUTE, "{:?}", taken[10]);
     }
 
     proptest! {

@@ -11,6 +11,7 @@
 mod certificate;
 mod entra;
 mod error;
+mod history;
 pub mod http;
 mod limit;
 mod model;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 
 pub use error::{ApiError, Detail};
+pub use history::{CallHistory, Journal};
 pub use http::{HttpError, Route};
 pub use model::ListedMachine;
 pub use retry::RetryPolicy;
@@ -56,6 +58,7 @@ pub struct Client {
     http: reqwest::Client,
     tokens: TokenSource,
     limiter: Limiter,
+    history: CallHistory,
     api_url: Url,
     trusted_suffixes: &'static [&'static str],
     retry: RetryPolicy,
@@ -75,6 +78,7 @@ impl Client {
         route: Route,
         retry: RetryPolicy,
         random: fastrand::Rng,
+        history: CallHistory,
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Result<Self, HttpError> {
@@ -83,7 +87,8 @@ impl Client {
         Ok(Self {
             http: http::client(&tenant.http, route)?,
             tokens: TokenSource::new(tenant, token_http, clock.clone(), metrics.clone()),
-            limiter: Limiter::new(&tenant.quota, metrics.clone()),
+            limiter: Limiter::new(&tenant.quota, history.ages(clock.now()), metrics.clone()),
+            history,
             api_url: tenant.api_url.clone(),
             trusted_suffixes: tenant.cloud.trusted_suffixes(),
             retry,

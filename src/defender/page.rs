@@ -37,8 +37,9 @@ impl Bounds {
         Self { pages: 20, records: 20_000, page_bytes: 8 << 20, time: Duration::from_hours(2) };
 }
 
-/// After so many empty pages in a row the list is over, though another link follows: a service that
-/// only adds a page size to its link would go on for ever.
+/// After so many empty pages in a row a list that had records is over, though another link follows: a
+/// service that only adds a page size to its link would go on for ever. Without any record before
+/// them it is a fault: believed, it would read as "there is nothing".
 const EMPTY_PAGES: u32 = 3;
 
 impl Client {
@@ -76,7 +77,8 @@ impl Client {
             asked.insert(url.to_string());
             next = match page.next_link {
                 None => None,
-                Some(_) if empty >= EMPTY_PAGES => None,
+                Some(_) if empty >= EMPTY_PAGES && !records.is_empty() => None,
+                Some(_) if empty >= EMPTY_PAGES => return Err(ApiError::PageLimit { endpoint, pages }),
                 Some(link) => Some(self.trusted_link(endpoint, &url, &link)?),
             };
             let repeated = next.as_ref().is_some_and(|url| asked.contains(url.as_str()));
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Auth, Cloud, Http, Quota, Selectors, Tenant};
-    use crate::defender::{RetryPolicy, Route};
+    use crate::defender::{CallHistory, RetryPolicy, Route};
     use crate::selfmon::SelfMetrics;
 
     fn client(cloud: Cloud, api_url: &str) -> Client {
@@ -156,7 +158,8 @@ mod tests {
         };
         let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
         let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(1));
-        Client::new(&tenant, Route::Direct, retry, random, Clock::system(), metrics).unwrap()
+        Client::new(&tenant, Route::Direct, retry, random, CallHistory::default(), Clock::system(), metrics)
+            .unwrap()
     }
 
     fn trusts(client: &Client, link: &str) -> bool {

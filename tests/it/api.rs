@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Quota, Tenant};
-use mde_exporter::defender::{ApiError, Client, RetryPolicy, Route};
+use mde_exporter::defender::{ApiError, CallHistory, Client, RetryPolicy, Route};
 use mde_exporter::fleet::MachineId;
 use mde_exporter::selfmon::SelfMetrics;
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, Options, Simulator};
@@ -112,7 +112,7 @@ impl Api {
 pub(crate) fn client(tenant: &Tenant, wall: &Wall, selfmon: &Arc<SelfMetrics>) -> Client {
     let metrics = selfmon.tenant(&tenant.name);
     let random = fastrand::Rng::with_seed(7);
-    Client::new(tenant, Route::Direct, RETRY, random, wall.clock(), metrics).unwrap()
+    Client::new(tenant, Route::Direct, RETRY, random, CallHistory::default(), wall.clock(), metrics).unwrap()
 }
 
 pub(crate) fn count(selfmon: &SelfMetrics, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {

@@ -18,7 +18,7 @@ use crate::exposition::{self, Exposition};
 use crate::tenant::Scene;
 
 /// Longer than anything here takes, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Time within which a signal ends the exporter.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -217,6 +217,11 @@ impl Running {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status().await;
         assert!(sent.unwrap().success());
+    }
+
+    /// Ends it as the kernel does when memory runs out.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Sends a signal that must end it in time; everything that it said since the start.

@@ -16,11 +16,14 @@ async fn terminate_and_interrupt_end_it_in_order() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     for (signal, name) in [("TERM", "signal=SIGTERM"), ("INT", "signal=SIGINT")] {
-        let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+        let state_of_its_own = format!("--storage.path={signal}");
+        let arguments = ["run", LOOPBACK, &state_of_its_own];
+        let mut running = Running::start(command(&scene.folder, &arguments)).await;
         running.line_with("poll finished").await;
         let said = running.stop(signal).await;
         assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
         assert!(said.stderr.contains(name) && said.stderr.ends_with("message=stopped"), "{}", said.stderr);
+        assert!(!said.stderr.contains("cut off"), "{}", said.stderr);
     }
 }
 

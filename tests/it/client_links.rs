@@ -111,8 +111,10 @@ async fn link_that_leads_back_ends_in_an_error() {
 }
 
 #[tokio::test]
-async fn empty_pages_without_end_are_the_end_of_the_list() {
+async fn empty_pages_without_end_and_without_a_record_are_not_believed() {
     let api = Api::plain(1).await;
-    assert_eq!(list_with(&api, Fault::EndlessEmptyPages).await, Ok(0));
+    assert_eq!(list_with(&api, Fault::EndlessEmptyPages).await, Err("page_limit"));
     assert_eq!(api.requests(), 3);
+    api.control().inject(Endpoint::MissingKbs, Fault::EndlessEmptyPages, Times::Always);
+    assert_eq!(api.ask().await.unwrap_err().kind(), "page_limit");
 }

@@ -1,0 +1,68 @@
+//! Brings back what an earlier run knew.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::defender::{CallHistory, Journal};
+use crate::error::AppError;
+use crate::fleet::TenantFleet;
+use crate::selfmon::SelfMetrics;
+use crate::store::{SharedStore, Store};
+
+/// What was restored, and where to keep what comes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) store: SharedStore,
+    fleets: BTreeMap<Arc<str>, TenantFleet>,
+    calls: BTreeMap<String, Vec<Timestamp>>,
+}
+
+impl State {
+    /// Opens the state in `folder`. Whatever is wrong with it is logged, set aside, and no reason to
+    /// stop.
+    ///
+    /// # Errors
+    /// When another process works on the same folder.
+    pub(super) fn open(folder: &Path, clock: &Clock, selfmon: &Arc<SelfMetrics>) -> Result<Self, AppError> {
+        let opened = Store::open(folder, clock.clone());
+        let (store, restored) = opened.map_err(|error| AppError::Storage(error.to_string()))?;
+        for notice in &restored.notices {
+            tracing::warn!(folder = %folder.display(), problem = %notice, "the state on disk is not as it should be");
+        }
+        if restored.restored {
+            selfmon.state_restored();
+            let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
+            tracing::info!(folder = %folder.display(), machines, "the state of an earlier run is restored");
+        }
+        let fleets = restored.fleets.into_iter().map(|fleet| (Arc::clone(&fleet.tenant), fleet)).collect();
+        Ok(Self { store: SharedStore::new(store, Arc::clone(selfmon)), fleets, calls: restored.calls })
+    }
+
+    /// What is known of a tenant, if only its name.
+    pub(super) fn take_fleet(&mut self, tenant: &Arc<str>) -> TenantFleet {
+        let Some(mut fleet) = self.fleets.remove(tenant) else {
+            return TenantFleet::new(Arc::clone(tenant));
+        };
+        // The newest attempt may be the newest for hours to come: nothing fresh is asked again.
+        let status = &mut fleet.status;
+        status.up = status.last_success.is_some() && status.last_success == status.last_poll;
+        fleet
+    }
+
+    /// The calls that were made for a tenant, and where to note more.
+    pub(super) fn take_history(&mut self, tenant: &Arc<str>) -> CallHistory {
+        let (store, name) = (self.store.clone(), Arc::clone(tenant));
+        let journal: Journal = Arc::new(move |at| {
+            let (store, name) = (store.clone(), Arc::clone(&name));
+            Box::pin(async move {
+                let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at)).await;
+                noted.expect("Safe: noting a call does not panic and is never aborted");
+            })
+        });
+        CallHistory { made: self.calls.remove(&**tenant).unwrap_or_default(), journal: Some(journal) }
+    }
+}

@@ -1,0 +1,40 @@
+//! The calls of earlier runs, and where calls of this one are noted.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Notes a call before it is made, so that a later run counts it even if this one is killed.
+pub type Journal = Arc<dyn Fn(Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// What a client has to know of calls beyond its own life.
+#[derive(Clone, Default)]
+pub struct CallHistory {
+    /// When calls were made in the last hour, by earlier runs.
+    pub made: Vec<Timestamp>,
+    /// Told of each call; none when nothing outlives the process.
+    pub journal: Option<Journal>,
+}
+
+impl CallHistory {
+    /// How long ago the calls were made; those in the future, as after a clock was set back, count as
+    /// made now.
+    pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
+        self.made.iter().map(move |at| Duration::try_from(now.duration_since(*at)).unwrap_or_default())
+    }
+
+    pub(super) async fn note(&self, at: Timestamp) {
+        if let Some(journal) = &self.journal {
+            journal(at).await;
+        }
+    }
+}
+
+impl fmt::Debug for CallHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallHistory").field("made", &self.made.len()).finish_non_exhaustive()
+    }
+}
