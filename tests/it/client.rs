@@ -1,7 +1,5 @@
 //! What the client makes of good replies, however odd: lists in any pages, and the missing KBs.
 
-#![expect(clippy::float_cmp, reason = "the values compared are counts")]
-
 use std::collections::BTreeSet;
 
 use mde_exporter::defender::{ListQuery, ListedMachine};

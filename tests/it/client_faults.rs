@@ -1,7 +1,5 @@
 //! What the client makes of trouble: what is asked again, what it ends as, and what it says.
 
-#![expect(clippy::float_cmp, reason = "the values compared are counts")]
-
 use std::time::Duration;
 
 use mde_exporter::defender::{ApiError, ListQuery};

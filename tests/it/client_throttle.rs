@@ -1,7 +1,5 @@
 //! Throttling: a 429 holds back every call of the tenant until the API wants to be asked again.
 
-#![expect(clippy::float_cmp, reason = "the values compared are counts and whole seconds")]
-
 use std::num::NonZeroU32;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Behaviour of the whole exporter, over real HTTP and with the real binary.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+#![expect(clippy::cast_precision_loss, reason = "counts and times of tests are far below 2^52")]
+#![expect(clippy::float_cmp, reason = "the values compared are counts, or times that were written alike")]
 
 mod api;
 mod architecture;
@@ -14,11 +16,13 @@ mod client_links;
 mod client_throttle;
 mod config;
 mod exposition;
+mod memory;
 mod metrics_golden;
-mod readme;
+mod policy;
 mod poll;
 mod poll_failures;
-mod policy;
+mod poll_scope;
+mod readme;
 mod store;
 mod tenant;
 mod token;

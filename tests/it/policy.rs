@@ -1,7 +1,5 @@
 //! Patch deadlines as they are exposed, counted again from the gaps and releases that are exposed.
 
-#![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "the values compared are small counts")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -165,7 +165,7 @@ fn files_set_aside_within_a_second_do_not_overwrite_each_other() {
         fs::remove_file(folder.path().join("state.db")).unwrap();
     }
     let names = set_aside(folder.path());
-    assert_eq!(names, ["state.db.foreign-20231114T221320Z", "state.db.foreign-20231114T221320Z-2"]);
+    assert_eq!(names, ["state.db.damaged-20231114T221320Z", "state.db.damaged-20231114T221320Z-2"]);
     assert_eq!(fs::read_to_string(folder.path().join(&names[0])).unwrap(), "first");
     assert_eq!(fs::read_to_string(folder.path().join(&names[1])).unwrap(), "second");
 }
