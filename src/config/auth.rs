@@ -20,7 +20,7 @@ const ALLOWED: &str = "exactly one of client_secret_file, client_secret_env, cli
 pub(super) enum ClientId {
     Required,
     Unused,
-    /// The credential is too wrong to tell.
+    /// A managed identity is among several credentials: too wrong to tell.
     Undecided,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Choice {
 
 pub(super) fn read(field: &Field<'_>, folder: &Path) -> Choice {
     let Some(section) = field.section() else {
-        return Choice { auth: None, client_id: ClientId::Undecided };
+        return Choice { auth: None, client_id: ClientId::Required };
     };
     let secret_file = section.optional(SECRET_FILE, "the path of a file is allowed");
     let secret_environment =
@@ -54,7 +54,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path) -> Choice {
     .filter_map(|(key, field)| field.as_ref().map(|_| key))
     .collect();
     let client_id = match (given.len(), &managed) {
-        (0, _) | (2.., Some(_)) => ClientId::Undecided,
+        (2.., Some(_)) => ClientId::Undecided,
         (_, None) => ClientId::Required,
         (_, Some(_)) => ClientId::Unused,
     };

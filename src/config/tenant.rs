@@ -26,7 +26,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) ->
     let choice = section
         .required("auth", "a mapping with one credential is allowed")
         .map(|field| auth::read(&field, folder));
-    let use_of_it = choice.as_ref().map_or(ClientId::Undecided, |choice| choice.client_id);
+    let use_of_it = choice.as_ref().map_or(ClientId::Required, |choice| choice.client_id);
     let client_id = client_id(&section, use_of_it);
     let endpoints = endpoints(&section);
     let mapping = "a mapping is allowed";
