@@ -71,6 +71,11 @@ fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
         (BOTH, Fault::WrongShape, "decode"),
         (BOTH, Fault::Hang, "timeout"),
         (BOTH, Fault::ForeignNextLink("https://evil.example/".to_owned()), "foreign_link"),
+        (BOTH, Fault::SlowDrip, "timeout"),
+        (BOTH, Fault::EndlessPaging, "page_limit"),
+        (BOTH, Fault::EndlessEmptyPages, "page_limit"),
+        (BOTH, Fault::RepeatedLink, "page_limit"),
+        (BOTH, Fault::Redirect("https://evil.example/".to_owned()), "unexpected_status"),
         // The last one, as it stays in force.
         (BOTH, long, "throttled"),
     ]
@@ -89,8 +94,9 @@ async fn failed_poll_changes_no_data_and_says_why() {
     assert!(watch.status().up && known.values().all(Option::is_some));
 
     for (endpoints, fault, kind) in tenant_wide() {
-        // A token that is still good is not asked for.
-        watch.api.wall.forward(Duration::from_hours(1));
+        // A token that is still good is not asked for; data must not become stale meanwhile.
+        let is_of_token = endpoints.contains(&Endpoint::Token);
+        watch.api.wall.forward(if is_of_token { Duration::from_hours(1) } else { Duration::from_mins(5) });
         for endpoint in endpoints {
             watch.inject(*endpoint, fault.clone());
         }
