@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod fleets;
+mod restarts;
 
 use std::fs;
 use std::path::Path;

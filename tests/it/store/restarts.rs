@@ -1,0 +1,102 @@
+//! Whatever happens to a fleet, a restart in between changes nothing of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mde_exporter::fleet::{
+    Ages, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, Totals, UpdateFacts,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{NOW, at, open, remembered};
+
+const AGES: Ages = Ages {
+    stale_after: Duration::from_hours(13),
+    expire_after: Duration::from_hours(48),
+    inactive_after: Duration::from_hours(720),
+};
+
+#[derive(Clone, Debug)]
+enum Event {
+    List(Vec<u8>),
+    Answer(u8, Vec<u32>),
+    Failure(u8),
+    Wait(i64),
+    Restart,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        2 => vec(0_u8..5, 0..7).prop_map(Event::List),
+        5 => (0_u8..5, vec(1_u32..6, 0..6)).prop_map(|(machine, kbs)| Event::Answer(machine, kbs)),
+        1 => (0_u8..5).prop_map(Event::Failure),
+        2 => (1_i64..100_000).prop_map(Event::Wait),
+        2 => Just(Event::Restart),
+    ];
+    vec(event, 1..30)
+}
+
+fn id(number: u8) -> MachineId {
+    MachineId::parse(&format!("machine-{number}")).unwrap()
+}
+
+fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
+    let update = |kb: &u32| ReportedUpdate {
+        kb: KbId::parse(&kb.to_string()).unwrap(),
+        facts: Arc::new(UpdateFacts::default()),
+        cves: Some(*kb),
+        reported_machines: None,
+    };
+    kbs.iter().map(update).collect()
+}
+
+/// The fleet as the next run finds it.
+fn restarted(folder: &Path, fleet: TenantFleet) -> TenantFleet {
+    open(folder).0.save(&[Arc::new(fleet)]).unwrap();
+    open(folder).1.fleets.pop().unwrap()
+}
+
+fn open_gaps(fleet: &TenantFleet) -> u64 {
+    let machines = fleet.machines.values().chain(fleet.departed.values().map(|departed| &departed.machine));
+    machines.map(|machine| machine.gaps().len() as u64).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn restarts_change_nothing(events in events()) {
+        let folder = TempDir::new().unwrap();
+        let mut without = TenantFleet::new("contoso".into());
+        let mut with = without.clone();
+        let mut now = NOW - 10_000_000;
+        for event in events {
+            let Totals { detected, resolved, dropped, .. } = with.totals;
+            for fleet in [&mut without, &mut with] {
+                match &event {
+                    Event::List(machines) => {
+                        let listed = machines.iter().map(|number| MachineFacts::unlisted(id(*number)));
+                        fleet.apply_list(listed.collect(), at(now), &AGES);
+                    }
+                    Event::Answer(machine, kbs) => {
+                        fleet.apply_answer(&id(*machine), at(now), missing(kbs), &AGES);
+                    }
+                    Event::Failure(machine) => fleet.apply_failure(&id(*machine), at(now)),
+                    Event::Wait(_) | Event::Restart => {}
+                }
+            }
+            match event {
+                Event::Wait(seconds) => now += seconds,
+                Event::Restart => with = restarted(folder.path(), with),
+                _ => {}
+            }
+            let totals = with.totals;
+            prop_assert_eq!(totals.detected - totals.resolved - totals.dropped, open_gaps(&with));
+            prop_assert!(totals.detected >= detected && totals.resolved >= resolved && totals.dropped >= dropped);
+        }
+        prop_assert_eq!(remembered(&[with]), remembered(&[without]));
+    }
+}
