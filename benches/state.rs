@@ -71,7 +71,13 @@ fn fleet(machines: u32) -> TenantFleet {
             let first_seen = at(NOW - i64::from(number % 10_000));
             let kb = KbId::new(kb).expect("seven digits");
             Gap {
-                update: ReportedUpdate { kb, facts, cves: Some(index), reported_machines: Some(number) },
+                update: ReportedUpdate {
+                    kb,
+                    facts,
+                    cves: Some(index),
+                    reported_machines: Some(number),
+                    severity: None,
+                },
                 first_seen,
             }
         };
@@ -82,9 +88,10 @@ fn fleet(machines: u32) -> TenantFleet {
             os_platform: "Windows11".to_owned(),
             os_version: "23H2".to_owned(),
             device_group: format!("group {}", number % 40),
+            onboarded: true,
             last_seen: Some(at(NOW)),
         };
-        let reading = Some(Reading { at: at(NOW), gaps: (0..GAPS).map(gap).collect() });
+        let reading = Some(Reading::of_now(at(NOW), (0..GAPS).map(gap).collect()));
         let machine = Machine { facts, reading, attempt: Some(Attempt { at: at(NOW), succeeded: true }) };
         fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
     }

@@ -9,7 +9,7 @@ use super::document;
 use super::problem::{LoadError, Place, Problem, Report};
 use super::section::Field;
 use super::tenant::{self, TenantNames};
-use super::{Config, Policy, Poll, Tenant, policy};
+use super::{Config, Metrics, Policy, Poll, Tenant, metrics, policy};
 
 /// Ten thousand machine ids fit many times.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -103,6 +103,7 @@ fn config(text: &str, folder: &Path, report: &Report) -> Option<Config> {
         .required("tenants", "a list of at least one tenant is allowed")
         .and_then(|field| tenants(&field, folder));
     let poll = section.optional_or("poll", "a mapping is allowed", Poll::default(), poll);
+    let metrics = section.optional_or("metrics", "a mapping is allowed", Metrics::default(), metrics::read);
     let policies = section.optional_or(
         "policies",
         "a list of policies is allowed",
@@ -110,7 +111,7 @@ fn config(text: &str, folder: &Path, report: &Report) -> Option<Config> {
         policy::read,
     );
     section.finish();
-    Some(Config { tenants: tenants?, poll: poll?, policies: policies? })
+    Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, policies: policies? })
 }
 
 fn tenants(field: &Field<'_>, folder: &Path) -> Option<Vec<Tenant>> {

@@ -14,6 +14,7 @@ mod auth;
 mod cloud;
 mod document;
 mod load;
+mod metrics;
 mod policy;
 mod problem;
 mod section;
@@ -40,6 +41,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// How often machines are asked and how long answers are believed.
     pub poll: Poll,
+    /// How much is exposed.
+    pub metrics: Metrics,
     /// Patch deadlines; their names differ. None at all means that no deadline is watched. Default:
     /// the default policy alone.
     pub policies: Vec<Policy>,
@@ -66,6 +69,8 @@ pub struct Tenant {
     pub scope: String,
     /// Connection settings, for tokens and API alike.
     pub http: Http,
+    /// Where the data about machines comes from.
+    pub source: Source,
     /// Which machines are in scope.
     pub machines: Selectors,
     /// The API's limits and our share of them.
@@ -112,6 +117,16 @@ pub enum Cloud {
     GccHigh,
     /// US Department of Defense.
     Dod,
+}
+
+/// Where the data about machines comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// One call per machine (`getmissingkbs`). The default.
+    #[default]
+    Machines,
+    /// The bulk export of vulnerabilities: a few calls for any number of machines.
+    Export,
 }
 
 /// Connection settings of a tenant.
@@ -209,6 +224,37 @@ impl Default for Poll {
             inactive_after: Duration::from_hours(30 * 24),
         }
     }
+}
+
+/// How much is exposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The deepest level. Default: auto.
+    pub detail: Detail,
+    /// Series of fleet, machine and update level together; 0 is no limit. Default: 100,000, which a
+    /// Prometheus of any size takes.
+    pub series_limit: u64,
+    /// Numbers of KBs that are not looked at, as of updates that come daily. Default: none.
+    pub ignore_kbs: Vec<u32>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { detail: Detail::Auto, series_limit: 100_000, ignore_kbs: Vec::new() }
+    }
+}
+
+/// The deepest level that is exposed. Each holds those before it, and the series limit holds for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Counts per tenant, platform, device group and update.
+    Fleet,
+    /// Per machine too.
+    Machine,
+    /// Per machine and missing update too.
+    Update,
+    /// The deepest one within the limit.
+    Auto,
 }
 
 /// A deadline for patches.

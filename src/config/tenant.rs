@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::auth::ClientId;
 use super::section::{Field, Section};
-use super::{Cloud, Http, Quota, Tenant, auth, selectors};
+use super::{Cloud, Http, Quota, Source, Tenant, auth, selectors};
 
 pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-000000000000 is allowed";
 
@@ -31,6 +31,13 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) ->
     let endpoints = endpoints(&section);
     let mapping = "a mapping is allowed";
     let http = section.optional_or("http", mapping, Http::default(), |field| http(field, folder));
+    let source = section.optional_or("source", "machines or export is allowed", Source::default(), |field| {
+        field.text(|text| match text {
+            "machines" => Ok(Source::Machines),
+            "export" => Ok(Source::Export),
+            _ => Err("is not a known source"),
+        })
+    });
     let machines = section
         .required("machines", "a mapping with at least one selector is allowed")
         .and_then(|field| selectors::read(&field));
@@ -47,6 +54,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) ->
         api_url,
         scope,
         http: http?,
+        source: source?,
         machines: machines?,
         quota: quota?,
     })

@@ -182,6 +182,8 @@ pub(super) fn role(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Machines | Endpoint::FindByTag => "Machine.Read.All",
         Endpoint::MissingKbs => "Software.Read.All",
+        // A file needs the right to the list that named it.
+        Endpoint::Export | Endpoint::ExportFile => "Vulnerability.Read.All",
     }
 }
 

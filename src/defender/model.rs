@@ -151,6 +151,12 @@ pub(super) fn machine(record: Value) -> Result<ListedMachine, Reject> {
         _ => return Err(Reject::WrongType),
     };
     let merged = !text(&record, "mergedIntoMachineId").is_empty();
+    let active = text(&record, "healthStatus").eq_ignore_ascii_case("Active");
+    // Older replies lack the field; an active sensor is an onboarded one.
+    let onboarded = match text(&record, "onboardingStatus") {
+        status if status.is_empty() => active,
+        status => status.eq_ignore_ascii_case("Onboarded"),
+    };
     Ok(ListedMachine {
         facts: MachineFacts {
             id,
@@ -159,8 +165,9 @@ pub(super) fn machine(record: Value) -> Result<ListedMachine, Reject> {
             os_version: text(&record, "version"),
             device_group: text(&record, "rbacGroupName"),
             last_seen: time(&record, "lastSeen"),
+            onboarded,
         },
-        active: text(&record, "healthStatus").eq_ignore_ascii_case("Active"),
+        active,
         left_out: merged || text(&record, "isExcluded").eq_ignore_ascii_case("true"),
     })
 }
@@ -189,6 +196,7 @@ pub(super) fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
         facts: Arc::new(UpdateFacts { title: text(&record, "name"), products }),
         cves: count(&record, "cveAddressed"),
         reported_machines: count(&record, "machineMissedOn"),
+        severity: None,
     })
 }
 

@@ -153,6 +153,7 @@ mod tests {
             api_url: api_url.parse().unwrap(),
             scope: String::new(),
             http: Http::default(),
+            source: crate::config::Source::Machines,
             machines: Selectors::default(),
             quota: Quota::default(),
         };

@@ -88,6 +88,8 @@ pub struct MachineFacts {
     pub device_group: String,
     /// Defender's last full report of the machine, when known.
     pub last_seen: Option<Timestamp>,
+    /// Whether Defender has its sensor on the machine, so that it would tell what is missing.
+    pub onboarded: bool,
 }
 
 impl MachineFacts {
@@ -101,6 +103,7 @@ impl MachineFacts {
             os_version: String::new(),
             device_group: String::new(),
             last_seen: None,
+            onboarded: false,
         }
     }
 }
@@ -114,6 +117,53 @@ pub struct UpdateFacts {
     pub products: Vec<String>,
 }
 
+/// How bad the worst vulnerability is that an update fixes; Defender's words
+/// (<https://learn.microsoft.com/defender-endpoint/api/vulnerability>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// `Low`
+    Low,
+    /// `Medium`
+    Medium,
+    /// `High`
+    High,
+    /// `Critical`
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, the worst first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Medium, Self::Low];
+
+    /// Value of the label `severity`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+
+    /// The severity that `text` names, without regard to case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// Where the data about machines comes from. The two differ in what they list, so what one no longer
+/// lists after the other did is not fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// One call per machine (`getmissingkbs`).
+    #[default]
+    Machines,
+    /// The bulk export of vulnerabilities.
+    Export,
+}
+
 /// One pair of machine and missing update, as a source reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedUpdate {
@@ -125,6 +175,8 @@ pub struct ReportedUpdate {
     pub cves: Option<u32>,
     /// `machineMissedOn`, when reported.
     pub reported_machines: Option<u32>,
+    /// The worst severity among its vulnerabilities, when reported.
+    pub severity: Option<Severity>,
 }
 
 /// One open gap: a machine misses an update since `first_seen`.
@@ -143,5 +195,6 @@ pub mod summary;
 
 pub use policy::{DeadlineStart, Policy};
 pub use state::{
-    Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, TenantFleet, Totals,
+    Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, Snapshot, TenantFleet,
+    Totals,
 };

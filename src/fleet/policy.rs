@@ -171,6 +171,7 @@ mod tests {
             facts: Arc::new(UpdateFacts { title: title.to_owned(), products: Vec::new() }),
             cves: None,
             reported_machines: None,
+            severity: None,
         };
         Gap { update, first_seen: ago(age) }
     }
@@ -181,7 +182,7 @@ mod tests {
         for (number, reading) in readings.into_iter().enumerate() {
             let id = MachineId::parse(&number.to_string()).unwrap();
             let facts = MachineFacts::unlisted(id.clone());
-            let reading = reading.map(|(age, gaps)| Reading { at: ago(age), gaps });
+            let reading = reading.map(|(age, gaps)| Reading::of_now(ago(age), gaps));
             fleet.machines.insert(id, Arc::new(Machine { facts, reading, attempt: None }));
         }
         fleet

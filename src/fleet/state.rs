@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Gap, MachineFacts, MachineId, ReportedUpdate};
+use super::{Gap, MachineFacts, MachineId, ReportedUpdate, Source};
 
 /// Ages at which data changes its meaning; from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,21 @@ impl MachineState {
 pub struct Reading {
     /// When it was read.
     pub at: Timestamp,
+    /// The time of which it speaks, by which its age is judged: earlier than `at` when the source
+    /// keeps a snapshot.
+    pub as_of: Timestamp,
+    /// Where it comes from.
+    pub source: Source,
     /// The open gaps, sorted by KB, each KB once.
     pub gaps: Vec<Gap>,
+}
+
+impl Reading {
+    /// An answer of the API about this moment.
+    #[must_use]
+    pub fn of_now(at: Timestamp, gaps: Vec<Gap>) -> Self {
+        Self { at, as_of: at, source: Source::Machines, gaps }
+    }
 }
 
 /// The newest attempt to read a machine.
@@ -94,8 +107,8 @@ impl Machine {
         }
         match &self.reading {
             None => MachineState::Unknown,
-            Some(reading) if older(reading.at, ages.expire_after) => MachineState::Unknown,
-            Some(reading) if older(reading.at, ages.stale_after) => MachineState::Stale,
+            Some(reading) if older(reading.as_of, ages.expire_after) => MachineState::Unknown,
+            Some(reading) if older(reading.as_of, ages.stale_after) => MachineState::Stale,
             Some(_) => MachineState::Current,
         }
     }
@@ -131,6 +144,15 @@ pub struct Departed {
     pub machine: Arc<Machine>,
     /// When it left.
     pub since: Timestamp,
+}
+
+/// The bulk export that the data comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When the source made it.
+    pub generated_at: Timestamp,
+    /// When it was last found to be the newest one.
+    pub checked_at: Timestamp,
 }
 
 /// How the polls of a tenant go.
@@ -200,6 +222,8 @@ pub struct TenantFleet {
     /// The selectors that it was found with, as text; empty before the first list. A scope that
     /// shrinks under other selectors is no surprise.
     pub selectors: Arc<str>,
+    /// The newest export that was taken over; none with [`Source::Machines`].
+    pub snapshot: Option<Snapshot>,
     /// How the polls go.
     pub status: PollStatus,
 }
@@ -215,6 +239,7 @@ impl TenantFleet {
             totals: Totals::default(),
             listed_at: None,
             selectors: "".into(),
+            snapshot: None,
             status: PollStatus::default(),
         }
     }
@@ -292,7 +317,7 @@ impl TenantFleet {
             }
         }
         let facts = slot.facts.clone();
-        *slot = Arc::new(Machine { facts, reading: Some(Reading { at, gaps }), attempt });
+        *slot = Arc::new(Machine { facts, reading: Some(Reading::of_now(at, gaps)), attempt });
     }
 
     /// Notes that an attempt to read a machine failed. Its data stays as it is.

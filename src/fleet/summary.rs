@@ -226,6 +226,7 @@ mod tests {
             }),
             cves,
             reported_machines: cves,
+            severity: None,
         }
     }
 

@@ -33,11 +33,16 @@ pub enum Endpoint {
     FindByTag,
     /// The missing KBs of one machine.
     MissingKbs,
+    /// The list of the files of the bulk export.
+    Export,
+    /// A file of the bulk export: a download from another host, outside every quota.
+    ExportFile,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 3] = [Self::Machines, Self::FindByTag, Self::MissingKbs];
+    pub const ALL: [Self; 5] =
+        [Self::Machines, Self::FindByTag, Self::MissingKbs, Self::Export, Self::ExportFile];
 
     /// Value of the label `endpoint`.
     #[must_use]
@@ -46,6 +51,8 @@ impl Endpoint {
             Self::Machines => "machines",
             Self::FindByTag => "findbytag",
             Self::MissingKbs => "getmissingkbs",
+            Self::Export => "softwarevulnerabilitiesexport",
+            Self::ExportFile => "exportfile",
         }
     }
 }
@@ -75,10 +82,10 @@ pub const FAILURE_REASONS: [&str; 14] = [
 ];
 
 /// Why a record of a reply is not used: the values of `reason` in `rejected_records_total`.
-pub const REJECT_REASONS: [&str; 4] = ["no_id", "bad_id", "wrong_type", "bad_kb"];
+pub const REJECT_REASONS: [&str; 6] = ["no_id", "bad_id", "wrong_type", "bad_kb", "malformed", "too_long"];
 
-/// Why a whole list is not believed: the values of `reason` in `rejected_snapshots_total`.
-pub const SNAPSHOT_REASONS: [&str; 1] = ["shrunk"];
+/// Why a whole list or export is not believed: the values of `reason` in `rejected_snapshots_total`.
+pub const SNAPSHOT_REASONS: [&str; 4] = ["shrunk", "older", "empty", "incomplete"];
 
 /// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
 /// `/metrics` stands for the telemetry path whatever it is called, `other` for what does not exist.
@@ -112,6 +119,8 @@ impl SelfMetrics {
         families.build_info.with_label_values(&[version]).set(1.0);
         for detail in DETAILS {
             families.series.with_label_values(&[detail]);
+            families.suppressed_series.with_label_values(&[detail]);
+            families.detail_level.with_label_values(&[detail]);
         }
         for encoding in ["identity", "gzip"] {
             families.exposition_bytes.with_label_values(&["text", encoding]);
@@ -151,6 +160,17 @@ impl SelfMetrics {
             gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         self.families.render_duration.observe(took.as_secs_f64());
+    }
+
+    /// What the series limit does: the limit (0 is none), the series left out because of it by detail
+    /// level, and the deepest level that is exposed, 0 for fleet to 2 for update.
+    pub fn detail(&self, limit: u64, suppressed: [u64; 3], deepest: usize) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.series_limit.set(number(limit));
+        for (level, detail) in DETAILS.iter().enumerate() {
+            self.families.suppressed_series.with_label_values(&[detail]).set(number(suppressed[level]));
+            self.families.detail_level.with_label_values(&[detail]).set((level == deepest).into());
+        }
     }
 
     /// A request to the exporter was answered. `path` is one of [`HTTP_PATHS`].

@@ -104,6 +104,17 @@ impl TenantMetrics {
         gauge.set(interval.as_secs_f64());
     }
 
+    /// The shortest interval in which the quota allows to ask every machine.
+    pub fn possible_interval(&self, interval: Duration) {
+        let gauge = self.families().possible_interval.with_label_values(&[&*self.tenant]);
+        gauge.set(interval.as_secs_f64());
+    }
+
+    /// The data comes from an export that the source made at `at`.
+    pub fn source_snapshot(&self, at: Timestamp) {
+        self.families().source_snapshot.with_label_values(&[&*self.tenant]).set(seconds(at));
+    }
+
     /// A poll ended at `at`, well or not.
     pub fn poll_finished(&self, at: Timestamp, took: Duration) {
         let families = self.families();

@@ -157,8 +157,9 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             os_version: text(row, 6)?.to_owned(),
             device_group: text(row, 7)?.to_owned(),
             last_seen: optional(row, 8, at)?,
+            onboarded: false,
         };
-        let reading = optional(row, 9, at)?.map(|at| Reading { at, gaps: Vec::new() });
+        let reading = optional(row, 9, at)?.map(|at| Reading::of_now(at, Vec::new()));
         let attempt = match optional(row, 10, at)? {
             Some(at) => Some(Attempt { at, succeeded: integer(row, 11)? != 0 }),
             None => None,
@@ -199,7 +200,8 @@ fn gaps(
         let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
-        let update = ReportedUpdate { kb, facts: Arc::clone(&shared.facts), cves, reported_machines };
+        let update =
+            ReportedUpdate { kb, facts: Arc::clone(&shared.facts), cves, reported_machines, severity: None };
         gathered.push(Gap { update, first_seen });
         Some(())
     })?;

@@ -23,9 +23,14 @@ fn fleet(tenant: &str, machines: u32) -> Arc<TenantFleet> {
     let at = clock().now();
     for number in 0..machines {
         let facts = Arc::new(UpdateFacts::default());
-        let update =
-            ReportedUpdate { kb: KbId::new(number).unwrap(), facts, cves: None, reported_machines: None };
-        let reading = Some(Reading { at, gaps: vec![Gap { update, first_seen: at }] });
+        let update = ReportedUpdate {
+            kb: KbId::new(number).unwrap(),
+            facts,
+            cves: None,
+            reported_machines: None,
+            severity: None,
+        };
+        let reading = Some(Reading::of_now(at, vec![Gap { update, first_seen: at }]));
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
         let facts = MachineFacts { name: "name".repeat(20), ..MachineFacts::unlisted(id.clone()) };
         fleet.machines.insert(id, Arc::new(Machine { facts, reading, attempt: None }));

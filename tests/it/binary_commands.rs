@@ -87,7 +87,7 @@ async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
     let (config, problems) = many_mistakes("mde_exporter.yml");
     let folder = folder(&config);
     let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
-    assert!(expected.contains("(line 14, column 1)"), "{expected}");
+    assert!(expected.contains("(line 16, column 1)"), "{expected}");
     for arguments in [&[][..], &["run"], &["once"], &["check-config"]] {
         let said = run(&folder, arguments).await;
         assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");

@@ -85,6 +85,7 @@ tenants:
     machines: { all: true, zzz: 1, exclude: { zzz: 1 } }
     quota: { zzz: 1 }
 poll: { zzz: 1 }
+metrics: { zzz: 1 }
 policies: [{ zzz: 1 }]
 ";
 
@@ -109,6 +110,7 @@ fn an_unknown_key_is_refused_in_every_section() {
             "tenants[0].machines.exclude.zzz",
             "tenants[0].quota.zzz",
             "poll.zzz",
+            "metrics.zzz",
             "policies[0].zzz",
         ]
     );

@@ -54,6 +54,7 @@ fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> Report
         }),
         cves,
         reported_machines: cves.map(|cves| cves / 10),
+        severity: None,
     }
 }
 
@@ -223,6 +224,7 @@ prop_compose! {
             facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
             cves: cves.map(u32::from),
             reported_machines: reported.map(u32::from),
+            severity: None,
         }
     }
 }
@@ -240,7 +242,7 @@ prop_compose! {
     ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
         let id = id(&format!("{number:x}"));
         let last_seen = seen.map(hours_ago);
-        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen };
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded: true };
         (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
     }
 }

@@ -61,11 +61,11 @@ fn plain_fleet(tenant: &str, count: u32, first_seen: i64) -> TenantFleet {
         let gap = |kb| {
             let kb = KbId::new(kb).unwrap();
             let facts = Arc::clone(&facts);
-            let update = ReportedUpdate { kb, facts, cves: Some(3), reported_machines: None };
+            let update = ReportedUpdate { kb, facts, cves: Some(3), reported_machines: None, severity: None };
             Gap { update, first_seen: at(first_seen) }
         };
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
-        let reading = Some(Reading { at: at(first_seen), gaps: (1..=10).map(gap).collect() });
+        let reading = Some(Reading::of_now(at(first_seen), (1..=10).map(gap).collect()));
         let machine = Machine { facts: MachineFacts::unlisted(id.clone()), reading, attempt: None };
         fleet.machines.insert(id, Arc::new(machine));
     }

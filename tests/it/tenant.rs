@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
-use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, Tenant};
+use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, Source, Tenant};
 use mde_exporter::defender::http::{self, Route};
 use mde_exporter::defender::token::{Token, TokenError, TokenSource};
 use mde_exporter::selfmon::{SelfMetrics, TenantMetrics};
@@ -86,6 +86,7 @@ pub(crate) fn tenant(authority: &str, tenant_id: &str, client_id: &str, folder: 
             ca_file: Some(folder.join("ca.pem")),
             proxy_url: None,
         },
+        source: Source::Machines,
         machines: Selectors::default(),
         quota: Quota { per_minute: 50.try_into().unwrap(), per_hour: 1500.try_into().unwrap(), share: 0.8 },
     }

@@ -29,6 +29,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
         facts: Arc::new(UpdateFacts::default()),
         cves: None,
         reported_machines: None,
+        severity: None,
     };
     kbs.iter().map(update).collect()
 }
@@ -143,7 +144,7 @@ fn state_follows_the_age_of_data_and_machine() {
         // A clock that was set back makes nothing old.
         (Some(at(1000)), Some(at(5000)), at(0), MachineState::Current),
     ] {
-        let reading = read.map(|at| Reading { at, gaps: vec![] });
+        let reading = read.map(|at| Reading::of_now(at, vec![]));
         let facts = MachineFacts { last_seen, ..named(1, "a") };
         let machine = Machine { facts, reading, attempt: None };
         assert_eq!(machine.state(now, &AGES), expected, "{read:?} {last_seen:?} {now}");

@@ -24,21 +24,25 @@ fn gaps() -> impl Strategy<Value = Vec<Gap>> {
                 let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
                 let facts = Arc::new(UpdateFacts { title, products });
                 let kb = KbId::new(kb).unwrap();
-                Gap { update: ReportedUpdate { kb, facts, cves, reported_machines }, first_seen }
+                Gap {
+                    update: ReportedUpdate { kb, facts, cves, reported_machines, severity: None },
+                    first_seen,
+                }
             };
         gaps.into_iter().map(gap).collect()
     })
 }
 
 fn machines() -> impl Strategy<Value = Machine> {
-    let reading = proptest::option::of((times(), gaps()).prop_map(|(at, gaps)| Reading { at, gaps }));
+    let reading = proptest::option::of((times(), gaps()).prop_map(|(at, gaps)| Reading::of_now(at, gaps)));
     let attempt = proptest::option::of((times(), any::<bool>()));
     let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
     (vec("\\PC{0,6}", 4), proptest::option::of(times()), reading, attempt).prop_map(
         |(texts, last_seen, reading, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
-            let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen };
+            let facts =
+                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded: true };
             Machine { facts, reading, attempt }
         },
     )

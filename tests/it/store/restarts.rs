@@ -49,6 +49,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
         facts: Arc::new(UpdateFacts::default()),
         cves: Some(*kb),
         reported_machines: None,
+        severity: None,
     };
     kbs.iter().map(update).collect()
 }
