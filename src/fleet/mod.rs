@@ -179,6 +179,15 @@ pub struct ReportedUpdate {
     pub severity: Option<Severity>,
 }
 
+/// A reported update, with the source's own memory of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is reported.
+    pub update: ReportedUpdate,
+    /// Since when the source knows that the machine misses it, when it tells.
+    pub first_seen: Option<Timestamp>,
+}
+
 /// One open gap: a machine misses an update since `first_seen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
