@@ -1,13 +1,13 @@
 //! The state machine of one tenant: machine lists and answers go in, the known fleet comes out.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Gap, MachineFacts, MachineId, ReportedUpdate, Source};
+use super::{Finding, Gap, KbId, MachineFacts, MachineId, ReportedUpdate, Source};
 
 /// Ages at which data changes its meaning; from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +177,8 @@ pub struct Totals {
     pub detected: u64,
     /// Pairs that were fixed.
     pub resolved: u64,
-    /// Pairs that were forgotten with their machine; neither open nor fixed.
+    /// Pairs that were forgotten, with their machine or because the source of the data was changed or
+    /// the KB is ignored; neither open nor fixed.
     pub dropped: u64,
     /// How long the fixed pairs were open.
     pub resolution: Resolution,
@@ -283,41 +284,54 @@ impl TenantFleet {
     ///
     /// The answer about an inactive machine is not believed, since Defender drops the findings of
     /// machines that it no longer sees: what was known stays, and nothing is fixed.
-    pub fn apply_answer(
-        &mut self,
-        id: &MachineId,
-        at: Timestamp,
-        mut missing: Vec<ReportedUpdate>,
-        ages: &Ages,
-    ) {
-        let Some(slot) = self.machines.get_mut(id) else {
-            return;
-        };
-        let attempt = Some(Attempt { at, succeeded: true });
-        if slot.state(at, ages) == MachineState::Inactive {
-            Arc::make_mut(slot).attempt = attempt;
-            return;
+    pub fn apply_answer(&mut self, id: &MachineId, at: Timestamp, missing: Vec<ReportedUpdate>, ages: &Ages) {
+        let findings = missing.into_iter().map(|update| Finding { update, first_seen: None }).collect();
+        let answer = Answer { at, as_of: at, source: Source::Machines, findings };
+        if let Some(slot) = self.machines.get_mut(id) {
+            answer.apply(slot, &mut self.totals, ages);
         }
-        missing.sort_by_key(|update| update.kb);
-        missing.dedup_by_key(|update| update.kb);
-        let known = slot.gaps();
-        let open = |kb| known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
-        let gaps: Vec<Gap> = missing
-            .into_iter()
-            .map(|update| {
-                let before = open(update.kb).map(|index| known[index].first_seen);
-                self.totals.detected += u64::from(before.is_none());
-                Gap { first_seen: before.unwrap_or(at), update }
-            })
-            .collect();
-        for gap in known {
-            if gaps.binary_search_by_key(&gap.update.kb, |gap| gap.update.kb).is_err() {
-                self.totals.resolved += 1;
-                self.totals.resolution.observe(age(gap.first_seen, at));
+    }
+
+    /// Takes an export: `findings_of` answers what it says of a machine, none when it has no row of
+    /// it. A machine without rows is known to miss nothing only if Defender has its sensor there and
+    /// has seen it since the export was made; else what was known stays, and the attempt has failed.
+    /// Returns how many machines have data from it.
+    pub fn apply_snapshot(
+        &mut self,
+        snapshot: Snapshot,
+        mut findings_of: impl FnMut(&MachineId) -> Option<Vec<Finding>>,
+        ages: &Ages,
+    ) -> u64 {
+        let Snapshot { generated_at: as_of, checked_at: at } = snapshot;
+        let mut known = 0;
+        for (id, slot) in &mut self.machines {
+            let seen_since = || slot.facts.last_seen.is_some_and(|seen| seen >= as_of);
+            let nothing = || (slot.facts.onboarded && seen_since()).then(Vec::new);
+            if let Some(findings) = findings_of(id).or_else(nothing) {
+                Answer { at, as_of, source: Source::Export, findings }.apply(slot, &mut self.totals, ages);
+                known += 1;
+            } else {
+                Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
             }
         }
-        let facts = slot.facts.clone();
-        *slot = Arc::new(Machine { facts, reading: Some(Reading::of_now(at, gaps)), attempt });
+        self.snapshot = Some(snapshot);
+        known
+    }
+
+    /// Forgets the gaps of `ignored` KBs, which is not fixing them.
+    pub fn forget_updates(&mut self, ignored: &BTreeSet<KbId>) {
+        let is_ignored = |gap: &Gap| ignored.contains(&gap.update.kb);
+        let departed = self.departed.values_mut().map(|departed| &mut departed.machine);
+        for slot in self.machines.values_mut().chain(departed) {
+            if !slot.gaps().iter().any(is_ignored) {
+                continue;
+            }
+            if let Some(reading) = &mut Arc::make_mut(slot).reading {
+                let before = reading.gaps.len();
+                reading.gaps.retain(|gap| !is_ignored(gap));
+                self.totals.dropped += (before - reading.gaps.len()) as u64;
+            }
+        }
     }
 
     /// Notes that an attempt to read a machine failed. Its data stays as it is.
@@ -325,6 +339,48 @@ impl TenantFleet {
         if let Some(slot) = self.machines.get_mut(id) {
             Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
         }
+    }
+}
+
+/// What a source says of one machine.
+struct Answer {
+    at: Timestamp,
+    as_of: Timestamp,
+    source: Source,
+    findings: Vec<Finding>,
+}
+
+impl Answer {
+    fn apply(self, slot: &mut Arc<Machine>, totals: &mut Totals, ages: &Ages) {
+        let Self { at, as_of, source, mut findings } = self;
+        let attempt = Some(Attempt { at, succeeded: true });
+        if slot.state(at, ages) == MachineState::Inactive {
+            Arc::make_mut(slot).attempt = attempt;
+            return;
+        }
+        findings.sort_by_key(|finding| finding.update.kb);
+        findings.dedup_by_key(|finding| finding.update.kb);
+        let known = slot.gaps();
+        let open = |kb| known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
+        let gap = |Finding { update, first_seen }: Finding| {
+            let before = open(update.kb).map(|index| known[index].first_seen);
+            totals.detected += u64::from(before.is_none());
+            let ours = before.unwrap_or(as_of);
+            Gap { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
+        };
+        let gaps: Vec<Gap> = findings.into_iter().map(gap).collect();
+        let is_gone = |gap: &&Gap| gaps.binary_search_by_key(&gap.update.kb, |gap| gap.update.kb).is_err();
+        let same_source = slot.reading.as_ref().is_none_or(|reading| reading.source == source);
+        for gap in known.iter().filter(is_gone) {
+            if same_source {
+                totals.resolved += 1;
+                totals.resolution.observe(age(gap.first_seen, as_of));
+            } else {
+                totals.dropped += 1;
+            }
+        }
+        let facts = slot.facts.clone();
+        *slot = Arc::new(Machine { facts, reading: Some(Reading { at, as_of, source, gaps }), attempt });
     }
 }
 

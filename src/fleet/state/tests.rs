@@ -206,11 +206,97 @@ fn fixed_gap_is_counted_by_how_long_it_was_open() {
     assert_eq!(resolution.sum_millis, 201 * 86_400_000);
 }
 
+/// An export that was made at `generated` and read an hour later; a machine that it does not name has no
+/// row in it.
+fn export(fleet: &mut TenantFleet, generated: i64, rows: &[(u8, &[u32])]) -> u64 {
+    let snapshot = Snapshot { generated_at: second(generated), checked_at: second(generated + 3600) };
+    let rows: Vec<_> = rows.iter().map(|(number, kbs)| (*number, kbs.to_vec())).collect();
+    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &AGES)
+}
+
+fn findings(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<Vec<Finding>> {
+    let (_, kbs) = rows.iter().find(|(number, _)| id(*number) == *machine)?;
+    let finding = |update| Finding { update, first_seen: None };
+    Some(missing(kbs).into_iter().map(finding).collect())
+}
+
+#[test]
+fn export_is_as_old_as_when_it_was_made() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    assert_eq!(export(&mut fleet, 0, &[(1, &[7])]), 1);
+    let machine = &fleet.machines[&id(1)];
+    let reading = machine.reading.as_ref().unwrap();
+    assert_eq!((reading.at, reading.as_of, reading.source), (second(3600), second(0), Source::Export));
+    assert_eq!(machine.state(second(13 * 3600), &AGES), MachineState::Current);
+    assert_eq!(machine.state(second(13 * 3600 + 1), &AGES), MachineState::Stale);
+    assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
+    assert_eq!(fleet.snapshot.unwrap().generated_at, second(0));
+}
+
+#[test]
+fn machine_without_rows_misses_nothing_only_if_onboarded_and_seen_since() {
+    let seen = |number, onboarded, last_seen| MachineFacts {
+        onboarded,
+        last_seen: Some(second(last_seen)),
+        ..named(number, "a")
+    };
+    let listed = [seen(1, true, 100), seen(2, false, 100), seen(3, true, 99), named(4, "a"), named(5, "a")];
+    let mut fleet = fleet_of(&listed);
+    fleet.apply_answer(&id(3), second(1), missing(&[7]), &AGES);
+    assert_eq!(export(&mut fleet, 100, &[(5, &[])]), 2);
+    let known = |number| fleet.machines[&id(number)].judged_gaps(second(200), &AGES).map(<[Gap]>::len);
+    assert_eq!([1, 2, 3, 4, 5].map(known), [Some(0), None, Some(1), None, Some(0)]);
+    let up = |number| fleet.machines[&id(number)].attempt.unwrap().succeeded;
+    assert_eq!([1, 2, 3, 4, 5].map(up), [true, false, false, false, true]);
+    assert_eq!(fleet.totals.resolved, 0);
+}
+
+#[test]
+fn sources_own_memory_counts_when_it_is_longer() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    for (generated, theirs, ours) in [(1000, Some(1500), 1000), (2000, Some(400), 400), (3000, None, 400)] {
+        let findings_of = |_: &MachineId| {
+            let update = missing(&[7]).remove(0);
+            Some(vec![Finding { update, first_seen: theirs.map(second) }])
+        };
+        let at = second(generated);
+        fleet.apply_snapshot(Snapshot { generated_at: at, checked_at: at }, findings_of, &AGES);
+        assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(ours)]);
+    }
+}
+
+#[test]
+fn what_the_other_source_does_not_list_is_not_fixed() {
+    let mut fleet = fleet_of(&[named(1, "a")]);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &AGES);
+    export(&mut fleet, 10, &[(1, &[8, 9])]);
+    assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (3, 0, 1));
+    export(&mut fleet, 20, &[(1, &[9])]);
+    assert_eq!((fleet.totals.resolved, fleet.totals.dropped), (1, 1));
+    assert_eq!(open(&fleet).len(), 1);
+}
+
+#[test]
+fn ignored_updates_are_forgotten_and_not_fixed() {
+    let mut fleet = fleet_of(&[named(1, "a"), named(2, "b"), named(3, "c")]);
+    for (machine, kbs) in [(1, &[7, 8][..]), (2, &[7]), (3, &[8])] {
+        fleet.apply_answer(&id(machine), second(0), missing(kbs), &AGES);
+    }
+    fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &AGES);
+    let untouched = Arc::clone(&fleet.machines[&id(3)]);
+    fleet.forget_updates(&BTreeSet::from([KbId::new(7).unwrap()]));
+    assert_eq!(kept(&fleet).keys().map(|(_, kb)| kb.number()).collect::<Vec<_>>(), [8, 8]);
+    assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (4, 0, 2));
+    assert!(Arc::ptr_eq(&untouched, &fleet.machines[&id(3)]));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     List(Vec<(u8, String)>),
     Answer(u8, Vec<u32>),
     Failure(u8),
+    Export(Vec<(u8, Vec<u32>)>),
+    Ignore(u32),
     Wait(i64),
 }
 
@@ -218,8 +304,10 @@ fn any_step() -> impl Strategy<Value = Step> {
     let kbs = prop::collection::vec(0_u32..6, 0..8);
     prop_oneof![
         1 => prop::collection::vec((0_u8..5, "[ab]"), 0..7).prop_map(Step::List),
-        4 => (0_u8..5, kbs).prop_map(|(machine, kbs)| Step::Answer(machine, kbs)),
+        4 => (0_u8..5, kbs.clone()).prop_map(|(machine, kbs)| Step::Answer(machine, kbs)),
         1 => (0_u8..5).prop_map(Step::Failure),
+        1 => prop::collection::vec((0_u8..5, kbs), 0..5).prop_map(Step::Export),
+        1 => (0_u32..6).prop_map(Step::Ignore),
         1 => (1_i64..100_000).prop_map(Step::Wait),
     ]
 }
@@ -238,6 +326,11 @@ proptest! {
                 }
                 Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &AGES),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
+                Step::Export(rows) => {
+                    let snapshot = Snapshot { generated_at: now, checked_at: now };
+                    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &AGES);
+                }
+                Step::Ignore(kb) => fleet.forget_updates(&BTreeSet::from([KbId::new(kb).unwrap()])),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
             let (was, is) = (before.totals, fleet.totals);
