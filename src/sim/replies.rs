@@ -23,7 +23,12 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl I
 
 /// A reply with a JSON body, as the API labels it.
 pub(super) fn json_reply(status: StatusCode, body: &Value) -> Response<Body> {
-    reply(status, "application/json; odata.metadata=minimal; odata.streaming=true", body.to_string())
+    json_text(status, body.to_string())
+}
+
+/// A reply with this text as its JSON body.
+pub(super) fn json_text(status: StatusCode, body: String) -> Response<Body> {
+    reply(status, "application/json; odata.metadata=minimal; odata.streaming=true", body)
 }
 
 /// The API's error: `code`, `message`, and the correlation id as `target`.
