@@ -40,6 +40,7 @@ mod machine;
 mod odata;
 mod quota;
 mod random;
+mod record;
 mod replies;
 mod streams;
 mod tls;

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::fleet::Record;
+use super::record::Record;
 
 /// Fields that `$filter` may name; from the API page "List machines".
 const FILTERABLE: [&str; 13] = [
