@@ -12,7 +12,7 @@ use jiff::civil::{Date, Weekday, date};
 use tokio::time::Instant;
 
 /// How many batches a machine can miss; older ones are superseded and no longer reported.
-pub(super) const BATCHES_LISTED: i32 = 8;
+const BATCHES_LISTED: usize = 8;
 
 const EPOCH: Date = date(1970, 1, 1);
 
@@ -75,10 +75,15 @@ impl Batch {
 
     /// The batches a machine may miss on `day`, newest first.
     pub(super) fn listed_on(day: Day) -> impl Iterator<Item = Self> {
+        Self::out_on(day).take(BATCHES_LISTED)
+    }
+
+    /// All batches that are out on `day`, newest first, without end.
+    pub(super) fn out_on(day: Day) -> impl Iterator<Item = Self> {
         let date = day.date();
         let this_month = Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1);
         let newest = if this_month.released() <= day { this_month.0 } else { this_month.0 - 1 };
-        (newest - BATCHES_LISTED + 1..=newest).rev().map(Self)
+        (0..).map(move |back| Self(newest - back))
     }
 
     pub(super) fn months_since(self, other: Self) -> i32 {

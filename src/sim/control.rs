@@ -49,7 +49,7 @@ impl Shared {
             time: SimulatedTime::new(options.start, options.day_length),
             page_size: options.page_size.max(1),
             awkwardness: options.awkwardness,
-            fleet: Mutex::new(Fleet::generate(options.seed, options.machines, options.awkwardness)),
+            fleet: Mutex::new(Fleet::generate(options)),
             faults: Mutex::default(),
             calls: Mutex::default(),
             quotas: Mutex::new(Quotas { machines: quota(), missing_kbs: quota() }),

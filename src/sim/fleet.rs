@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
-use super::Awkwardness;
 use super::calendar::Day;
 use super::machine::{Machine, Standing};
 use super::record::Record;
 use super::updates::Update;
+use super::{Awkwardness, Options};
 
 /// A fleet smaller than this gets no twin.
 const SMALLEST_WITH_TWIN: usize = 24;
@@ -55,6 +55,8 @@ pub(super) struct Fleet {
     records: Vec<Record>,
     by_id: HashMap<String, usize>,
     awkwardness: Awkwardness,
+    /// Updates that every ordinary machine misses, whatever its habit.
+    backlog: Option<usize>,
     set: HashMap<String, Vec<MissingKb>>,
     verbatim: HashMap<String, Bytes>,
     asked: HashMap<String, u64>,
@@ -62,7 +64,8 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) fn generate(seed: u64, machines: usize, awkwardness: Awkwardness) -> Self {
+    pub(super) fn generate(options: &Options) -> Self {
+        let Options { seed, machines, awkwardness, backlog, .. } = *options;
         let mut records: Vec<Record> = (0..machines)
             .map(|index| Record::Generated(Box::new(Machine::generate(seed, index, awkwardness))))
             .collect();
@@ -73,6 +76,7 @@ impl Fleet {
             records,
             by_id: HashMap::new(),
             awkwardness,
+            backlog,
             set: HashMap::new(),
             verbatim: HashMap::new(),
             asked: HashMap::new(),
@@ -170,7 +174,9 @@ impl Fleet {
             return set.iter().map(|kb| kb.id.trim_start_matches(['K', 'B', 'k', 'b']).to_owned()).collect();
         }
         match self.record(id) {
-            Some(Record::Generated(machine)) => machine.missing(today).into_iter().map(Update::kb).collect(),
+            Some(Record::Generated(machine)) => {
+                machine.missing(today, self.backlog).into_iter().map(Update::kb).collect()
+            }
             _ => BTreeSet::new(),
         }
     }
@@ -201,8 +207,11 @@ impl Fleet {
         if awkward && machine.index % 29 == 8 && first_of_three {
             return Missing::NotFound;
         }
-        let mut entries: Vec<Value> =
-            machine.missing(today).into_iter().map(|update| self.entry(machine, update)).collect();
+        let mut entries: Vec<Value> = machine
+            .missing(today, self.backlog)
+            .into_iter()
+            .map(|update| self.entry(machine, update))
+            .collect();
         if awkward {
             spoil(&mut entries, machine.index);
         }
@@ -249,7 +258,7 @@ impl Fleet {
             if let Record::Generated(machine) = record
                 && !self.set.contains_key(&machine.id)
             {
-                for update in machine.missing(today) {
+                for update in machine.missing(today, self.backlog) {
                     *generated.entry(update).or_default() += 1;
                 }
             }

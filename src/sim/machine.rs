@@ -120,13 +120,19 @@ impl Machine {
         }
     }
 
-    /// What the machine misses on `today`, newest first.
-    pub(super) fn missing(&self, today: Day) -> Vec<Update> {
+    /// What the machine misses on `today`, newest first in each line; with a `backlog`, that many updates
+    /// whatever its habit.
+    pub(super) fn missing(&self, today: Day, backlog: Option<usize>) -> Vec<Update> {
         if self.standing != Standing::Ordinary {
             return Vec::new();
         }
+        let lines = self.system.lines();
+        if let Some(backlog) = backlog {
+            let of_batch = |batch| lines.into_iter().filter_map(move |line| line.update_in(batch));
+            return Batch::out_on(today).flat_map(of_batch).take(backlog).collect();
+        }
         let mut missing = Vec::new();
-        for line in self.system.lines() {
+        for line in lines {
             missing.extend(
                 Batch::listed_on(today)
                     .filter_map(|batch| line.update_in(batch))

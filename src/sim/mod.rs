@@ -119,6 +119,9 @@ pub struct Options {
     pub day_length: Option<Duration>,
     /// Oddities.
     pub awkwardness: Awkwardness,
+    /// Updates that every ordinary machine misses, newest first and whatever its habit; none leaves each to
+    /// its own. For measurements.
+    pub backlog: Option<usize>,
     /// Calls per minute; none is no limit. Counted for getmissingkbs and for the machine calls, each.
     pub quota_per_minute: Option<u32>,
     /// Calls per hour; none is no limit. Counted in the same way.
@@ -145,6 +148,7 @@ impl Options {
             start,
             day_length: None,
             awkwardness: Awkwardness::Real,
+            backlog: None,
             quota_per_minute: Some(50),
             quota_per_hour: Some(1_500),
             page_size: 10_000,
