@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::calls::{Call, TokenRequest};
 use super::control::Shared;
+use super::export;
 use super::faults::{Fault, Faulty, forbidden};
 use super::fleet::Missing;
 use super::odata::{PageRequest, next_page, query_pairs};
@@ -93,6 +94,7 @@ fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
         }
         (&Method::GET, ["api", "machines"]) => (Endpoint::Machines, None),
         (&Method::GET, ["api", "machines", "findbytag"]) => (Endpoint::FindByTag, None),
+        (&Method::GET, ["api", "machines", "SoftwareVulnerabilitiesExport"]) => (Endpoint::Export, None),
         (&Method::GET, ["api", "machines", id]) => (Endpoint::Machine, Some((*id).to_owned())),
         (&Method::GET, ["api", "machines", id, "getmissingkbs"]) => {
             (Endpoint::MissingKbs, Some((*id).to_owned()))
@@ -107,7 +109,7 @@ fn path_and_query(uri: &Uri) -> &str {
 }
 
 /// A call in the log that has no answer yet. Dropped without [`end`](Self::end), it stays without.
-struct OpenCall {
+pub(super) struct OpenCall {
     shared: Arc<Shared>,
     endpoint: Endpoint,
     number: u64,
@@ -115,7 +117,12 @@ struct OpenCall {
 }
 
 impl OpenCall {
-    fn begin(shared: &Arc<Shared>, endpoint: Endpoint, machine_id: Option<String>, parts: &Parts) -> Self {
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        endpoint: Endpoint,
+        machine_id: Option<String>,
+        parts: &Parts,
+    ) -> Self {
         let authorization = parts.headers.get(header::AUTHORIZATION);
         let number = shared.calls().begin(Call {
             endpoint,
@@ -128,7 +135,7 @@ impl OpenCall {
         Self { shared: shared.clone(), endpoint, number, status: None }
     }
 
-    fn end(mut self, status: StatusCode) {
+    pub(super) fn end(mut self, status: StatusCode) {
         self.status = Some(status.as_u16());
     }
 }
@@ -168,7 +175,8 @@ fn answer(shared: &Shared, asked: &Asked) -> Response<Body> {
         Endpoint::FindByTag => find_by_tag(shared, &parts.uri),
         Endpoint::Machine => machine_by_id(shared, machine),
         Endpoint::MissingKbs => missing_kbs(shared, machine, &parts.uri),
-        Endpoint::Machines | Endpoint::Token => machines(shared, &parts.uri),
+        Endpoint::Export => Ok(export::list(shared, &parts.uri)),
+        Endpoint::Machines | Endpoint::Token | Endpoint::ExportFile => machines(shared, &parts.uri),
     };
     answer.unwrap_or_else(|refusal| *refusal)
 }
@@ -183,7 +191,11 @@ fn admit(shared: &Shared, endpoint: Endpoint, parts: &Parts) -> Result<(), Refus
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
-    let required = if endpoint == Endpoint::MissingKbs { "Software.Read.All" } else { "Machine.Read.All" };
+    let required = match endpoint {
+        Endpoint::MissingKbs => "Software.Read.All",
+        Endpoint::Export => "Vulnerability.Read.All",
+        _ => "Machine.Read.All",
+    };
     {
         let authority = shared.authority();
         let Some(roles) = token.and_then(|token| authority.roles_of(token, now)) else {
@@ -194,7 +206,11 @@ fn admit(shared: &Shared, endpoint: Endpoint, parts: &Parts) -> Result<(), Refus
         }
     }
     let mut quotas = shared.quotas();
-    let quota = if endpoint == Endpoint::MissingKbs { &mut quotas.missing_kbs } else { &mut quotas.machines };
+    let quota = match endpoint {
+        Endpoint::MissingKbs => &mut quotas.missing_kbs,
+        Endpoint::Export => &mut quotas.export,
+        _ => &mut quotas.machines,
+    };
     quota.admit(now).map_err(|exceeded| {
         let mut response = envelope(StatusCode::TOO_MANY_REQUESTS, "429", &exceeded.message());
         response.headers_mut().insert(header::RETRY_AFTER, exceeded.retry_after_secs.into());

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use jiff::civil::{Date, Weekday, date};
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 /// How many batches a machine can miss; older ones are superseded and no longer reported.
@@ -28,6 +28,13 @@ impl Day {
 
     pub(super) fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
+    }
+
+    /// Midnight, UTC.
+    pub(super) fn midnight(self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+            .saturating_add(SignedDuration::from_hours(i64::from(self.0) * 24))
+            .unwrap_or(Timestamp::MAX)
     }
 
     fn date(self) -> Date {
@@ -95,6 +102,13 @@ impl Batch {
         format!("{} Security Updates", self.first_day().strftime("%B %Y"))
     }
 
+    /// The batch with this title.
+    pub(super) fn of_title(title: &str) -> Option<Self> {
+        let month = title.trim().strip_suffix("Security Updates")?;
+        let date = Date::strptime("%d %B %Y", format!("1 {}", month.trim())).ok()?;
+        Some(Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1))
+    }
+
     /// Update Tuesday of the month.
     pub(super) fn released(self) -> Day {
         let first = self.first_day();
@@ -119,6 +133,14 @@ mod tests {
         let newest = |day| Batch::listed_on(day).next().map(Batch::title);
         assert_eq!(newest(before).as_deref(), Some("August 2025 Security Updates"));
         assert_eq!(newest(on_the_day).as_deref(), Some("September 2025 Security Updates"));
+    }
+
+    #[test]
+    fn title_tells_the_batch() {
+        for batch in Batch::listed_on(Day::of(date(2026, 1, 20))) {
+            assert_eq!(Batch::of_title(&batch.title()), Some(batch));
+        }
+        assert_eq!(Batch::of_title("2025-09 Cumulative Update"), None);
     }
 
     #[test]

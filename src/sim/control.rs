@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::authority::Authority;
 use super::calendar::{Day, SimulatedTime};
 use super::calls::{Call, CallLog, TokenRequest};
+use super::export::{self, ExportedKb, Exports};
 use super::faults::{Fault, FaultQueue, Times};
 use super::fleet::{Fleet, MissingKb};
 use super::quota::Quota;
@@ -20,11 +21,17 @@ use super::{Awkwardness, Endpoint, Now, Options};
 /// Everything that the handlers and the [`Control`] share.
 pub(super) struct Shared {
     pub(super) base_url: String,
+    /// Where the files of the export lie.
+    pub(super) files_url: String,
     pub(super) now: Now,
     pub(super) time: SimulatedTime,
     pub(super) page_size: usize,
     pub(super) awkwardness: Awkwardness,
+    pub(super) rows_per_update: usize,
+    /// Calls per minute and hour of the export's list, while there are quotas at all.
+    export_quota: (u32, u32),
     fleet: Mutex<Fleet>,
+    exports: Mutex<Exports>,
     faults: Mutex<FaultQueue>,
     calls: Mutex<CallLog>,
     authority: Mutex<Authority>,
@@ -37,22 +44,38 @@ pub(super) struct Shared {
 pub(super) struct Quotas {
     pub(super) machines: Quota,
     pub(super) missing_kbs: Quota,
+    pub(super) export: Quota,
+}
+
+impl Quotas {
+    /// The export has its own limits, and none where the others have none per minute.
+    fn new(per_minute: Option<u32>, per_hour: Option<u32>, export: (u32, u32)) -> Self {
+        let quota = || Quota::new(per_minute, per_hour);
+        let export_limit = |limit| per_minute.and(Some(limit));
+        let export = Quota::new(export_limit(export.0), export_limit(export.1));
+        Self { machines: quota(), missing_kbs: quota(), export }
+    }
 }
 
 impl Shared {
-    pub(super) fn new(base_url: String, options: &Options) -> Self {
-        let quota = || Quota::new(options.quota_per_minute, options.quota_per_hour);
+    pub(super) fn new(base_url: String, files_url: String, options: &Options) -> Self {
+        let export_quota = (options.export_quota_per_minute, options.export_quota_per_hour);
+        let quotas = Quotas::new(options.quota_per_minute, options.quota_per_hour, export_quota);
         Self {
             authority: Mutex::new(Authority::new(&base_url, options)),
             base_url,
+            files_url,
             now: options.now.clone(),
             time: SimulatedTime::new(options.start, options.day_length),
             page_size: options.page_size.max(1),
             awkwardness: options.awkwardness,
+            rows_per_update: options.rows_per_update,
+            export_quota,
+            exports: Mutex::new(Exports::new(options)),
             fleet: Mutex::new(Fleet::generate(options)),
             faults: Mutex::default(),
             calls: Mutex::default(),
-            quotas: Mutex::new(Quotas { machines: quota(), missing_kbs: quota() }),
+            quotas: Mutex::new(quotas),
             called: watch::Sender::new(()),
         }
     }
@@ -67,6 +90,10 @@ impl Shared {
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
+    }
+
+    pub(super) fn exports(&self) -> MutexGuard<'_, Exports> {
+        lock(&self.exports)
     }
 
     pub(super) fn faults(&self) -> MutexGuard<'_, FaultQueue> {
@@ -147,7 +174,7 @@ impl Control {
     #[must_use]
     pub fn impatient_calls(&self) -> u64 {
         let quotas = self.shared.quotas();
-        quotas.machines.impatient() + quotas.missing_kbs.impatient()
+        quotas.machines.impatient() + quotas.missing_kbs.impatient() + quotas.export.impatient()
     }
 
     /// All calls, oldest first (the newest twenty thousand).
@@ -222,6 +249,32 @@ impl Control {
     }
 }
 
+/// The bulk export.
+impl Control {
+    /// What the newest snapshot of the export says a machine misses, by number; the truth, whatever the rows
+    /// look like. None: it has no rows. Without a snapshot the first one is made.
+    #[must_use]
+    pub fn exported(&self, machine_id: &str) -> Option<Vec<ExportedKb>> {
+        export::exported(&self.shared, machine_id)
+    }
+
+    /// Makes the next list show a new snapshot, however old the newest is.
+    pub fn rebuild_export(&self) {
+        self.shared.exports().rebuild();
+    }
+
+    /// Sets the time that the newest snapshot says it was made at. Nothing in it was first seen later.
+    pub fn set_export_generated(&self, generated: Timestamp) {
+        let (now, today) = (self.shared.now(), self.shared.today());
+        self.shared.exports().newest(now, today).generated = generated;
+    }
+
+    /// Makes every link issued so far expire.
+    pub fn expire_links(&self) {
+        self.shared.exports().expire_links();
+    }
+}
+
 /// The authority and the quotas.
 impl Control {
     /// Lets the client authenticate with this certificate (PEM).
@@ -252,10 +305,10 @@ impl Control {
         self.shared.authority().revoke_tokens();
     }
 
-    /// Sets the quotas anew, with nothing used.
+    /// Sets the quotas anew, with nothing used. The export's stay what they were; without one per minute it
+    /// has none either.
     pub fn set_quota(&self, per_minute: Option<u32>, per_hour: Option<u32>) {
-        let quota = || Quota::new(per_minute, per_hour);
-        *self.shared.quotas() = Quotas { machines: quota(), missing_kbs: quota() };
+        *self.shared.quotas() = Quotas::new(per_minute, per_hour, self.shared.export_quota);
     }
 }
 

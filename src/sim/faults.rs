@@ -2,6 +2,7 @@
 //!
 //! A fault stands in a queue for its endpoint (or for one machine) and is used up by the next n calls, or
 //! stays until cleared. It is looked at before the token and the quota, as a gateway in front of the API is.
+//! Files of the export have replies of their own.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::export::LINK_CANARY;
 use super::machine::machine_record;
 use super::random::{guid, machine_id};
 use super::replies::{envelope, json_reply, reply};
@@ -22,7 +24,7 @@ pub enum Fault {
     Status(u16),
     /// This status, with a gateway's HTML page.
     HtmlError(u16),
-    /// 429 with the API's text; `retry_after` is the header's value as it is, seconds or an HTTP date.
+    /// 429 with the API's text (503 `ServerBusy` for a file of the export); `retry_after` is the header's value as it is, seconds or an HTTP date.
     Throttle {
         /// The header's value; none leaves the header out.
         retry_after: Option<String>,
@@ -47,9 +49,10 @@ pub enum Fault {
     EndlessEmptyPages,
     /// A page whose next link is the page itself.
     RepeatedLink,
-    /// A page whose next link is this URL.
+    /// A page whose next link is this URL; for the export, a list whose only file is this URL.
     ForeignNextLink(String),
-    /// 200 with half a gigabyte of JSON white space, made while it is sent.
+    /// 200 with half a gigabyte of JSON white space, made while it is sent; a file of the export grows to half
+    /// a gigabyte of rows.
     HugeBody,
     /// 200 with a small gzip body that grows to half a gigabyte of JSON white space.
     CompressedBomb,
@@ -134,25 +137,23 @@ impl Faulty<'_> {
     pub(super) fn reply(&self, fault: Fault) -> Response<Body> {
         match fault {
             Fault::Status(code) => self.status(code),
-            Fault::HtmlError(code) => reply(status(code), "text/html", html_page(code)),
+            Fault::HtmlError(code) => reply(status(code), "text/html", gateway_page(code)),
             Fault::Throttle { retry_after, window } => self.throttled(retry_after, window),
-            Fault::Truncated => broken(self.first_bytes()),
+            Fault::Truncated => broken("application/json", self.first_bytes()),
             Fault::NotJson => reply(StatusCode::OK, "application/json", "The service is being updated."),
             Fault::WrongShape => json_reply(StatusCode::OK, &self.wrong_shape()),
-            Fault::SlowDrip => dripping(self.first_bytes()),
+            Fault::SlowDrip => dripping("application/json", self.first_bytes(), b" "),
             Fault::HugeBody => huge(self.first_bytes()),
             Fault::CompressedBomb => compressed_bomb(),
-            Fault::EndlessPaging => Self::page(
-                &[self.made_up()],
-                &format!("{}{}?$skip={}", self.base_url, self.path, self.number),
-            ),
-            Fault::EndlessEmptyPages => {
-                Self::page(&[], &format!("{}{}?$skip={}", self.base_url, self.path, self.number))
-            }
+            Fault::EndlessPaging => self.page(&[self.made_up()], &self.link_not_seen_before()),
+            Fault::EndlessEmptyPages => self.page(&[], &self.link_not_seen_before()),
             Fault::RepeatedLink => {
-                Self::page(&[self.made_up()], &format!("{}{}", self.base_url, self.path_and_query))
+                self.page(&[self.made_up()], &format!("{}{}", self.base_url, self.path_and_query))
             }
-            Fault::ForeignNextLink(url) => Self::page(&[self.made_up()], &url),
+            Fault::ForeignNextLink(url) if self.endpoint == Endpoint::Export => {
+                json_reply(StatusCode::OK, &Self::list_of_files(&[json!(url)]))
+            }
+            Fault::ForeignNextLink(url) => self.page(&[self.made_up()], &url),
             Fault::Redirect(url) => {
                 let mut found = reply(StatusCode::FOUND, "text/html", "");
                 if let Ok(url) = url.parse() {
@@ -196,9 +197,11 @@ impl Faulty<'_> {
     }
 
     fn throttled(&self, retry_after: Option<String>, window: Window) -> Response<Body> {
-        let message = match window {
-            Window::Minute => "API calls quota exceeded! maximum allowed 50 per 00:01:00",
-            Window::Hour => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
+        let message = match (window, self.endpoint) {
+            (Window::Minute, Endpoint::Export) => "API calls quota exceeded! maximum allowed 5 per 00:01:00",
+            (Window::Hour, Endpoint::Export) => "API calls quota exceeded! maximum allowed 20 per 01:00:00",
+            (Window::Minute, _) => "API calls quota exceeded! maximum allowed 50 per 00:01:00",
+            (Window::Hour, _) => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
         };
         let mut response = match self.endpoint {
             Endpoint::Token => self.status(429),
@@ -213,6 +216,7 @@ impl Faulty<'_> {
     fn first_bytes(&self) -> Bytes {
         Bytes::from_static(match self.endpoint {
             Endpoint::Token => b"{\"token_type\":\"Bearer\",\"expires_in\":35",
+            Endpoint::Export => b"{\"@odata.context\":\"https://api.securitycenter.microsoft.com/api/$metadata\",\"exportFiles\":[ ",
             _ => {
                 b"{\"@odata.context\":\"https://api.securitycenter.microsoft.com/api/$metadata\",\"value\":[ "
             }
@@ -223,11 +227,15 @@ impl Faulty<'_> {
         match self.endpoint {
             Endpoint::Token => json!({"token_type": 7, "expires_in": "soon", "access_token": null}),
             Endpoint::Machine => json!([null]),
+            Endpoint::Export => json!({"exportFiles": {"first": 7}, "generatedTime": [1]}),
             _ => json!({"value": {"id": [1, 2]}, "@odata.nextLink": false}),
         }
     }
 
     fn made_up(&self) -> Value {
+        if self.endpoint == Endpoint::Export {
+            return json!(format!("{}/tvm-export/{}.json.gz?sig={LINK_CANARY}", self.base_url, self.number));
+        }
         if self.endpoint == Endpoint::MissingKbs {
             let kb = 4_000_000 + self.number;
             return json!({"id": kb.to_string(), "name": "March 2020 Security Updates", "cveAddressed": 1,
@@ -237,7 +245,24 @@ impl Faulty<'_> {
         machine_record(&machine_id(99, self.number), &name, jiff::Timestamp::UNIX_EPOCH)
     }
 
-    fn page(value: &[Value], next_link: &str) -> Response<Body> {
+    fn link_not_seen_before(&self) -> String {
+        format!("{}{}?$skip={}", self.base_url, self.path, self.number)
+    }
+
+    fn list_of_files(files: &[Value]) -> Value {
+        json!({
+            "@odata.context": "https://api.securitycenter.microsoft.com/api/$metadata#ExportFilesResponse",
+            "exportFiles": files,
+            "generatedTime": "2025-01-01T00:00:00Z",
+        })
+    }
+
+    fn page(&self, value: &[Value], next_link: &str) -> Response<Body> {
+        if self.endpoint == Endpoint::Export {
+            let mut list = Self::list_of_files(value);
+            list["@odata.nextLink"] = json!(next_link);
+            return json_reply(StatusCode::OK, &list);
+        }
         let page = json!({
             "@odata.context": "https://api.securitycenter.microsoft.com/api/$metadata#Machines",
             "value": value,
@@ -264,11 +289,11 @@ pub(super) fn forbidden(required: &str, held: &[String]) -> Response<Body> {
     envelope(StatusCode::FORBIDDEN, "Forbidden", &message)
 }
 
-fn status(code: u16) -> StatusCode {
+pub(super) fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn html_page(code: u16) -> String {
+pub(super) fn gateway_page(code: u16) -> String {
     format!(
         "<html>\r\n<head><title>{code} Error</title></head>\r\n<body>\r\n<center><h1>{code} Error</h1></center>\r\n\
          <hr><center>Microsoft-Azure-Application-Gateway/v2</center>\r\n</body>\r\n</html>\r\n"

@@ -4,7 +4,7 @@
 //! of machines in scope is exactly what was asked for: a merged, an excluded and an unusable record come
 //! besides it, and the last machine of an awkward fleet is an inactive twin of the first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub(super) struct Fleet {
     awkwardness: Awkwardness,
     /// Updates that every ordinary machine misses, whatever its habit.
     backlog: Option<usize>,
-    set: HashMap<String, Vec<MissingKb>>,
+    set: BTreeMap<String, Vec<MissingKb>>,
     verbatim: HashMap<String, Bytes>,
     asked: HashMap<String, u64>,
     reported: Option<(Day, HashMap<String, u64>)>,
@@ -77,7 +77,7 @@ impl Fleet {
             by_id: HashMap::new(),
             awkwardness,
             backlog,
-            set: HashMap::new(),
+            set: BTreeMap::new(),
             verbatim: HashMap::new(),
             asked: HashMap::new(),
             reported: None,
@@ -129,6 +129,41 @@ impl Fleet {
 
     pub(super) fn record(&self, id: &str) -> Option<&Record> {
         self.by_id.get(id).map(|&place| &self.records[place])
+    }
+
+    /// Where a machine stands: in the list, or after it when it is known only by what it misses.
+    pub(super) fn place(&self, id: &str) -> Option<usize> {
+        let unlisted = || self.unlisted().position(|(unlisted, _)| unlisted == id);
+        self.by_id.get(id).copied().or_else(|| unlisted().map(|place| self.records.len() + place))
+    }
+
+    /// One more than the last place.
+    pub(super) fn places(&self) -> usize {
+        self.records.len() + self.unlisted().count()
+    }
+
+    /// The record at a place; none after the list.
+    pub(super) fn record_at(&self, place: usize) -> Option<&Record> {
+        self.records.get(place)
+    }
+
+    /// A machine after the list, and what it misses.
+    pub(super) fn unlisted_at(&self, place: usize) -> Option<(&str, &[MissingKb])> {
+        self.unlisted().nth(place.checked_sub(self.records.len())?)
+    }
+
+    fn unlisted(&self) -> impl Iterator<Item = (&str, &[MissingKb])> {
+        let unlisted = self.set.iter().filter(|(id, _)| !self.by_id.contains_key(*id));
+        unlisted.map(|(id, missing)| (id.as_str(), missing.as_slice()))
+    }
+
+    pub(super) fn backlog(&self) -> Option<usize> {
+        self.backlog
+    }
+
+    /// What a machine was told to miss.
+    pub(super) fn set_for(&self, id: &str) -> Option<&[MissingKb]> {
+        self.set.get(id).map(Vec::as_slice)
     }
 
     pub(super) fn record_by_name(&self, name: &str) -> Option<&Record> {
@@ -224,7 +259,7 @@ impl Fleet {
             "id": kb,
             "name": update.batch.title(),
             "osBuild": machine.system.build,
-            "productsNames": update.products(machine.system),
+            "productsNames": [update.product(machine.system)],
             "url": catalog_url(&kb),
             "machineMissedOn": self.reported(&kb),
             "cveAddressed": update.cves(),

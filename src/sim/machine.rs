@@ -16,6 +16,9 @@ const DAY_SECS: i64 = 24 * 3600;
 const RISKS: [&str; 4] = ["None", "Low", "Informational", "Medium"];
 const EXPOSURES: [&str; 3] = ["Low", "Medium", "High"];
 
+/// The machine of an awkward fleet that is listed and active, and of which the bulk export knows nothing.
+const NEVER_ASSESSED: usize = 15;
+
 /// A device group and how its machines are cared for.
 #[derive(Debug)]
 struct Group {
@@ -120,6 +123,12 @@ impl Machine {
         }
     }
 
+    /// Whether the bulk export has rows about it.
+    pub(super) fn is_assessed(&self) -> bool {
+        let forgotten = self.awkwardness == Awkwardness::Real && self.index == NEVER_ASSESSED;
+        matches!(self.standing, Standing::Ordinary | Standing::Linux) && !forgotten
+    }
+
     /// What the machine misses on `today`, newest first in each line; with a `backlog`, that many updates
     /// whatever its habit.
     pub(super) fn missing(&self, today: Day, backlog: Option<usize>) -> Vec<Update> {
@@ -142,6 +151,13 @@ impl Machine {
         missing
     }
 
+    /// The newest update that it has, if that is not too old to be listed.
+    pub(super) fn newest_installed(&self, today: Day) -> Option<Update> {
+        let line = self.system.lines()[0];
+        let mut updates = Batch::listed_on(today).filter_map(|batch| line.update_in(batch));
+        updates.find(|update| self.installed(*update, line.number(), today))
+    }
+
     fn installed(&self, update: Update, line: u64, today: Day) -> bool {
         let (first, last, neglected) = self.group.map_or((10, 30, 0), |group| {
             (group.patched_after_days.0, group.patched_after_days.1, group.neglected)
@@ -157,6 +173,11 @@ impl Machine {
         released.plus(i32::try_from(delay).unwrap_or(i32::MAX)) <= today
     }
 
+    /// The device group's id and name.
+    pub(super) fn group(&self) -> Option<(u64, &'static str)> {
+        self.group.map(|group| (u64::from(group.id), group.name))
+    }
+
     /// The value of a field that `$filter` may name; the name as the API spells it.
     pub(super) fn field(&self, name: &str, now: Timestamp) -> Option<Value> {
         Some(match name {
@@ -169,7 +190,7 @@ impl Machine {
         })
     }
 
-    fn platform(&self) -> &'static str {
+    pub(super) fn platform(&self) -> &'static str {
         if self.standing == Standing::Linux { "Ubuntu" } else { self.system.platform }
     }
 
@@ -185,7 +206,7 @@ impl Machine {
     }
 
     /// When the last full report came: once a day each, or long ago.
-    fn last_seen(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn last_seen(&self, now: Timestamp) -> Timestamp {
         let phase = (mix(self.seed, self.index as u64, 4) % 86_400).cast_signed();
         let since = (now.as_second() + phase).rem_euclid(DAY_SECS) + 1;
         match self.standing {

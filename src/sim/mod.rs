@@ -12,7 +12,8 @@
 //! misspelt on both sides.
 //!
 //! ```text
-//! client --https--> tls -> api -> faults | authority | quota -> fleet <- calendar, updates
+//! client --https--> tls -> api    -> faults | authority | quota -> fleet <- calendar, updates
+//!                       -> export -> faults | links             -> fleet
 //! ```
 
 use std::fmt;
@@ -34,6 +35,7 @@ mod authority;
 mod calendar;
 mod calls;
 mod control;
+mod export;
 mod faults;
 mod fleet;
 mod machine;
@@ -48,6 +50,7 @@ mod updates;
 
 pub use calls::{Call, TokenRequest};
 pub use control::{Control, InvalidCertificate};
+pub use export::ExportedKb;
 pub use faults::{Fault, Times};
 pub use fleet::MissingKb;
 pub use machine::machine_record;
@@ -80,10 +83,14 @@ pub enum Endpoint {
     Machine,
     /// `GET /api/machines/{id}/getmissingkbs`
     MissingKbs,
+    /// `GET /api/machines/SoftwareVulnerabilitiesExport`
+    Export,
+    /// The download of a file that the export listed, from another port.
+    ExportFile,
 }
 
 impl Endpoint {
-    const COUNT: usize = 5;
+    const COUNT: usize = 7;
 }
 
 /// A quota's window.
@@ -126,6 +133,18 @@ pub struct Options {
     pub quota_per_minute: Option<u32>,
     /// Calls per hour; none is no limit. Counted in the same way.
     pub quota_per_hour: Option<u32>,
+    /// Calls of the export's list per minute; without [`quota_per_minute`](Self::quota_per_minute) it has no
+    /// quota either.
+    pub export_quota_per_minute: u32,
+    /// Calls of the export's list per hour, under the same condition.
+    pub export_quota_per_hour: u32,
+    /// How old a snapshot of the export may be before the list shows a new one.
+    pub export_every: Duration,
+    /// Files that a snapshot is spread over, at least one; an awkward one has an empty file besides.
+    pub export_files: usize,
+    /// Most CVEs per update in the export, at least one. A real update fixes a hundred: the export shows the
+    /// shape of a real one and not its size.
+    pub rows_per_update: usize,
     /// Most machines per page.
     pub page_size: usize,
     /// Application roles that were granted.
@@ -151,8 +170,15 @@ impl Options {
             backlog: None,
             quota_per_minute: Some(50),
             quota_per_hour: Some(1_500),
+            export_quota_per_minute: 5,
+            export_quota_per_hour: 20,
+            export_every: Duration::from_hours(6),
+            export_files: 3,
+            rows_per_update: 3,
             page_size: 10_000,
-            roles: vec!["Machine.Read.All".to_owned(), "Software.Read.All".to_owned()],
+            roles: ["Machine.Read.All", "Software.Read.All", "Vulnerability.Read.All"]
+                .map(str::to_owned)
+                .into(),
             token_lifetime: Duration::from_secs(3_599),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
@@ -188,15 +214,20 @@ impl Simulator {
     pub async fn start(options: Options) -> io::Result<Self> {
         let identity = Identity::generate()?;
         let listener = TlsListener::bind(options.listen, &identity).await?;
+        let files_listener = TlsListener::bind(SocketAddr::new(options.listen.ip(), 0), &identity).await?;
         let base_url = format!("https://{}", listener.address());
-        let shared = Arc::new(Shared::new(base_url.clone(), &options));
-        let router = Router::new().fallback(api::handle).with_state(shared.clone());
-        let service = router.into_make_service_with_connect_info::<Cut>();
+        let files_url = format!("https://{}", files_listener.address());
+        let shared = Arc::new(Shared::new(base_url.clone(), files_url, &options));
+        let api = Router::new().fallback(api::handle).with_state(shared.clone());
+        let files = Router::new().fallback(export::handle).with_state(shared.clone());
 
         let stopping = CancellationToken::new();
-        let stopped = stopping.clone().cancelled_owned();
         let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stopped).await });
+        for (listener, router) in [(listener, api), (files_listener, files)] {
+            let service = router.into_make_service_with_connect_info::<Cut>();
+            let stopped = stopping.clone().cancelled_owned();
+            server.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stopped).await });
+        }
         Ok(Self { base_url, ca_pem: identity.ca_pem, control: Control::new(shared), stopping, server })
     }
 
@@ -236,6 +267,12 @@ impl Simulator {
         CLIENT_SECRET
     }
 
+    /// Part of every download link that the export lists, easy to find in places where it must not be.
+    #[must_use]
+    pub fn link_secret(&self) -> &'static str {
+        export::LINK_CANARY
+    }
+
     /// `IDENTITY_ENDPOINT` for App Service's kind of managed identity.
     #[must_use]
     pub fn identity_endpoint(&self) -> String {
@@ -257,7 +294,8 @@ impl Simulator {
     /// Stops listening, lets replies in flight finish for a second, and ends.
     pub async fn stop(mut self) {
         self.stopping.cancel();
-        tokio::time::timeout(STOP_LIMIT, self.server.join_next()).await.ok();
+        let ended = async { while self.server.join_next().await.is_some() {} };
+        tokio::time::timeout(STOP_LIMIT, ended).await.ok();
         self.server.shutdown().await;
     }
 }

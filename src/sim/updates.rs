@@ -117,12 +117,13 @@ impl Update {
         }
     }
 
-    /// `productsNames` as a machine with `system` sees them.
-    pub(super) fn products(self, system: &Windows) -> Vec<&'static str> {
-        match self.line.part {
-            Part::System => vec![system.product],
-            Part::DotNet => vec![".net_framework"],
-        }
+    /// The short name of the product, as a machine with `system` sees it.
+    pub(super) fn product(self, system: &Windows) -> &'static str {
+        if self.is_dot_net() { ".net_framework" } else { system.product }
+    }
+
+    pub(super) fn is_dot_net(self) -> bool {
+        self.line.part == Part::DotNet
     }
 
     fn spread(self) -> u64 {

@@ -218,7 +218,7 @@ async fn token_shows_its_roles_and_not_for_another_resource() {
     };
     let (_, reply) = visitor.ask_token(&[]).await;
     let defender = claims(&reply);
-    assert_eq!(defender["roles"], json!(["Machine.Read.All", "Software.Read.All"]));
+    assert_eq!(defender["roles"], json!(["Machine.Read.All", "Software.Read.All", "Vulnerability.Read.All"]));
     assert_eq!((&defender["tid"], &defender["exp"]), (&json!(TENANT_ID), &json!(now().as_second() + 3_599)));
     let (_, reply) = visitor.ask_token(&[("scope", "https://api.security.microsoft.com/.default")]).await;
     assert_eq!(claims(&reply).get("roles"), None);

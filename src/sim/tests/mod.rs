@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::*;
 
 mod authority;
+mod export;
+mod export_faults;
+mod export_links;
 mod faults;
 mod fleet;
 
