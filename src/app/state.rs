@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::defender::{CallHistory, Journal};
 use crate::error::AppError;
 use crate::fleet::TenantFleet;
-use crate::selfmon::SelfMetrics;
+use crate::selfmon::{Endpoint, SelfMetrics};
 use crate::store::{SharedStore, Store};
 
 /// What was restored, and where to keep what comes.
@@ -18,7 +18,7 @@ use crate::store::{SharedStore, Store};
 pub(super) struct State {
     pub(super) store: SharedStore,
     fleets: BTreeMap<Arc<str>, TenantFleet>,
-    calls: BTreeMap<String, Vec<Timestamp>>,
+    calls: BTreeMap<String, Vec<(Timestamp, Endpoint)>>,
 }
 
 impl State {
@@ -56,10 +56,10 @@ impl State {
     /// The calls that were made for a tenant, and where to note more.
     pub(super) fn take_history(&mut self, tenant: &Arc<str>) -> CallHistory {
         let (store, name) = (self.store.clone(), Arc::clone(tenant));
-        let journal: Journal = Arc::new(move |at| {
+        let journal: Journal = Arc::new(move |at, endpoint| {
             let (store, name) = (store.clone(), Arc::clone(&name));
             Box::pin(async move {
-                let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at)).await;
+                let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
                 noted.expect("Safe: noting a call does not panic and is never aborted");
             })
         });

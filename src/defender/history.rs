@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::selfmon::Endpoint;
+
 /// Notes a call before it is made, so that a later run counts it even if this one is killed.
-pub type Journal = Arc<dyn Fn(Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub type Journal = Arc<dyn Fn(Timestamp, Endpoint) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// What a client has to know of calls beyond its own life.
 #[derive(Clone, Default)]
 pub struct CallHistory {
-    /// When calls were made in the last hour, by earlier runs.
-    pub made: Vec<Timestamp>,
+    /// When calls were made in the last hour by earlier runs, and where.
+    pub made: Vec<(Timestamp, Endpoint)>,
     /// Told of each call; none when nothing outlives the process.
     pub journal: Option<Journal>,
 }
@@ -23,12 +25,12 @@ impl CallHistory {
     /// How long ago the calls were made; those in the future, as after a clock was set back, count as
     /// made now.
     pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
-        self.made.iter().map(move |at| Duration::try_from(now.duration_since(*at)).unwrap_or_default())
+        self.made.iter().map(move |(at, _)| Duration::try_from(now.duration_since(*at)).unwrap_or_default())
     }
 
-    pub(super) async fn note(&self, at: Timestamp) {
+    pub(super) async fn note(&self, at: Timestamp, endpoint: Endpoint) {
         if let Some(journal) = &self.journal {
-            journal(at).await;
+            journal(at, endpoint).await;
         }
     }
 }

@@ -76,7 +76,7 @@ impl Client {
             let detail = Detail::default();
             Failure::Lasting(ApiError::Throttled { endpoint, wait: whole_seconds(paused.remaining), detail })
         })?;
-        self.history.note(self.clock.now()).await;
+        self.history.note(self.clock.now(), endpoint).await;
         let started = Instant::now();
         let request = self.http.get(url.clone()).bearer_auth(token.expose());
         let mut response = match request.send().await {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Machine, MachineId, Resolution, TenantFleet, UpdateFacts};
+use crate::fleet::{Machine, MachineId, Resolution, Severity, Source, TenantFleet, UpdateFacts};
+use crate::selfmon::Endpoint;
 
 /// Everything in the file but the calls.
 #[derive(Debug, Default)]
@@ -79,14 +80,14 @@ const CALLS_KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 /// The API calls of the last hour by tenant, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Calls(pub(super) BTreeMap<String, Vec<Timestamp>>);
+pub(super) struct Calls(pub(super) BTreeMap<String, Vec<(Timestamp, Endpoint)>>);
 
 impl Calls {
     /// Adds calls of `tenant`.
-    pub(super) fn add(&mut self, tenant: &str, at: &[Timestamp]) {
+    pub(super) fn add(&mut self, tenant: &str, made: &[(Timestamp, Endpoint)]) {
         let calls = self.0.entry(tenant.to_owned()).or_default();
-        calls.extend_from_slice(at);
-        calls.sort_unstable();
+        calls.extend_from_slice(made);
+        calls.sort_by_key(|(at, _)| *at);
     }
 
     /// The end of the hour before `now`: older calls are forgotten.
@@ -97,7 +98,7 @@ impl Calls {
     /// Forgets the calls that are not later than `horizon`.
     pub(super) fn forget(&mut self, horizon: Timestamp) {
         for calls in self.0.values_mut() {
-            calls.retain(|at| *at > horizon);
+            calls.retain(|(at, _)| *at > horizon);
         }
         self.0.retain(|_, calls| !calls.is_empty());
     }
@@ -106,4 +107,22 @@ impl Calls {
 /// Names of the slots of [`Resolution`], as Prometheus spells bounds.
 pub(super) fn resolution_slots() -> impl Iterator<Item = String> {
     Resolution::BOUNDS_DAYS.iter().map(u32::to_string).chain(["+Inf".to_owned()])
+}
+
+/// A severity in the file: the worse, the higher.
+pub(super) fn severity_number(severity: Severity) -> i64 {
+    match severity {
+        Severity::Low => 1,
+        Severity::Medium => 2,
+        Severity::High => 3,
+        Severity::Critical => 4,
+    }
+}
+
+/// A source in the file, as the configuration spells it.
+pub(super) fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Machines => "machines",
+        Source::Export => "export",
+    }
 }

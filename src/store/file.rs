@@ -111,9 +111,15 @@ fn open(path: &Path, now: Timestamp) -> Result<(Connection, Loaded), Unusable> {
     if is_misleading(path) {
         return Err(Unusable::Contents(Reason::Damaged));
     }
-    let connection = connect(path)?;
-    let loaded = read(&connection, now)?;
-    if connection.is_readonly(MAIN_DB)? {
+    let mut connection = connect(path)?;
+    let is_writable = !connection.is_readonly(MAIN_DB)?;
+    match examine(&connection)? {
+        Age::Newest => {}
+        Age::Older if is_writable => schema::bring_up(&mut connection)?,
+        Age::Older => schema::view_as_newest(&connection)?,
+    }
+    let loaded = load(&connection, now)?;
+    if !is_writable {
         let read_only = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
         return Err(Unusable::Disk(rusqlite::Error::SqliteFailure(read_only, None)));
     }
@@ -145,7 +151,11 @@ pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Load
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags).ok()?;
-    read(&connection, now).ok()
+    match examine(&connection).ok()? {
+        Age::Newest => {}
+        Age::Older => schema::view_as_newest(&connection).ok()?,
+    }
+    load(&connection, now).ok()
 }
 
 /// The path as it stands in a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.
@@ -169,13 +179,20 @@ pub(super) fn leave_as_it_is(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
-fn read(connection: &Connection, now: Timestamp) -> Result<Loaded, Unusable> {
-    match schema::recognise(connection)? {
-        Origin::Ours => {}
+/// Whether a file of ours can be read as it is.
+enum Age {
+    Newest,
+    Older,
+}
+
+fn examine(connection: &Connection) -> Result<Age, Unusable> {
+    let age = match schema::recognise(connection)? {
+        Origin::Ours => Age::Newest,
+        Origin::Older => Age::Older,
         Origin::Foreign => return Err(Unusable::Contents(Reason::Foreign)),
         Origin::Newer => return Err(Unusable::Contents(Reason::Newer)),
         Origin::Damaged => return Err(Unusable::Contents(Reason::Damaged)),
-    }
+    };
     // A pass over all pages. Reading every row, which follows, sees rows that are broken, but not
     // pages that were lost from a tree: these gaps would be forgotten without a word. It costs a
     // fraction of the reading, and once per start.
@@ -183,7 +200,7 @@ fn read(connection: &Connection, now: Timestamp) -> Result<Loaded, Unusable> {
     if verdict != "ok" {
         return Err(Unusable::Contents(Reason::Damaged));
     }
-    Ok(load(connection, now)?)
+    Ok(age)
 }
 
 fn ready_for_saves(connection: &Connection) -> rusqlite::Result<()> {

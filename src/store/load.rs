@@ -10,11 +10,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::contents::{Calls, Contents, Held, resolution_slots};
+use super::contents::{Calls, Contents, Held, resolution_slots, severity_number, source_name};
 use crate::fleet::{
     Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate,
-    Resolution, TenantFleet, Totals, UpdateFacts,
+    Resolution, Severity, Snapshot, Source, TenantFleet, Totals, UpdateFacts,
 };
+use crate::selfmon::Endpoint;
 
 /// A file as it was read.
 #[derive(Debug, Default)]
@@ -95,7 +96,7 @@ fn each(
 fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenants> {
     let mut tenants = Tenants::new();
     let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
-                 dropped, resolution_millis FROM tenant";
+                 dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at FROM tenant";
     each(connection, query, skipped, |row| {
         let mut fleet = TenantFleet::new(text(row, 1)?.into());
         fleet.selectors = text(row, 2)?.into();
@@ -111,6 +112,8 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
             dropped: count(row, 8)?,
             resolution: Resolution { sum_millis: count(row, 9)?, ..Resolution::default() },
         };
+        let snapshot = optional(row, 10, at)?.zip(optional(row, 11, at)?);
+        fleet.snapshot = snapshot.map(|(generated_at, checked_at)| Snapshot { generated_at, checked_at });
         if tenants.values().any(|(known, _)| known.tenant == fleet.tenant) {
             return None;
         }
@@ -146,7 +149,7 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
 fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<MachineRow>> {
     let mut machines = Vec::new();
     let query = "SELECT key, tenant, departed_at, id, name, os_platform, os_version, device_group, \
-                 last_seen, read_at, attempt_at, attempt_succeeded \
+                 last_seen, read_at, attempt_at, attempt_succeeded, onboarded, as_of, source \
                  FROM machine LEFT JOIN times ON times.machine = machine.key ORDER BY machine.key";
     each(connection, query, skipped, |row| {
         let id = text(row, 3)?;
@@ -157,9 +160,17 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             os_version: text(row, 6)?.to_owned(),
             device_group: text(row, 7)?.to_owned(),
             last_seen: optional(row, 8, at)?,
-            onboarded: false,
+            onboarded: integer(row, 12)? != 0,
         };
-        let reading = optional(row, 9, at)?.map(|at| Reading::of_now(at, Vec::new()));
+        let reading = match optional(row, 9, at)? {
+            Some(read_at) => Some(Reading {
+                at: read_at,
+                as_of: optional(row, 13, at)?.unwrap_or(read_at),
+                source: source(text(row, 14)?)?,
+                gaps: Vec::new(),
+            }),
+            None => None,
+        };
         let attempt = match optional(row, 10, at)? {
             Some(at) => Some(Attempt { at, succeeded: integer(row, 11)? != 0 }),
             None => None,
@@ -186,7 +197,7 @@ fn gaps(
     // Filled per machine and then copied, so that what stays in memory has no spare room.
     let mut gathered: Vec<Gap> = Vec::new();
     let small = |number| u32::try_from(number).ok();
-    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines FROM gap \
+    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM gap \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
         let owner = integer(row, 0)?;
@@ -198,10 +209,11 @@ fn gaps(
         gathered.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
         let first_seen = time(row, 2)?;
         let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
+        let severity = optional(row, 6, severity)?;
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
-        let update =
-            ReportedUpdate { kb, facts: Arc::clone(&shared.facts), cves, reported_machines, severity: None };
+        let facts = Arc::clone(&shared.facts);
+        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity };
         gathered.push(Gap { update, first_seen });
         Some(())
     })?;
@@ -235,13 +247,30 @@ fn place(row: MachineRow, tenants: &mut Tenants, skipped: &mut u64) {
 
 fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite::Result<Calls> {
     let mut calls = Calls::default();
-    each(connection, "SELECT tenant, at FROM call ORDER BY at", skipped, |row| {
+    each(connection, "SELECT tenant, at, endpoint FROM call ORDER BY at", skipped, |row| {
         let at = time(row, 1)?.min(now);
-        calls.0.entry(text(row, 0)?.to_owned()).or_default().push(at);
+        let endpoint = endpoint(row, 2)?;
+        calls.0.entry(text(row, 0)?.to_owned()).or_default().push((at, endpoint));
         Some(())
     })?;
     calls.forget(Calls::horizon(now));
     Ok(calls)
+}
+
+/// Version 1 did not note the endpoint, and called none that has a quota of its own.
+fn endpoint(row: &Row<'_>, column: usize) -> Option<Endpoint> {
+    match row.get_ref(column).ok()?.as_str_or_null().ok()? {
+        None => Some(Endpoint::MissingKbs),
+        Some(name) => Endpoint::ALL.into_iter().find(|endpoint| endpoint.as_str() == name),
+    }
+}
+
+fn source(name: &str) -> Option<Source> {
+    [Source::Machines, Source::Export].into_iter().find(|source| source_name(*source) == name)
+}
+
+fn severity(number: i64) -> Option<Severity> {
+    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number)
 }
 
 fn integer(row: &Row<'_>, column: usize) -> Option<i64> {

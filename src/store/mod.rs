@@ -5,22 +5,26 @@
 //! difference to what the file holds, in one transaction, so that a crash at any moment leaves the old
 //! state or the new one. Blocking: it belongs on a thread of its own. Knows nothing of polls and pages.
 //!
-//! Only a second instance on the folder is an error at the start. A file that cannot be used is
-//! renamed to `state.db.<reason>-<time>` and a new one is begun; a disk that cannot be written leaves
-//! the exporter without memory until a later save succeeds. [`Notice`]s tell what happened.
+//! Only a second instance on the folder is an error at the start. A file of an earlier release is
+//! brought up in one transaction, or read as it is where it cannot be written. A file that cannot be
+//! used is renamed to `state.db.<reason>-<time>` and a new one is begun; a disk that cannot be written
+//! leaves the exporter without memory until a later save succeeds. [`Notice`]s tell what happened.
 //! SQLite keeps no checksums, so a value that rotted into another valid value goes unseen.
 //!
 //! The tables, for those who look into the file with `sqlite3` (`application_id` `mdeX`, schema number
 //! in `user_version`; every time is in milliseconds since 1970 UTC; NULL means unknown):
 //!
 //! - `tenant`: per tenant the selectors and time of the newest machine list, the times of the polls,
-//!   the counts of pairs detected, resolved and dropped, and the sum of the times to resolution.
+//!   the counts of pairs detected, resolved and dropped, the sum of the times to resolution, and when
+//!   the newest bulk export was made and last found to be the newest.
 //! - `resolution`: its histogram; resolved pairs by the first bound in days that holds them.
 //! - `machine`: what the machine list said; `departed_at` is set while a machine is out of scope.
-//! - `times`: per machine Defender's last report, the newest good answer, the newest attempt.
-//! - `gap`: per machine and missing KB when it was first seen, and what the newest answer said.
+//! - `times`: per machine Defender's last report, the newest attempt, the newest good answer with its
+//!   source (`machines` or `export`) and the time of which it speaks (`as_of`; NULL is when it was read).
+//! - `gap`: per machine and missing KB when it was first seen, and what the newest answer said;
+//!   `severity` is 1 for low to 4 for critical.
 //! - `update_facts`: title and products (a JSON array) of updates, shared by gaps.
-//! - `call`: the API calls of the last hour.
+//! - `call`: the API calls of the last hour, with their endpoint (NULL in those of schema 1).
 //! - `machines` and `open_gaps`: views with names and readable times.
 
 mod contents;
@@ -45,6 +49,7 @@ pub use self::shared::SharedStore;
 use self::contents::{Calls, Contents};
 use crate::clock::Clock;
 use crate::fleet::TenantFleet;
+use crate::selfmon::Endpoint;
 
 /// What was found at the start.
 #[derive(Debug, Default)]
@@ -52,7 +57,7 @@ pub struct Restored {
     /// Every tenant in the file, by name; of their polls only the times are known.
     pub fleets: Vec<TenantFleet>,
     /// The API calls of the last hour by tenant, oldest first.
-    pub calls: BTreeMap<String, Vec<Timestamp>>,
+    pub calls: BTreeMap<String, Vec<(Timestamp, Endpoint)>>,
     /// What an operator should know.
     pub notices: Vec<Notice>,
     /// Whether an earlier state was taken over.
@@ -163,15 +168,15 @@ impl Store {
     ///
     /// # Errors
     /// When the disk cannot be written; the next save carries them.
-    pub fn record_calls(&mut self, tenant: &str, at: &[Timestamp]) -> Result<(), SaveError> {
+    pub fn record_calls(&mut self, tenant: &str, made: &[(Timestamp, Endpoint)]) -> Result<(), SaveError> {
         let horizon = Calls::horizon(self.clock.now());
-        self.calls.add(tenant, at);
+        self.calls.add(tenant, made);
         self.calls.forget(horizon);
         let path = self.path();
         let Some(disk) = self.disk.as_mut().filter(|disk| disk.holds_calls) else {
             return Ok(());
         };
-        let added = write::add_calls(&mut disk.connection, tenant, at, horizon);
+        let added = write::add_calls(&mut disk.connection, tenant, made, horizon);
         disk.holds_calls = added.is_ok();
         added.map_err(|source| SaveError::File { path, source })
     }

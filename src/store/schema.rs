@@ -1,13 +1,13 @@
-//! The tables, and how a file is told to be ours.
+//! The tables, how a file is told to be ours, and how older files are brought up.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
 /// Marks a SQLite file as ours: `mdeX` in ASCII (<https://sqlite.org/pragma.html#pragma_application_id>).
 pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 
-/// Number of the schema below, kept as `user_version`. A change of the tables raises it and adds a
-/// step to [`recognise`] that brings older files up.
-pub(super) const VERSION: i64 = 1;
+/// Number of the schema below, kept as `user_version`. A change of the tables raises it and adds to
+/// [`bring_up`] what older files lack.
+pub(super) const VERSION: i64 = 2;
 
 /// The tables. No foreign keys and no index beside the keys: the exporter is the only writer, knows
 /// every key, and checks each row when it reads. Text is text, times are milliseconds since 1970 UTC.
@@ -22,7 +22,9 @@ CREATE TABLE tenant (
     detected INTEGER NOT NULL,
     resolved INTEGER NOT NULL,
     dropped INTEGER NOT NULL,
-    resolution_millis INTEGER NOT NULL
+    resolution_millis INTEGER NOT NULL,
+    snapshot_generated_at INTEGER,
+    snapshot_checked_at INTEGER
 ) STRICT;
 CREATE TABLE resolution (
     tenant INTEGER NOT NULL,
@@ -38,14 +40,17 @@ CREATE TABLE machine (
     os_platform TEXT NOT NULL,
     os_version TEXT NOT NULL,
     device_group TEXT NOT NULL,
-    departed_at INTEGER
+    departed_at INTEGER,
+    onboarded INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE times (
     machine INTEGER PRIMARY KEY,
     last_seen INTEGER,
     read_at INTEGER,
     attempt_at INTEGER,
-    attempt_succeeded INTEGER
+    attempt_succeeded INTEGER,
+    as_of INTEGER,
+    source TEXT NOT NULL
 ) STRICT;
 CREATE TABLE update_facts (
     key INTEGER PRIMARY KEY,
@@ -59,17 +64,25 @@ CREATE TABLE gap (
     facts INTEGER NOT NULL,
     cves INTEGER,
     reported_machines INTEGER,
+    severity INTEGER,
     PRIMARY KEY (machine, kb)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE call (
     tenant TEXT NOT NULL,
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    endpoint TEXT
 ) STRICT;
 CREATE INDEX call_at ON call (at);
+";
+
+/// Views for people; nothing here reads them.
+const VIEWS: &str = "
 CREATE VIEW open_gaps AS
     SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine, gap.kb AS kb,
         strftime('%Y-%m-%dT%H:%M:%fZ', gap.first_seen / 1000.0, 'unixepoch') AS first_seen,
-        update_facts.title AS title, update_facts.products AS products, gap.cves AS cves
+        update_facts.title AS title, update_facts.products AS products, gap.cves AS cves,
+        CASE gap.severity WHEN 4 THEN 'critical' WHEN 3 THEN 'high' WHEN 2 THEN 'medium' WHEN 1 THEN 'low' END
+            AS severity
     FROM gap
         JOIN machine ON machine.key = gap.machine
         JOIN tenant ON tenant.key = machine.tenant
@@ -77,9 +90,11 @@ CREATE VIEW open_gaps AS
     WHERE machine.departed_at IS NULL;
 CREATE VIEW machines AS
     SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine,
-        os_platform, os_version, device_group,
+        os_platform, os_version, device_group, onboarded,
         strftime('%Y-%m-%dT%H:%M:%fZ', last_seen / 1000.0, 'unixepoch') AS last_seen,
         strftime('%Y-%m-%dT%H:%M:%fZ', read_at / 1000.0, 'unixepoch') AS read_at,
+        strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(as_of, read_at) / 1000.0, 'unixepoch') AS as_of,
+        iif(read_at IS NULL, NULL, source) AS source,
         strftime('%Y-%m-%dT%H:%M:%fZ', departed_at / 1000.0, 'unixepoch') AS departed_at,
         (SELECT count(*) FROM gap WHERE gap.machine = machine.key) AS gaps
     FROM machine
@@ -87,11 +102,39 @@ CREATE VIEW machines AS
         LEFT JOIN times ON times.machine = machine.key;
 ";
 
+/// The columns that came with version 2, with what is true of the rows of a version 1 file: its calls
+/// went to endpoints without a quota of their own, its readings came from one call per machine.
+const SINCE_2: [(&str, &[Column]); 5] = [
+    ("tenant", &[Column::unknown("snapshot_generated_at"), Column::unknown("snapshot_checked_at")]),
+    ("machine", &[Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" }]),
+    (
+        "times",
+        &[Column::unknown("as_of"), Column { name: "source", kind: "TEXT NOT NULL", old: "'machines'" }],
+    ),
+    ("gap", &[Column::unknown("severity")]),
+    ("call", &[Column { name: "endpoint", kind: "TEXT", old: "NULL" }]),
+];
+
+struct Column {
+    name: &'static str,
+    kind: &'static str,
+    /// Its value in rows that were written before it.
+    old: &'static str,
+}
+
+impl Column {
+    const fn unknown(name: &'static str) -> Self {
+        Self { name, kind: "INTEGER", old: "NULL" }
+    }
+}
+
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// Of this schema.
     Ours,
+    /// Of an earlier release; [`bring_up`] or [`view_as_newest`] makes it readable.
+    Older,
     /// Of a later release.
     Newer,
     /// Of another program.
@@ -108,6 +151,7 @@ pub(super) fn recognise(connection: &Connection) -> rusqlite::Result<Origin> {
     }
     Ok(match number("user_version")? {
         VERSION => Origin::Ours,
+        1 => Origin::Older,
         later if later > VERSION => Origin::Newer,
         _ => Origin::Damaged,
     })
@@ -116,6 +160,53 @@ pub(super) fn recognise(connection: &Connection) -> rusqlite::Result<Origin> {
 /// Makes the tables in an empty file.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN; {TABLES} {VIEWS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
+         COMMIT;"
     ))
+}
+
+/// Brings an older file up, whole or not at all. Rows are not touched: SQLite adds columns by noting
+/// what they hold in old rows.
+pub(super) fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for (table, columns) in SINCE_2 {
+        for Column { name, kind, old } in lacking(&transaction, table, columns)? {
+            let column = format!("ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {old}");
+            transaction.execute_batch(&column)?;
+        }
+    }
+    replace_views(&transaction)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+fn replace_views(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let drop = "DROP VIEW IF EXISTS open_gaps; DROP VIEW IF EXISTS machines;";
+    transaction.execute_batch(&format!("{drop} {VIEWS}"))
+}
+
+/// Lets `connection`, and nobody else, see an older file as [`bring_up`] would leave it. For files that
+/// cannot be written.
+pub(super) fn view_as_newest(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    for (table, columns) in SINCE_2 {
+        let columns = lacking(connection, table, columns)?;
+        let mut shown = vec!["*".to_owned()];
+        shown.extend(columns.map(|Column { name, old, .. }| format!("{old} AS {name}")));
+        let shown = shown.join(", ");
+        connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}"))?;
+    }
+    Ok(())
+}
+
+/// Those of `columns` that `table` lacks. A file whose number somebody set back has them already,
+/// which is no reason to give up what is in it.
+fn lacking<'a>(
+    connection: &Connection,
+    table: &str,
+    columns: &'a [Column],
+) -> rusqlite::Result<impl Iterator<Item = &'a Column>> {
+    let mut names = connection.prepare("SELECT name FROM pragma_table_info(?1, 'main')")?;
+    let names = names.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    Ok(columns.iter().filter(move |column| !names.iter().any(|name| name == column.name)))
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{SaveError, Store};
 use crate::error::Chain;
 use crate::fleet::TenantFleet;
-use crate::selfmon::SelfMetrics;
+use crate::selfmon::{Endpoint, SelfMetrics};
 
 /// Cheap to clone; clones share the store. Calls block: off the async threads with them.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ impl SharedStore {
     }
 
     /// Notes a call to the API of `tenant`, which counts against the quota of a later run too.
-    pub fn record_call(&self, tenant: &str, at: Timestamp) {
-        let recorded = self.store().record_calls(tenant, &[at]);
+    pub fn record_call(&self, tenant: &str, at: Timestamp, endpoint: Endpoint) {
+        let recorded = self.store().record_calls(tenant, &[(at, endpoint)]);
         if let Err(error) = recorded {
             self.failed(&error);
         }

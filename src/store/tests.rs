@@ -86,7 +86,7 @@ fn assert_breaks_are_mended(breaking: impl FnOnce(&Path, &Store)) {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 500), fleet("other", 2)]).unwrap();
-    store.record_calls("one", &[clock().now()]).unwrap();
+    store.record_calls("one", &[(clock().now(), Endpoint::Machines)]).unwrap();
     drop(store);
     let (mut store, _) = open(folder.path());
     breaking(folder.path(), &store);
@@ -98,7 +98,7 @@ fn assert_breaks_are_mended(breaking: impl FnOnce(&Path, &Store)) {
     assert!(store.save(&[fleet("one", 401)]).unwrap().notices.is_empty());
     drop(store);
     assert_eq!(held(folder.path()), [("one".to_owned(), 401), ("other".to_owned(), 2)]);
-    assert_eq!(open(folder.path()).1.calls["one"], [clock().now()]);
+    assert_eq!(open(folder.path()).1.calls["one"], [(clock().now(), Endpoint::Machines)]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_state_that_cannot_be_written_is_served_all_the_same() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();
-    store.record_calls("one", &[clock().now()]).unwrap();
+    store.record_calls("one", &[(clock().now(), Endpoint::Machines)]).unwrap();
     drop(store);
     let lock = folder.path().join("lock");
     fs::remove_file(&lock).unwrap();

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Statement, Transaction, params};
 
-use super::contents::{Calls, Contents, Held, Known, machines, outer_join, resolution_slots};
+use super::contents::{
+    Calls, Contents, Held, Known, machines, outer_join, resolution_slots, severity_number, source_name,
+};
 use crate::fleet::{Gap, KbId, Machine, MachineId, TenantFleet, Totals, UpdateFacts};
+use crate::selfmon::Endpoint;
 
 /// Brings the file from `contents` to `fleets`; tenants that are not among them stay as they are.
 /// `contents` follows when the transaction is done, and only then. Tells whether a row was written.
@@ -50,12 +53,12 @@ pub(super) fn write<'a>(
 pub(super) fn add_calls(
     connection: &mut Connection,
     tenant: &str,
-    at: &[Timestamp],
+    made: &[(Timestamp, Endpoint)],
     horizon: Timestamp,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM call WHERE at <= ?1", [horizon.as_millisecond()])?;
-    insert_calls(&transaction, tenant, at)?;
+    insert_calls(&transaction, tenant, made)?;
     transaction.commit()
 }
 
@@ -63,15 +66,22 @@ pub(super) fn add_calls(
 pub(super) fn replace_calls(connection: &mut Connection, calls: &Calls) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM call", [])?;
-    for (tenant, at) in &calls.0 {
-        insert_calls(&transaction, tenant, at)?;
+    for (tenant, made) in &calls.0 {
+        insert_calls(&transaction, tenant, made)?;
     }
     transaction.commit()
 }
 
-fn insert_calls(transaction: &Transaction<'_>, tenant: &str, at: &[Timestamp]) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare("INSERT INTO call (tenant, at) VALUES (?1, ?2)")?;
-    at.iter().try_for_each(|at| insert.execute(params![tenant, at.as_millisecond()]).map(drop))
+fn insert_calls(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    made: &[(Timestamp, Endpoint)],
+) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare("INSERT INTO call (tenant, at, endpoint) VALUES (?1, ?2, ?3)")?;
+    let mut insert = |at: Timestamp, endpoint: Endpoint| {
+        insert.execute(params![tenant, at.as_millisecond(), endpoint.as_str()]).map(drop)
+    };
+    made.iter().try_for_each(|(at, endpoint)| insert(*at, *endpoint))
 }
 
 /// What a written tenant changes in [`Contents`].
@@ -123,22 +133,22 @@ impl<'a> Statements<'a> {
     fn new(transaction: &'a Transaction<'a>) -> rusqlite::Result<Self> {
         Ok(Self {
             insert_machine: transaction.prepare(
-                "INSERT INTO machine (tenant, id, name, os_platform, os_version, device_group, departed_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO machine (tenant, id, name, os_platform, os_version, device_group, departed_at, \
+                 onboarded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
             update_machine: transaction.prepare(
                 "UPDATE machine SET name = ?2, os_platform = ?3, os_version = ?4, device_group = ?5, \
-                 departed_at = ?6 WHERE key = ?1",
+                 departed_at = ?6, onboarded = ?7 WHERE key = ?1",
             )?,
             delete_machine: transaction.prepare("DELETE FROM machine WHERE key = ?1")?,
             put_times: transaction.prepare(
-                "INSERT OR REPLACE INTO times (machine, last_seen, read_at, attempt_at, attempt_succeeded) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR REPLACE INTO times (machine, last_seen, read_at, attempt_at, attempt_succeeded, \
+                 as_of, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             delete_times: transaction.prepare("DELETE FROM times WHERE machine = ?1")?,
             put_gap: transaction.prepare(
-                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             delete_gap: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,
             delete_gaps: transaction.prepare("DELETE FROM gap WHERE machine = ?1")?,
@@ -182,10 +192,12 @@ impl<'a> Writer<'a> {
         if let Some(held) = held.filter(|held| tenant_fields(&held.fleet) == tenant_fields(fleet)) {
             return Ok(held.key);
         }
-        let ([listed_at, last_poll, last_success], totals, selectors) = tenant_fields(fleet);
+        let ([listed_at, last_poll, last_success, generated_at, checked_at], totals, selectors) =
+            tenant_fields(fleet);
         self.rows += self.transaction.execute(
             "INSERT OR REPLACE INTO tenant (key, name, selectors, listed_at, last_poll, last_success, \
-             detected, resolved, dropped, resolution_millis) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 held.map(|held| held.key),
                 &*fleet.tenant,
@@ -196,7 +208,9 @@ impl<'a> Writer<'a> {
                 whole(totals.detected),
                 whole(totals.resolved),
                 whole(totals.dropped),
-                whole(totals.resolution.sum_millis)
+                whole(totals.resolution.sum_millis),
+                generated_at,
+                checked_at
             ],
         )?;
         let key = held.map_or_else(|| self.transaction.last_insert_rowid(), |held| held.key);
@@ -217,7 +231,8 @@ impl<'a> Writer<'a> {
             facts.os_platform,
             facts.os_version,
             facts.device_group,
-            known.departed_at.map(Timestamp::as_millisecond)
+            known.departed_at.map(Timestamp::as_millisecond),
+            facts.onboarded
         ])?;
         let key = self.transaction.last_insert_rowid();
         self.times(key, known.machine)?;
@@ -234,7 +249,8 @@ impl<'a> Writer<'a> {
                 facts.os_platform,
                 facts.os_version,
                 facts.device_group,
-                new.departed_at.map(Timestamp::as_millisecond)
+                new.departed_at.map(Timestamp::as_millisecond),
+                facts.onboarded
             ])?;
         }
         if Arc::ptr_eq(old.machine, new.machine) {
@@ -254,8 +270,8 @@ impl<'a> Writer<'a> {
     }
 
     fn times(&mut self, key: i64, machine: &Machine) -> rusqlite::Result<()> {
-        let [last_seen, read_at, attempt_at, succeeded] = times_of(machine);
-        let row = params![key, last_seen, read_at, attempt_at, succeeded];
+        let ([last_seen, read_at, attempt_at, succeeded, as_of], source) = times_of(machine);
+        let row = params![key, last_seen, read_at, attempt_at, succeeded, as_of, source];
         self.rows += self.statements.put_times.execute(row)?;
         Ok(())
     }
@@ -272,7 +288,8 @@ impl<'a> Writer<'a> {
                         new.first_seen.as_millisecond(),
                         facts,
                         new.update.cves,
-                        new.update.reported_machines
+                        new.update.reported_machines,
+                        new.update.severity.map(severity_number)
                     ])?;
                 }
                 (_, None) => {
@@ -296,25 +313,37 @@ impl<'a> Writer<'a> {
 }
 
 /// The columns of a tenant's row, to compare and to write.
-fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 3], Totals, &str) {
-    let times = [fleet.listed_at, fleet.status.last_poll, fleet.status.last_success];
+fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], Totals, &str) {
+    let (status, snapshot) = (&fleet.status, fleet.snapshot);
+    let generated_at = snapshot.map(|snapshot| snapshot.generated_at);
+    let checked_at = snapshot.map(|snapshot| snapshot.checked_at);
+    let times = [fleet.listed_at, status.last_poll, status.last_success, generated_at, checked_at];
     (times.map(|at| at.map(Timestamp::as_millisecond)), fleet.totals, &fleet.selectors)
 }
 
 /// The columns of a machine's row that can change, to compare.
-fn machine_fields(known: Known<'_>) -> ([&str; 4], Option<i64>) {
+fn machine_fields(known: Known<'_>) -> ([&str; 4], Option<i64>, bool) {
     let facts = &known.machine.facts;
     let texts = [&facts.name, &facts.os_platform, &facts.os_version, &facts.device_group];
-    (texts.map(String::as_str), known.departed_at.map(Timestamp::as_millisecond))
+    let departed_at = known.departed_at.map(Timestamp::as_millisecond);
+    (texts.map(String::as_str), departed_at, facts.onboarded)
 }
 
 /// The columns of a row of times, to compare and to write.
-fn times_of(machine: &Machine) -> [Option<i64>; 4] {
+fn times_of(machine: &Machine) -> ([Option<i64>; 5], &'static str) {
     let (reading, attempt) = (machine.reading.as_ref(), machine.attempt);
-    let times =
-        [machine.facts.last_seen, reading.map(|reading| reading.at), attempt.map(|attempt| attempt.at)];
-    let [last_seen, read_at, attempt_at] = times.map(|at| at.map(Timestamp::as_millisecond));
-    [last_seen, read_at, attempt_at, attempt.map(|attempt| attempt.succeeded.into())]
+    let times = [
+        machine.facts.last_seen,
+        reading.map(|reading| reading.at),
+        attempt.map(|attempt| attempt.at),
+        reading.map(|reading| reading.as_of),
+    ];
+    let [last_seen, read_at, attempt_at, as_of] = times.map(|at| at.map(Timestamp::as_millisecond));
+    let succeeded = attempt.map(|attempt| attempt.succeeded.into());
+    // Mostly the same time, which NULL says in less room.
+    let as_of = as_of.filter(|as_of| Some(*as_of) != read_at);
+    let source = reading.map(|reading| reading.source).unwrap_or_default();
+    ([last_seen, read_at, attempt_at, succeeded, as_of], source_name(source))
 }
 
 fn gaps_of(machine: &Machine) -> &[Gap] {

@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod fleets;
+mod older_files;
 mod restarts;
 
 use std::fs;
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate, TenantFleet,
-    UpdateFacts,
+    Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate, Severity, Source,
+    TenantFleet, UpdateFacts,
 };
+use mde_exporter::selfmon::Endpoint;
 use mde_exporter::store::{OpenError, Restored, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -126,14 +128,14 @@ fn a_copy_taken_while_the_store_is_open_holds_the_newest_save() {
     let (mut store, _) = open(folder.path());
     let fleet = plain_fleet("one", 50, NOW);
     store.save(&[Arc::new(fleet.clone())]).unwrap();
-    store.record_calls("one", &[at(NOW)]).unwrap();
+    store.record_calls("one", &[(at(NOW), Endpoint::Machines)]).unwrap();
     let copy = TempDir::new().unwrap();
     for name in ["state.db", "state.db-wal"] {
         fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
     }
     let (_, restored) = open(copy.path());
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
-    assert_eq!(restored.calls["one"], [at(NOW)]);
+    assert_eq!(restored.calls["one"], [(at(NOW), Endpoint::Machines)]);
 }
 
 #[test]
@@ -184,21 +186,23 @@ fn tenants_that_are_not_saved_stay() {
 }
 
 #[test]
-fn calls_of_the_last_hour_are_restored() {
+fn calls_of_the_last_hour_are_restored_with_their_endpoint() {
     let folder = TempDir::new().unwrap();
+    let [old, recent, now, later] = [NOW - 3601, NOW - 3599, NOW, NOW + 50].map(at);
+    let (list, export) = (Endpoint::Machines, Endpoint::Export);
     let (mut store, _) = open(folder.path());
-    store.record_calls("one", &[at(NOW - 3601), at(NOW - 3599)]).unwrap();
-    store.record_calls("one", &[at(NOW), at(NOW)]).unwrap();
-    store.record_calls("other", &[at(NOW + 50)]).unwrap();
+    store.record_calls("one", &[(old, list), (recent, export)]).unwrap();
+    store.record_calls("one", &[(now, list), (now, export)]).unwrap();
+    store.record_calls("other", &[(later, list)]).unwrap();
     drop(store);
     let (store, restored) = open(folder.path());
-    assert_eq!(restored.calls["one"], [at(NOW - 3599), at(NOW), at(NOW)]);
-    assert_eq!(restored.calls["other"], [at(NOW)], "a clock that was ahead must not block for longer");
+    assert_eq!(restored.calls["one"], [(recent, export), (now, list), (now, export)]);
+    assert_eq!(restored.calls["other"], [(now, list)], "a clock that was ahead must not block for longer");
     drop(store);
-    let later = Clock::new(|| at(NOW + 3599));
-    let (mut store, restored) = Store::open(folder.path(), later).unwrap();
-    assert_eq!(restored.calls["one"], [at(NOW), at(NOW)]);
-    store.record_calls("one", &[at(NOW + 3599)]).unwrap();
+    let clock = Clock::new(|| at(NOW + 3599));
+    let (mut store, restored) = Store::open(folder.path(), clock).unwrap();
+    assert_eq!(restored.calls["one"], [(now, list), (now, export)]);
+    store.record_calls("one", &[(at(NOW + 3599), list)]).unwrap();
     drop(store);
     let rows = Connection::open(folder.path().join("state.db")).unwrap();
     let rows: i64 = rows.query_row("SELECT count(*) FROM call", [], |row| row.get(0)).unwrap();
@@ -219,12 +223,17 @@ fn a_second_store_on_the_folder_is_refused() {
 #[test]
 fn the_views_can_be_read_by_people() {
     let folder = TempDir::new().unwrap();
-    save(folder.path(), &[plain_fleet("one", 1, NOW)]);
+    let mut fleet = plain_fleet("one", 1, NOW);
+    let machine = Arc::make_mut(fleet.machines.values_mut().next().unwrap());
+    let reading = machine.reading.as_mut().unwrap();
+    reading.gaps[0].update.severity = Some(Severity::Critical);
+    (reading.as_of, reading.source) = (at(NOW - 3600), Source::Export);
+    save(folder.path(), &[fleet]);
     let connection = Connection::open(folder.path().join("state.db")).unwrap();
-    let gap = "SELECT tenant || ' ' || machine_id || ' ' || kb || ' ' || first_seen FROM open_gaps LIMIT 1";
+    let gap = "SELECT concat_ws(' ', tenant, machine_id, kb, first_seen, severity) FROM open_gaps ORDER BY kb LIMIT 1";
     let gap: String = connection.query_row(gap, [], |row| row.get(0)).unwrap();
-    assert_eq!(gap, "one machine-00000 1 2023-11-14T22:13:20.000Z");
-    let machine = "SELECT machine_id || ' ' || read_at || ' ' || gaps FROM machines";
+    assert_eq!(gap, "one machine-00000 1 2023-11-14T22:13:20.000Z critical");
+    let machine = "SELECT concat_ws(' ', machine_id, onboarded, read_at, as_of, source, gaps) FROM machines";
     let machine: String = connection.query_row(machine, [], |row| row.get(0)).unwrap();
-    assert_eq!(machine, "machine-00000 2023-11-14T22:13:20.000Z 10");
+    assert_eq!(machine, "machine-00000 0 2023-11-14T22:13:20.000Z 2023-11-14T21:13:20.000Z export 10");
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::selfmon::Endpoint;
 use mde_exporter::store::{Notice, Reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -135,7 +136,7 @@ fn change(folder: &Path, sql: &str) {
 fn a_file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
-    change(folder.path(), "PRAGMA user_version = 2; ALTER TABLE gap ADD COLUMN more TEXT;");
+    change(folder.path(), "PRAGMA user_version = 3; ALTER TABLE gap ADD COLUMN more TEXT;");
     assert_is_set_aside(folder.path(), Reason::Newer);
 }
 
@@ -176,12 +177,13 @@ fn rows_that_make_no_sense_are_left_out_and_cleared_away() {
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(
         folder.path(),
-        "INSERT INTO gap VALUES (77, 1, 0, 1, 0, 0), (1, 4294967296, 0, 1, 0, 0), (1, 12, 0, 99, 0, 0);
-         INSERT INTO machine VALUES (50, 1, 'not an id', '', '', '', '', NULL), (51, 9, 'x', '', '', '', '', NULL);
-         INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL);",
+        "INSERT INTO gap VALUES (77, 1, 0, 1, 0, 0, 1), (1, 4294967296, 0, 1, 0, 0, 1), (1, 12, 0, 99, 0, 0, 1);
+         INSERT INTO gap VALUES (1, 13, 0, 1, 0, 0, 5);
+         INSERT INTO machine VALUES (50, 1, 'not an id', '', '', '', '', NULL, 0), (51, 9, 'x', '', '', '', '', NULL, 0);
+         INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL, 0);",
     );
     let (mut store, restored) = open(folder.path());
-    assert!(matches!(restored.notices[..], [Notice::Skipped { rows: 6 }]), "{:?}", restored.notices);
+    assert!(matches!(restored.notices[..], [Notice::Skipped { rows: 7 }]), "{:?}", restored.notices);
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
     store.save(&[]).unwrap();
     drop(store);
@@ -202,14 +204,14 @@ fn a_folder_that_cannot_be_made_is_tried_again() {
     assert!(restored.notices[0].to_string().contains(&folder.display().to_string()));
     let fleet = Arc::new(plain_fleet("one", 2, NOW));
     assert_eq!(store.save(&[Arc::clone(&fleet)]).unwrap_err().kind(), "folder");
-    store.record_calls("one", &[at(NOW)]).unwrap();
+    store.record_calls("one", &[(at(NOW), Endpoint::Export)]).unwrap();
     fs::remove_file(&blocker).unwrap();
     let saved = store.save(&[Arc::clone(&fleet)]).unwrap();
     assert!(matches!(saved.notices[..], [Notice::OnDisk { .. }]));
     drop(store);
     let (_, restored) = open(&folder);
     assert_eq!(remembered(&restored.fleets), remembered(&[TenantFleet::clone(&fleet)]));
-    assert_eq!(restored.calls["one"], [at(NOW)]);
+    assert_eq!(restored.calls["one"], [(at(NOW), Endpoint::Export)]);
 }
 
 #[test]

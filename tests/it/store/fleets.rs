@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mde_exporter::fleet::{
     Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, Resolution,
-    TenantFleet, Totals, UpdateFacts,
+    Severity, Snapshot, Source, TenantFleet, Totals, UpdateFacts,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -17,32 +17,39 @@ fn times() -> impl Strategy<Value = Timestamp> {
 
 fn gaps() -> impl Strategy<Value = Vec<Gap>> {
     let facts = (0..4usize, vec("[a-z',\"]{0,4}", 0..3));
-    let gap = (times(), facts, any::<Option<u32>>(), any::<Option<u32>>());
+    let severity = proptest::option::of(prop::sample::select(&Severity::ALL[..]));
+    let gap = (times(), facts, any::<[Option<u32>; 2]>(), severity);
     btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], gap, 0..8).prop_map(|gaps| {
-        let gap =
-            |(kb, (first_seen, (title, products), cves, reported_machines)): (u32, (_, (usize, _), _, _))| {
-                let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
-                let facts = Arc::new(UpdateFacts { title, products });
-                let kb = KbId::new(kb).unwrap();
-                Gap {
-                    update: ReportedUpdate { kb, facts, cves, reported_machines, severity: None },
-                    first_seen,
-                }
-            };
+        let gap = |(kb, (first_seen, (title, products), counts, severity)): (u32, (_, (usize, _), _, _))| {
+            let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
+            let facts = Arc::new(UpdateFacts { title, products });
+            let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
+            Gap { update: ReportedUpdate { kb, facts, cves, reported_machines, severity }, first_seen }
+        };
         gaps.into_iter().map(gap).collect()
     })
 }
 
+fn readings() -> impl Strategy<Value = Reading> {
+    let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
+    (times(), proptest::option::of(times()), source, gaps()).prop_map(|(at, as_of, source, gaps)| Reading {
+        at,
+        as_of: as_of.unwrap_or(at),
+        source,
+        gaps,
+    })
+}
+
 fn machines() -> impl Strategy<Value = Machine> {
-    let reading = proptest::option::of((times(), gaps()).prop_map(|(at, gaps)| Reading::of_now(at, gaps)));
+    let reading = proptest::option::of(readings());
     let attempt = proptest::option::of((times(), any::<bool>()));
     let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
-    (vec("\\PC{0,6}", 4), proptest::option::of(times()), reading, attempt).prop_map(
-        |(texts, last_seen, reading, attempt)| {
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), reading, attempt).prop_map(
+        |(texts, last_seen, onboarded, reading, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
             let facts =
-                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded: true };
+                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded };
             Machine { facts, reading, attempt }
         },
     )
@@ -59,8 +66,9 @@ fn totals() -> impl Strategy<Value = Totals> {
 pub(super) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet> {
     let machine = (proptest::option::weighted(0.2, times()), machines());
     let machines = btree_map("machine-[0-9]", machine, 0..8);
-    (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}").prop_map(
-        move |(machines, totals, times, selectors)| {
+    let snapshot = proptest::option::of((times(), times()));
+    (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}", snapshot).prop_map(
+        move |(machines, totals, times, selectors, snapshot)| {
             let mut fleet = TenantFleet::new(tenant.into());
             for (id, (departed, mut machine)) in machines {
                 let id = MachineId::parse(&id).unwrap();
@@ -73,6 +81,7 @@ pub(super) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet>
             }
             fleet.totals = totals;
             fleet.selectors = selectors.into();
+            fleet.snapshot = snapshot.map(|(generated_at, checked_at)| Snapshot { generated_at, checked_at });
             fleet.listed_at = times[0];
             fleet.status.last_poll = times[1];
             fleet.status.last_success = times[2];

@@ -1,0 +1,192 @@
+//! Files of earlier releases: what they remember is not lost.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use mde_exporter::fleet::{MachineId, Severity, Source, TenantFleet};
+use mde_exporter::selfmon::Endpoint;
+use mde_exporter::store::{Notice, Reason, Restored};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{NOW, at, open, plain_fleet, remembered, save};
+
+/// The tables of version 1, as its release made them.
+const VERSION_1: &str = "
+CREATE TABLE tenant (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, selectors TEXT NOT NULL,
+    listed_at INTEGER, last_poll INTEGER, last_success INTEGER, detected INTEGER NOT NULL,
+    resolved INTEGER NOT NULL, dropped INTEGER NOT NULL, resolution_millis INTEGER NOT NULL) STRICT;
+CREATE TABLE resolution (tenant INTEGER NOT NULL, within_days TEXT NOT NULL, pairs INTEGER NOT NULL,
+    PRIMARY KEY (tenant, within_days)) STRICT, WITHOUT ROWID;
+CREATE TABLE machine (key INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL,
+    os_platform TEXT NOT NULL, os_version TEXT NOT NULL, device_group TEXT NOT NULL,
+    departed_at INTEGER) STRICT;
+CREATE TABLE times (machine INTEGER PRIMARY KEY, last_seen INTEGER, read_at INTEGER, attempt_at INTEGER,
+    attempt_succeeded INTEGER) STRICT;
+CREATE TABLE update_facts (key INTEGER PRIMARY KEY, title TEXT NOT NULL, products TEXT NOT NULL) STRICT;
+CREATE TABLE gap (machine INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL,
+    facts INTEGER NOT NULL, cves INTEGER, reported_machines INTEGER,
+    PRIMARY KEY (machine, kb)) STRICT, WITHOUT ROWID;
+CREATE TABLE call (tenant TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+CREATE INDEX call_at ON call (at);
+CREATE VIEW open_gaps AS SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine,
+        gap.kb AS kb, gap.first_seen AS first_seen, update_facts.title AS title,
+        update_facts.products AS products, gap.cves AS cves
+    FROM gap JOIN machine ON machine.key = gap.machine JOIN tenant ON tenant.key = machine.tenant
+        JOIN update_facts ON update_facts.key = gap.facts WHERE machine.departed_at IS NULL;
+CREATE VIEW machines AS SELECT tenant.name AS tenant, machine.id AS machine_id, os_platform, read_at
+    FROM machine JOIN tenant ON tenant.key = machine.tenant LEFT JOIN times ON times.machine = machine.key;
+PRAGMA application_id = 0x6d646558;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+";
+
+/// One machine with two gaps, one that was never read, one that departed; a call a minute ago.
+fn write_version_1(folder: &Path) {
+    let connection = Connection::open(folder.join("state.db")).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    let (now, read, seen) = (NOW * 1000, (NOW - 600) * 1000, (NOW - 86_400) * 1000);
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO tenant VALUES (1, 'one', 'all', {read}, {now}, {now}, 5, 2, 1, 99);
+             INSERT INTO resolution VALUES (1, '7', 2);
+             INSERT INTO machine VALUES (1, 1, 'a', 'a.example', 'Windows11', '23H2', 'g', NULL),
+                 (2, 1, 'b', '', '', '', '', NULL), (3, 1, 'c', 'c.example', '', '', '', {now});
+             INSERT INTO times VALUES (1, {seen}, {read}, {read}, 1), (2, NULL, NULL, {read}, 0),
+                 (3, {seen}, {read}, {read}, 1);
+             INSERT INTO update_facts VALUES (1, 'March 2020 Security Updates', '[\"windows_10\"]');
+             INSERT INTO gap VALUES (1, 4540673, {seen}, 1, 97, 1), (1, 5000000, {read}, 1, NULL, NULL),
+                 (3, 4540673, {seen}, 1, 97, 1);
+             INSERT INTO call VALUES ('one', {now} - 60000);"
+        ))
+        .unwrap();
+}
+
+fn version(folder: &Path) -> i64 {
+    let connection = Connection::open(folder.join("state.db")).unwrap();
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+}
+
+fn id(text: &str) -> MachineId {
+    MachineId::parse(text).unwrap()
+}
+
+fn assert_nothing_is_lost(restored: &Restored) {
+    let [fleet] = &restored.fleets[..] else { panic!("{restored:?}") };
+    assert_eq!((fleet.listed_at, fleet.status.last_success), (Some(at(NOW - 600)), Some(at(NOW))));
+    assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (5, 2, 1));
+    assert_eq!((fleet.totals.resolution.slots[2], fleet.totals.resolution.sum_millis), (2, 99));
+    assert_eq!(fleet.snapshot, None);
+    let machine = &fleet.machines[&id("a")];
+    assert_eq!((&*machine.facts.name, machine.facts.onboarded), ("a.example", false));
+    assert_eq!(machine.facts.last_seen, Some(at(NOW - 86_400)));
+    let reading = machine.reading.as_ref().unwrap();
+    assert_eq!((reading.at, reading.as_of, reading.source), (at(NOW - 600), at(NOW - 600), Source::Machines));
+    let gaps: Vec<_> = reading
+        .gaps
+        .iter()
+        .map(|gap| (gap.update.kb.number(), gap.first_seen, gap.update.severity))
+        .collect();
+    assert_eq!(gaps, [(4_540_673, at(NOW - 86_400), None), (5_000_000, at(NOW - 600), None)]);
+    assert_eq!(fleet.machines[&id("b")].reading, None);
+    assert_eq!(fleet.departed[&id("c")].machine.gaps().len(), 1);
+    assert_eq!(restored.calls["one"], [(at(NOW - 60), Endpoint::MissingKbs)]);
+}
+
+#[test]
+fn a_file_of_version_1_is_brought_up_with_its_gaps_and_times() {
+    let folder = TempDir::new().unwrap();
+    write_version_1(folder.path());
+    let (mut store, restored) = open(folder.path());
+    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert_nothing_is_lost(&restored);
+    assert_eq!(version(folder.path()), 2);
+
+    let mut fleet = restored.fleets[0].clone();
+    let machine = Arc::make_mut(fleet.machines.get_mut(&id("a")).unwrap());
+    machine.reading.as_mut().unwrap().gaps[0].update.severity = Some(Severity::High);
+    machine.facts.onboarded = true;
+    store.save(&[Arc::new(fleet.clone())]).unwrap();
+    drop(store);
+    let (_, restored) = open(folder.path());
+    assert!(restored.notices.is_empty());
+    assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
+}
+
+/// Name, type, NOT NULL and place in the key of every column of every table and view.
+fn columns(folder: &Path) -> Vec<String> {
+    let connection = Connection::open(folder.join("state.db")).unwrap();
+    let query =
+        "SELECT concat_ws(' ', object.type, object.name, field.name, field.type, field.\"notnull\", field.pk)
+                 FROM sqlite_schema AS object, pragma_table_info(object.name) AS field ORDER BY 1";
+    let mut rows = connection.prepare(query).unwrap();
+    rows.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+#[test]
+fn a_file_that_was_brought_up_has_the_tables_of_a_new_one() {
+    let [old, new] = [(); 2].map(|()| TempDir::new().unwrap());
+    write_version_1(old.path());
+    drop((open(old.path()), open(new.path())));
+    assert_eq!(columns(old.path()), columns(new.path()));
+}
+
+#[test]
+fn a_file_of_version_1_that_cannot_be_written_is_read_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    write_version_1(folder.path());
+    // A folder that cannot be locked, as on a disk that was remounted read-only.
+    let lock = folder.path().join("lock");
+    symlink(folder.path().join("no folder/lock"), &lock).unwrap();
+    let before = fs::read(folder.path().join("state.db")).unwrap();
+    let (mut store, restored) = open(folder.path());
+    assert!(!store.is_on_disk() && matches!(restored.notices[..], [Notice::WithoutDisk(_)]));
+    assert_nothing_is_lost(&restored);
+    assert_eq!(fs::read(folder.path().join("state.db")).unwrap(), before);
+
+    fs::remove_file(&lock).unwrap();
+    let fleet = TenantFleet { listed_at: Some(at(NOW)), ..restored.fleets[0].clone() };
+    let saved = store.save(&[Arc::new(fleet.clone())]).unwrap();
+    assert!(matches!(saved.notices[..], [Notice::OnDisk { .. }]), "{:?}", saved.notices);
+    drop(store);
+    assert_eq!(version(folder.path()), 2);
+    assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[fleet]));
+}
+
+#[test]
+fn a_number_that_was_set_back_by_hand_costs_nothing() {
+    let folder = TempDir::new().unwrap();
+    let fleet = plain_fleet("one", 3, NOW);
+    save(folder.path(), std::slice::from_ref(&fleet));
+    let connection = Connection::open(folder.path().join("state.db")).unwrap();
+    connection.execute_batch("PRAGMA user_version = 1; DROP VIEW machines;").unwrap();
+    drop(connection);
+    let (_, restored) = open(folder.path());
+    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
+    assert_eq!(version(folder.path()), 2);
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_file_what_it_was() {
+    let folder = TempDir::new().unwrap();
+    write_version_1(folder.path());
+    let connection = Connection::open(folder.path().join("state.db")).unwrap();
+    connection.execute_batch("DROP TABLE call").unwrap();
+    drop(connection);
+    let before = columns(folder.path());
+    let (store, restored) = open(folder.path());
+    let [Notice::SetAside { reason: Reason::Damaged, path }] = &restored.notices[..] else {
+        panic!("{:?}", restored.notices);
+    };
+    drop(store);
+    for end in ["", "-wal", "-shm"] {
+        let from = path.with_file_name(format!("{}{end}", path.file_name().unwrap().display()));
+        if from.exists() {
+            fs::rename(from, folder.path().join(format!("state.db{end}"))).unwrap();
+        }
+    }
+    assert_eq!((version(folder.path()), columns(folder.path())), (1, before));
+}
