@@ -10,15 +10,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::release::release_time;
-use super::{Ages, Gap, KbId, MachineState, TenantFleet, UpdateFacts};
+use super::{Ages, Gap, KbId, MachineState, Severity, TenantFleet, UpdateFacts};
 
 /// What holds for a tenant's fleet at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Machines by platform and device group; a group appears when it has a machine.
     pub groups: BTreeMap<MachineGroup, GroupSummary>,
-    /// Pairs of machine and missing update.
-    pub missing_updates: u64,
+    /// Pairs of machine and missing update, by severity, the unknown one last.
+    by_severity: [u64; Severity::ALL.len() + 1],
     /// Sum of what the pairs report; none when no machine is judged or no pair reports it.
     pub addressed_cves: Option<u64>,
     /// First seen time of the longest open gap.
@@ -90,16 +90,16 @@ impl Summary {
                 group.compliant += 1;
                 continue;
             }
-            summary.missing_updates += gaps.len() as u64;
             if let Some(cves) = addressed_cves(gaps) {
                 *summary.addressed_cves.get_or_insert(0) += cves;
             }
             for gap in gaps {
+                summary.by_severity[slot(gap.update.severity)] += 1;
                 let pairs = updates.entry(gap.update.kb).or_insert_with(|| PairsOfUpdate::starting_with(gap));
                 pairs.add(gap);
             }
         }
-        if judged && summary.missing_updates == 0 {
+        if judged && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
         summary.groups = groups.into_iter().map(|(key, group)| (MachineGroup::from(key), group)).collect();
@@ -113,6 +113,17 @@ impl Summary {
     pub fn machines(&self, state: MachineState) -> u64 {
         self.groups.values().map(|group| group.machines(state)).sum()
     }
+
+    /// Pairs of machine and missing update whose update has this severity, or is not known to have
+    /// any.
+    #[must_use]
+    pub fn missing_updates(&self, severity: Option<Severity>) -> u64 {
+        self.by_severity[slot(severity)]
+    }
+}
+
+fn slot(severity: Option<Severity>) -> usize {
+    severity.map_or(Severity::ALL.len(), |severity| severity as usize)
 }
 
 impl From<(&str, &str)> for MachineGroup {
@@ -262,7 +273,7 @@ mod tests {
         assert_eq!(states("b"), [0, 0, 1, 1]);
         let compliant: Vec<u64> = summary.groups.values().map(|group| group.compliant).collect();
         assert_eq!(compliant, [1, 0], "an inactive machine's zero is not believed");
-        assert_eq!(summary.missing_updates, 2);
+        assert_eq!(summary.missing_updates(None), 2);
         assert_eq!(summary.addressed_cves, Some(14));
         assert_eq!(summary.oldest_gap, Some(hour(-20)));
         assert_eq!(summary.machines(MachineState::Unknown), 2);
@@ -291,6 +302,18 @@ mod tests {
             assert_eq!(update.first_seen, hour(0));
             assert_eq!(update.released, Some("2020-03-10T17:00:00Z".parse().unwrap()));
         }
+    }
+
+    #[test]
+    fn pairs_are_counted_by_severity() {
+        let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
+        let with = |kb, severity| ReportedUpdate { severity, ..update(kb, "", &[], None) };
+        let (critical, low) = (Some(Severity::Critical), Some(Severity::Low));
+        fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &AGES);
+        fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &AGES);
+        let summary = Summary::of(&fleet, hour(0), &AGES);
+        assert_eq!(Severity::ALL.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
+        assert_eq!(summary.missing_updates(None), 1);
     }
 
     #[test]

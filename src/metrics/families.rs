@@ -2,7 +2,7 @@
 //! a table of its own, so that a shallower body leaves whole families out.
 //!
 //! A row function sees one tenant or one machine and pushes its rows; what it does not know it does
-//! not push. Severities of updates are not read from any source yet: each pair counts as `unknown`.
+//! not push.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::exposition::{Header, Histogram, Kind, Rows, Value};
 use crate::fleet::policy::{PolicyState, PolicySummary};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
-use crate::fleet::{Gap, Machine, MachineState, Resolution, TenantFleet};
+use crate::fleet::{Gap, Machine, MachineState, Resolution, Severity, TenantFleet};
 
 /// A family and the function that pushes its rows.
 #[derive(Debug)]
@@ -50,9 +50,6 @@ pub struct MachineScope<'a> {
     /// Those past the shortest deadline; none when it is not judged or there is no policy.
     pub overdue: Option<u64>,
 }
-
-/// Values of the label `severity`, all always exported.
-const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 
 /// An entry of the table. Every help ends alike, because a reader of one metric should not have to
 /// know how the exporter works: the value may be as old as the poll interval.
@@ -108,9 +105,9 @@ pub const FLEET: &[Family<FleetRows>] = &[
         "Pairs of machine and missing update, by severity of the update.",
         ["tenant", "severity"],
         |scope, rows| {
-            for severity in SEVERITIES {
-                let count = if severity == "unknown" { scope.summary.missing_updates } else { 0 };
-                rows.push(&[scope.tenant(), &severity], Value::Count(count));
+            for severity in Severity::ALL.map(Some).into_iter().chain([None]) {
+                let word = severity.map_or("unknown", Severity::as_str);
+                rows.push(&[scope.tenant(), &word], Value::Count(scope.summary.missing_updates(severity)));
             }
         }
     ),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    Ages, DeadlineStart, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Resolution, TenantFleet,
-    UpdateFacts,
+    Ages, DeadlineStart, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Resolution, Severity,
+    TenantFleet, UpdateFacts,
 };
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 use mde_exporter::metrics::{Body, View, render};
@@ -61,7 +61,10 @@ fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> Report
 /// Two tenants with everything that is awkward: names that need escaping, machines in every state,
 /// an update reported differently by two machines and twice by one, an answer without CVEs.
 pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
-    let june = || update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49));
+    let june = || ReportedUpdate {
+        severity: Some(Severity::Critical),
+        ..update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49))
+    };
     let mut contoso = TenantFleet::new("contoso".into());
     contoso.apply_list(
         vec![
@@ -218,13 +221,14 @@ prop_compose! {
         products in prop::collection::btree_set(any_text(), 0..3),
         cves: Option<u16>,
         reported: Option<u16>,
+        severity in prop::option::of(prop::sample::select(Severity::ALL.to_vec())),
     ) -> ReportedUpdate {
         ReportedUpdate {
             kb: KbId::parse(&kb.to_string()).expect("a valid KB"),
             facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
             cves: cves.map(u32::from),
             reported_machines: reported.map(u32::from),
-            severity: None,
+            severity,
         }
     }
 }
