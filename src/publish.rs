@@ -7,7 +7,7 @@
 //! Each state is saved before it is served: what a scrape once saw is there again after a crash.
 //!
 //! Ages change without an answer of the API (current becomes stale), so the task also renders when
-//! nothing was handed over for a while.
+//! nothing was handed over for a while. What did not change is not rendered again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fleet::{Ages, Policy, TenantFleet};
-use crate::metrics::{self, View, body::Body};
+use crate::fleet::{Ages, TenantFleet};
+use crate::metrics::{Body, Encoding, Exposure, Format, Level, Renderer, Served};
 use crate::selfmon::SelfMetrics;
 use crate::store::SharedStore;
 
@@ -40,16 +40,24 @@ pub struct Published {
 
 impl Published {
     /// Renders `fleets` as they are at `at`.
-    #[must_use]
     pub fn render(
+        renderer: &mut Renderer,
         generation: u64,
         fleets: Vec<Arc<TenantFleet>>,
         at: Timestamp,
-        ages: Ages,
-        policies: &[Policy],
+        exposure: &Exposure,
     ) -> Self {
-        let exposition = metrics::render(&View { fleets: &fleets, now: at, ages, policies });
-        Self { generation, at, ages, body: Body::new(exposition), fleets }
+        let body = renderer.render(&fleets, at, exposure);
+        Self { generation, at, fleets, ages: exposure.ages, body }
+    }
+
+    /// Counts what was rendered, and how long it `took`.
+    pub fn count(&self, selfmon: &SelfMetrics, took: Duration) {
+        let Served { limit, deepest, series, suppressed, .. } = *self.body.served();
+        let [text, openmetrics] =
+            Format::ALL.map(|format| Encoding::ALL.map(|encoding| self.body.length(format, encoding)));
+        selfmon.rendered(series, [text[0], text[1], openmetrics[0], openmetrics[1]], took);
+        selfmon.detail(limit, suppressed, deepest as usize);
     }
 }
 
@@ -83,12 +91,18 @@ impl Publisher {
 pub struct Publication {
     publisher: Publisher,
     sender: watch::Sender<Arc<Published>>,
-    ages: Ages,
-    policies: Arc<[Policy]>,
+    exposure: Exposure,
+    renderer: Renderer,
+    /// What was last said about series that are left out.
+    said: LeftOut,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
     store: Option<SharedStore>,
 }
+
+/// The deepest level that is served and the levels of which series are left out, which is said anew
+/// when it changes; none when no series is left out.
+type LeftOut = Option<(Level, [bool; Level::ALL.len()])>;
 
 /// States are rendered at least so often, for ages that pass.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -102,24 +116,26 @@ const REST_PER_RENDERING: u32 = 9;
 #[must_use]
 pub fn publication(
     fleets: Vec<TenantFleet>,
-    ages: Ages,
-    policies: Arc<[Policy]>,
+    exposure: Exposure,
     clock: Clock,
     selfmon: Arc<SelfMetrics>,
     store: Option<SharedStore>,
 ) -> (Publisher, Publication, Reader) {
     let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
     let publisher = Publisher { newest: Arc::new(Mutex::new(fleets.clone())), changed: Arc::default() };
-    let known = Published::render(0, fleets, clock.now(), ages, &policies);
+    let (mut renderer, started) = (Renderer::default(), Instant::now());
+    let known = Published::render(&mut renderer, 0, fleets, clock.now(), &exposure);
+    known.count(&selfmon, started.elapsed());
+    let said = say_what_is_left_out(None, known.body.served());
     let (sender, reader) = watch::channel(Arc::new(known));
     let publication =
-        Publication { publisher: publisher.clone(), sender, ages, policies, clock, selfmon, store };
+        Publication { publisher: publisher.clone(), sender, exposure, renderer, said, clock, selfmon, store };
     (publisher, publication, reader)
 }
 
 impl Publication {
     /// Renders and publishes until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let changed = tokio::time::timeout(LONGEST_WAIT, self.publisher.changed.notified());
             if stop.run_until_cancelled(changed).await.is_none() {
@@ -135,24 +151,170 @@ impl Publication {
         self.publish().await;
     }
 
-    async fn publish(&self) -> Duration {
+    async fn publish(&mut self) -> Duration {
         let started = Instant::now();
         let fleets = self.publisher.newest().clone();
-        let (generation, ages, now) = (self.sender.borrow().generation + 1, self.ages, self.clock.now());
-        let (store, policies) = (self.store.clone(), Arc::clone(&self.policies));
+        let (generation, now) = (self.sender.borrow().generation + 1, self.clock.now());
+        let (store, exposure) = (self.store.clone(), self.exposure.clone());
+        let mut renderer = std::mem::take(&mut self.renderer);
         // Off the threads that serve: a large fleet takes a good part of a second.
         let rendering = tokio::task::spawn_blocking(move || {
             // First to disk: what was served once must be served again after a crash.
             if let Some(store) = store {
                 store.save(&fleets);
             }
-            Published::render(generation, fleets, now, ages, &policies)
+            (Published::render(&mut renderer, generation, fleets, now, &exposure), renderer)
         });
-        let published = rendering.await.expect("Safe: rendering does not panic and is never aborted");
+        let published;
+        (published, self.renderer) =
+            rendering.await.expect("Safe: rendering does not panic and is never aborted");
         let took = started.elapsed();
-        let body = &published.body;
-        self.selfmon.rendered(body.series(), body.plain_len(), body.gzip_len(), took);
-        self.sender.send_replace(Arc::new(published));
+        published.count(&self.selfmon, took);
+        self.said = say_what_is_left_out(self.said, published.body.served());
+        let old = self.sender.send_replace(Arc::new(published));
+        // To give much memory back takes its time too.
+        let dropping = tokio::task::spawn_blocking(move || drop(old));
+        dropping.await.expect("Safe: dropping does not panic and is never aborted");
         took
+    }
+}
+
+/// One line in the log when series begin to be left out, or others than before, and one when none is
+/// left out any more. Answers what was said.
+fn say_what_is_left_out(said: LeftOut, served: &Served) -> LeftOut {
+    let Served { limit, wanted, deepest, series, suppressed } = served;
+    let left_out: u64 = suppressed.iter().sum();
+    let to_say = (left_out > 0).then(|| (*deepest, suppressed.map(|series| series > 0)));
+    let total = left_out + series.iter().sum::<u64>();
+    match to_say {
+        _ if to_say == said => {}
+        Some(_) => tracing::warn!(
+            limit,
+            series = total,
+            left_out,
+            wanted = wanted.as_str(),
+            served = deepest.as_str(),
+            "series are left out because of the limit: raise `metrics.series_limit` or set `metrics.detail`"
+        ),
+        None => tracing::info!(
+            limit,
+            series = total,
+            served = deepest.as_str(),
+            "no series are left out any more"
+        ),
+    }
+    to_say
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Collects what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn exposure(detail: Level, series_limit: u64) -> Exposure {
+        let (hour, policies) = (Duration::from_hours(1), Arc::default());
+        let ages = Ages { stale_after: hour, expire_after: 2 * hour, inactive_after: 3 * hour };
+        Exposure { ages, policies, detail, series_limit }
+    }
+
+    fn publication_within(series_limit: u64) -> (Publication, Reader, Arc<SelfMetrics>) {
+        let (fleet, selfmon) = (TenantFleet::new("t".into()), Arc::new(SelfMetrics::new("1")));
+        let (exposure, clock) =
+            (exposure(Level::Machine, series_limit), Clock::new(|| Timestamp::UNIX_EPOCH));
+        let (_, publication, reader) = publication(vec![fleet], exposure, clock, Arc::clone(&selfmon), None);
+        (publication, reader, selfmon)
+    }
+
+    #[test]
+    fn what_is_served_is_counted_from_the_start() {
+        let (_, reader, selfmon) = publication_within(6);
+        let text = String::from_utf8(selfmon.encode_own()).unwrap();
+        let whole: u64 = publication_within(0).1.borrow().body.served().series.iter().sum();
+        let body = &reader.borrow().body;
+        for (line, value) in [
+            ("series{detail=\"fleet\"}", 6),
+            ("series{detail=\"update\"}", 0),
+            ("series_limit", 6),
+            ("suppressed_series{detail=\"fleet\"}", whole - 6),
+            ("detail_level{detail=\"fleet\"}", 0),
+            ("detail_level{detail=\"machine\"}", 0),
+            ("exposition_bytes{encoding=\"identity\",format=\"text\"}", body.plain(b"").len() as u64),
+            (
+                "exposition_bytes{encoding=\"gzip\",format=\"openmetrics\"}",
+                body.length(Format::OpenMetrics, Encoding::Gzip),
+            ),
+        ] {
+            let value = if line == "detail_level{detail=\"fleet\"}" { 1 } else { value };
+            let line = format!("mde_exporter_{line} {value}");
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_exposition_replaces_the_old_one() {
+        let (mut publication, reader, selfmon) = publication_within(0);
+        publication.exposure = exposure(Level::Machine, 6);
+        publication.publish().await;
+        assert_eq!(reader.borrow().generation, 1);
+        assert_eq!(reader.borrow().body.served().limit, 6);
+        let text = String::from_utf8(selfmon.encode_own()).unwrap();
+        assert!(text.contains("mde_exporter_series_limit 6\n"), "{text}");
+        assert!(text.contains("mde_exporter_render_duration_seconds_count 2\n"), "{text}");
+    }
+
+    #[test]
+    fn left_out_series_are_said_when_that_begins_changes_and_ends() {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = move || {
+            let text = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let served = |deepest, suppressed| Served {
+            limit: 10,
+            wanted: Level::Update,
+            deepest,
+            series: [5, 0, 0],
+            suppressed,
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            let mut said = None;
+            for (served, expected) in [
+                (served(Level::Update, [0, 0, 0]), ""),
+                (served(Level::Machine, [0, 0, 7]), "WARN"),
+                (served(Level::Machine, [0, 0, 9]), ""),
+                (served(Level::Fleet, [0, 6, 9]), "WARN"),
+                (served(Level::Fleet, [1, 6, 9]), "WARN"),
+                (served(Level::Update, [0, 0, 0]), "INFO"),
+                (served(Level::Update, [0, 0, 0]), ""),
+            ] {
+                said = say_what_is_left_out(said, &served);
+                let lines = lines();
+                assert_eq!(lines.len(), usize::from(!expected.is_empty()), "{lines:?}");
+                assert!(lines.iter().all(|line| line.contains(expected)), "{lines:?}");
+                if expected == "WARN" {
+                    let line = &lines[0];
+                    assert!(line.contains("limit=10") && line.contains("metrics.series_limit"), "{line}");
+                    assert!(line.contains("wanted=\"update\""), "{line}");
+                }
+            }
+        });
     }
 }

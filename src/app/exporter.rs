@@ -15,7 +15,8 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::defender::{Client, RetryPolicy, Route};
 use crate::error::{AppError, Chain};
-use crate::fleet::{Ages, DeadlineStart, Policy};
+use crate::fleet::{DeadlineStart, Policy};
+use crate::metrics::{Exposure, Level};
 use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
@@ -31,9 +32,8 @@ pub(super) struct Exporter {
     pub(super) pollers: Vec<Poller>,
     publication: Publication,
     reader: Reader,
-    pub(super) ages: Ages,
+    pub(super) exposure: Exposure,
     pub(super) store: SharedStore,
-    pub(super) policies: Arc<[Policy]>,
     pub(super) selfmon: Arc<SelfMetrics>,
     pub(super) clock: Clock,
 }
@@ -50,13 +50,11 @@ impl Exporter {
         selfmon: Arc<SelfMetrics>,
         clock: Clock,
     ) -> Result<Self, AppError> {
-        let ages = poll::ages(&config.poll);
-        let policies: Arc<[Policy]> = config.policies.iter().map(policy).collect();
+        let exposure = exposure(config);
         let fleets: Vec<_> = config.tenants.iter().map(|tenant| state.take_fleet(&tenant.name)).collect();
         let (publisher, publication, reader) = publication(
             fleets.clone(),
-            ages,
-            Arc::clone(&policies),
+            exposure.clone(),
             clock.clone(),
             Arc::clone(&selfmon),
             Some(state.store.clone()),
@@ -73,7 +71,7 @@ impl Exporter {
             let (publisher, clock) = (publisher.clone(), clock.clone());
             pollers.push(Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock));
         }
-        Ok(Self { pollers, publication, reader, ages, policies, store: state.store, selfmon, clock })
+        Ok(Self { pollers, publication, reader, exposure, store: state.store, selfmon, clock })
     }
 
     /// Listens where the flags say and serves until a signal.
@@ -152,6 +150,20 @@ impl Exporter {
             });
         }
         parts
+    }
+}
+
+fn exposure(config: &Config) -> Exposure {
+    Exposure {
+        ages: poll::ages(&config.poll),
+        policies: config.policies.iter().map(policy).collect(),
+        detail: match config.metrics.detail {
+            config::Detail::Fleet => Level::Fleet,
+            config::Detail::Machine => Level::Machine,
+            // The limit holds for a level set by hand too.
+            config::Detail::Update | config::Detail::Auto => Level::Update,
+        },
+        series_limit: config.metrics.series_limit,
     }
 }
 

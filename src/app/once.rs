@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::exporter::Exporter;
 use crate::error::AppError;
+use crate::metrics::Renderer;
 use crate::publish::Published;
 
 /// Polls and prints.
@@ -34,7 +36,9 @@ pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let failed = failed.join(", ");
 
     let now = exporter.clock.now();
-    let published = Published::render(1, fleets, now, exporter.ages, &exporter.policies);
+    let started = Instant::now();
+    let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exporter.exposure);
+    published.count(&exporter.selfmon, started.elapsed());
     let text = published.body.plain(&exporter.selfmon.encode_own());
     super::print(&String::from_utf8_lossy(&text))?;
     if failed.is_empty() { Ok(()) } else { Err(AppError::PollFailed(failed)) }

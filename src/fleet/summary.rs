@@ -120,6 +120,26 @@ impl Summary {
     pub fn missing_updates(&self, severity: Option<Severity>) -> u64 {
         self.by_severity[slot(severity)]
     }
+
+    /// Leaves at most `bound` groups, at least 1. The ones with the fewest machines become one, in which
+    /// platform and device group are `other`; a group that is called so already goes into it.
+    pub fn fold_groups(&mut self, bound: usize) {
+        if self.groups.len() <= bound {
+            return;
+        }
+        let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
+        // Stable: of groups of one size the first in text order stay.
+        groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.by_state.iter().sum::<u64>()));
+        let folded = groups.split_off(bound.saturating_sub(1));
+        self.groups.extend(groups);
+        let other = self.groups.entry(MachineGroup::from(("other", "other"))).or_default();
+        for (_, group) in folded {
+            other.compliant += group.compliant;
+            for (sum, count) in other.by_state.iter_mut().zip(group.by_state) {
+                *sum += count;
+            }
+        }
+    }
 }
 
 fn slot(severity: Option<Severity>) -> usize {
@@ -314,6 +334,34 @@ mod tests {
         let summary = Summary::of(&fleet, hour(0), &AGES);
         assert_eq!(Severity::ALL.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
         assert_eq!(summary.missing_updates(None), 1);
+    }
+
+    #[test]
+    fn small_groups_are_folded_into_one_and_no_machine_is_lost() {
+        let sizes = [("other", 1), ("a", 2), ("b", 5), ("c", 2), ("d", 3)];
+        let machines = sizes.iter().flat_map(|(group, size)| {
+            let named = move |number| MachineFacts {
+                os_platform: if *group == "other" { "other" } else { "Windows11" }.to_owned(),
+                ..machine(&format!("{group}{number}"), group, None)
+            };
+            (0..*size).map(named)
+        });
+        let mut fleet = fleet(machines.collect());
+        fleet.apply_answer(&id("c0"), hour(0), vec![], &AGES);
+        let folded = |bound| {
+            let mut summary = Summary::of(&fleet, hour(0), &AGES);
+            summary.fold_groups(bound);
+            assert_eq!(summary.machines(MachineState::Unknown), 12);
+            assert_eq!(summary.machines(MachineState::Current), 1);
+            assert_eq!(summary.groups.values().map(|group| group.compliant).sum::<u64>(), 1);
+            let names = summary.groups.keys().map(|key| key.device_group.clone());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(folded(5), ["a", "b", "c", "d", "other"]);
+        assert_eq!(folded(4), ["a", "b", "d", "other"], "the real group of that name is the same");
+        assert_eq!(folded(2), ["b", "other"]);
+        assert_eq!(folded(1), ["other"]);
+        assert_eq!(folded(0), ["other"]);
     }
 
     #[test]

@@ -1,17 +1,37 @@
-//! Writer of the text exposition format 0.0.4.
+//! Writer of the exposition formats: text 0.0.4 and `OpenMetrics` 1.0.
 //!
 //! The only place that writes a label, so escaping, grouping and the number of labels cannot be
-//! wrong elsewhere. A family is written whole: `HELP`, `TYPE`, then its rows, each label set once; what
-//! a row of a histogram stands for is written here too, so buckets always add up.
-//! Values are integers, times or durations, so neither NaN nor an exponent can occur.
+//! wrong elsewhere. A family of the fleet level is written whole, each label set once. One of the deeper
+//! levels is written in pieces: [`Header::lines`], then [`Rows`] for some machines at a time. What a row
+//! of a histogram stands for is written here too, so buckets always add up. Values are integers,
+//! times or durations, so neither NaN nor an exponent can occur.
 //!
-//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! The formats differ in few places: `OpenMetrics` names a counter's family without `_total`, escapes
+//! quotes in help, and wants bounds of buckets as floats. A gauge whose help has no quote is the same
+//! bytes in both ([`Header::is_alike`]).
+//!
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+/// How an exposition is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text 0.0.4.
+    Text,
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Text, Self::OpenMetrics];
+}
 
 /// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,50 +123,80 @@ fn seconds(f: &mut fmt::Formatter<'_>, millis: u128) -> fmt::Result {
     }
 }
 
-/// Writes families one after the other.
-#[derive(Debug, Default)]
-pub struct Writer {
-    text: Vec<u8>,
-    series: u64,
-}
-
-impl Writer {
-    /// Writes the family with the rows that `fill` pushes; nothing when it pushes none.
-    pub fn family(&mut self, header: &Header, fill: impl FnOnce(&mut Rows<'_>)) {
-        let start = self.text.len();
-        self.header(header);
-        let mut rows = Rows { start: self.text.len(), text: &mut self.text, header, spans: Vec::new() };
-        fill(&mut rows);
-        rows.drop_duplicates();
-        let series = rows.series();
-        if series == 0 {
-            self.text.truncate(start);
-        }
-        self.series += series;
-    }
-
-    /// The text and the number of series in it.
+impl Header {
+    /// The lines `HELP` and `TYPE`.
     #[must_use]
-    pub fn finish(self) -> (Vec<u8>, u64) {
-        (self.text, self.series)
+    pub fn lines(&self, format: Format) -> Vec<u8> {
+        let Self { name, help, kind, .. } = self;
+        let mut help = help.replace('\\', r"\\").replace('\n', r"\n");
+        let mut name = *name;
+        if format == Format::OpenMetrics {
+            help = help.replace('"', "\\\"");
+            name = name.strip_suffix("_total").filter(|_| *kind == Kind::Counter).unwrap_or(name);
+        }
+        format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str()).into_bytes()
     }
 
-    fn header(&mut self, Header { name, help, kind, .. }: &Header) {
-        let kind = kind.as_str();
-        let help = help.replace('\\', r"\\").replace('\n', r"\n");
-        let written = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        written.expect("Safe: writing to memory cannot fail");
+    /// Whether the family is the same bytes in every format.
+    #[must_use]
+    pub fn is_alike(&self) -> bool {
+        self.kind == Kind::Gauge && !self.help.contains('"')
+    }
+
+    /// Writes the whole family with the rows that `fill` pushes: its text and its series. Nothing when
+    /// it pushes none. Of two rows with the same labels the first one stays.
+    pub fn family(&self, format: Format, fill: impl FnOnce(&mut Rows<'_>)) -> (Vec<u8>, u64) {
+        let mut text = self.lines(format);
+        let start = text.len();
+        let mut rows =
+            Rows { header: self, format, text: Some(&mut text), series: 0, spans: Some(Vec::new()) };
+        fill(&mut rows);
+        let (spans, mut series) = (rows.spans.take().unwrap_or_default(), rows.series);
+        if let Some(distinct) = distinct(&text, spans) {
+            let kept: Vec<u8> =
+                distinct.iter().flat_map(|span| &text[span.start..span.end]).copied().collect();
+            text.truncate(start);
+            text.extend_from_slice(&kept);
+            series = distinct.iter().map(|span| span.series).sum();
+        }
+        if series == 0 { (Vec::new(), 0) } else { (text, series) }
     }
 }
 
-/// The rows of one family.
+/// Values of the labels that many rows start with, written once for all of them.
+#[derive(Clone, Debug, Default)]
+pub struct LabelPrefix {
+    text: Vec<u8>,
+    count: usize,
+}
+
+impl LabelPrefix {
+    /// The labels `names` with their `values`.
+    ///
+    /// # Panics
+    /// When there are not as many values as names: a mistake in the table of families.
+    #[must_use]
+    pub fn new(names: &[&str], values: &[&str]) -> Self {
+        assert_eq!(names.len(), values.len(), "values of {names:?}");
+        let mut text = Vec::with_capacity(128);
+        for (name, value) in names.iter().zip(values) {
+            label(&mut text, name, value);
+        }
+        Self { text, count: names.len() }
+    }
+}
+
+/// The rows of one family, as they are pushed.
 #[derive(Debug)]
 pub struct Rows<'a> {
-    text: &'a mut Vec<u8>,
     header: &'a Header,
-    /// Where the rows start in the text.
-    start: usize,
-    spans: Vec<Span>,
+    format: Format,
+    /// Where they are written; nowhere when they are only counted.
+    text: Option<&'a mut Vec<u8>>,
+    /// Each is a line, and a histogram has many.
+    series: u64,
+    /// Kept where two rows may have the same labels.
+    spans: Option<Vec<Span>>,
 }
 
 /// Where a row lies in the text; a histogram is one row of many lines.
@@ -156,24 +206,50 @@ struct Span {
     /// End of name and labels in the first line, `le` left out: what tells one row from another.
     labels_end: usize,
     end: usize,
+    series: u64,
 }
 
-impl Rows<'_> {
-    /// Adds the sample whose label values are `labels`, in the order of the header's names. Of two
-    /// rows with the same label values the first one stays.
+impl<'a> Rows<'a> {
+    /// Rows of a gauge that are written to the end of `text`, below the header's lines. No two of them
+    /// may have the same labels: the writer does not look.
+    pub fn writing(header: &'a Header, text: &'a mut Vec<u8>) -> Self {
+        Self { header, format: Format::Text, text: Some(text), series: 0, spans: None }
+    }
+
+    /// Rows that are only counted.
+    #[must_use]
+    pub fn counting(header: &'a Header) -> Self {
+        Self { header, format: Format::Text, text: None, series: 0, spans: None }
+    }
+
+    /// Series in the rows that were pushed.
+    #[must_use]
+    pub fn series(&self) -> u64 {
+        self.series
+    }
+
+    /// Adds the sample whose label values are `labels`, in the order of the header's names.
     ///
     /// # Panics
     /// When the number of values is not that of the header's labels, or the family is a histogram: a
     /// mistake in the table of families, which its tests would see.
     pub fn push(&mut self, labels: &[&dyn Display], value: Value) {
+        self.push_after(&LabelPrefix::default(), labels, value);
+    }
+
+    /// Adds the sample whose first labels are `prefix`, and whose others have the values `labels`.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    pub fn push_after(&mut self, prefix: &LabelPrefix, labels: &[&dyn Display], value: Value) {
         assert_ne!(self.header.kind, Kind::Histogram, "kind of {}", self.header.name);
-        let start = self.text.len();
-        let labels_end = self.line("", labels, None, value);
-        self.spans.push(Span { start, labels_end, end: self.text.len() });
+        let start = self.written();
+        let labels_end = self.line("", prefix, labels, None, value);
+        self.row_ends(start, labels_end, 1);
     }
 
     /// Adds the lines of a histogram (`_bucket`, `_sum`, `_count`), whose label values are `labels`
-    /// without `le`. Of two rows with the same label values the first one stays.
+    /// without `le`.
     ///
     /// # Panics
     /// When the number of values is not that of the header's labels, the family is no histogram, or
@@ -182,86 +258,101 @@ impl Rows<'_> {
         let name = self.header.name;
         assert_eq!(self.header.kind, Kind::Histogram, "kind of {name}");
         assert!(histogram.buckets.is_sorted_by(|(a, _), (b, _)| a < b), "bounds of {name}");
-        let start = self.text.len();
+        let (none, start) = (LabelPrefix::default(), self.written());
         let mut labels_end = None;
         let mut count = 0;
         for (bound, within) in &histogram.buckets {
             count += within;
-            let end = self.line("_bucket", labels, Some(&Value::Duration(*bound)), Value::Count(count));
+            let bound = Bound(*bound, self.format);
+            let end = self.line("_bucket", &none, labels, Some(&bound), Value::Count(count));
             labels_end.get_or_insert(end);
         }
         count += histogram.beyond;
-        let end = self.line("_bucket", labels, Some(&"+Inf"), Value::Count(count));
-        self.line("_sum", labels, None, Value::Duration(histogram.sum));
-        self.line("_count", labels, None, Value::Count(count));
-        self.spans.push(Span { start, labels_end: labels_end.unwrap_or(end), end: self.text.len() });
+        let end = self.line("_bucket", &none, labels, Some(&"+Inf"), Value::Count(count));
+        self.line("_sum", &none, labels, None, Value::Duration(histogram.sum));
+        self.line("_count", &none, labels, None, Value::Count(count));
+        self.row_ends(start, labels_end.unwrap_or(end), histogram.buckets.len() as u64 + 3);
+    }
+
+    fn written(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.len())
+    }
+
+    fn row_ends(&mut self, start: usize, labels_end: usize, series: u64) {
+        let end = self.written();
+        self.series += series;
+        if let Some(spans) = &mut self.spans {
+            spans.push(Span { start, labels_end, end, series });
+        }
     }
 
     /// Writes one line and answers where its labels, `le` left out, end.
     fn line(
         &mut self,
         suffix: &str,
+        prefix: &LabelPrefix,
         labels: &[&dyn Display],
         le: Option<&dyn Display>,
         value: Value,
     ) -> usize {
-        let names = self.header.labels;
-        assert_eq!(names.len(), labels.len(), "labels of {}", self.header.name);
-        self.text.extend_from_slice(self.header.name.as_bytes());
-        self.text.extend_from_slice(suffix.as_bytes());
-        let mut before = b'{';
-        for (name, value) in names.iter().zip(labels) {
-            self.label(before, name, value);
-            before = b',';
+        let Some(text) = &mut self.text else {
+            return 0;
+        };
+        let Header { name, labels: names, .. } = self.header;
+        assert_eq!(names.len(), prefix.count + labels.len(), "labels of {name}");
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(suffix.as_bytes());
+        let brace = text.len();
+        text.extend_from_slice(&prefix.text);
+        for (name, value) in names[prefix.count..].iter().zip(labels) {
+            label(text, name, value);
         }
-        let labels_end = self.text.len();
+        let labels_end = text.len();
         if let Some(bound) = le {
-            self.label(before, "le", bound);
-            before = b',';
+            label(text, "le", bound);
         }
-        if before == b',' {
-            self.text.push(b'}');
+        // Each label was written with a comma before it.
+        if text.len() > brace {
+            text[brace] = b'{';
+            text.push(b'}');
         }
-        writeln!(self.text, " {value}").expect("Safe: writing to memory cannot fail");
+        writeln!(text, " {value}").expect("Safe: writing to memory cannot fail");
         labels_end
     }
+}
 
-    fn label(&mut self, before: u8, name: &str, value: &dyn Display) {
-        self.text.push(before);
-        self.text.extend_from_slice(name.as_bytes());
-        self.text.extend_from_slice(b"=\"");
-        write!(Escaping(self.text), "{value}").expect("Safe: writing to memory cannot fail");
-        self.text.push(b'"');
+/// Writes `,name="value"`.
+fn label(text: &mut Vec<u8>, name: &str, value: impl Display) {
+    text.push(b',');
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"=\"");
+    write!(Escaping(text), "{value}").expect("Safe: writing to memory cannot fail");
+    text.push(b'"');
+}
+
+/// The first row of each label set, in their order; none when every row stays. Rows mostly come in the
+/// order of their text, which shows in one pass that there is nothing to take out.
+fn distinct(text: &[u8], mut spans: Vec<Span>) -> Option<Vec<Span>> {
+    let labels = |span: &Span| &text[span.start..span.labels_end];
+    if spans.is_sorted_by(|a, b| labels(a) < labels(b)) {
+        return None;
     }
+    let rows = spans.len();
+    spans.sort_by(|a, b| labels(a).cmp(labels(b)));
+    spans.dedup_by(|later, earlier| labels(later) == labels(earlier));
+    spans.sort_by_key(|span| span.start);
+    (spans.len() < rows).then_some(spans)
+}
 
-    /// Series in the rows: each is one line, and a histogram has many.
-    fn series(&self) -> u64 {
-        let series = match self.header.kind {
-            Kind::Histogram => self.text[self.start..].split_inclusive(|&byte| byte == b'\n').count(),
-            Kind::Gauge | Kind::Counter => self.spans.len(),
-        };
-        series as u64
-    }
+/// Upper bound of a bucket.
+struct Bound(Duration, Format);
 
-    /// Takes out every row whose labels an earlier row has. Rows mostly come in the order of their
-    /// text, which shows in one pass that there is nothing to take out.
-    fn drop_duplicates(&mut self) {
-        let text = &*self.text;
-        let labels = |span: &Span| &text[span.start..span.labels_end];
-        if self.spans.is_sorted_by(|a, b| labels(a) < labels(b)) {
-            return;
-        }
-        let mut distinct = self.spans.clone();
-        distinct.sort_by(|a, b| labels(a).cmp(labels(b)));
-        distinct.dedup_by(|later, earlier| labels(later) == labels(earlier));
-        if distinct.len() == self.spans.len() {
-            return;
-        }
-        distinct.sort_by_key(|span| span.start);
-        let kept: Vec<u8> = distinct.iter().flat_map(|span| &text[span.start..span.end]).copied().collect();
-        self.text.truncate(self.start);
-        self.text.extend_from_slice(&kept);
-        self.spans = distinct;
+impl Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bound, format) = self;
+        seconds(f, bound.as_millis())?;
+        let is_whole = bound.as_millis().is_multiple_of(1000);
+        f.write_str(if is_whole && *format == Format::OpenMetrics { ".0" } else { "" })
     }
 }
 

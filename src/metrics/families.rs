@@ -2,12 +2,13 @@
 //! a table of its own, so that a shallower body leaves whole families out.
 //!
 //! A row function sees one tenant or one machine and pushes its rows; what it does not know it does
-//! not push.
+//! not push. Families of the fleet level stand in the order of their worth: when the series limit
+//! leaves no room for all of them, those at the end of the table go first.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::exposition::{Header, Histogram, Kind, Rows, Value};
+use super::exposition::{Header, Histogram, Kind, LabelPrefix, Rows, Value};
 use crate::fleet::policy::{PolicyState, PolicySummary};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
 use crate::fleet::{Gap, Machine, MachineState, Resolution, Severity, TenantFleet};
@@ -41,8 +42,8 @@ pub struct FleetScope<'a> {
 /// One machine of a tenant.
 #[derive(Debug)]
 pub struct MachineScope<'a> {
-    /// Value of the label `tenant`.
-    pub tenant: &'a str,
+    /// The labels that every machine family starts with; empty where rows are only counted.
+    pub labels: LabelPrefix,
     /// The machine.
     pub machine: &'a Machine,
     /// Its open gaps; none when it is not judged.
@@ -50,6 +51,9 @@ pub struct MachineScope<'a> {
     /// Those past the shortest deadline; none when it is not judged or there is no policy.
     pub overdue: Option<u64>,
 }
+
+/// Names of the labels that every machine family starts with.
+const OF_A_MACHINE: [&str; 3] = ["tenant", "machine_id", "machine"];
 
 /// An entry of the table. Every help ends alike, because a reader of one metric should not have to
 /// know how the exporter works: the value may be as old as the poll interval.
@@ -226,9 +230,8 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         ["tenant", "machine_id", "machine", "os_platform", "os_version", "device_group"],
         |scope, rows| {
             let facts = &scope.machine.facts;
-            let [tenant, id, name] = scope.labels();
-            let labels = [tenant, id, name, &facts.os_platform, &facts.os_version, &facts.device_group];
-            rows.push(&labels, Value::Count(1));
+            let others: [&dyn Display; 3] = [&facts.os_platform, &facts.os_version, &facts.device_group];
+            rows.push_after(&scope.labels, &others, Value::Count(1));
         }
     ),
     family!(
@@ -287,9 +290,8 @@ pub const UPDATE: &[Family<MachineRows>] = &[family!(
     "Present while the machine misses the update; the value is when that was first seen.",
     ["tenant", "machine_id", "machine", "kb"],
     |scope, rows| {
-        let [tenant, id, name] = scope.labels();
         for gap in scope.gaps.unwrap_or_default() {
-            rows.push(&[tenant, id, name, &gap.update.kb], Value::Time(gap.first_seen));
+            rows.push_after(&scope.labels, &[&gap.update.kb], Value::Time(gap.first_seen));
         }
     }
 )];
@@ -309,16 +311,28 @@ impl FleetScope<'_> {
     }
 }
 
-impl MachineScope<'_> {
-    /// Values of the labels that every machine family starts with.
-    fn labels(&self) -> [&dyn Display; 3] {
-        [&self.tenant, &self.machine.facts.id, &self.machine.facts.name]
-    }
+/// The labels that the families of a machine start with.
+#[must_use]
+pub fn labels(tenant: &str, machine: &Machine) -> LabelPrefix {
+    LabelPrefix::new(&OF_A_MACHINE, &[tenant, machine.facts.id.as_str(), &machine.facts.name])
+}
 
+/// Series that [`FLEET`] has for one update.
+#[must_use]
+pub fn series_of_update(update: &UpdateSummary) -> u64 {
+    let known =
+        [update.reported_machines.is_some(), update.addressed_cves.is_some(), update.released.is_some()];
+    3 + known.into_iter().map(u64::from).sum::<u64>()
+}
+
+/// Series that [`FLEET`] has for one group of machines.
+pub const SERIES_OF_GROUP: u64 = MachineState::ALL.len() as u64 + 1;
+
+impl MachineScope<'_> {
     /// The machine's only row, when the value is known.
     fn value(&self, rows: &mut Rows<'_>, value: Option<Value>) {
         if let Some(value) = value {
-            rows.push(&self.labels(), value);
+            rows.push_after(&self.labels, &[], value);
         }
     }
 }
@@ -344,6 +358,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn deeper_levels_are_the_same_in_every_format() {
+        for family in MACHINE.iter().chain(UPDATE) {
+            assert!(family.header.is_alike(), "{}", family.header.name);
+            assert!(family.header.labels.starts_with(&OF_A_MACHINE), "{}", family.header.name);
+        }
+    }
+
     fn headers() -> Vec<Header> {
         let fleet = FLEET.iter().map(|family| family.header);
         let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header);
@@ -364,6 +386,7 @@ mod tests {
             assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
             let of_a_tenant = name != "mde_policy_deadline_seconds";
             assert_eq!(labels[0] == "tenant", of_a_tenant, "{name}");
+            assert!(!help.contains(['\\', '\n', '"']), "{name}: its help is not the same in every format");
             assert!(help.contains("polled in the background"), "{name}");
         }
     }

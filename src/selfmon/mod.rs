@@ -97,6 +97,10 @@ pub const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 /// Values of the label `detail`, in the order in which series counts are given.
 const DETAILS: [&str; 3] = ["fleet", "machine", "update"];
 
+/// Values of the labels `format` and `encoding`: every way in which the fleet's exposition is served.
+pub const EXPOSITIONS: [[&str; 2]; 4] =
+    [["text", "identity"], ["text", "gzip"], ["openmetrics", "identity"], ["openmetrics", "gzip"]];
+
 /// The exporter's own metrics; one per process, shared by all its parts.
 pub struct SelfMetrics {
     families: Families,
@@ -122,8 +126,8 @@ impl SelfMetrics {
             families.suppressed_series.with_label_values(&[detail]);
             families.detail_level.with_label_values(&[detail]);
         }
-        for encoding in ["identity", "gzip"] {
-            families.exposition_bytes.with_label_values(&["text", encoding]);
+        for labels in EXPOSITIONS {
+            families.exposition_bytes.with_label_values(&labels);
         }
         for path in HTTP_PATHS {
             let code = if path == "other" { "404" } else { "200" };
@@ -149,14 +153,14 @@ impl SelfMetrics {
     }
 
     /// The fleet's exposition was rendered: `series` by detail level (fleet, machine, update), sizes
-    /// of the body without these self metrics, and how long it took.
-    pub fn rendered(&self, series: [u64; 3], identity_bytes: usize, gzip_bytes: usize, took: Duration) {
+    /// of the body without these self metrics in the order of [`EXPOSITIONS`], and how long it took.
+    pub fn rendered(&self, series: [u64; 3], bytes: [u64; EXPOSITIONS.len()], took: Duration) {
         for (detail, count) in DETAILS.iter().zip(series) {
             let gauge = self.families.series.with_label_values(&[detail]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        for (encoding, bytes) in [("identity", identity_bytes), ("gzip", gzip_bytes)] {
-            let gauge = self.families.exposition_bytes.with_label_values(&["text", encoding]);
+        for (labels, bytes) in EXPOSITIONS.iter().zip(bytes) {
+            let gauge = self.families.exposition_bytes.with_label_values(labels);
             gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         self.families.render_duration.observe(took.as_secs_f64());

@@ -5,11 +5,11 @@
 //! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
 //! when the rest asks for a password.
 //!
-//! [`router`] is the whole of it; [`serve`] puts it on a socket. `encoding` reads `Accept-Encoding`,
+//! [`router`] is the whole of it; [`serve`] puts it on a socket. `negotiation` reads what the client accepts,
 //! `scrape`, `health` and `status` answer.
 
-mod encoding;
 mod health;
+mod negotiation;
 mod scrape;
 mod status;
 #[cfg(test)]

@@ -1,26 +1,77 @@
 //! `GET /metrics`: the published exposition and the self metrics of this moment.
 //!
-//! Always 200, from the first moment. The fleet's part is ready bytes, so a scrape copies and does not
-//! render.
+//! Always 200, from the first moment. The fleet's part is ready bytes, which are sent from where they
+//! are: a scrape renders, compresses and copies nothing but the self metrics.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
 
 use super::WebState;
-use super::encoding::Encoding;
-use crate::metrics::TEXT_CONTENT_TYPE;
+use super::negotiation::{wanted_encoding, wanted_format};
+use crate::metrics::{Answer, Encoding, Format, Level};
 
-pub(super) async fn metrics(State(state): State<WebState>, headers: HeaderMap) -> Response {
-    // The guard must not live over the copying: the publisher would wait for it.
-    let published = state.published.borrow().clone();
+pub(super) async fn metrics(
+    State(state): State<WebState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
+    let level = wanted_level(query.as_deref().unwrap_or_default());
     let self_metrics = state.selfmon.encode();
-    let described = [(header::CONTENT_TYPE, TEXT_CONTENT_TYPE), (header::VARY, "accept-encoding")];
-    match Encoding::wanted(&headers) {
-        Encoding::Identity => (described, published.body.plain(&self_metrics)).into_response(),
-        Encoding::Gzip => {
-            let encoded = [(header::CONTENT_ENCODING, "gzip")];
-            (described, encoded, published.body.gzip(&self_metrics)).into_response()
-        }
+    // The guard must not live longer: the publisher would wait for it.
+    let published = state.published.borrow().clone();
+    let answer = published.body.answer(level, format, encoding, self_metrics);
+    let mut response = Response::new(Body::new(Pieces(answer)));
+    let described = response.headers_mut();
+    described.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
+    described.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if encoding == Encoding::Gzip {
+        described.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+        Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    }
+}
+
+/// The level that `?detail=` asks for. A word that is no level asks for nothing, so that a scrape gets
+/// its data all the same.
+fn wanted_level(query: &str) -> Level {
+    let mut words = query.split('&').filter_map(|pair| pair.strip_prefix("detail="));
+    let named = words.find_map(|word| Level::ALL.into_iter().find(|level| level.as_str() == word));
+    named.unwrap_or(Level::Update)
+}
+
+/// An answer as a body of known length.
+struct Pieces(Answer);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.remaining() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.remaining())
     }
 }

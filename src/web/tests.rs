@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::*;
-use crate::fleet::{Ages, MachineFacts, MachineId, TenantFleet};
+use crate::fleet::{Ages, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet};
+use crate::metrics::{Exposure, Level, Renderer};
 use crate::publish::Published;
 
 const HOSTILE: &str = "<script>alert('1')</script>\"&";
@@ -31,7 +32,9 @@ const AGES: Ages = Ages {
 };
 
 fn published(fleets: Vec<TenantFleet>) -> Reader {
-    let published = Published::render(1, fleets.into_iter().map(Arc::new).collect(), now(), AGES, &[]);
+    let exposure = Exposure { ages: AGES, policies: Arc::default(), detail: Level::Update, series_limit: 0 };
+    let fleets = fleets.into_iter().map(Arc::new).collect();
+    let published = Published::render(&mut Renderer::default(), 1, fleets, now(), &exposure);
     watch::channel(Arc::new(published)).1
 }
 
@@ -52,7 +55,14 @@ fn polled(tenant: &str) -> TenantFleet {
     let facts = |name: &str| MachineFacts { name: HOSTILE.to_owned(), ..MachineFacts::unlisted(id(name)) };
     let inactive = MachineFacts { last_seen: Some(ago(40 * 86_400)), ..facts("inactive") };
     fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")], now(), &AGES);
-    fleet.apply_answer(&id("current"), ago(60), Vec::new(), &AGES);
+    let update = ReportedUpdate {
+        kb: KbId::new(5_039_212).unwrap(),
+        facts: Arc::default(),
+        cves: None,
+        reported_machines: None,
+        severity: None,
+    };
+    fleet.apply_answer(&id("current"), ago(60), vec![update], &AGES);
     fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &AGES);
     fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &AGES);
     fleet.status.up = true;
@@ -78,10 +88,10 @@ impl Answer {
     }
 }
 
-async fn ask(state: &WebState, method: &str, path: &str, accept_encoding: Option<&str>) -> Answer {
+async fn ask(state: &WebState, method: &str, path: &str, headers: &[(header::HeaderName, &str)]) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
-    if let Some(codings) = accept_encoding {
-        request = request.header(header::ACCEPT_ENCODING, codings);
+    for (name, value) in headers {
+        request = request.header(name, *value);
     }
     let request = request.body(RequestBody::empty()).unwrap();
     let response = router(state.clone()).oneshot(request).await.unwrap();
@@ -91,7 +101,7 @@ async fn ask(state: &WebState, method: &str, path: &str, accept_encoding: Option
 }
 
 async fn get(state: &WebState, path: &str) -> Answer {
-    ask(state, "GET", path, None).await
+    ask(state, "GET", path, &[]).await
 }
 
 #[tokio::test]
@@ -99,34 +109,80 @@ async fn metrics_are_served_before_the_first_poll() {
     let answer = get(&state(vec![TenantFleet::new("contoso".into())]), "/metrics").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header(header::CONTENT_TYPE), "text/plain; version=0.0.4; charset=utf-8");
-    assert_eq!(answer.header(header::VARY), "accept-encoding");
+    assert_eq!(answer.header(header::VARY), "accept, accept-encoding");
     assert_eq!(answer.header(header::CONTENT_ENCODING), "");
     assert!(answer.text().contains("mde_up{tenant=\"contoso\"} 0\n"), "{}", answer.text());
     assert!(answer.text().contains("mde_exporter_build_info"));
 }
 
 #[tokio::test]
-async fn metrics_are_compressed_for_those_who_accept_it() {
+async fn metrics_come_in_the_format_and_encoding_that_is_asked_for() {
     let state = state(vec![polled("contoso")]);
-    let answer = ask(&state, "GET", "/metrics", Some("br, gzip;q=0.5")).await;
-    assert_eq!(answer.header(header::CONTENT_ENCODING), "gzip");
-    assert_eq!(answer.header(header::VARY), "accept-encoding");
-    let mut text = String::new();
-    GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
-    assert!(text.contains("mde_up{tenant=\"contoso\"} 1\n"));
-    let answer = ask(&state, "GET", "/metrics", Some("gzip;q=0")).await;
-    assert_eq!(answer.header(header::CONTENT_ENCODING), "");
-    assert!(answer.text().contains("mde_up{tenant=\"contoso\"} 1\n"));
+    let openmetrics = "application/openmetrics-text;version=1.0.0,*/*;q=0.1";
+    for (accept, is_openmetrics) in [("", false), ("text/plain", false), ("*/*", false), (openmetrics, true)]
+    {
+        for (codings, is_gzip) in [("", false), ("gzip;q=0", false), ("br, gzip;q=0.5", true)] {
+            let headers = [(header::ACCEPT, accept), (header::ACCEPT_ENCODING, codings)];
+            let answer = ask(&state, "GET", "/metrics", &headers).await;
+            let kind = if is_openmetrics {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            } else {
+                "text/plain; version=0.0.4; charset=utf-8"
+            };
+            assert_eq!(answer.header(header::CONTENT_TYPE), kind, "{accept} {codings}");
+            assert_eq!(answer.header(header::VARY), "accept, accept-encoding");
+            assert_eq!(answer.header(header::CONTENT_LENGTH), answer.body.len().to_string());
+            assert_eq!(answer.header(header::CONTENT_ENCODING), if is_gzip { "gzip" } else { "" });
+            let mut text = String::new();
+            if is_gzip {
+                GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
+            } else {
+                answer.text().clone_into(&mut text);
+            }
+            assert!(text.contains("mde_up{tenant=\"contoso\"} 1\n"), "{text}");
+            assert!(text.contains("mde_exporter_build_info"), "{text}");
+            assert_eq!(text.ends_with("\n# EOF\n"), is_openmetrics);
+            let family = "# TYPE mde_exporter_http_requests counter\n";
+            assert_eq!(text.contains(family), is_openmetrics, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn detail_gives_a_shallower_body_and_anything_else_all_of_it() {
+    let state = state(vec![polled("contoso")]);
+    for (query, machines, updates) in [
+        ("", true, true),
+        ("?detail=fleet", false, false),
+        ("?detail=machine", true, false),
+        ("?detail=update", true, true),
+        ("?detail=auto", true, true),
+        ("?detail=", true, true),
+        ("?detail", true, true),
+        ("?details=fleet", true, true),
+        ("?detail=Fleet", true, true),
+        ("?x=1&detail=fleet", false, false),
+        ("?detail=nothing&detail=fleet&detail=update", false, false),
+        ("?%ff&&==", true, true),
+    ] {
+        let answer = get(&state, &format!("/metrics{query}")).await;
+        assert_eq!(answer.status, 200, "{query}");
+        let text = answer.text();
+        assert!(text.contains("mde_up{") && text.contains("mde_exporter_series{"), "{query}");
+        assert_eq!(text.contains("mde_machine_info{"), machines, "{query}");
+        assert_eq!(text.contains("mde_machine_missing_update_first_seen"), updates, "{query}");
+    }
 }
 
 #[tokio::test]
 async fn head_has_the_headers_and_no_body() {
     let state = state(vec![polled("contoso")]);
     for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
-        let answer = ask(&state, "HEAD", path, None).await;
+        let answer = ask(&state, "HEAD", path, &[]).await;
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.body.is_empty(), "{path}");
-        assert_ne!(answer.header(header::CONTENT_LENGTH), "0", "{path}");
+        let length: usize = answer.header(header::CONTENT_LENGTH).parse().unwrap();
+        assert!(length > 0, "{path}");
     }
 }
 
@@ -135,7 +191,7 @@ async fn other_methods_are_not_allowed() {
     let state = state(vec![polled("contoso")]);
     for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
-            let answer = ask(&state, method, path, None).await;
+            let answer = ask(&state, method, path, &[]).await;
             assert_eq!(answer.status, 405, "{method} {path}");
             assert_eq!(answer.header(header::ALLOW), "GET,HEAD");
         }
@@ -157,8 +213,8 @@ async fn requests_are_counted_under_a_closed_list_of_paths() {
     get(&state, "/metrics").await;
     get(&state, "/-/ready").await;
     get(&state, "/a?b").await;
-    ask(&state, "POST", "/b", None).await;
-    ask(&state, "POST", "/", None).await;
+    ask(&state, "POST", "/b", &[]).await;
+    ask(&state, "POST", "/", &[]).await;
     let text = get(&state, "/metrics?x=1").await;
     for line in [
         "mde_exporter_http_requests_total{code=\"200\",path=\"/metrics\"} 1\n",

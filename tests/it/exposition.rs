@@ -1,10 +1,11 @@
-//! An independent, strict parser of the text exposition format 0.0.4.
+//! An independent, strict parser of the text exposition format 0.0.4 and of `OpenMetrics` 1.0.
 //!
 //! Written from the format's page, not from the writer: what the writer gets wrong must not be
 //! wrong here too. It also refuses what the format allows but this exporter never does: samples
 //! without `HELP` and `TYPE`, comments, blank lines, timestamps, NaN, space inside braces.
 //!
-//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! Formats: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,6 +85,42 @@ impl Exposition {
 
 /// Reads a whole scrape; the error names the line.
 pub(crate) fn parse(text: &str) -> Result<Exposition, String> {
+    read(text, TEXT)
+}
+
+/// Reads a whole scrape in the format `OpenMetrics`. Families have the names of their samples, which
+/// for counters end in `_total`, so that the result can be compared with that of [`parse`].
+pub(crate) fn parse_openmetrics(text: &str) -> Result<Exposition, String> {
+    let text = text.strip_suffix("# EOF\n").ok_or("no mark of the end")?;
+    let mut exposition = read(text, OPENMETRICS)?;
+    for family in &mut exposition.families {
+        if family.kind == "counter" {
+            family.name.push_str("_total");
+        }
+        for bound in family.samples.iter_mut().filter_map(|sample| sample.labels.get_mut("le")) {
+            let value: f64 = bound.parse().map_err(|_| format!("bad bound {bound}"))?;
+            if bound != "+Inf" && *bound != format!("{value:?}") {
+                return Err(format!("{}: the bound {bound} is not written as a float", family.name));
+            }
+            *bound = if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
+        }
+    }
+    Ok(exposition)
+}
+
+/// In what the formats differ.
+#[derive(Clone, Copy)]
+struct Rules {
+    help_escapes: &'static [(char, char)],
+    /// What the name of a counter's sample has beside that of its family.
+    counter_suffix: &'static str,
+}
+
+const TEXT: Rules = Rules { help_escapes: &[('\\', '\\'), ('n', '\n')], counter_suffix: "" };
+const OPENMETRICS: Rules =
+    Rules { help_escapes: &[('\\', '\\'), ('n', '\n'), ('"', '"')], counter_suffix: "_total" };
+
+fn read(text: &str, rules: Rules) -> Result<Exposition, String> {
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("the last line has no line feed".to_owned());
     }
@@ -97,9 +134,12 @@ pub(crate) fn parse(text: &str) -> Result<Exposition, String> {
             let Some((name, help)) = rest.split_once(' ') else {
                 return fail("no help text");
             };
-            let Some(help) = unescape(help, &[('\\', '\\'), ('n', '\n')]) else {
+            let Some(help) = unescape(help, rules.help_escapes) else {
                 return fail("bad escape");
             };
+            if rules.help_escapes.len() == 3 && help.contains('"') && !line.contains("\\\"") {
+                return fail("quote without an escape");
+            }
             let kind = lines.next().and_then(|(_, next)| next.strip_prefix(&format!("# TYPE {name} ")));
             let Some(kind) = kind else {
                 return fail("no TYPE line follows");
@@ -121,7 +161,7 @@ pub(crate) fn parse(text: &str) -> Result<Exposition, String> {
         let Some(family) = families.last_mut() else {
             return fail("sample before any family");
         };
-        if !belongs(&sample.name, family) {
+        if !belongs(&sample.name, family, rules) {
             return fail("sample outside its family");
         }
         if family.kind == "counter" && sample.value < 0.0 {
@@ -138,9 +178,10 @@ pub(crate) fn parse(text: &str) -> Result<Exposition, String> {
     }
 }
 
-fn belongs(sample: &str, family: &Family) -> bool {
+fn belongs(sample: &str, family: &Family, rules: Rules) -> bool {
     let suffix = sample.strip_prefix(family.name.as_str());
     match family.kind.as_str() {
+        "counter" => suffix == Some(rules.counter_suffix),
         "histogram" => matches!(suffix, Some("_bucket" | "_sum" | "_count")),
         _ => suffix == Some(""),
     }
@@ -265,6 +306,25 @@ fn parser_refuses_what_prometheus_or_this_exporter_would_not_write() {
         ("# HELP m Help.\n# TYPE m untyped\nm 1\n".to_owned(), "unknown type"),
     ] {
         let error = parse(&text).expect_err(&text);
+        assert!(error.contains(what), "{error}, expected {what}, for {text}");
+    }
+}
+
+#[test]
+fn parser_of_openmetrics_knows_what_differs() {
+    let counter = "# HELP c A \\\"quote\\\".\n# TYPE c counter\nc_total{le=\"1.0\"} 1\n";
+    let parsed = parse_openmetrics(&format!("{counter}# EOF\n")).unwrap();
+    let same = "# HELP c_total A \"quote\".\n# TYPE c_total counter\nc_total{le=\"1\"} 1\n";
+    assert_eq!(parsed, parse(same).unwrap());
+    for (text, what) in [
+        (counter.to_owned(), "no mark"),
+        (format!("{same}# EOF\n"), "quote without"),
+        ("# HELP c_total A.\n# TYPE c_total counter\nc_total 1\n# EOF\n".to_owned(), "outside its family"),
+        (format!("{}# EOF\n", counter.replace("1.0", "1")), "as a float"),
+        (format!("{}# EOF\n", counter.replace("1.0", "1e0")), "as a float"),
+        (format!("{counter}# EOF\n# EOF\n"), "bad metric name"),
+    ] {
+        let error = parse_openmetrics(&text).expect_err(&text);
         assert!(error.contains(what), "{error}, expected {what}, for {text}");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::config::{Poll, Selectors, Tenant};
 use mde_exporter::fleet::{Ages, MachineId, MachineState, PollStatus, TenantFleet};
+use mde_exporter::metrics::{Exposure, Level, Renderer};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Publication, Published, Reader, publication};
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
@@ -16,6 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, client, options};
 use crate::exposition::{Exposition, parse};
+
+/// Everything, under no deadline.
+fn exposure(ages: Ages) -> Exposure {
+    Exposure { ages, policies: [].into(), detail: Level::Update, series_limit: 0 }
+}
 
 /// So short that the pause before a machine is asked again after a 404 is a hundredth of a second.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,8 +58,7 @@ impl Watch {
         let ages = mde_exporter::poll::ages(&poll);
         let (publisher, publication, reader) = publication(
             vec![fleet.clone()],
-            ages,
-            [].into(),
+            exposure(ages),
             api.wall.clock(),
             Arc::clone(&api.selfmon),
             None,
@@ -99,7 +104,8 @@ impl Watch {
     /// What a scrape would bring now, without self metrics.
     pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
-        let published = Published::render(1, fleets, self.api.wall.now(), self.ages, &[]);
+        let (now, exposure) = (self.api.wall.now(), exposure(self.ages));
+        let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exposure);
         String::from_utf8(published.body.plain(b"")).unwrap()
     }
 

@@ -5,9 +5,7 @@ use super::*;
 const HEADER: Header = Header { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
 
 fn write(fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
-    let mut writer = Writer::default();
-    writer.family(&HEADER, fill);
-    let (text, series) = writer.finish();
+    let (text, series) = HEADER.family(Format::Text, fill);
     (String::from_utf8(text).unwrap(), series)
 }
 
@@ -39,9 +37,9 @@ fn first_of_two_rows_with_the_same_labels_stays() {
 
 #[test]
 fn family_without_labels_has_no_braces() {
-    let mut writer = Writer::default();
-    writer.family(&Header { labels: &[], ..HEADER }, |rows| rows.push(&[], Value::from(true)));
-    assert!(writer.finish().0.ends_with(b"\nm 1\n"));
+    let header = Header { labels: &[], ..HEADER };
+    let (text, _) = header.family(Format::Text, |rows| rows.push(&[], Value::from(true)));
+    assert!(text.ends_with(b"\nm 1\n"));
 }
 
 #[test]
@@ -57,9 +55,8 @@ fn histogram(buckets: &[(u64, u64)], beyond: u64) -> Histogram {
 }
 
 fn write_histogram(labels: &'static [&str], fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
-    let mut writer = Writer::default();
-    writer.family(&Header { kind: Kind::Histogram, labels, ..HEADER }, fill);
-    let (text, series) = writer.finish();
+    let header = Header { kind: Kind::Histogram, labels, ..HEADER };
+    let (text, series) = header.family(Format::Text, fill);
     let text = String::from_utf8(text).unwrap();
     (text[text.find("# TYPE").unwrap()..].to_owned(), series)
 }
@@ -131,4 +128,50 @@ fn times_are_seconds_cut_to_the_millisecond() {
     assert_eq!(written(0), "0");
     assert_eq!(written(-500_000_000), "-0.5");
     assert_eq!(Value::Duration(Duration::from_micros(1_500_999)).to_string(), "1.5");
+}
+
+#[test]
+fn labels_of_a_prefix_are_written_as_those_of_a_row() {
+    let both = write(|rows| rows.push(&[&"\"x\n", &7], Value::Count(1)));
+    let prefix = |names: &[&str], values: &[&str]| LabelPrefix::new(names, values);
+    let first = write(|rows| rows.push_after(&prefix(&["a"], &["\"x\n"]), &[&7], Value::Count(1)));
+    let all = write(|rows| rows.push_after(&prefix(&["a", "b"], &["\"x\n", "7"]), &[], Value::Count(1)));
+    assert_eq!((&first, &all), (&both, &both));
+}
+
+#[test]
+fn rows_are_counted_without_being_written() {
+    let mut text = Vec::new();
+    let mut writing = Rows::writing(&HEADER, &mut text);
+    let mut counting = Rows::counting(&HEADER);
+    for rows in [&mut writing, &mut counting] {
+        rows.push(&[&"x", &1], Value::Count(1));
+        rows.push(&[&"x", &2], Value::Count(1));
+    }
+    assert_eq!((writing.series(), counting.series()), (2, 2));
+    assert_eq!(text, b"m{a=\"x\",b=\"1\"} 1\nm{a=\"x\",b=\"2\"} 1\n");
+}
+
+#[test]
+fn openmetrics_differs_in_counters_quotes_and_bounds() {
+    let counter = Header { name: "c_total", help: "\"\\\n", kind: Kind::Counter, labels: &[] };
+    let (text, _) = counter.family(Format::OpenMetrics, |rows| rows.push(&[], Value::Count(7)));
+    let expected = "# HELP c \\\"\\\\\\n\n# TYPE c counter\nc_total 7\n";
+    assert_eq!(String::from_utf8(text).unwrap(), expected);
+    let header = Header { name: "h", help: "Help.", kind: Kind::Histogram, labels: &["a"] };
+    let (text, _) = header.family(Format::OpenMetrics, |rows| {
+        rows.push_histogram(&[&"x"], &histogram(&[(500, 3), (86_400_000, 2)], 4));
+    });
+    let expected = r#"# HELP h Help.
+# TYPE h histogram
+h_bucket{a="x",le="0.5"} 3
+h_bucket{a="x",le="86400.0"} 5
+h_bucket{a="x",le="+Inf"} 9
+h_sum{a="x"} 12.05
+h_count{a="x"} 9
+"#;
+    assert_eq!(String::from_utf8(text).unwrap(), expected);
+    let alike = |help, kind| Header { help, kind, ..HEADER }.is_alike();
+    assert!(alike("Help.", Kind::Gauge) && !alike("A \" quote.", Kind::Gauge));
+    assert!(!alike("Help.", Kind::Counter) && !alike("Help.", Kind::Histogram));
 }

@@ -1,0 +1,234 @@
+//! Which format and encoding of the exposition a client asked for.
+//!
+//! RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3: lists of ranges with weights; weight 0 is a refusal,
+//! and the range that names a thing most closely speaks for it. What cannot be read is as if it was not
+//! there. A client that refuses everything gets plain text all the same: an answer it may not like is
+//! better than none.
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+use crate::metrics::{Encoding, Format};
+
+/// Gzip when it is accepted and nothing says that plain bytes are liked better.
+pub(super) fn wanted_encoding(headers: &HeaderMap) -> Encoding {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    for Range { name, weight, .. } in ranges(headers, &header::ACCEPT_ENCODING) {
+        match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => gzip = Some(weight),
+            "identity" => identity = Some(weight),
+            "*" => any = Some(weight),
+            _ => {}
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0);
+    if gzip > 0 && gzip >= identity.unwrap_or(0) { Encoding::Gzip } else { Encoding::Identity }
+}
+
+/// `OpenMetrics` when it is named and nothing says that text is liked better, or when text is refused
+/// and it is not.
+pub(super) fn wanted_format(headers: &HeaderMap) -> Format {
+    let (mut openmetrics, mut text) = (Choice::default(), Choice::default());
+    for Range { name, version, weight } in ranges(headers, &header::ACCEPT) {
+        match name.to_ascii_lowercase().as_str() {
+            "*/*" => {
+                openmetrics.offer(Closeness::Any, weight);
+                text.offer(Closeness::Any, weight);
+            }
+            "application/*" => openmetrics.offer(Closeness::Type, weight),
+            "text/*" => text.offer(Closeness::Type, weight),
+            "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
+                openmetrics.offer(Closeness::Named, weight);
+            }
+            // The format is much older than its number, and a client that names a newer one reads it too.
+            "text/plain" => text.offer(Closeness::Named, weight),
+            _ => {}
+        }
+    }
+    let is_better = match openmetrics.closeness {
+        Some(Closeness::Named) => openmetrics.weight >= text.weight,
+        _ => openmetrics.weight > text.weight,
+    };
+    if is_better && openmetrics.weight > 0 { Format::OpenMetrics } else { Format::Text }
+}
+
+/// The closest range so far for one format; of equally close ones the heaviest.
+#[derive(Default)]
+struct Choice {
+    closeness: Option<Closeness>,
+    weight: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Closeness {
+    Any,
+    Type,
+    Named,
+}
+
+impl Choice {
+    fn offer(&mut self, closeness: Closeness, weight: u16) {
+        if (Some(closeness), weight) > (self.closeness, self.weight) {
+            *self = Self { closeness: Some(closeness), weight };
+        }
+    }
+}
+
+/// One entry of a list.
+struct Range<'a> {
+    name: &'a str,
+    /// The parameter `version`.
+    version: Option<&'a str>,
+    /// In thousandths.
+    weight: u16,
+}
+
+fn ranges<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Range<'a>> {
+    let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).filter_map(range)
+}
+
+/// Quoted commas and semicolons are not looked for: no parameter that matters here has any.
+fn range(item: &str) -> Option<Range<'_>> {
+    let mut pieces = item.split(';');
+    let mut range = Range { name: pieces.next()?.trim(), version: None, weight: 1000 };
+    for parameter in pieces.map(str::trim).filter(|piece| !piece.is_empty()) {
+        let (name, value) = parameter.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.eq_ignore_ascii_case("q") {
+            range.weight = weight(value)?;
+        } else if name.eq_ignore_ascii_case("version") {
+            range.version = Some(value.trim_matches('"'));
+        }
+    }
+    Some(range)
+}
+
+/// `0.5` as 500; none when it is no weight.
+fn weight(value: &str) -> Option<u16> {
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let thousandths: u16 = format!("{fraction:0<3}").parse().ok().filter(|_| digits)?;
+    match whole {
+        "0" => Some(thousandths),
+        "1" if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        let values = values.iter().map(|value| HeaderValue::from_str(value).unwrap());
+        values.map(|value| (name.clone(), value)).collect()
+    }
+
+    fn encoding(values: &[&str]) -> Encoding {
+        wanted_encoding(&headers(&header::ACCEPT_ENCODING, values))
+    }
+
+    fn format(values: &[&str]) -> Format {
+        wanted_format(&headers(&header::ACCEPT, values))
+    }
+
+    #[test]
+    fn gzip_is_sent_when_it_is_accepted() {
+        for value in [
+            "gzip",
+            "GZip",
+            "x-gzip",
+            "deflate, gzip;q=0.001",
+            "br , gzip ; q=1.000",
+            "*",
+            "br;q=1, *;q=0.5",
+            "identity;q=0.5, gzip",
+            "identity;q=0.5,gzip;Q=0.5",
+            "gzip;q=0.8, br;q=junk",
+            "gzip;level=9",
+        ] {
+            assert_eq!(encoding(&[value]), Encoding::Gzip, "{value}");
+        }
+        assert_eq!(encoding(&["br", "gzip"]), Encoding::Gzip);
+    }
+
+    #[test]
+    fn plain_bytes_are_sent_otherwise() {
+        for value in [
+            "",
+            "br",
+            "gzip;q=0",
+            "gzip;q=0.000",
+            "gzip;q=0, *",
+            "*;q=0",
+            "gzip;q=0.2, identity",
+            "gzip;q=2",
+            "gzip;q=1.001",
+            "gzip;q=0.0001",
+            "gzip;q=-1",
+            "gzip;q=",
+            "gzip;q=.5",
+            "gzip;level",
+            "gzipped",
+            "identity;q=0",
+            ";;,,=",
+        ] {
+            assert_eq!(encoding(&[value]), Encoding::Identity, "{value}");
+        }
+        assert_eq!(encoding(&[]), Encoding::Identity);
+    }
+
+    /// What Prometheus 3 sends.
+    const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+        text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+
+    #[test]
+    fn openmetrics_is_sent_when_it_is_asked_for() {
+        for value in [
+            PROMETHEUS,
+            "application/openmetrics-text",
+            "Application/OpenMetrics-Text; Version=\"1.0.0\"; charset=utf-8",
+            "text/plain, application/openmetrics-text",
+            "application/openmetrics-text;q=0.5, text/plain;version=0.0.4;q=0.5, */*;q=0.5",
+            "application/openmetrics-text, */*;q=0.1",
+            "application/openmetrics-text;version=0.0.1, application/openmetrics-text;version=1.0.0;q=0.1",
+            "application/*",
+            "application/*, text/plain;q=0.9",
+            "text/plain;q=0, */*;q=0.1",
+            "application/openmetrics-text;q=0.1, text/*;q=0",
+        ] {
+            assert_eq!(format(&[value]), Format::OpenMetrics, "{value}");
+        }
+        assert_eq!(format(&["text/plain;q=0.5", "application/openmetrics-text"]), Format::OpenMetrics);
+    }
+
+    #[test]
+    fn text_is_sent_otherwise() {
+        for value in [
+            "",
+            "*/*",
+            "text/plain",
+            "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8",
+            "application/json",
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text;version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=2.0.0",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0, */*",
+            "application/openmetrics-text;q=0.5, text/plain",
+            "application/openmetrics-text;q=0.5, */*",
+            "application/openmetrics-text;q=junk",
+            "application/*;q=0.5, */*",
+            "text/plain;q=0, application/openmetrics-text;q=0",
+            "*/*;q=0",
+            ";;,,=/",
+        ] {
+            assert_eq!(format(&[value]), Format::Text, "{value}");
+        }
+        assert_eq!(format(&[]), Format::Text);
+    }
+}

@@ -1,0 +1,80 @@
+//! The exposition in both formats and encodings.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::metrics::{Body, Encoding, Format, Level};
+use mde_exporter::selfmon::SelfMetrics;
+use proptest::prelude::*;
+
+use crate::exposition::{Exposition, parse, parse_openmetrics};
+use crate::metrics_golden::{answer, any_fleets, awkward_fleets, body_of};
+
+fn both(body: &Body) -> (Exposition, Exposition) {
+    let text = parse(&answer(body, Level::Update, Format::Text)).expect("the format");
+    let openmetrics = parse_openmetrics(&answer(body, Level::Update, Format::OpenMetrics));
+    (text, openmetrics.expect("the format"))
+}
+
+fn self_metrics() -> Arc<SelfMetrics> {
+    let metrics = Arc::new(SelfMetrics::new("0.0.0"));
+    let tenant = metrics.tenant("quote \" backslash \\ line\nle=\"1\"");
+    tenant.poll_failed("network");
+    tenant.request_finished(
+        mde_exporter::selfmon::Endpoint::Machines,
+        Some(200),
+        std::time::Duration::from_secs(1),
+    );
+    metrics
+}
+
+fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -> Vec<u8> {
+    let pieces: Vec<_> = body.answer(Level::Update, format, encoding, self_metrics.to_vec()).collect();
+    pieces.concat()
+}
+
+#[test]
+fn whole_scrape_says_the_same_in_both_formats() {
+    let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
+    let text = |format| String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap();
+    let openmetrics = parse_openmetrics(&text(Format::OpenMetrics)).unwrap();
+    assert_eq!(openmetrics, parse(&text(Format::Text)).unwrap());
+    assert!(openmetrics.families.iter().any(|family| family.name == "process_cpu_seconds_total"));
+}
+
+/// What another program makes of it.
+#[test]
+fn gzip_unpacks_the_whole_scrape() {
+    let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
+    for format in Format::ALL {
+        let mut gzip =
+            Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let member = whole(&body, format, Encoding::Gzip, &self_metrics);
+        // Less than a pipe holds, so nobody waits for the other.
+        assert!(member.len() < 60_000, "{}", member.len());
+        gzip.stdin.take().unwrap().write_all(&member).unwrap();
+        let unpacked = gzip.wait_with_output().unwrap();
+        assert!(unpacked.status.success());
+        assert!(unpacked.stdout == whole(&body, format, Encoding::Identity, &self_metrics), "{format:?}");
+    }
+}
+
+#[test]
+fn before_any_data_there_is_a_whole_exposition() {
+    let (text, openmetrics) = both(&body_of(&[]));
+    assert_eq!(text, Exposition::default());
+    assert_eq!(openmetrics, text);
+    let (text, openmetrics) = both(&body_of(&[Arc::new(TenantFleet::new("t".into()))]));
+    assert_eq!(openmetrics, text);
+    assert_eq!(text.value("mde_up", &[("tenant", "t")]), Some(0.0));
+}
+
+proptest! {
+    #[test]
+    fn formats_say_the_same(fleets in any_fleets()) {
+        let (text, openmetrics) = both(&body_of(&fleets));
+        prop_assert_eq!(openmetrics, text);
+    }
+}
