@@ -4,6 +4,7 @@
 //! [`TenantFleet`]; [`summary`] counts over it, and [`policy`] judges it by patch deadlines. API words
 //! stay in `defender`.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,6 +35,13 @@ impl MachineId {
 impl fmt::Display for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// So that a map can be asked with the text of an id, in lower case.
+impl Borrow<str> for MachineId {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
