@@ -2,7 +2,7 @@
 //!
 //! It promises: rustls only; certificates of `ca_file` are trusted in addition to the system's, and
 //! suffice where the system has none; no redirect is followed, so that no credential goes to a host
-//! that was not configured; every request has a time limit.
+//! that was not configured; every request has a time limit, but for downloads, whose reader sets one.
 //!
 //! It does not retry and knows neither the API nor Entra.
 
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Proxy, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{Error as TlsError, RootCertStore};
@@ -83,11 +83,24 @@ pub enum HttpError {
 /// When `ca_file` cannot be read or holds something else than certificates, and when there is no CA
 /// certificate at all, neither in the system nor in `ca_file`.
 pub fn client(http: &Http, route: Route) -> Result<Client, HttpError> {
+    build(Client::builder().timeout(http.timeout), http, route)
+}
+
+/// As [`client`], for files of any size: the time of a whole request is not limited, so whoever reads
+/// one has to notice that it stalls. Bodies come as they are, packed or not.
+///
+/// # Errors
+///
+/// As [`client`].
+pub fn download_client(http: &Http, route: Route) -> Result<Client, HttpError> {
+    build(Client::builder().no_gzip(), http, route)
+}
+
+fn build(builder: ClientBuilder, http: &Http, route: Route) -> Result<Client, HttpError> {
     let settings = |source| HttpError::Settings { source };
-    let mut builder = Client::builder()
+    let mut builder = builder
         .user_agent(concat!("mde_exporter/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(http.timeout.min(CONNECT_TIMEOUT))
-        .timeout(http.timeout)
         .redirect(redirect::Policy::none());
     if let Some(path) = &http.ca_file {
         builder = builder.tls_certs_merge(certificates(path)?);
