@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use super::export::Damage;
 use super::token::TokenError;
 use crate::selfmon::Endpoint;
 
@@ -124,6 +125,24 @@ pub enum ApiError {
         /// Pages read.
         pages: u32,
     },
+    /// A file of the export did not arrive as it was written, so nothing of the export is believed.
+    #[error("file {file} of the export cannot be believed")]
+    Incomplete {
+        /// Place in the list of files, from 1. The link itself is a secret.
+        file: usize,
+        /// What is wrong with it.
+        #[source]
+        damage: Damage,
+    },
+    /// The export has no file or no row: believed, it would read as "nobody misses anything".
+    #[error("the export is empty")]
+    Empty,
+    /// A link of the export is no https URL.
+    #[error("the link of file {file} of the export is not one to follow (https, and no user in it)")]
+    UnusableLink {
+        /// Place in the list of files, from 1. The link itself is a secret.
+        file: usize,
+    },
     /// A next link leads to a place that may not have the token.
     #[error("a next link of `{endpoint}` leads to `{origin}`, which is not trusted with the token")]
     ForeignLink {
@@ -152,7 +171,9 @@ impl ApiError {
             Self::Decode { .. } | Self::Unusable { .. } => "decode",
             Self::TooLarge { .. } => "too_large",
             Self::PageLimit { .. } => "page_limit",
-            Self::ForeignLink { .. } => "foreign_link",
+            Self::Incomplete { .. } => "incomplete",
+            Self::Empty => "empty",
+            Self::ForeignLink { .. } | Self::UnusableLink { .. } => "foreign_link",
         }
     }
 

@@ -1,16 +1,18 @@
 //! Client of the Microsoft Defender for Endpoint API.
 //!
-//! Two verbs: [`Client::machines`] and [`Client::missing_kbs`]. Behind them, in the order that a call
-//! passes through: [`limit`] waits for the quota, [`token`] has a token ready, [`request`] makes the
-//! call and retries it ([`retry`]), [`page`] follows next links, [`model`] decodes. Every reply is
-//! bounded in size, pages and time; every failure is an [`ApiError`] of a closed kind.
+//! Three verbs: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`]. Behind them, in
+//! the order that a call passes through: [`limit`] waits for the quota, [`token`] has a token ready,
+//! [`request`] makes the call and retries it ([`retry`]), [`page`] follows next links, [`model`]
+//! decodes; [`export`] reads the files of the bulk export. Every reply is bounded in size, pages and
+//! time; every failure is an [`ApiError`] of a closed kind.
 //!
 //! The token goes to the configured host and, when that is one of Microsoft's, to the hosts of the
-//! same cloud; never anywhere else.
+//! same cloud; never anywhere else. Files of the export are fetched without it.
 
 mod certificate;
 mod entra;
 mod error;
+pub mod export;
 mod history;
 pub mod http;
 mod limit;
@@ -24,10 +26,12 @@ mod token_error;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::Url;
 
 pub use error::{ApiError, Detail};
+pub use export::{Export, Exported};
 pub use history::{CallHistory, Journal};
 pub use http::{HttpError, Route};
 pub use model::ListedMachine;
@@ -56,6 +60,10 @@ pub enum ListQuery<'a> {
 /// The API of one tenant.
 pub struct Client {
     http: reqwest::Client,
+    /// For files of the export, which get no token and may take long.
+    downloads: reqwest::Client,
+    /// How long a download may stand still: `http.timeout`.
+    stall: Duration,
     tokens: TokenSource,
     limiter: Limiter,
     history: CallHistory,
@@ -86,6 +94,8 @@ impl Client {
         let token_http = http::client(&tenant.http, token_route)?;
         Ok(Self {
             http: http::client(&tenant.http, route)?,
+            downloads: http::download_client(&tenant.http, route)?,
+            stall: tenant.http.timeout,
             tokens: TokenSource::new(tenant, token_http, clock.clone(), metrics.clone()),
             limiter: Limiter::new(&tenant.quota, history.ages(clock.now()), metrics.clone()),
             history,

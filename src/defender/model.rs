@@ -37,9 +37,17 @@ pub(super) enum Reject {
     WrongType,
     /// An update id that is no KB number, as an advisory has.
     BadKb,
+    /// No JSON.
+    Malformed,
+    /// Larger than a record can sensibly be.
+    TooLong,
 }
 
 impl Reject {
+    /// Every reason.
+    pub(super) const ALL: [Self; 6] =
+        [Self::NoId, Self::BadId, Self::WrongType, Self::BadKb, Self::Malformed, Self::TooLong];
+
     /// The metric label.
     #[must_use]
     pub(super) fn as_str(self) -> &'static str {
@@ -48,6 +56,8 @@ impl Reject {
             Self::BadId => "bad_id",
             Self::WrongType => "wrong_type",
             Self::BadKb => "bad_kb",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
         }
     }
 }
@@ -201,7 +211,7 @@ pub(super) fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
 }
 
 /// A field by its name; exactly first, then without regard to case. Null when absent.
-fn field<'a>(record: &'a Map<String, Value>, name: &str) -> &'a Value {
+pub(super) fn field<'a>(record: &'a Map<String, Value>, name: &str) -> &'a Value {
     let folded = || record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     record.get(name).or_else(folded).unwrap_or(&Value::Null)
 }
@@ -226,7 +236,7 @@ fn count(record: &Map<String, Value>, name: &str) -> Option<u32> {
 
 /// A field as a time: ISO with any number of fraction digits, UTC when it names no zone. Years
 /// before 2000 are unset values (`0001-01-01`), not times.
-fn time(record: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+pub(super) fn time(record: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     let spelled = text(record, name);
     let zoned = || spelled.parse::<Timestamp>();
     let unzoned = |_| format!("{spelled}Z").parse::<Timestamp>();

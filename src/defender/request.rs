@@ -12,7 +12,7 @@ use super::{ApiError, Client, Detail, http};
 use crate::selfmon::Endpoint;
 
 /// A longer pause than this is not waited for within a poll: the poll ends and says so.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How much of an error reply is read, for its message.
 const ERROR_BYTES: usize = 64 << 10;
@@ -134,7 +134,7 @@ impl Client {
         }
     }
 
-    fn random(&self) -> f64 {
+    pub(super) fn random(&self) -> f64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 }
@@ -153,7 +153,7 @@ async fn read(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, 
 
 /// A call without a whole reply. The URL is dropped: filters in it are long, and the endpoint says
 /// enough.
-fn broken(endpoint: Endpoint, error: reqwest::Error) -> ApiError {
+pub(super) fn broken(endpoint: Endpoint, error: reqwest::Error) -> ApiError {
     if error.is_timeout() {
         ApiError::Timeout { endpoint }
     } else {
@@ -162,6 +162,6 @@ fn broken(endpoint: Endpoint, error: reqwest::Error) -> ApiError {
 }
 
 /// Rounded up, for messages.
-fn whole_seconds(wait: Duration) -> Duration {
+pub(super) fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }

@@ -64,7 +64,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// Why a poll, or a part of it, can fail: the values of `reason` in `poll_failures_total`.
-pub const FAILURE_REASONS: [&str; 14] = [
+pub const FAILURE_REASONS: [&str; 16] = [
     "token",
     "unauthorized",
     "forbidden",
@@ -79,6 +79,8 @@ pub const FAILURE_REASONS: [&str; 14] = [
     "page_limit",
     "foreign_link",
     "unexpected_status",
+    "incomplete",
+    "empty",
 ];
 
 /// Why a record of a reply is not used: the values of `reason` in `rejected_records_total`.

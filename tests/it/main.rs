@@ -15,6 +15,8 @@ mod client_faults;
 mod client_links;
 mod client_throttle;
 mod config;
+mod export_client;
+mod export_server;
 mod exposition;
 mod memory;
 mod metrics_golden;

@@ -1,0 +1,155 @@
+//! A host of export files that does what hosts do, down to the bytes: the list and the files, each
+//! reply as a test wants it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub(crate) const LIST: &str = "/api/machines/SoftwareVulnerabilitiesExport";
+
+/// What one request is answered with.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// A whole reply; the text holds further header lines.
+    Whole(u16, &'static str, Vec<u8>),
+    /// A body with this many bytes less than announced.
+    Cut(Vec<u8>, usize),
+    /// A head, then a byte every 20 ms.
+    Drip,
+    /// The connection is closed without a word.
+    Closed,
+    /// Nothing, for ever.
+    Silence,
+}
+
+impl Reply {
+    pub(crate) fn file(rows: &[Value]) -> Self {
+        let text: String = rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
+        Self::Whole(200, "", gzip(text.as_bytes()))
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self::Whole(status, "", b"<Error>the link ?sig=SECRET is refused</Error>".to_vec())
+    }
+}
+
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) path_and_query: String,
+    pub(crate) head: String,
+}
+
+/// By path: the replies, of which the last one stays.
+type Script = Arc<Mutex<BTreeMap<String, VecDeque<Reply>>>>;
+
+pub(crate) struct Host {
+    pub(crate) url: String,
+    script: Script,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    _task: JoinSet<()>,
+}
+
+impl Host {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (script, asked) = (Script::default(), Arc::default());
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, Arc::clone(&script), Arc::clone(&asked)));
+        Self { url, script, asked, _task: task }
+    }
+
+    /// The next replies at `path`; the last one stays.
+    pub(crate) fn answer(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.script.lock().unwrap().insert(path.to_owned(), replies.into_iter().collect());
+    }
+
+    /// A list of these files. `turn` tells its links from those of other lists.
+    pub(crate) fn list(&self, generated_at: &str, turn: u32, files: &[&str]) -> Reply {
+        let link = |file: &&str| format!("{}{file}?turn={turn}&sig=SECRET", self.url);
+        let links: Vec<_> = files.iter().map(link).collect();
+        let body = json!({"@odata.context": "x", "exportFiles": links, "generatedTime": generated_at});
+        Reply::Whole(200, "", body.to_string().into_bytes())
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Paths and queries in the order in which they were asked for.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.asked().into_iter().map(|asked| asked.path_and_query).collect()
+    }
+}
+
+async fn serve(listener: TcpListener, script: Script, asked: Arc<Mutex<Vec<Asked>>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(answer(stream, Arc::clone(&script), Arc::clone(&asked)));
+    }
+}
+
+/// Answers one request and closes the connection.
+async fn answer(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Asked>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path_and_query = head.split(' ').nth(1).unwrap().to_owned();
+    let path = path_and_query.split('?').next().unwrap().to_owned();
+    asked.lock().unwrap().push(Asked { path_and_query, head: head.to_ascii_lowercase() });
+    let reply = match script.lock().unwrap().get_mut(&path) {
+        Some(replies) if replies.len() > 1 => replies.pop_front().unwrap(),
+        Some(replies) => replies[0].clone(),
+        None => panic!("nobody expects {path}"),
+    };
+    // Whoever has enough hangs up; that is no fault of this side.
+    drop(send(&mut stream, reply).await);
+}
+
+async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
+    let head = |status, more: &str, length| {
+        format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n")
+    };
+    match reply {
+        Reply::Whole(status, more, body) => {
+            stream.write_all(head(status, more, body.len()).as_bytes()).await?;
+            stream.write_all(&body).await?;
+            stream.shutdown().await
+        }
+        Reply::Cut(body, missing) => {
+            stream.write_all(head(200, "", body.len() + missing).as_bytes()).await?;
+            stream.write_all(&body).await?;
+            stream.shutdown().await
+        }
+        Reply::Drip => {
+            stream.write_all(head(200, "", 1 << 30).as_bytes()).await?;
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            // The head of a gzip file whose comment does not end.
+            let bytes = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 3].into_iter().chain(std::iter::repeat(b'x'));
+            for byte in bytes {
+                pace.tick().await;
+                stream.write_all(&[byte]).await?;
+            }
+            Ok(())
+        }
+        Reply::Closed => Ok(()),
+        Reply::Silence => std::future::pending().await,
+    }
+}
