@@ -99,6 +99,8 @@ async fn accept_all(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
+                    // A reply in two writes would else wait for the client's delayed acknowledgement.
+                    stream.set_nodelay(true).ok();
                     handshakes.spawn(shake_hands(acceptor.clone(), stream, peer, ready.clone()));
                 }
                 Err(_) => tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
