@@ -22,10 +22,12 @@ pub struct CallHistory {
 }
 
 impl CallHistory {
-    /// How long ago the calls were made; those in the future, as after a clock was set back, count as
+    /// How long ago the calls were made, and where; those in the future, as after a clock was set back, count as
     /// made now.
-    pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
-        self.made.iter().map(move |(at, _)| Duration::try_from(now.duration_since(*at)).unwrap_or_default())
+    pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = (Duration, Endpoint)> {
+        self.made.iter().map(move |(at, endpoint)| {
+            (Duration::try_from(now.duration_since(*at)).unwrap_or_default(), *endpoint)
+        })
     }
 
     pub(super) async fn note(&self, at: Timestamp, endpoint: Endpoint) {

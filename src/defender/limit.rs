@@ -1,29 +1,48 @@
-//! The quota of one tenant: sliding windows over the calls really made, and the pause after a 429.
+//! The quotas of one tenant: sliding windows over the calls really made, and the pause after a 429.
 //!
-//! Every request to the API, retries too, passes [`Limiter::acquire`] first. A call is counted for a
-//! minute and for an hour from the moment it is let through, so no window of that length ever holds
-//! more than our share, wherever it starts. (A bucket that refills would let almost twice the hourly
-//! limit through in the first hour.) Callers queue: whoever asked first goes first.
+//! Every request to the API, retries too, passes [`Limiter::room`] first and counts for a minute
+//! and for an hour, so no window of that length ever holds more than our share, wherever it starts.
+//! (A bucket that refills would let almost twice the hourly limit through in the first hour.) All
+//! calls of a tenant count in one quota; the export list counts in its own besides.
+//!
+//! Callers queue: whoever asked first goes first. Who waits for the windows of the export list alone
+//! lets the others pass.
+//!
+//! A 429 stops the whole tenant until the API wants to be asked again, and cuts the allowance of the
+//! window it names, see [`window`](super::window). Calls survive a restart by their journal, pauses
+//! and cuts do not: a new process asks once and is told again.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
-use crate::config::Quota;
-use crate::selfmon::TenantMetrics;
+use super::history::CallHistory;
+use super::retry::named_windows;
+use super::window::{Ledger, sustainable_interval};
+use crate::clock::Clock;
+use crate::config::{Quota, Tenant};
+use crate::selfmon::{Endpoint, QuotaWindow, TenantMetrics};
 
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
+/// What the API allows for the export list, a minute and an hour
+/// (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).
+const EXPORT_LIST: [u32; 2] = [5, 20];
 
-/// Lets calls through as the quota allows. Cheap to clone; clones share the quota.
+/// Lets calls through as the quotas allow. Cheap to clone; clones share the quotas.
 #[derive(Clone, Debug)]
 pub(super) struct Limiter {
     calls: Arc<Mutex<Calls>>,
-    queue: Arc<tokio::sync::Mutex<()>>,
+    turns: Arc<Turns>,
+    history: Arc<CallHistory>,
+    clock: Clock,
     metrics: TenantMetrics,
+}
+
+/// Whoever holds one is the next of its kind.
+#[derive(Debug, Default)]
+struct Turns {
+    common: tokio::sync::Mutex<()>,
+    export_list: tokio::sync::Mutex<()>,
 }
 
 /// The API asks for a pause that is longer than the caller would wait.
@@ -33,102 +52,242 @@ pub(super) struct Paused {
     pub remaining: Duration,
 }
 
+/// Room for one call, which nobody else can take while this lives.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    limiter: &'a Limiter,
+    endpoint: Endpoint,
+    patience: Duration,
+    _own: Option<tokio::sync::MutexGuard<'a, ()>>,
+    _common: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+/// A call that was let through. To be dropped when its reply is there, or when there will be none.
+#[derive(Debug)]
+pub(super) struct Permit {
+    calls: Arc<Mutex<Calls>>,
+    endpoint: Endpoint,
+    at: Instant,
+}
+
 #[derive(Debug)]
 struct Calls {
-    per_minute: usize,
-    per_hour: usize,
-    /// When each call of the last hour was let through, oldest first.
-    made: VecDeque<Instant>,
+    tenant: Arc<str>,
+    /// That of the whole tenant, then that of the export list.
+    ledgers: [Ledger; 2],
     paused_until: Option<Instant>,
+    /// Calls let through since the start.
+    made: u64,
 }
 
 impl Limiter {
-    /// A limiter that lets through our share of `quota`, at least one call in each window. `ages` of
-    /// the calls that were made before count like calls of its own.
+    /// A limiter that lets through our share of each quota, at least one call in each window. The
+    /// calls of `history` count like those that it lets through, which it notes there first.
     #[must_use]
-    pub(super) fn new(
-        quota: &Quota,
-        ages: impl IntoIterator<Item = Duration>,
-        metrics: TenantMetrics,
-    ) -> Self {
-        let now = Instant::now();
-        // The clock may not reach back so far on a machine that has just started: then as if now.
-        let mut made: Vec<_> = ages.into_iter().map(|age| now.checked_sub(age).unwrap_or(now)).collect();
-        made.sort_unstable();
-        let calls = Calls {
-            per_minute: allowed(quota.per_minute.get(), quota.share),
-            per_hour: allowed(quota.per_hour.get(), quota.share),
-            made: made.into(),
+    pub(super) fn new(tenant: &Tenant, history: CallHistory, clock: Clock, metrics: TenantMetrics) -> Self {
+        let Quota { per_minute, per_hour, share } = tenant.quota;
+        let ledger = |limits: [u32; 2]| Ledger::new(limits.map(|limit| allowed(limit, share)));
+        let mut calls = Calls {
+            tenant: Arc::clone(&tenant.name),
+            ledgers: [ledger([per_minute.get(), per_hour.get()]), ledger(EXPORT_LIST)],
             paused_until: None,
+            made: 0,
         };
-        metrics.quota(number(calls.per_minute), number(calls.per_hour));
+        let now = Instant::now();
+        for (age, endpoint) in history.ages(clock.now()) {
+            // The clock may not reach back so far on a machine that has just started: then as if now.
+            let at = now.checked_sub(age).unwrap_or(now);
+            calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));
+        }
         let calls = Arc::new(Mutex::new(calls));
-        let used = Arc::clone(&calls);
-        metrics.quota_used_from(move || {
-            let (minute, hour) = lock(&used).used(Instant::now());
-            (number(minute), number(hour))
-        });
-        Self { calls, queue: Arc::default(), metrics }
+        let seen = Arc::clone(&calls);
+        metrics.quota_from(move || lock(&seen).common_windows(Instant::now()));
+        Self { calls, turns: Arc::default(), history: Arc::new(history), clock, metrics }
     }
 
-    /// Waits until one more call is within the quota and counts it.
+    /// Waits until one more call is within every quota that it counts in. A download of an export
+    /// file counts in none, and nothing holds it back.
     ///
     /// # Errors
-    /// When the API asked for a pause that lasts longer than `patience`; nothing is counted then.
-    pub(super) async fn acquire(&self, patience: Duration) -> Result<(), Paused> {
-        let _turn = self.queue.lock().await;
-        let asked = Instant::now();
-        let mut waited = false;
-        let take = || lock(&self.calls).try_take(Instant::now(), patience);
-        while let Some(until) = take()? {
-            tokio::time::sleep_until(until).await;
-            waited = true;
+    /// When the API asked for a pause that lasts longer than `patience`.
+    pub(super) async fn room(&self, endpoint: Endpoint, patience: Duration) -> Result<Room<'_>, Paused> {
+        let own = match endpoint {
+            Endpoint::ExportFile => {
+                return Ok(Room { limiter: self, endpoint, patience, _own: None, _common: None });
+            }
+            Endpoint::Export => Some(self.turns.export_list.lock().await),
+            Endpoint::Machines | Endpoint::FindByTag | Endpoint::MissingKbs => None,
+        };
+        loop {
+            while let Some(until) = self.ask(|calls| calls.own_busy_until(endpoint)) {
+                self.sleep_until(until).await;
+            }
+            let common = self.turns.common.lock().await;
+            while self.ask(|calls| calls.own_busy_until(endpoint)).is_none() {
+                match self.ask(|calls| calls.common_busy_until(patience))? {
+                    Some(until) => self.sleep_until(until).await,
+                    None => {
+                        return Ok(Room {
+                            limiter: self,
+                            endpoint,
+                            patience,
+                            _own: own,
+                            _common: Some(common),
+                        });
+                    }
+                }
+            }
         }
-        if waited {
-            self.metrics.throttle_waited(asked.elapsed());
-        }
-        Ok(())
     }
 
-    /// Lets nothing through for `pause`, whoever asks. A shorter pause never ends a longer one.
-    pub(super) fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        let mut calls = lock(&self.calls);
-        calls.paused_until = Some(calls.paused_until.map_or(until, |old| old.max(until)));
+    /// Calls let through so far, by this process.
+    pub(super) fn calls_made(&self) -> u64 {
+        self.ask(|calls| calls.made)
+    }
+
+    /// Our share of the quota of the whole tenant, a minute and an hour, while the API does not object.
+    pub(super) fn configured(&self) -> [usize; 2] {
+        self.ask(|calls| calls.ledgers[0].windows.each_ref().map(|window| window.configured))
+    }
+
+    /// The shortest interval in which the configured share allows `calls`, again and again.
+    pub(super) fn sustainable_interval(&self, calls: u64) -> Duration {
+        sustainable_interval(calls, self.configured())
+    }
+
+    async fn sleep_until(&self, until: Instant) {
+        let start = Instant::now();
+        tokio::time::sleep_until(until).await;
+        self.metrics.throttle_waited(start.elapsed());
+    }
+
+    /// A lock that cannot be held over an await.
+    fn ask<T>(&self, question: impl FnOnce(&mut Calls) -> T) -> T {
+        question(&mut lock(&self.calls))
+    }
+}
+
+impl Room<'_> {
+    /// Counts the call, after it was noted. Nobody else has a turn meanwhile, so a slow disk does not
+    /// bring calls together that were let through apart.
+    ///
+    /// # Errors
+    /// When the API asked for a long pause in the last moment; nothing is counted then.
+    pub(super) async fn take(self) -> Result<Permit, Paused> {
+        let Self { limiter, endpoint, patience, .. } = self;
+        let permit = |at| Permit { calls: Arc::clone(&limiter.calls), endpoint, at };
+        if endpoint == Endpoint::ExportFile {
+            return Ok(permit(Instant::now()));
+        }
+        loop {
+            limiter.history.note(limiter.clock.now(), endpoint).await;
+            if let Some(at) = limiter.ask(|calls| calls.take(endpoint, patience))? {
+                return Ok(permit(at));
+            }
+            // A 429 came in the last moment.
+            while let Some(until) = limiter.ask(|calls| calls.busy_until(endpoint, patience))? {
+                limiter.sleep_until(until).await;
+            }
+        }
+    }
+}
+
+impl Permit {
+    /// The API answered 429 and wants no call for `wait`. `message` is its text. Whoever asks, nothing
+    /// is let through until then; a shorter pause never ends a longer one.
+    pub(super) fn throttled(&self, wait: Duration, message: &str) {
+        lock(&self.calls).throttled(self, wait, message);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let (mut calls, now) = (lock(&self.calls), Instant::now());
+        calls.ledgers_of(self.endpoint).iter_mut().for_each(|ledger| ledger.settle(self.at, now));
     }
 }
 
 impl Calls {
-    /// Counts a call at `now`, or says when to ask again.
-    fn try_take(&mut self, now: Instant, patience: Duration) -> Result<Option<Instant>, Paused> {
-        self.forget(now);
-        let pause = self.paused_until.filter(|until| *until > now);
-        if let Some(until) = pause.filter(|until| *until > now + patience) {
-            return Err(Paused { remaining: until - now });
-        }
-        let full = |window: Duration, limit: usize| {
-            let blocking = self.made.len().checked_sub(limit)?;
-            Some(self.made[blocking] + window).filter(|free| *free > now)
+    /// The quotas that calls of `endpoint` count in, the narrowest last.
+    fn ledgers_of(&mut self, endpoint: Endpoint) -> &mut [Ledger] {
+        let count = match endpoint {
+            Endpoint::ExportFile => 0,
+            Endpoint::Machines | Endpoint::FindByTag | Endpoint::MissingKbs => 1,
+            Endpoint::Export => 2,
         };
-        let wait =
-            [full(MINUTE, self.per_minute), full(HOUR, self.per_hour), pause].into_iter().flatten().max();
-        if wait.is_none() {
-            self.made.push_back(now);
-        }
-        Ok(wait)
+        &mut self.ledgers[..count]
     }
 
-    /// Calls made in the last minute and in the last hour.
-    fn used(&mut self, now: Instant) -> (usize, usize) {
-        self.forget(now);
-        let minute = self.made.iter().rev().take_while(|at| now - **at < MINUTE).count();
-        (minute, self.made.len())
+    /// When to ask again because of a quota that not every call counts in.
+    fn own_busy_until(&mut self, endpoint: Endpoint) -> Option<Instant> {
+        let now = Instant::now();
+        self.ledgers_of(endpoint).iter_mut().skip(1).filter_map(|ledger| ledger.busy_until(now)).max()
     }
 
-    fn forget(&mut self, now: Instant) {
-        while self.made.front().is_some_and(|at| now - *at >= HOUR) {
-            self.made.pop_front();
+    /// When to ask again because of the quota of the tenant or a pause.
+    fn common_busy_until(&mut self, patience: Duration) -> Result<Option<Instant>, Paused> {
+        let now = Instant::now();
+        self.tell_recoveries(now);
+        let busy = self.ledgers[0].busy_until(now);
+        let pause = self.paused_until.filter(|until| *until > now);
+        match pause.filter(|until| *until > now + patience) {
+            Some(until) => Err(Paused { remaining: until - now }),
+            None => Ok(busy.max(pause)),
         }
+    }
+
+    fn busy_until(&mut self, endpoint: Endpoint, patience: Duration) -> Result<Option<Instant>, Paused> {
+        Ok(self.common_busy_until(patience)?.max(self.own_busy_until(endpoint)))
+    }
+
+    /// Counts a call, if there still is room for it. Tells from when on.
+    fn take(&mut self, endpoint: Endpoint, patience: Duration) -> Result<Option<Instant>, Paused> {
+        if self.busy_until(endpoint, patience)?.is_some() {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        self.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(now));
+        self.made += 1;
+        Ok(Some(now))
+    }
+
+    fn throttled(&mut self, permit: &Permit, wait: Duration, message: &str) {
+        let now = Instant::now();
+        let tenant = Arc::clone(&self.tenant);
+        let Some(ledger) = self.ledgers_of(permit.endpoint).last_mut() else { return };
+        for (window, name) in ledger.windows.iter_mut().zip(named_windows(message)) {
+            if let Some(name) = name
+                && let Some(cut) = window.cut(permit.at, now)
+            {
+                tracing::warn!(tenant = &*tenant, endpoint = %permit.endpoint, window = name, from = cut.from, to = cut.to,
+                    "the API allows fewer calls than expected: asking more slowly for now");
+            }
+        }
+        let until = now + wait;
+        self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
+    }
+
+    fn tell_recoveries(&mut self, now: Instant) {
+        let windows = self.ledgers.iter_mut().flat_map(|ledger| &mut ledger.windows);
+        for (window, name) in windows.zip(["1m", "1h", "1m", "1h"]) {
+            if window.has_recovered(now) {
+                tracing::info!(
+                    tenant = &*self.tenant,
+                    window = name,
+                    allowed = window.configured,
+                    "the API did not object for long: asking at the full pace again"
+                );
+            }
+        }
+    }
+
+    fn common_windows(&self, now: Instant) -> [QuotaWindow; 2] {
+        let [common, _] = &self.ledgers;
+        let used = common.used(now);
+        [0, 1].map(|index| QuotaWindow {
+            allowed: common.windows[index].allowed(now) as u64,
+            used: used[index] as u64,
+        })
     }
 }
 
@@ -142,109 +301,10 @@ fn allowed(limit: u32, share: f64) -> usize {
     ((f64::from(limit) * share) as usize).max(1)
 }
 
-/// For a metric; no window holds more calls than a u32 limit.
-fn number(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 /// The counts stay right whatever a panicking thread did: every change is a single step.
-fn lock(calls: &Mutex<Calls>) -> std::sync::MutexGuard<'_, Calls> {
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::selfmon::SelfMetrics;
-
-    fn limiter(per_minute: u32, per_hour: u32, share: f64) -> Limiter {
-        let quota = Quota {
-            per_minute: NonZeroU32::new(per_minute).unwrap(),
-            per_hour: NonZeroU32::new(per_hour).unwrap(),
-            share,
-        };
-        Limiter::new(&quota, [], Arc::new(SelfMetrics::new("test")).tenant("contoso"))
-    }
-
-    async fn take(limiter: &Limiter, count: usize) -> Vec<Duration> {
-        let start = Instant::now();
-        let mut taken = Vec::new();
-        for _ in 0..count {
-            limiter.acquire(HOUR).await.unwrap();
-            taken.push(start.elapsed());
-        }
-        taken
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_within_the_share_pass_at_once_and_the_next_waits_a_minute() {
-        let taken = take(&limiter(50, 1500, 0.8), 41).await;
-        assert_eq!(taken[39], Duration::ZERO);
-        assert!(taken[40] >= MINUTE && taken[40] < MINUTE + Duration::from_millis(10), "{:?}", taken[40]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_hour_holds_as_well_as_the_minute() {
-        let taken = take(&limiter(50, 100, 1.0), 101).await;
-        assert!(taken[99] < 2 * MINUTE);
-        assert!(taken[100] >= HOUR);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_every_caller_back() {
-        let limiter = limiter(50, 1500, 1.0);
-        limiter.pause(Duration::from_secs(30));
-        limiter.pause(Duration::from_secs(5));
-        let start = Instant::now();
-        let other = limiter.clone();
-        let (a, b) = tokio::join!(limiter.acquire(HOUR), other.acquire(HOUR));
-        assert!(a.is_ok() && b.is_ok());
-        assert!(start.elapsed() >= Duration::from_secs(30));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_longer_than_the_callers_patience_is_an_answer_at_once() {
-        let limiter = limiter(50, 1500, 1.0);
-        limiter.pause(HOUR);
-        let paused = limiter.acquire(MINUTE).await.unwrap_err();
-        assert_eq!(paused.remaining, HOUR);
-        tokio::time::advance(HOUR).await;
-        assert_eq!(limiter.acquire(MINUTE).await, Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_of_an_earlier_run_count() {
-        tokio::time::advance(HOUR).await;
-        let quota = Quota {
-            per_minute: NonZeroU32::new(10).unwrap(),
-            per_hour: NonZeroU32::new(12).unwrap(),
-            share: 1.0,
-        };
-        let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
-        let minutes_ago = [59, 30, 10].map(|minutes| minutes * MINUTE);
-        let taken = take(&Limiter::new(&quota, minutes_ago, metrics), 11).await;
-        assert_eq!(taken[8], Duration::ZERO);
-        assert!(taken[9] >= MINUTE && taken[9] < 2 * MINUTE, "{:?}", taken[9]);
-        assert!(taken[10] >= 30 * MINUTE, "{:?}", taken[10]);
-    }
-
-    proptest! {
-        #[test]
-        fn no_sliding_window_ever_holds_more_than_the_share(
-            per_minute in 1..20u32, per_hour in 1..60u32, share in 0.05..1.0f64, count in 1..150usize
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time().start_paused(true).build().unwrap();
-            let taken = runtime.block_on(async { take(&limiter(per_minute, per_hour, share), count).await });
-            for (window, limit) in [(MINUTE, allowed(per_minute, share)), (HOUR, allowed(per_hour, share))] {
-                for (index, at) in taken.iter().enumerate().skip(limit) {
-                    prop_assert!((*at).checked_sub(taken[index - limit]).unwrap() >= window);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! Client of the Microsoft Defender for Endpoint API.
 //!
 //! Three verbs: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`]. Behind them, in
-//! the order that a call passes through: [`limit`] waits for the quota, [`token`] has a token ready,
-//! [`request`] makes the call and retries it ([`retry`]), [`page`] follows next links, [`model`]
+//! the order that a call passes through: [`limit`] waits for the quota ([`window`]), [`token`] has a token
+//! ready, [`request`] makes the call and retries it ([`retry`]), [`page`] follows next links, [`model`]
 //! decodes; [`export`] reads the files of the bulk export. Every reply is bounded in size, pages and
 //! time; every failure is an [`ApiError`] of a closed kind.
 //!
@@ -22,6 +22,7 @@ mod request;
 mod retry;
 pub mod token;
 mod token_error;
+mod window;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -66,7 +67,6 @@ pub struct Client {
     stall: Duration,
     tokens: TokenSource,
     limiter: Limiter,
-    history: CallHistory,
     api_url: Url,
     trusted_suffixes: &'static [&'static str],
     retry: RetryPolicy,
@@ -97,8 +97,7 @@ impl Client {
             downloads: http::download_client(&tenant.http, route)?,
             stall: tenant.http.timeout,
             tokens: TokenSource::new(tenant, token_http, clock.clone(), metrics.clone()),
-            limiter: Limiter::new(&tenant.quota, history.ages(clock.now()), metrics.clone()),
-            history,
+            limiter: Limiter::new(tenant, history, clock.clone(), metrics.clone()),
             api_url: tenant.api_url.clone(),
             trusted_suffixes: tenant.cloud.trusted_suffixes(),
             retry,
@@ -157,6 +156,24 @@ impl Client {
             }
         }
         Ok(updates)
+    }
+
+    /// The shortest interval in which the configured quota allows `calls`, again and again.
+    #[must_use]
+    pub fn sustainable_interval(&self, calls: u64) -> Duration {
+        self.limiter.sustainable_interval(calls)
+    }
+
+    /// Calls that the configured quota allows in an hour.
+    #[must_use]
+    pub fn hourly_allowance(&self) -> usize {
+        self.limiter.configured()[1]
+    }
+
+    /// Calls to the API so far, retries included.
+    #[must_use]
+    pub fn calls_made(&self) -> u64 {
+        self.limiter.calls_made()
     }
 
     fn url(&self, path: &str, pairs: &[(&str, &str)]) -> Url {

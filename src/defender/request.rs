@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::Instant;
 
+use super::limit::{Paused, Permit};
 use super::retry::{retry_after, throttle_default};
 use super::token::Token;
 use super::{ApiError, Client, Detail, http};
@@ -64,19 +65,16 @@ impl Client {
     }
 
     async fn attempt(&self, endpoint: Endpoint, url: &Url, limit_bytes: usize) -> Result<Vec<u8>, Failure> {
-        // The token first: it does not count against the quota, and its trouble should not either.
-        let token = self.tokens.token().await.map_err(|error| {
-            if error.is_transient() {
-                Failure::Transient(error.into())
-            } else {
-                Failure::Lasting(error.into())
-            }
-        })?;
-        self.limiter.acquire(PATIENCE).await.map_err(|paused| {
-            let detail = Detail::default();
-            Failure::Lasting(ApiError::Throttled { endpoint, wait: whole_seconds(paused.remaining), detail })
-        })?;
-        self.history.note(self.clock.now(), endpoint).await;
+        // A token first: it does not count against the quota, and its trouble should not either.
+        self.token().await?;
+        let paused = |paused: Paused| {
+            let (wait, detail) = (whole_seconds(paused.remaining), Detail::default());
+            Failure::Lasting(ApiError::Throttled { endpoint, wait, detail })
+        };
+        let room = self.limiter.room(endpoint, PATIENCE).await.map_err(paused)?;
+        // And again: the wait may have been longer than the life of a token.
+        let token = self.token().await?;
+        let permit = room.take().await.map_err(paused)?;
         let started = Instant::now();
         let request = self.http.get(url.clone()).bearer_auth(token.expose());
         let mut response = match request.send().await {
@@ -100,7 +98,14 @@ impl Client {
             };
         }
         let detail = Detail::parse(&body.ok().flatten().unwrap_or_default());
-        Err(self.refused(endpoint, status, &response, detail, token))
+        Err(self.refused(endpoint, status, &response, detail, token, &permit))
+    }
+
+    async fn token(&self) -> Result<Token, Failure> {
+        self.tokens.token().await.map_err(|error| {
+            let kind = if error.is_transient() { Failure::Transient } else { Failure::Lasting };
+            kind(error.into())
+        })
     }
 
     /// What a reply other than a success means.
@@ -111,6 +116,7 @@ impl Client {
         response: &Response,
         detail: Detail,
         token: Token,
+        permit: &Permit,
     ) -> Failure {
         match status {
             StatusCode::UNAUTHORIZED => {
@@ -119,7 +125,7 @@ impl Client {
             StatusCode::TOO_MANY_REQUESTS => {
                 let hint = retry_after(response.headers(), self.clock.now());
                 let wait = hint.unwrap_or_else(|| throttle_default(&detail.message));
-                self.limiter.pause(wait);
+                permit.throttled(wait, &detail.message);
                 self.metrics.throttled();
                 let error = ApiError::Throttled { endpoint, wait: whole_seconds(wait), detail };
                 if wait > PATIENCE { Failure::Lasting(error) } else { Failure::Throttled(error) }

@@ -61,6 +61,15 @@ pub(super) fn throttle_default(message: &str) -> Duration {
     if message.contains("01:00:00") { Duration::from_mins(5) } else { Duration::from_mins(1) }
 }
 
+/// The windows of a minute and of an hour by their names, those that the text of a 429 blames: both
+/// when it names none.
+#[must_use]
+pub(super) fn named_windows(message: &str) -> [Option<&'static str>; 2] {
+    let named = [("00:01:00", "1m"), ("01:00:00", "1h")];
+    let blamed = named.map(|(text, name)| message.contains(text).then_some(name));
+    if blamed == [None; 2] { named.map(|(_, name)| Some(name)) } else { blamed }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -94,6 +103,9 @@ mod tests {
         let hourly = throttle_default("API calls quota exceeded! maximum allowed 1500 per 01:00:00");
         assert_eq!(hourly, Duration::from_mins(5));
         assert_eq!(throttle_default("maximum allowed 45 per 00:01:00"), Duration::from_mins(1));
+        assert_eq!(named_windows("maximum allowed 1500 per 01:00:00"), [None, Some("1h")]);
+        assert_eq!(named_windows("maximum allowed 45 per 00:01:00"), [Some("1m"), None]);
+        assert_eq!(named_windows("too many requests"), [Some("1m"), Some("1h")]);
     }
 
     proptest! {

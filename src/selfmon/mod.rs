@@ -109,12 +109,21 @@ pub struct SelfMetrics {
     own: Registry,
     /// Apart from `own`, because `once` must be able to leave it out.
     process: Registry,
-    /// By tenant; see [`TenantMetrics::quota_used_from`].
+    /// By tenant; see [`TenantMetrics::quota_from`].
     quota_readers: Mutex<BTreeMap<Arc<str>, QuotaReader>>,
 }
 
-/// Answers the calls made in the last minute and in the last hour.
-type QuotaReader = Box<dyn Fn() -> (u32, u32) + Send + Sync>;
+/// Calls to the API in one window of a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaWindow {
+    /// How many the exporter allows itself now.
+    pub allowed: u64,
+    /// How many were made.
+    pub used: u64,
+}
+
+/// Answers how the last minute and the last hour stand.
+type QuotaReader = Box<dyn Fn() -> [QuotaWindow; 2] + Send + Sync>;
 
 impl SelfMetrics {
     /// Metrics of a process that runs `version`.
@@ -229,11 +238,13 @@ impl SelfMetrics {
     /// `node_exporter`'s textfile collector, which already has these families.
     #[must_use]
     pub fn encode_own(&self) -> Vec<u8> {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
         for (tenant, read) in &*self.quota_readers() {
-            let used = &self.families.api_quota_used;
-            let (minute, hour) = read();
-            used.with_label_values(&[&**tenant, "1m"]).set(minute.into());
-            used.with_label_values(&[&**tenant, "1h"]).set(hour.into());
+            for (window, name) in read().into_iter().zip(["1m", "1h"]) {
+                let labels = [&**tenant, name];
+                self.families.api_quota.with_label_values(&labels).set(number(window.allowed));
+                self.families.api_quota_used.with_label_values(&labels).set(number(window.used));
+            }
         }
         encode(&self.own)
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Endpoint, FAILURE_REASONS, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics, families::Families, seconds,
+    Endpoint, FAILURE_REASONS, QuotaWindow, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics,
+    families::Families, seconds,
 };
 
 /// Counts what happens for one tenant. Cheap to clone.
@@ -72,16 +73,9 @@ impl TenantMetrics {
         counter.inc_by(wait.as_secs_f64());
     }
 
-    /// How many requests the exporter allows itself in any minute and in any hour.
-    pub fn quota(&self, per_minute_allowed: u32, per_hour_allowed: u32) {
-        let quota = &self.families().api_quota;
-        quota.with_label_values(&[&*self.tenant, "1m"]).set(per_minute_allowed.into());
-        quota.with_label_values(&[&*self.tenant, "1h"]).set(per_hour_allowed.into());
-    }
-
-    /// Where to read how many requests were sent in the last minute and in the last hour. Read at
-    /// each encoding, since both numbers fall by themselves as time goes on.
-    pub fn quota_used_from(&self, read: impl Fn() -> (u32, u32) + Send + Sync + 'static) {
+    /// Where to read how the quota stands in the last minute and in the last hour. Read at each
+    /// encoding, since the numbers change by themselves as time goes on.
+    pub fn quota_from(&self, read: impl Fn() -> [QuotaWindow; 2] + Send + Sync + 'static) {
         let mut readers = self.metrics.quota_readers();
         readers.insert(Arc::clone(&self.tenant), Box::new(read));
     }

@@ -67,12 +67,13 @@ fn what_never_happened_has_no_time() {
 fn second_handle_counts_into_the_same_series() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let first = metrics.tenant("a");
-    first.quota_used_from(|| (3, 4));
+    first.quota_from(|| [(40, 3), (1200, 4)].map(|(allowed, used)| QuotaWindow { allowed, used }));
     first.request_retried();
     let second = metrics.tenant("a");
     second.request_retried();
     assert!(has(&metrics, r#"mde_exporter_api_retries_total{tenant="a"} 2"#));
     assert!(has(&metrics, r#"mde_exporter_api_quota_used_requests{tenant="a",window="1h"} 4"#));
+    assert!(has(&metrics, r#"mde_exporter_api_quota_requests{tenant="a",window="1m"} 40"#));
 }
 
 #[test]

@@ -75,8 +75,9 @@ pub(super) fn outer_join<K: Ord, L, R>(
     })
 }
 
-/// How long calls are kept: the longest window of the API's quota.
-const CALLS_KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// How long calls are kept: the longest window of the API's quota, and a little more, since a call
+/// counts there from when it arrives, which is after it was noted.
+const CALLS_KEPT: SignedDuration = SignedDuration::from_secs(3_610);
 
 /// The API calls of the last hour by tenant, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Calls {
         calls.sort_by_key(|(at, _)| *at);
     }
 
-    /// The end of the hour before `now`: older calls are forgotten.
+    /// The time before `now` from which on calls count: older ones are forgotten.
     pub(super) fn horizon(now: Timestamp) -> Timestamp {
         now.saturating_sub(CALLS_KEPT).unwrap_or(Timestamp::MIN)
     }

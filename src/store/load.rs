@@ -34,7 +34,7 @@ impl Loaded {
     }
 }
 
-/// Reads everything. Calls that are older than an hour at `now` are left out; those of a clock that
+/// Reads everything. Calls that no longer count at `now` are left out; those of a clock that
 /// was ahead count as made now.
 pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<Loaded> {
     let mut skipped = 0;

@@ -188,7 +188,7 @@ fn tenants_that_are_not_saved_stay() {
 #[test]
 fn calls_of_the_last_hour_are_restored_with_their_endpoint() {
     let folder = TempDir::new().unwrap();
-    let [old, recent, now, later] = [NOW - 3601, NOW - 3599, NOW, NOW + 50].map(at);
+    let [old, recent, now, later] = [NOW - 3611, NOW - 3601, NOW, NOW + 50].map(at);
     let (list, export) = (Endpoint::Machines, Endpoint::Export);
     let (mut store, _) = open(folder.path());
     store.record_calls("one", &[(old, list), (recent, export)]).unwrap();
