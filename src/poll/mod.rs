@@ -6,6 +6,7 @@
 //! comes, and what was not asked is due next time. A failed call changes no data.
 
 mod discover;
+mod pace;
 mod plan;
 mod plausibility;
 mod report;
@@ -26,6 +27,7 @@ use crate::fleet::{Ages, MachineId, PollStatus, ReportedUpdate, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 use discover::Scope;
+use pace::Pace;
 use plausibility::{Plausibility, Verdict};
 use report::Report;
 
@@ -51,6 +53,7 @@ pub struct Poller {
     unlisted: bool,
     /// Selectors that found nothing, as they were last said.
     unmatched: Vec<String>,
+    pace: Pace,
     publisher: Publisher,
     metrics: TenantMetrics,
     clock: Clock,
@@ -78,6 +81,7 @@ impl Poller {
             plausibility: Plausibility::default(),
             unlisted: false,
             unmatched: Vec::new(),
+            pace: Pace::new(tenant.source),
             publisher,
             metrics,
             clock,
@@ -102,6 +106,7 @@ impl Poller {
         let next = self.next_due().unwrap_or(Timestamp::MIN).max(self.clock.now());
         self.metrics.next_poll(next);
         self.fleet.status.next_poll = Some(next);
+        self.look_at_the_pace();
         self.publisher.submit(&self.fleet);
     }
 
@@ -164,7 +169,7 @@ impl Poller {
     }
 
     async fn refresh_scope(&mut self, report: &mut Report) {
-        let now = self.clock.now();
+        let (now, calls_before) = (self.clock.now(), self.client.calls_made());
         let scope = match discover::discover(&self.client, &self.selectors).await {
             Ok(scope) => scope,
             Err(error) => match (&error, discover::unlisted(&self.selectors)) {
@@ -187,6 +192,13 @@ impl Poller {
             },
         };
         self.take_scope(scope, now);
+        self.pace.list_took(self.client.calls_made() - calls_before);
+        self.look_at_the_pace();
+    }
+
+    fn look_at_the_pace(&mut self) {
+        let (tenant, machines) = (&self.fleet.tenant, self.fleet.machines.len());
+        self.pace.look(tenant, machines, self.poll.interval, &self.client, &self.metrics);
     }
 
     fn take_scope(&mut self, scope: Scope, now: Timestamp) {
