@@ -239,6 +239,9 @@ impl Poller {
                 // Not asked often enough to be believed: they stay as they are, and due.
                 return;
             }
+            // Also when the poll's time is over: until their 404 counts they are due first, and many of
+            // them would take every poll from the others.
+            report.until = None;
             let spread = (self.poll.interval / 100).min(Duration::from_secs(5));
             tokio::time::sleep(spread).await;
             let again = not_found.drain(..).map(|(id, _)| id).collect();

@@ -24,6 +24,7 @@ mod openmetrics;
 mod policy;
 mod poll;
 mod poll_failures;
+mod poll_quota;
 mod poll_scope;
 mod readme;
 mod series_limit;
