@@ -17,7 +17,6 @@ use super::Level;
 use super::chunk::{Part, Pieces, Press};
 use super::exposition::Format;
 use super::limit::Served;
-use super::openmetrics;
 
 /// Deflate, no name, no time, unknown system: the same data gives the same bytes.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -66,14 +65,14 @@ impl Body {
         answer.collect::<Vec<Bytes>>().concat()
     }
 
-    /// The exposition down to `level`, as far as that is served, with `self_metrics` (text 0.0.4) at its
-    /// end.
+    /// The exposition down to `level`, as far as that is served, with `self_metrics`, which are in the same
+    /// format, at its end.
     #[must_use]
     pub fn answer(&self, level: Level, format: Format, encoding: Encoding, self_metrics: Vec<u8>) -> Answer {
-        let end = match format {
-            Format::Text => self_metrics,
-            Format::OpenMetrics => openmetrics::end(&self_metrics),
-        };
+        let mut end = self_metrics;
+        if format == Format::OpenMetrics {
+            end.extend_from_slice(b"# EOF\n");
+        }
         let parts = || std::iter::once(&self.fleet[format as usize]).chain(&self.deeper[..level as usize]);
         match encoding {
             Encoding::Identity => {

@@ -22,7 +22,6 @@ mod chunk;
 pub mod exposition;
 pub mod families;
 mod limit;
-mod openmetrics;
 mod renderer;
 
 use std::sync::Arc;

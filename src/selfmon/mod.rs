@@ -1,7 +1,7 @@
 //! What the exporter counts about itself: the families `mde_exporter_*` and `process_*`.
 //!
 //! A leaf: other modules report an event (`tenant.request_finished(..)`), and names, labels and
-//! help stay in this folder: `families` is the table, `tenant` the events of one tenant.
+//! help stay in this folder: `families` is the table, `tenant` the events of one tenant, `encode` writes.
 //!
 //! Promises: a value that is not known yet has no series, a label set known in advance starts at 0,
 //! and label values come from closed lists, from the configuration (`tenant`), or are a status code,
@@ -10,6 +10,7 @@
 //! Fleet data is not counted here: it is rendered once per change by `metrics`, while these values
 //! are encoded anew at each scrape.
 
+mod encode;
 mod families;
 mod tenant;
 
@@ -19,8 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{Registry, TextEncoder};
+use prometheus::Registry;
 
+use encode::{Format, encode};
 use families::Families;
 pub use tenant::TenantMetrics;
 
@@ -124,6 +126,9 @@ pub struct QuotaWindow {
 
 /// Answers how the last minute and the last hour stand.
 type QuotaReader = Box<dyn Fn() -> [QuotaWindow; 2] + Send + Sync>;
+
+/// The self metrics of an exporter with a few tenants; more only costs a copy.
+const EXPECTED_BYTES: usize = 64 * 1024;
 
 impl SelfMetrics {
     /// Metrics of a process that runs `version`.
@@ -229,15 +234,23 @@ impl SelfMetrics {
     /// All self metrics as text 0.0.4: families by name, series by labels, `process_*` last.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = self.encode_own();
-        text.extend(encode(&self.process));
-        text
+        self.encode_as(Format::Text, &[&self.own, &self.process])
+    }
+
+    /// All self metrics in the format `OpenMetrics` 1.0, without the mark of its end.
+    #[must_use]
+    pub fn encode_openmetrics(&self) -> Vec<u8> {
+        self.encode_as(Format::OpenMetrics, &[&self.own, &self.process])
     }
 
     /// As [`encode`](Self::encode) without `process_*`: the output of `once` goes into
     /// `node_exporter`'s textfile collector, which already has these families.
     #[must_use]
     pub fn encode_own(&self) -> Vec<u8> {
+        self.encode_as(Format::Text, &[&self.own])
+    }
+
+    fn encode_as(&self, format: Format, registries: &[&Registry]) -> Vec<u8> {
         let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
         for (tenant, read) in &*self.quota_readers() {
             for (window, name) in read().into_iter().zip(["1m", "1h"]) {
@@ -246,7 +259,11 @@ impl SelfMetrics {
                 self.families.api_quota_used.with_label_values(&labels).set(number(window.used));
             }
         }
-        encode(&self.own)
+        let mut text = Vec::with_capacity(EXPECTED_BYTES);
+        for registry in registries {
+            encode(&registry.gather(), format, &mut text);
+        }
+        text
     }
 
     /// A reader that panicked changed nothing here.
@@ -259,14 +276,6 @@ impl fmt::Debug for SelfMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SelfMetrics").finish_non_exhaustive()
     }
-}
-
-fn encode(registry: &Registry) -> Vec<u8> {
-    let mut text = String::new();
-    TextEncoder::new()
-        .encode_utf8(&registry.gather(), &mut text)
-        .expect("Safe: writing to a string cannot fail, and gather leaves empty families out");
-    text.into_bytes()
 }
 
 /// Seconds since the epoch, the unit of every `_timestamp_seconds`.

@@ -112,3 +112,34 @@ fn hostile_tenant_name_is_escaped() {
     metrics.tenant("a\"b\\c\nd").request_retried();
     assert!(has(&metrics, r#"mde_exporter_api_retries_total{tenant="a\"b\\c\nd"} 1"#));
 }
+
+/// The library's encoder is the judge of the text format.
+#[test]
+fn text_is_what_the_library_would_write() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let tenant = metrics.tenant("a\"b\\c\nd");
+    tenant.request_finished(Endpoint::Machines, Some(200), Duration::from_millis(1234));
+    tenant.throttle_waited(Duration::from_millis(10));
+    tenant.poll_succeeded(Timestamp::from_millisecond(1_700_000_000_123).unwrap());
+    let mut expected = Vec::new();
+    let encoder = prometheus::TextEncoder::new();
+    prometheus::Encoder::encode(&encoder, &metrics.own.gather(), &mut expected).unwrap();
+    assert_eq!(text(&metrics), String::from_utf8(expected).unwrap());
+}
+
+#[test]
+fn openmetrics_differs_in_counters_and_bounds() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let openmetrics = String::from_utf8(metrics.encode_openmetrics()).unwrap();
+    for line in [
+        "# TYPE mde_exporter_http_requests counter",
+        r#"mde_exporter_http_requests_total{code="200",path="/"} 0"#,
+        r#"mde_exporter_render_duration_seconds_bucket{le="0.5"} 0"#,
+        r#"mde_exporter_render_duration_seconds_bucket{le="1.0"} 0"#,
+        r#"mde_exporter_render_duration_seconds_bucket{le="+Inf"} 0"#,
+        "# TYPE process_open_fds gauge",
+    ] {
+        assert!(openmetrics.lines().any(|found| found == line), "missing: {line}\n{openmetrics}");
+    }
+    assert!(has(&metrics, r#"mde_exporter_render_duration_seconds_bucket{le="1"} 0"#));
+}

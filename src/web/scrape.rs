@@ -24,7 +24,10 @@ pub(super) async fn metrics(
 ) -> Response {
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
     let level = wanted_level(query.as_deref().unwrap_or_default());
-    let self_metrics = state.selfmon.encode();
+    let self_metrics = match format {
+        Format::Text => state.selfmon.encode(),
+        Format::OpenMetrics => state.selfmon.encode_openmetrics(),
+    };
     // The guard must not live longer: the publisher would wait for it.
     let published = state.published.borrow().clone();
     let answer = published.body.answer(level, format, encoding, self_metrics);

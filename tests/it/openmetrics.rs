@@ -31,17 +31,25 @@ fn self_metrics() -> Arc<SelfMetrics> {
 }
 
 fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -> Vec<u8> {
-    let pieces: Vec<_> = body.answer(Level::Update, format, encoding, self_metrics.to_vec()).collect();
-    pieces.concat()
+    body.answer(Level::Update, format, encoding, self_metrics.to_vec()).collect::<Vec<_>>().concat()
 }
 
 #[test]
 fn whole_scrape_says_the_same_in_both_formats() {
-    let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
-    let text = |format| String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap();
-    let openmetrics = parse_openmetrics(&text(Format::OpenMetrics)).unwrap();
-    assert_eq!(openmetrics, parse(&text(Format::Text)).unwrap());
-    assert!(openmetrics.families.iter().any(|family| family.name == "process_cpu_seconds_total"));
+    let (body, metrics) = (body_of(&awkward_fleets()), self_metrics());
+    let text = |format, self_metrics: Vec<u8>| {
+        String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap()
+    };
+    let openmetrics = parse_openmetrics(&text(Format::OpenMetrics, metrics.encode_openmetrics())).unwrap();
+    let text = parse(&text(Format::Text, metrics.encode())).unwrap();
+    // What a process uses goes on.
+    let lasting = |parsed: Exposition| {
+        let (process, lasting): (Vec<_>, Vec<_>) =
+            parsed.families.into_iter().partition(|family| family.name.starts_with("process_"));
+        assert!(process.iter().any(|family| family.name == "process_cpu_seconds_total"));
+        lasting
+    };
+    assert_eq!(lasting(openmetrics), lasting(text));
 }
 
 /// What another program makes of it.
