@@ -103,3 +103,23 @@ fn escape(value: &str, escaped: &[u8], text: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{IntCounter, Registry};
+
+    use super::*;
+
+    #[test]
+    fn help_is_escaped_as_each_format_wants() {
+        let registry = Registry::new();
+        registry.register(Box::new(IntCounter::new("a_total", "A \"\\\n").unwrap())).unwrap();
+        let written = |format| {
+            let mut text = Vec::new();
+            encode(&registry.gather(), format, &mut text);
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(written(Format::Text), "# HELP a_total A \"\\\\\\n\n# TYPE a_total counter\na_total 0\n");
+        assert_eq!(written(Format::OpenMetrics), "# HELP a A \\\"\\\\\\n\n# TYPE a counter\na_total 0\n");
+    }
+}

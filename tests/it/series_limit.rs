@@ -119,6 +119,22 @@ fn updates_that_fewest_machines_miss_are_left_out_whole() {
 }
 
 #[test]
+fn groups_and_updates_share_the_room_that_both_need() {
+    let mut fleet = Arc::unwrap_or_clone(grouped(&[1; 12]));
+    let missing = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
+    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &ages());
+    let fleets = [Arc::new(fleet)];
+    let others = body_of(&fleets).served().series[0] - 12 * 5 - 20 * 3;
+    for (room, groups, updates) in
+        [(120, 12, 20), (119, 11, 20), (60, 6, 10), (61, 6, 10), (62, 6, 10), (63, 6, 11)]
+    {
+        let parsed = parsed(&within(&fleets, Level::Fleet, others + room), Level::Fleet);
+        assert_eq!(parsed.count("mde_compliant_machines"), f64::from(groups), "groups in {room}");
+        assert_eq!(parsed.count("mde_update_info"), f64::from(updates), "updates in {room}");
+    }
+}
+
+#[test]
 fn families_are_left_out_from_the_end_of_the_table() {
     let fleets = [Arc::new(TenantFleet::new("t".into()))];
     let shown = |limit| {
