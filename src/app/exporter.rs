@@ -1,5 +1,6 @@
 //! The exporter as a whole: one poller per tenant, the publication, the web server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::defender::{Client, RetryPolicy, Route};
 use crate::error::{AppError, Chain};
-use crate::fleet::{DeadlineStart, Policy};
+use crate::fleet::{DeadlineStart, KbId, Policy};
 use crate::metrics::{Exposure, Level};
 use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
@@ -51,7 +52,12 @@ impl Exporter {
         clock: Clock,
     ) -> Result<Self, AppError> {
         let exposure = exposure(config);
-        let fleets: Vec<_> = config.tenants.iter().map(|tenant| state.take_fleet(&tenant.name)).collect();
+        let ignored: BTreeSet<_> = config.metrics.ignore_kbs.iter().filter_map(|kb| KbId::new(*kb)).collect();
+        let ignored = Arc::new(ignored);
+        let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| state.take_fleet(&tenant.name)).collect();
+        for fleet in &mut fleets {
+            fleet.forget_updates(&ignored);
+        }
         let (publisher, publication, reader) = publication(
             fleets.clone(),
             exposure.clone(),
@@ -69,7 +75,8 @@ impl Exporter {
                 AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error)))
             })?;
             let (publisher, clock) = (publisher.clone(), clock.clone());
-            pollers.push(Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock));
+            let poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);
+            pollers.push(poller.ignoring(Arc::clone(&ignored)));
         }
         Ok(Self { pollers, publication, reader, exposure, store: state.store, selfmon, clock })
     }

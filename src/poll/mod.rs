@@ -1,16 +1,18 @@
 //! The poll task of one tenant: finds out which machines are in scope, asks those that are due,
-//! oldest first, and hands each new state of the fleet to the publisher.
+//! oldest first (or reads one export of all), and hands each new state of the fleet to the publisher.
 //!
 //! One task per tenant and one poll at a time, so a tenant is never polled twice at once and never
 //! waits for another. A poll may be dropped at any moment (stop does): every answer is applied as it
 //! comes, and what was not asked is due next time. A failed call changes no data.
 
 mod discover;
+mod import;
 mod pace;
 mod plan;
 mod plausibility;
 mod report;
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +22,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Poll, Selectors, Tenant};
+use crate::config::{Poll, Selectors, Source, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{Ages, MachineId, PollStatus, ReportedUpdate, TenantFleet};
+use crate::fleet::{Ages, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 use discover::Scope;
+use import::Import;
 use pace::Pace;
 use plausibility::{Plausibility, Verdict};
 use report::Report;
@@ -40,21 +43,30 @@ const FAILURES_IN_A_ROW: u32 = 10;
 /// A 404 of a machine is often gone on the next ask; it counts after so many more.
 const NOT_FOUND_RETRIES: u32 = 3;
 
+/// Handing over may take a fiftieth of the time: it copies the list of a large fleet.
+const REST_PER_HANDOVER: u32 = 49;
+
 /// Polls one tenant. Owns the only copy of its fleet that changes.
 #[derive(Debug)]
 pub struct Poller {
     selectors: Selectors,
+    source: Source,
+    ignored: Arc<BTreeSet<KbId>>,
     poll: Poll,
     client: Arc<Client>,
     ages: Ages,
     fleet: TenantFleet,
     plausibility: Plausibility,
+    import: Import,
     /// The machine list is forbidden, and that was said.
     unlisted: bool,
     /// Selectors that found nothing, as they were last said.
     unmatched: Vec<String>,
     pace: Pace,
     publisher: Publisher,
+    /// Not handed over again before; and whether there is something to hand over.
+    rests_until: Instant,
+    is_changed: bool,
     metrics: TenantMetrics,
     clock: Clock,
 }
@@ -74,18 +86,29 @@ impl Poller {
         metrics.poll_interval(poll.interval);
         Self {
             selectors: tenant.machines.clone(),
+            source: tenant.source,
+            ignored: Arc::default(),
             poll,
             client: Arc::new(client),
             ages: ages(&poll),
+            import: Import::starting_from(&fleet),
             fleet,
             plausibility: Plausibility::default(),
             unlisted: false,
             unmatched: Vec::new(),
             pace: Pace::new(tenant.source),
             publisher,
+            rests_until: Instant::now(),
+            is_changed: false,
             metrics,
             clock,
         }
+    }
+
+    /// The same poller, to which `kbs` do not exist. They must not be in its fleet.
+    #[must_use]
+    pub fn ignoring(self, kbs: Arc<BTreeSet<KbId>>) -> Self {
+        Self { ignored: kbs, ..self }
     }
 
     /// Polls until `stop`. What was restored and is still fresh is not asked again.
@@ -103,11 +126,29 @@ impl Poller {
     fn announce(&mut self) {
         let status = &self.fleet.status;
         self.metrics.poll_restored(status.last_poll, status.last_success);
+        if let Some(snapshot) = self.fleet.snapshot.filter(|_| self.source == Source::Export) {
+            self.metrics.source_snapshot(snapshot.generated_at);
+        }
         let next = self.next_due().unwrap_or(Timestamp::MIN).max(self.clock.now());
         self.metrics.next_poll(next);
         self.fleet.status.next_poll = Some(next);
         self.look_at_the_pace();
+        self.hand_over();
+    }
+
+    /// Hands over what is known, unless that was done just now: then a little later.
+    fn fleet_changed(&mut self) {
+        self.is_changed = true;
+        if Instant::now() >= self.rests_until {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let started = Instant::now();
         self.publisher.submit(&self.fleet);
+        self.is_changed = false;
+        self.rests_until = Instant::now() + started.elapsed() * REST_PER_HANDOVER;
     }
 
     /// In steps, so that a wall clock that is set does not stretch the wait.
@@ -136,7 +177,11 @@ impl Poller {
         if self.list_is_older_than(interval) {
             self.refresh_scope(&mut report).await;
         }
-        if !report.stopped {
+        if report.stopped {
+            // Nothing more would be answered.
+        } else if self.source == Source::Export {
+            self.import(interval, &mut report).await;
+        } else {
             // What the quota does not allow within an interval is asked in the next poll, oldest first,
             // after a look at the machine list. A poll of everything takes as long as it takes.
             report.until = (!interval.is_zero()).then(|| Instant::now() + interval);
@@ -209,11 +254,11 @@ impl Poller {
             self.unmatched = scope.unmatched;
         }
         if self.is_chosen_alike() {
-            let verdict = self.plausibility.judge(&self.fleet, &scope.machines, now);
-            if let Verdict::Suspected { lost, first } = verdict {
+            let (lost, known) = (self.lost(&scope.machines), self.fleet.machines.len());
+            if let Verdict::Suspected { first } = self.plausibility.judge(lost, known, now) {
                 self.metrics.snapshot_rejected("shrunk");
                 if first {
-                    let (tenant, known) = (&*self.fleet.tenant, self.fleet.machines.len());
+                    let tenant = &*self.fleet.tenant;
                     tracing::warn!(
                         tenant,
                         lost,
@@ -223,10 +268,19 @@ impl Poller {
                 }
                 return;
             }
+        } else {
+            // An export that was read for other machines says nothing of these.
+            self.import = Import::default();
         }
         self.fleet.selectors = self.selectors_text().into();
         self.fleet.apply_list(scope.machines, now, &self.ages);
-        self.publisher.submit(&self.fleet);
+        self.fleet_changed();
+    }
+
+    /// Machines in scope that are not `listed`.
+    fn lost(&self, listed: &[MachineFacts]) -> usize {
+        let listed: HashSet<&MachineId> = listed.iter().map(|facts| &facts.id).collect();
+        self.fleet.machines.keys().filter(|id| !listed.contains(id)).count()
     }
 
     async fn ask_all(&mut self, due: Vec<MachineId>, report: &mut Report) {
@@ -267,7 +321,14 @@ impl Poller {
                     (id, answer)
                 });
             }
-            let Some(ended) = under_way.join_next().await else { break };
+            let ended = tokio::select! {
+                ended = under_way.join_next() => ended,
+                () = tokio::time::sleep_until(self.rests_until), if self.is_changed => {
+                    self.hand_over();
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
             let (id, answer) =
                 ended.expect("Safe: the task neither panics nor is aborted while the set lives");
             match answer {
@@ -289,7 +350,8 @@ impl Poller {
     ) {
         let now = self.clock.now();
         match answer {
-            Ok(missing) => {
+            Ok(mut missing) => {
+                missing.retain(|update| !self.ignored.contains(&update.kb));
                 self.fleet.apply_answer(id, now, missing, &self.ages);
                 report.machine_read();
             }
@@ -300,7 +362,7 @@ impl Poller {
                 report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
             }
         }
-        self.publisher.submit(&self.fleet);
+        self.fleet_changed();
     }
 
     /// When something comes due: the list, a second look at it, or a machine. None while the list is
@@ -308,8 +370,12 @@ impl Poller {
     fn next_due(&self) -> Option<Timestamp> {
         let interval = self.poll.interval;
         let list = self.fleet.listed_at.filter(|_| self.is_chosen_alike())? + interval;
-        let machine = plan::next_due(&self.fleet, interval);
-        [Some(list), machine, self.plausibility.second_look()].into_iter().flatten().min()
+        let data = match self.source {
+            Source::Machines => plan::next_due(&self.fleet, interval),
+            Source::Export if self.fleet.machines.is_empty() => None,
+            Source::Export => Some(self.import.next_due(interval)),
+        };
+        [Some(list), data, self.plausibility.second_look()].into_iter().flatten().min()
     }
 
     /// Settles what the poll means: status, metrics, log, and when to poll again.
@@ -338,7 +404,7 @@ impl Poller {
             next_poll: Some(next),
             last_error: report.last_error(),
         };
-        self.publisher.submit(&self.fleet);
+        self.hand_over();
     }
 }
 

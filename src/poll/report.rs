@@ -48,6 +48,11 @@ impl Report {
         self.read += 1;
     }
 
+    /// An export has data of so many machines.
+    pub(super) fn machines_read(&mut self, count: u64) {
+        self.read += count;
+    }
+
     pub(super) fn machine_failed(&mut self, id: &MachineId, error: &ApiError) {
         if matches!(error, ApiError::NotFound { .. }) {
             self.not_found += 1;

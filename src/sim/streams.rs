@@ -57,9 +57,9 @@ pub(super) fn gzip_beginning(plain: &[u8]) -> Bytes {
     std::mem::take(encoder.get_mut()).into()
 }
 
-/// A whole gzip body.
+/// A whole gzip body, as small as it can be: a bomb is no bomb otherwise.
 pub(super) fn gzip(plain: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Writing to memory does not fail.
     encoder.write_all(plain).ok();
     encoder.finish().unwrap_or_default().into()

@@ -23,6 +23,7 @@ mod metrics_golden;
 mod openmetrics;
 mod policy;
 mod poll;
+mod poll_export;
 mod poll_failures;
 mod poll_quota;
 mod poll_scope;

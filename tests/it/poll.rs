@@ -19,7 +19,7 @@ use crate::api::{Api, client, options};
 use crate::exposition::{Exposition, parse};
 
 /// Everything, under no deadline.
-fn exposure(ages: Ages) -> Exposure {
+pub(crate) fn exposure(ages: Ages) -> Exposure {
     Exposure { ages, policies: [].into(), detail: Level::Update, series_limit: 0 }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, advance, pause, resume};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{RETRY, count};
-use crate::poll::all;
+use crate::poll::{all, exposure};
 use crate::tenant::Scene;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -60,7 +60,7 @@ impl Watch {
         let poll = Poll { interval, ..Poll::default() };
         let ages = mde_exporter::poll::ages(&poll);
         let fleets = vec![fleet.clone()];
-        let (publisher, ..) = publication(fleets, ages, [].into(), clock.clone(), Arc::clone(&selfmon), None);
+        let (publisher, ..) = publication(fleets, exposure(ages), clock.clone(), Arc::clone(&selfmon), None);
         let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
         Self { scene, poller, selfmon }
     }
