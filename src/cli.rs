@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -72,6 +72,18 @@ pub struct DemoFlags {
     /// Machines of the simulated fleet
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub machines: usize,
+    /// Where the exporter takes the data from
+    #[arg(long, value_name = "SOURCE", default_value = "machines", value_enum)]
+    pub source: DemoSource,
+}
+
+/// `source` of the demo's tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoSource {
+    /// One call per machine
+    Machines,
+    /// The bulk export of vulnerabilities
+    Export,
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

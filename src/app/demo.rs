@@ -17,7 +17,7 @@ use super::exporter::Exporter;
 use super::signals::Stop;
 use super::state::State;
 use super::{listen, print, read};
-use crate::cli::{DemoFlags, Flags};
+use crate::cli::{DemoFlags, DemoSource, Flags};
 use crate::clock::Clock;
 use crate::defender::Route;
 use crate::error::AppError;
@@ -48,7 +48,7 @@ pub(super) async fn demo(
     let simulator = Simulator::start(options(demo, clock.clone())).await;
     let simulator =
         simulator.map_err(|source| AppError::System { operation: "start the simulation", source })?;
-    let folder = configuration(&simulator)
+    let folder = configuration(&simulator, demo.source)
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // Its warnings are meant: nobody polls a real tenant so often.
     let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock)?.config;
@@ -77,10 +77,15 @@ fn options(demo: DemoFlags, clock: Clock) -> Options {
 }
 
 /// A configuration as a person would write it, in a folder that goes with the demo.
-fn configuration(simulator: &Simulator) -> io::Result<tempfile::TempDir> {
+fn configuration(simulator: &Simulator, source: DemoSource) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("mde_exporter-demo-").tempdir()?;
     let (url, tenant, client) = (simulator.api_url(), simulator.tenant_id(), simulator.client_id());
     let authority = simulator.authority_url();
+    // The list of an export may be asked for sixteen times an hour, also here.
+    let (source, interval) = match source {
+        DemoSource::Machines => ("machines", "10s"),
+        DemoSource::Export => ("export", "4m"),
+    };
     let text = format!(
         "tenants:
   - name: demo
@@ -90,10 +95,11 @@ fn configuration(simulator: &Simulator) -> io::Result<tempfile::TempDir> {
     authority_url: {authority}
     api_url: {url}
     http: {{ ca_file: ca.pem }}
+    source: {source}
     machines: {{ all: true }}
     quota: {{ per_minute: {PER_MINUTE}, per_hour: {} }}
 poll:
-  interval: 10s
+  interval: {interval}
 policies:
   - {{ name: 14d, deadline: {}s }}
 ",
