@@ -203,3 +203,14 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("api_url", &self.api_url.as_str()).finish_non_exhaustive()
     }
 }
+/// Gives `data` to everything that decodes what the API sends; the first byte chooses. For the fuzzer.
+#[cfg(fuzzing)]
+pub fn decode_anything(data: &[u8]) {
+    let Some((choice, body)) = data.split_first() else { return };
+    match choice % 4 {
+        0 => drop(model::Page::decode(body, model::machine)),
+        1 => drop(model::Page::decode(body, model::missing_kb)),
+        2 => drop(Detail::parse(body)),
+        _ => {}
+    }
+}

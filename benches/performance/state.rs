@@ -1,8 +1,7 @@
 //! What a large state costs: a whole save, a load in a fresh process, a save in which 2 % of the pairs
-//! changed. `cargo bench --bench state [MACHINES]`; 100,000 machines with ten gaps each by default.
+//! changed. 100,000 machines with ten gaps each by default.
 //!
 //! The load runs in a process of its own, so that its memory is that of an exporter after a restart.
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints what a clock says")]
 
 use std::path::Path;
 use std::process::Command;
@@ -19,12 +18,8 @@ use mde_exporter::store::Store;
 const GAPS: u32 = 10;
 const NOW: i64 = 1_700_000_000;
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("load"), Some(folder)) => load_and_change(Path::new(&folder)),
-        (machines, _) => whole(machines.map_or(100_000, |number| number.parse().expect("a number"))),
-    }
+pub(crate) fn run(machines: Option<u32>) {
+    whole(machines.unwrap_or(100_000));
 }
 
 /// Saves a new state whole, then starts the process that loads it.
@@ -38,11 +33,11 @@ fn whole(machines: u32) {
     let bytes = folder.path().join("state.db").metadata().expect("a file").len();
     println!("{:<40} {:>8.1} MiB", "file", mebibytes(bytes));
     let program = std::env::current_exe().expect("this program");
-    let status = Command::new(program).arg("load").arg(folder.path()).status().expect("a process");
+    let status = Command::new(program).arg("load-state").arg(folder.path()).status().expect("a process");
     assert!(status.success());
 }
 
-fn load_and_change(folder: &Path) {
+pub(crate) fn load_and_change(folder: &Path) {
     resident("fresh process");
     let (mut store, restored) = timed("load", || Store::open(folder, clock()).expect("an unused folder"));
     resident("state loaded");

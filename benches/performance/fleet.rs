@@ -1,0 +1,81 @@
+//! A large fleet without an API behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::clock::Clock;
+use mde_exporter::fleet::{
+    Ages, Attempt, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, Severity,
+    TenantFleet, UpdateFacts,
+};
+
+/// Missing updates of each machine.
+pub(crate) const GAPS: u32 = 10;
+
+/// Lines of a machine at machine and update level.
+pub(crate) const LINES_PER_MACHINE: u32 = 8 + GAPS;
+
+pub(crate) const AGES: Ages = Ages {
+    stale_after: Duration::from_hours(13),
+    expire_after: Duration::from_hours(48),
+    inactive_after: Duration::from_hours(720),
+};
+
+const NOW: i64 = 1_764_000_000;
+
+/// So many machines, all read just now, in forty device groups.
+pub(crate) fn fleet(machines: u32) -> TenantFleet {
+    let facts: Vec<_> = (0..GAPS).map(batch).collect();
+    let mut fleet = TenantFleet::new("contoso".into());
+    for number in 0..machines {
+        let machine = machine(number, &facts);
+        fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
+    }
+    fleet.listed_at = Some(now());
+    fleet.status.up = true;
+    fleet
+}
+
+fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
+    let gap = |index: u32| Gap {
+        update: ReportedUpdate {
+            kb: KbId::new(5_000_000 + index * 1_000 + number % 6).expect("seven digits"),
+            facts: Arc::clone(&facts[index as usize]),
+            cves: Some(index * 7),
+            reported_machines: None,
+            severity: Some(Severity::High),
+        },
+        first_seen: Timestamp::from_second(NOW - i64::from(index) * 2_600_000 - i64::from(number % 40_000))
+            .expect("a time of this century"),
+    };
+    // As the real ones: hexadecimal digits without order.
+    let mixed = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    Machine {
+        facts: MachineFacts {
+            id: MachineId::parse(&format!("{mixed:032x}{number:08x}")).expect("40 digits"),
+            name: format!("workstation-{number:06}.corp.example"),
+            os_platform: "Windows11".to_owned(),
+            os_version: "23H2".to_owned(),
+            device_group: format!("group {}", number % 40),
+            last_seen: Some(now()),
+            onboarded: true,
+        },
+        reading: Some(Reading::of_now(now(), (0..GAPS).map(gap).collect())),
+        attempt: Some(Attempt { at: now(), succeeded: true }),
+    }
+}
+
+fn batch(number: u32) -> Arc<UpdateFacts> {
+    let title = format!("Batch {number} Security Updates");
+    Arc::new(UpdateFacts { title, products: vec!["windows_11".to_owned()] })
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_second(NOW).expect("a time of this century")
+}
+
+/// A clock that stands.
+pub(crate) fn clock() -> Clock {
+    Clock::new(now)
+}

@@ -1,0 +1,54 @@
+//! What the exporter costs, each figure beside a reference that is measured in the same run.
+//! `cargo bench` runs all; `cargo bench --bench performance scrape 1000` one of them, smaller.
+//!
+//! Servers and clients run in processes of their own, which are this program again, so that only what is
+//! meant is counted. Programs to compare with are Debian's `nginx-light` and `prometheus-pushgateway`, and a
+//! Python with `aiohttp` and `orjson` (`$PYTHON`, or `python3`); what is missing is said and left out.
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints what a clock says")]
+
+mod bulk;
+mod fleet;
+mod http;
+mod import;
+mod polling;
+mod process;
+mod rebuild;
+mod scrape;
+mod state;
+
+/// The benchmarks by name; each takes its size, or none for the default.
+const ALL: [(&str, fn(Option<u32>)); 6] = [
+    ("scrape", scrape::run),
+    ("rebuild", rebuild::run),
+    ("import", import::run),
+    ("polling", polling::run),
+    ("state", state::run),
+    ("bulk", bulk::run),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => ALL.iter().for_each(|(name, run)| {
+            println!("\n== {name}");
+            run(None);
+        }),
+        // The other processes.
+        ["serve-metrics", lines] => scrape::serve(number(lines)),
+        ["serve-api", machines] => polling::serve(number(machines)),
+        ["poll", config, machines] => polling::poll(config, number(machines)),
+        ["read-export", config] => import::read(config),
+        ["read-minimally", file] => import::read_minimally(file),
+        ["load-state", folder] => state::load_and_change(folder.as_ref()),
+        ["simulate", machines] => bulk::simulate(number(machines)),
+        [name, ref size @ ..] => match ALL.iter().find(|(known, _)| *known == name) {
+            Some((_, run)) => run(size.first().map(|size| number(size))),
+            None => panic!("there is no benchmark `{name}`; there are {:?}", ALL.map(|(name, _)| name)),
+        },
+    }
+}
+
+fn number(text: &str) -> u32 {
+    text.parse().expect("a number")
+}

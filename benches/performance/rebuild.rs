@@ -1,0 +1,65 @@
+//! What a rebuild of the exposition costs: processor time, compression included, when everything changed,
+//! when one machine changed, and when nothing did. 160,000 lines by default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mde_exporter::fleet::{Machine, TenantFleet};
+use mde_exporter::metrics::{Exposure, Level, Renderer};
+
+use crate::{fleet, process};
+
+const ROUNDS: u32 = 15;
+
+pub(crate) fn run(lines: Option<u32>) {
+    let machines = lines.unwrap_or(160_000) / fleet::LINES_PER_MACHINE;
+    let exposure =
+        Exposure { ages: fleet::AGES, policies: [].into(), detail: Level::Update, series_limit: 0 };
+    let mut fleet = fleet::fleet(machines);
+    let now = fleet::now();
+    let mut renderer = Renderer::default();
+    let body = renderer.render(&[Arc::new(fleet.clone())], now, &exposure);
+    let text = body.plain(b"");
+    let count = text.iter().filter(|byte| **byte == b'\n').count();
+    println!("{count} lines of {machines} machines, processor time of a rebuild (least, median, most)");
+
+    let mut render = |fleet: &TenantFleet| {
+        let fleets = [Arc::new(fleet.clone())];
+        let before = process::own_cpu_seconds();
+        let body = renderer.render(&fleets, now, &exposure);
+        let took = process::own_cpu_seconds() - before;
+        drop(body);
+        took
+    };
+    let later = |fleet: &mut TenantFleet, round: u32, machines: usize| {
+        for machine in fleet.machines.values_mut().take(machines) {
+            change(Arc::make_mut(machine), round);
+        }
+    };
+    for (what, machines) in
+        [("everything changed", usize::MAX), ("one machine changed", 1), ("nothing changed", 0)]
+    {
+        let took = (0..ROUNDS).map(|round| {
+            later(&mut fleet, round, machines);
+            render(&fleet)
+        });
+        let mut took: Vec<f64> = took.collect();
+        took.sort_by(f64::total_cmp);
+        let [least, median, most] = [0, took.len() / 2, took.len() - 1].map(|place| took[place] * 1000.0);
+        println!("  {what:<24}{least:>9.1} ms {median:>9.1} ms {most:>9.1} ms");
+    }
+}
+
+/// Every line of the machine is another one.
+fn change(machine: &mut Machine, round: u32) {
+    let moved = Duration::from_secs(u64::from(round) + 1);
+    machine.facts.os_version = format!("23H2.{round}");
+    machine.facts.last_seen = machine.facts.last_seen.map(|at| at - moved);
+    if let Some(reading) = &mut machine.reading {
+        reading.at -= moved;
+        for gap in &mut reading.gaps {
+            gap.first_seen -= moved;
+            gap.update.cves = gap.update.cves.map(|cves| cves + 1);
+        }
+    }
+}
