@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::http::Connection;
+use crate::http::{self, Connection};
 use crate::process::{self, Server};
 use jiff::Timestamp;
 use mde_exporter::sim::{Awkwardness, Options, Simulator};
@@ -57,7 +57,7 @@ fn start(folder: &Path, what: &str, pairs: u64) {
     println!("{what:<40} {:>8.1} s", start.elapsed().as_secs_f64());
     assert!(!body.is_empty());
     let whole = connection.body("/metrics", "identity");
-    let count = whole.iter().filter(|byte| **byte == b'\n').count();
+    let count = http::lines(&whole);
     let gzip = Connection::open(&exporter.address).get("/metrics", "gzip");
     // What the rendering leaves behind shows only after it.
     std::thread::sleep(Duration::from_secs(3));
@@ -112,7 +112,7 @@ pub(crate) async fn simulate(machines: u32) {
     }
     println!("{}", simulator.api_url());
     std::io::stdout().flush().expect("a pipe");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn configure(folder: &Path, metrics: &str) {

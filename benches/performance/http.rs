@@ -3,6 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+/// Lines of a text.
+pub(crate) fn lines(text: &[u8]) -> usize {
+    text.split_inclusive(|byte| *byte == b'\n').count()
+}
+
 /// A connection that is kept open.
 pub(crate) struct Connection {
     stream: TcpStream,

@@ -120,7 +120,7 @@ pub(crate) async fn read(config: &str) {
     let exported = client.expect("good connection settings").export(Arc::new(scope), None).await;
     match exported.expect("a good export") {
         Exported::Snapshot(export) => {
-            assert!(export.machines() > 0 && export.generated_at() < Timestamp::now())
+            assert!(export.machines() > 0 && export.generated_at() < Timestamp::now());
         }
         other => panic!("{other:?}"),
     }

@@ -16,8 +16,11 @@ mod rebuild;
 mod scrape;
 mod state;
 
-/// The benchmarks by name; each takes its size, or none for the default.
-const ALL: [(&str, fn(Option<u32>)); 6] = [
+/// A benchmark; takes its size, or none for the default.
+type Run = fn(Option<u32>);
+
+/// The benchmarks by name.
+const ALL: [(&str, Run); 6] = [
     ("scrape", scrape::run),
     ("rebuild", rebuild::run),
     ("import", import::run),

@@ -52,7 +52,9 @@ fn compare(machines: u32) {
             println!("{:<40} {:>8.1}", "ratio (10 is the aim)", theirs / ours);
         }
         None => {
-            println!("Python asyncio not measured: it needs python3 with aiohttp ($PYTHON names another one)")
+            println!(
+                "Python asyncio not measured: it needs python3 with aiohttp ($PYTHON names another one)"
+            );
         }
     }
     api.kill().expect("the API can be stopped");

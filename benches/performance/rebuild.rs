@@ -7,7 +7,7 @@ use std::time::Duration;
 use mde_exporter::fleet::{Machine, TenantFleet};
 use mde_exporter::metrics::{Exposure, Level, Renderer};
 
-use crate::{fleet, process};
+use crate::{fleet, http, process};
 
 const ROUNDS: u32 = 15;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(lines: Option<u32>) {
     let mut renderer = Renderer::default();
     let body = renderer.render(&[Arc::new(fleet.clone())], now, &exposure);
     let text = body.plain(b"");
-    let count = text.iter().filter(|byte| **byte == b'\n').count();
+    let count = http::lines(&text);
     println!("{count} lines of {machines} machines, processor time of a rebuild (least, median, most)");
 
     let mut render = |fleet: &TenantFleet| {

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::http::Connection;
+use crate::http::{self, Connection};
 use crate::process::Server;
 use crate::{fleet, process};
 use mde_exporter::metrics::{Exposure, Level};
@@ -34,7 +34,7 @@ fn compare(lines: u32) {
     let this = std::env::current_exe().expect("this program");
     let ours = Server::start(Command::new(this).arg("serve-metrics").arg(lines.to_string()));
     let body = Connection::open(&ours.address).body("/metrics", "identity");
-    let text_lines = body.iter().filter(|byte| **byte == b'\n').count();
+    let text_lines = http::lines(&body);
     println!("{text_lines} lines, {:.2} MB", megabytes(body.len()));
     let mut servers = vec![("mde_exporter", "/metrics", ours)];
     match nginx(folder.path(), &body) {

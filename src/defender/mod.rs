@@ -211,6 +211,6 @@ pub fn decode_anything(data: &[u8]) {
         0 => drop(model::Page::decode(body, model::machine)),
         1 => drop(model::Page::decode(body, model::missing_kb)),
         2 => drop(Detail::parse(body)),
-        _ => {}
+        _ => export::read_anything(body, usize::from(*choice)),
     }
 }

@@ -165,3 +165,26 @@ impl Client {
         Ok(Exported::Snapshot(export))
     }
 }
+
+/// Reads `text` as a list, as a file, and packed as the text of a file: whole and in pieces of `piece`
+/// bytes, which must come to the same. For the fuzzer.
+#[cfg(fuzzing)]
+pub(super) fn read_anything(text: &[u8], piece: usize) {
+    use std::io::{BufReader, Write};
+
+    drop(FileList::decode(text, true));
+    let scope = HashSet::from_iter(MachineId::parse("ab"));
+    drop(Gathering::new(&scope).read(text));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    packed.write_all(text).expect("Safe: memory takes it");
+    let packed = packed.finish().expect("Safe: memory takes it");
+    let read = |piece: usize| {
+        let mut gathering = Gathering::new(&scope);
+        let count = gathering.read(BufReader::with_capacity(piece, &packed[..])).expect("whole gzip");
+        let rejected: Vec<_> = count.rejected().collect();
+        let (mut export, duplicates) = gathering.finish(Timestamp::UNIX_EPOCH);
+        let findings = scope.iter().next().and_then(|id| export.take(id));
+        (rejected, duplicates, findings, export.rows())
+    };
+    assert_eq!(read(piece.max(1)), read(1 << 20));
+}
