@@ -165,6 +165,20 @@ async fn export_older_than_the_one_in_force_is_not_read() {
 }
 
 #[tokio::test]
+async fn export_of_a_time_to_come_is_of_now() {
+    let mut bulk = Bulk::of(6, Awkwardness::None).await;
+    bulk.poll().await;
+    bulk.later();
+    bulk.control().set_export_generated("9999-12-30T00:00:00Z".parse().unwrap());
+    bulk.poll().await;
+    let now = bulk.watch.api.wall.now();
+    assert_eq!(bulk.watch.poller.fleet().snapshot.unwrap().generated_at, now);
+    bulk.later();
+    bulk.poll().await;
+    assert_eq!(bulk.snapshots_rejected("older"), 0.0);
+}
+
+#[tokio::test]
 async fn expired_links_are_asked_for_anew() {
     let mut bulk = Bulk::of(12, Awkwardness::None).await;
     bulk.control().inject(Endpoint::ExportFile, Fault::Forbidden(String::new()), Times::Next(1));

@@ -97,8 +97,10 @@ impl Client {
         let mut lists = 1;
         loop {
             let list = self.file_list().await?;
-            // A list that does not tell its time is as new as it can be: it was just given.
-            let generated_at = list.generated_at.unwrap_or_else(|| self.clock.now());
+            // A list that does not tell its time is as new as it can be: it was just given. One of a time to
+            // come is no newer, or nothing after it would ever be.
+            let now = self.clock.now();
+            let generated_at = list.generated_at.map_or(now, |at| at.min(now));
             match known {
                 Some(known) if generated_at == known => return Ok(Exported::Unchanged),
                 Some(known) if generated_at < known => return Ok(Exported::Older { generated_at }),

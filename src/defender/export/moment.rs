@@ -25,8 +25,9 @@ impl Moment {
             let time: Timestamp = text.parse().ok()?;
             Some((time.as_second(), i64::from(time.subsec_nanosecond()) / 100))
         })?;
-        let tenths = NonZeroI64::new(second * PER_SECOND + fraction);
-        tenths.filter(|_| second >= FIRST_SECOND).map(Self)
+        // A civil date may lie beyond what a timestamp can hold: `9999-12-31` is an unset value too.
+        let is_set = (FIRST_SECOND..=Timestamp::MAX.as_second()).contains(&second);
+        NonZeroI64::new(second * PER_SECOND + fraction).filter(|_| is_set).map(Self)
     }
 }
 
@@ -59,7 +60,7 @@ fn fixed(text: &[u8]) -> Option<(i64, i64)> {
 
 fn two_digits(text: &[u8]) -> Option<u8> {
     let (tens, ones) = (text[0].wrapping_sub(b'0'), text[1].wrapping_sub(b'0'));
-    (tens < 10 && ones < 10).then_some(tens * 10 + ones)
+    (tens < 10 && ones < 10).then(|| tens * 10 + ones)
 }
 
 /// Nothing, or a point and digits, of which the eighth and later ones are dropped.
@@ -103,6 +104,8 @@ mod tests {
             "",
             "0001-01-01 00:00:00",
             "1999-12-31 23:59:59",
+            "9999-12-31 23:59:59",
+            "\u{7f}\u{7f}25-01-01 00:00:00",
             "2025-02-30 00:00:00",
             "2025-01-01 24:00:00",
             "2025-01-01 00:60:00",
