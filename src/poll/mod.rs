@@ -5,6 +5,7 @@
 //! waits for another. A poll may be dropped at any moment (stop does): every answer is applied as it
 //! comes, and what was not asked is due next time. A failed call changes no data.
 
+mod ask;
 mod discover;
 mod import;
 mod pace;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Poll, Selectors, Source, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{Ages, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
+use crate::fleet::{Ages, KbId, MachineFacts, MachineId, PollStatus, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 use discover::Scope;
@@ -33,15 +33,6 @@ use import::Import;
 use pace::Pace;
 use plausibility::{Plausibility, Verdict};
 use report::Report;
-
-/// Requests under way at once. The quota is the real bound; this keeps a slow API from being slower.
-const CONCURRENCY: usize = 8;
-
-/// So many machines in a row without an answer mean that the API is down, not the machines.
-const FAILURES_IN_A_ROW: u32 = 10;
-
-/// A 404 of a machine is often gone on the next ask; it counts after so many more.
-const NOT_FOUND_RETRIES: u32 = 3;
 
 /// Handing over may take a fiftieth of the time: it copies the list of a large fleet.
 const REST_PER_HANDOVER: u32 = 49;
@@ -281,88 +272,6 @@ impl Poller {
     fn lost(&self, listed: &[MachineFacts]) -> usize {
         let listed: HashSet<&MachineId> = listed.iter().map(|facts| &facts.id).collect();
         self.fleet.machines.keys().filter(|id| !listed.contains(id)).count()
-    }
-
-    async fn ask_all(&mut self, due: Vec<MachineId>, report: &mut Report) {
-        let mut not_found = self.ask(due, report).await;
-        for _ in 0..NOT_FOUND_RETRIES {
-            if not_found.is_empty() {
-                break;
-            }
-            if report.stopped {
-                // Not asked often enough to be believed: they stay as they are, and due.
-                return;
-            }
-            // Also when the poll's time is over: until their 404 counts they are due first, and many of
-            // them would take every poll from the others.
-            report.until = None;
-            let spread = (self.poll.interval / 100).min(Duration::from_secs(5));
-            tokio::time::sleep(spread).await;
-            let again = not_found.drain(..).map(|(id, _)| id).collect();
-            not_found = self.ask(again, report).await;
-        }
-        for (id, error) in not_found {
-            self.fleet.apply_failure(&id, self.clock.now());
-            report.machine_failed(&id, &error);
-        }
-    }
-
-    /// Asks `machines` in their order. Returns those that the API did not find.
-    async fn ask(&mut self, machines: Vec<MachineId>, report: &mut Report) -> Vec<(MachineId, ApiError)> {
-        let mut not_found = Vec::new();
-        let mut waiting = machines.into_iter();
-        let mut under_way = JoinSet::new();
-        loop {
-            while under_way.len() < CONCURRENCY && !report.stopped && !report.is_over() {
-                let Some(id) = waiting.next() else { break };
-                let client = Arc::clone(&self.client);
-                under_way.spawn(async move {
-                    let answer = client.missing_kbs(&id).await;
-                    (id, answer)
-                });
-            }
-            let ended = tokio::select! {
-                ended = under_way.join_next() => ended,
-                () = tokio::time::sleep_until(self.rests_until), if self.is_changed => {
-                    self.hand_over();
-                    continue;
-                }
-            };
-            let Some(ended) = ended else { break };
-            let (id, answer) =
-                ended.expect("Safe: the task neither panics nor is aborted while the set lives");
-            match answer {
-                Err(error @ ApiError::NotFound { .. }) => {
-                    report.in_a_row = 0;
-                    not_found.push((id, error));
-                }
-                answer => self.take_answer(&id, answer, report),
-            }
-        }
-        not_found
-    }
-
-    fn take_answer(
-        &mut self,
-        id: &MachineId,
-        answer: Result<Vec<ReportedUpdate>, ApiError>,
-        report: &mut Report,
-    ) {
-        let now = self.clock.now();
-        match answer {
-            Ok(mut missing) => {
-                missing.retain(|update| !self.ignored.contains(&update.kb));
-                self.fleet.apply_answer(id, now, missing, &self.ages);
-                report.machine_read();
-            }
-            Err(error) if error.stops_the_poll() => report.failed(&error, true),
-            Err(error) => {
-                self.fleet.apply_failure(id, now);
-                report.machine_failed(id, &error);
-                report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
-            }
-        }
-        self.fleet_changed();
     }
 
     /// When something comes due: the list, a second look at it, or a machine. None while the list is

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::config::Source;
-use mde_exporter::fleet::{Gap, Severity};
+use mde_exporter::fleet::{Gap, PollStatus, Severity};
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
 
 use crate::api::{Wall, options};
@@ -52,6 +52,23 @@ impl Bulk {
     fn restarted(self) -> Self {
         let fleet = self.watch.poller.fleet().clone();
         Self { watch: self.watch.with(all(), fleet), hours: self.hours }
+    }
+
+    /// A new export is due, and this goes wrong with it: nothing is lost, and the reason is told.
+    async fn after(self, endpoint: Endpoint, fault: Fault, reason: &str) -> Self {
+        let mut bulk = self.restarted();
+        let (before, failures) = (bulk.known(), bulk.watch.failures(reason));
+        bulk.later();
+        bulk.control().inject(endpoint, fault.clone(), Times::Always);
+        bulk.poll().await;
+        bulk.control().clear();
+        assert_eq!(bulk.known(), before, "{fault:?}");
+        let PollStatus { up, last_error, .. } = bulk.watch.status();
+        assert_eq!(bulk.watch.failures(reason), failures + 1.0, "{fault:?}: {last_error:?}");
+        assert!(!up, "{fault:?}");
+        let secret = bulk.watch.api.scene.sim.link_secret();
+        assert!(!format!("{last_error:?}").contains(secret), "{last_error:?}");
+        bulk
     }
 
     fn control(&self) -> &Control {
@@ -207,17 +224,7 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
         (Fault::Body(gzip("{}\n")), "decode"),
     ];
     for (fault, reason) in faults {
-        bulk = bulk.restarted();
-        bulk.later();
-        let failures = bulk.watch.failures(reason);
-        bulk.control().inject(Endpoint::ExportFile, fault.clone(), Times::Always);
-        bulk.poll().await;
-        bulk.control().clear();
-        assert_eq!(bulk.known(), before, "{fault:?}");
-        let said = &bulk.watch.status().last_error;
-        assert_eq!(bulk.watch.failures(reason), failures + 1.0, "{fault:?}: {said:?}");
-        assert!(!bulk.watch.status().up, "{fault:?}");
-        assert!(!format!("{said:?}").contains(bulk.watch.api.scene.sim.link_secret()), "{said:?}");
+        bulk = bulk.after(Endpoint::ExportFile, fault, reason).await;
     }
     bulk = bulk.restarted();
     bulk.later();
@@ -236,7 +243,6 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
 async fn whatever_happens_to_the_list_the_old_data_stays() {
     let mut bulk = Bulk::of(12, Awkwardness::None).await;
     bulk.poll().await;
-    let before = bulk.known();
     let faults = [
         (Fault::Truncated, "network"),
         (Fault::NotJson, "decode"),
@@ -256,16 +262,7 @@ async fn whatever_happens_to_the_list_the_old_data_stays() {
         ),
     ];
     for (fault, reason) in faults {
-        bulk = bulk.restarted();
-        bulk.later();
-        let failures = bulk.watch.failures(reason);
-        bulk.control().inject(Endpoint::Export, fault.clone(), Times::Always);
-        bulk.poll().await;
-        bulk.control().clear();
-        assert_eq!(bulk.known(), before, "{fault:?}");
-        let said = &bulk.watch.status().last_error;
-        assert_eq!(bulk.watch.failures(reason), failures + 1.0, "{fault:?}: {said:?}");
-        assert!(!bulk.watch.status().up, "{fault:?}");
+        bulk = bulk.after(Endpoint::Export, fault, reason).await;
     }
     assert_eq!(bulk.snapshots_rejected("empty"), 1.0);
 }
