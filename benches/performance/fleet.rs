@@ -79,3 +79,17 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn clock() -> Clock {
     Clock::new(now)
 }
+
+/// Every line of the machine is another one.
+pub(crate) fn change(machine: &mut Machine, round: u32) {
+    let moved = Duration::from_secs(u64::from(round) + 1);
+    machine.facts.os_version = format!("23H2.{round}");
+    machine.facts.last_seen = machine.facts.last_seen.map(|at| at - moved);
+    if let Some(reading) = &mut machine.reading {
+        reading.at -= moved;
+        for gap in &mut reading.gaps {
+            gap.first_seen -= moved;
+            gap.update.cves = gap.update.cves.map(|cves| cves + 1);
+        }
+    }
+}

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints what a clock says")]
 
 mod bulk;
+mod churn;
 mod fleet;
 mod http;
 mod import;
@@ -20,8 +21,9 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 6] = [
+const ALL: [(&str, Run); 7] = [
     ("scrape", scrape::run),
+    ("churn", churn::run),
     ("rebuild", rebuild::run),
     ("import", import::run),
     ("polling", polling::run),
@@ -38,7 +40,8 @@ fn main() {
             run(None);
         }),
         // The other processes.
-        ["serve-metrics", lines] => scrape::serve(number(lines)),
+        ["serve-metrics", lines] => scrape::serve(number(lines), false),
+        ["serve-changing-metrics", lines] => scrape::serve(number(lines), true),
         ["serve-api", machines] => polling::serve(number(machines)),
         ["poll", config, machines] => polling::poll(config, number(machines)),
         ["read-export", config] => import::read(config),

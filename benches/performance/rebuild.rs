@@ -2,9 +2,8 @@
 //! when one machine changed, and when nothing did. 160,000 lines by default.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use mde_exporter::fleet::{Machine, TenantFleet};
+use mde_exporter::fleet::TenantFleet;
 use mde_exporter::metrics::{Exposure, Level, Renderer};
 
 use crate::{fleet, http, process};
@@ -33,7 +32,7 @@ pub(crate) fn run(lines: Option<u32>) {
     };
     let later = |fleet: &mut TenantFleet, round: u32, machines: usize| {
         for machine in fleet.machines.values_mut().take(machines) {
-            change(Arc::make_mut(machine), round);
+            fleet::change(Arc::make_mut(machine), round);
         }
     };
     for (what, machines) in
@@ -47,19 +46,5 @@ pub(crate) fn run(lines: Option<u32>) {
         took.sort_by(f64::total_cmp);
         let [least, median, most] = [0, took.len() / 2, took.len() - 1].map(|place| took[place] * 1000.0);
         println!("  {what:<24}{least:>9.1} ms {median:>9.1} ms {most:>9.1} ms");
-    }
-}
-
-/// Every line of the machine is another one.
-fn change(machine: &mut Machine, round: u32) {
-    let moved = Duration::from_secs(u64::from(round) + 1);
-    machine.facts.os_version = format!("23H2.{round}");
-    machine.facts.last_seen = machine.facts.last_seen.map(|at| at - moved);
-    if let Some(reading) = &mut machine.reading {
-        reading.at -= moved;
-        for gap in &mut reading.gaps {
-            gap.first_seen -= moved;
-            gap.update.cves = gap.update.cves.map(|cves| cves + 1);
-        }
     }
 }

@@ -17,6 +17,7 @@ use mde_exporter::metrics::{Exposure, Level};
 use mde_exporter::publish::publication;
 use mde_exporter::selfmon::SelfMetrics;
 use mde_exporter::web::{self, WebState};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Each server is asked for so long in a turn.
@@ -36,18 +37,18 @@ fn compare(lines: u32) {
     let body = Connection::open(&ours.address).body("/metrics", "identity");
     let text_lines = http::lines(&body);
     println!("{text_lines} lines, {:.2} MB", megabytes(body.len()));
-    let mut servers = vec![("mde_exporter", "/metrics", ours)];
+    let mut servers = vec![("mde_exporter", ours)];
     match nginx(folder.path(), &body) {
-        Some(server) => servers.push(("nginx, the same bytes in a file", "/metrics", server)),
+        Some(server) => servers.push(("nginx, the same bytes in a file", server)),
         None => println!("nginx not measured: Debian's nginx-light is not installed"),
     }
     match pushgateway(folder.path(), &body) {
-        Some(server) => servers.push(("pushgateway, the same series", "/metrics", server)),
+        Some(server) => servers.push(("pushgateway, the same series", server)),
         None => println!("pushgateway not measured: Debian's prometheus-pushgateway is not installed"),
     }
     for encoding in ["identity", "gzip"] {
         let costs = in_turns(&servers, encoding);
-        for ((name, _, _), cost) in servers.iter().zip(&costs) {
+        for ((name, _), cost) in servers.iter().zip(&costs) {
             let ratio = costs[0].cpu / cost.cpu;
             println!(
                 "  {encoding:<9}{name:<33}{:>10.3} ms CPU {:>10.3} ms p50 {:>10.3} ms p99   ours is {ratio:.3} of it",
@@ -60,23 +61,25 @@ fn compare(lines: u32) {
 }
 
 /// Seconds per scrape.
-struct Cost {
-    cpu: f64,
-    median: f64,
-    worst: f64,
+pub(crate) struct Cost {
+    pub(crate) cpu: f64,
+    pub(crate) median: f64,
+    /// One in a hundred is slower.
+    pub(crate) worst: f64,
 }
 
-fn in_turns(servers: &[(&str, &str, Server)], encoding: &str) -> Vec<Cost> {
+/// Scrapes the servers in turns.
+pub(crate) fn in_turns(servers: &[(&str, Server)], encoding: &str) -> Vec<Cost> {
     let mut connections: Vec<_> =
-        servers.iter().map(|(_, _, server)| Connection::open(&server.address)).collect();
+        servers.iter().map(|(_, server)| Connection::open(&server.address)).collect();
     let mut totals: Vec<(f64, Vec<f64>)> = servers.iter().map(|_| (0.0, Vec::new())).collect();
     for turn in 0..=TURNS {
-        for (index, (_, path, server)) in servers.iter().enumerate() {
+        for (index, (_, server)) in servers.iter().enumerate() {
             let before = server.cpu_seconds();
             let (start, mut took) = (Instant::now(), Vec::new());
             while took.is_empty() || start.elapsed() < TURN {
                 let asked = Instant::now();
-                connections[index].get(path, encoding);
+                connections[index].get("/metrics", encoding);
                 took.push(asked.elapsed().as_secs_f64());
             }
             // The first turn is for warming up.
@@ -100,13 +103,13 @@ fn in_turns(servers: &[(&str, &str, Server)], encoding: &str) -> Vec<Cost> {
 
 /// The exporter's web server with a fleet whose exposition has about so many lines.
 #[tokio::main]
-pub(crate) async fn serve(lines: u32) {
-    let fleet = fleet::fleet(lines / fleet::LINES_PER_MACHINE);
+pub(crate) async fn serve(lines: u32, is_changing: bool) {
+    let mut fleet = fleet::fleet(lines / fleet::LINES_PER_MACHINE);
     let selfmon = Arc::new(SelfMetrics::new("bench"));
     let exposure =
         Exposure { detail: Level::Update, series_limit: 0, ages: fleet::AGES, policies: [].into() };
-    let (_publisher, publication, published) =
-        publication(vec![fleet], exposure, fleet::clock(), Arc::clone(&selfmon), None);
+    let (publisher, publication, published) =
+        publication(vec![fleet.clone()], exposure, fleet::clock(), Arc::clone(&selfmon), None);
     let state = WebState {
         published,
         selfmon,
@@ -117,8 +120,20 @@ pub(crate) async fn serve(lines: u32) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("a bound address"));
     std::io::stdout().flush().expect("a pipe");
+    let mut tasks = JoinSet::new();
+    if is_changing {
+        tasks.spawn(publication.run(CancellationToken::new()));
+        tasks.spawn_blocking(move || {
+            for round in 0.. {
+                for machine in fleet.machines.values_mut() {
+                    fleet::change(Arc::make_mut(machine), round);
+                }
+                publisher.submit(&fleet);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+    }
     web::serve(listener, web::router(state), CancellationToken::new()).await.expect("a server");
-    drop(publication);
 }
 
 /// nginx as Debian builds it, one worker, with the file and its gzip form at hand.
