@@ -108,10 +108,10 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
     let selfmon = Arc::new(SelfMetrics::new("bench"));
     let exposure =
         Exposure { detail: Level::Update, series_limit: 0, ages: fleet::AGES, policies: [].into() };
-    let (publisher, publication, published) =
+    let (publisher, publication, reader) =
         publication(vec![fleet.clone()], exposure, fleet::clock(), Arc::clone(&selfmon), None);
     let state = WebState {
-        published,
+        published: reader,
         selfmon,
         telemetry_path: "/metrics".to_owned(),
         version: "bench",

@@ -15,6 +15,7 @@ mod error;
 pub mod export;
 mod history;
 pub mod http;
+mod json;
 mod limit;
 mod model;
 mod page;

@@ -9,10 +9,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 
+use super::json::Json;
 use crate::fleet::{KbId, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
 
 /// A machine of the machine list.
@@ -79,7 +78,7 @@ impl<T> Page<T> {
     /// # Errors
     /// When the body is no JSON object with a `value` array. A null or absent `value` is an error
     /// and not an empty page: it would read as "misses none".
-    pub(super) fn decode(body: &[u8], decode: fn(Value) -> Result<T, Reject>) -> serde_json::Result<Self> {
+    pub(super) fn decode(body: &[u8], decode: fn(Json<'_>) -> Result<T, Reject>) -> serde_json::Result<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let page = deserializer.deserialize_map(PageVisitor { decode })?;
@@ -89,7 +88,7 @@ impl<T> Page<T> {
 }
 
 struct PageVisitor<T> {
-    decode: fn(Value) -> Result<T, Reject>,
+    decode: fn(Json<'_>) -> Result<T, Reject>,
 }
 
 impl<'de, T> Visitor<'de> for PageVisitor<T> {
@@ -107,7 +106,7 @@ impl<'de, T> Visitor<'de> for PageVisitor<T> {
                 map.next_value_seed(Records { decode: self.decode, page: &mut page })?;
                 found = true;
             } else if key.eq_ignore_ascii_case("@odata.nextLink") {
-                let link = map.next_value::<Value>()?;
+                let link = map.next_value::<Json<'_>>()?;
                 page.next_link = link.as_str().filter(|link| !link.is_empty()).map(str::to_owned);
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -118,7 +117,7 @@ impl<'de, T> Visitor<'de> for PageVisitor<T> {
 }
 
 struct Records<'a, T> {
-    decode: fn(Value) -> Result<T, Reject>,
+    decode: fn(Json<'_>) -> Result<T, Reject>,
     page: &'a mut Page<T>,
 }
 
@@ -138,7 +137,7 @@ impl<'de, T> Visitor<'de> for Records<'_, T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(record) = seq.next_element::<Value>()? {
+        while let Some(record) = seq.next_element::<Json<'_>>()? {
             match (self.decode)(record) {
                 Ok(record) => self.page.records.push(record),
                 Err(reject) => self.page.rejected.push(reject),
@@ -152,33 +151,33 @@ impl<'de, T> Visitor<'de> for Records<'_, T> {
 ///
 /// # Errors
 /// When there is no usable id.
-pub(super) fn machine(record: Value) -> Result<ListedMachine, Reject> {
-    let Value::Object(record) = record else { return Err(Reject::WrongType) };
-    let id = match field(&record, "id") {
-        Value::Null => return Err(Reject::NoId),
-        Value::String(id) if id.trim().is_empty() => return Err(Reject::NoId),
-        Value::String(id) => MachineId::parse(id).ok_or(Reject::BadId)?,
+pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
+    let Json::Object(record) = record else { return Err(Reject::WrongType) };
+    let id = match record.field("id") {
+        Json::Null => return Err(Reject::NoId),
+        Json::Text(id) if id.trim().is_empty() => return Err(Reject::NoId),
+        Json::Text(id) => MachineId::parse(id).ok_or(Reject::BadId)?,
         _ => return Err(Reject::WrongType),
     };
-    let merged = !text(&record, "mergedIntoMachineId").is_empty();
-    let active = text(&record, "healthStatus").eq_ignore_ascii_case("Active");
+    let merged = !record.text("mergedIntoMachineId").is_empty();
+    let active = record.text("healthStatus").eq_ignore_ascii_case("Active");
     // Older replies lack the field; an active sensor is an onboarded one.
-    let onboarded = match text(&record, "onboardingStatus") {
+    let onboarded = match record.text("onboardingStatus") {
         status if status.is_empty() => active,
         status => status.eq_ignore_ascii_case("Onboarded"),
     };
     Ok(ListedMachine {
         facts: MachineFacts {
             id,
-            name: text(&record, "computerDnsName"),
-            os_platform: text(&record, "osPlatform"),
-            os_version: text(&record, "version"),
-            device_group: text(&record, "rbacGroupName"),
-            last_seen: time(&record, "lastSeen"),
+            name: record.text("computerDnsName"),
+            os_platform: record.text("osPlatform"),
+            os_version: record.text("version"),
+            device_group: record.text("rbacGroupName"),
+            last_seen: record.time("lastSeen"),
             onboarded,
         },
         active,
-        left_out: merged || text(&record, "isExcluded").eq_ignore_ascii_case("true"),
+        left_out: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
     })
 }
 
@@ -186,70 +185,46 @@ pub(super) fn machine(record: Value) -> Result<ListedMachine, Reject> {
 ///
 /// # Errors
 /// When there is no usable KB number.
-pub(super) fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
-    let Value::Object(record) = record else { return Err(Reject::WrongType) };
-    let id = match field(&record, "id") {
-        Value::Array(_) | Value::Object(_) | Value::Bool(_) => return Err(Reject::WrongType),
-        _ => text(&record, "id"),
+pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, Reject> {
+    let Json::Object(record) = record else { return Err(Reject::WrongType) };
+    let id = match record.field("id") {
+        Json::List(_) | Json::Object(_) | Json::Bool(_) => return Err(Reject::WrongType),
+        Json::Null | Json::Number(_) | Json::Text(_) => record.text("id"),
     };
     if id.is_empty() {
         return Err(Reject::NoId);
     }
-    let mut products: Vec<String> = match field(&record, "productsNames") {
-        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Some(text(&record, "productsNames")).filter(|name| !name.is_empty()).into_iter().collect(),
+    let mut products: Vec<String> = match record.field("productsNames") {
+        Json::List(names) => names.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
+        _ => Some(record.text("productsNames")).filter(|name| !name.is_empty()).into_iter().collect(),
     };
     products.sort_unstable();
     products.dedup();
     Ok(ReportedUpdate {
         kb: KbId::parse(&id).ok_or(Reject::BadKb)?,
-        facts: Arc::new(UpdateFacts { title: text(&record, "name"), products }),
-        cves: count(&record, "cveAddressed"),
-        reported_machines: count(&record, "machineMissedOn"),
+        facts: Arc::new(UpdateFacts { title: record.text("name"), products }),
+        cves: record.count("cveAddressed"),
+        reported_machines: record.count("machineMissedOn"),
         severity: None,
     })
-}
-
-/// A field by its name; exactly first, then without regard to case. Null when absent.
-pub(super) fn field<'a>(record: &'a Map<String, Value>, name: &str) -> &'a Value {
-    let folded = || record.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    record.get(name).or_else(folded).unwrap_or(&Value::Null)
-}
-
-/// A field as text, trimmed, at most 1,024 characters; numbers and booleans as they print, anything
-/// else as empty.
-fn text(record: &Map<String, Value>, name: &str) -> String {
-    match field(record, name) {
-        Value::String(text) => text.trim().chars().take(1024).collect(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// A field as a count: a whole number, or text that spells one.
-fn count(record: &Map<String, Value>, name: &str) -> Option<u32> {
-    let spelled = text(record, name);
-    let whole = spelled.strip_suffix(".0").unwrap_or(&spelled);
-    whole.parse().ok()
-}
-
-/// A field as a time: ISO with any number of fraction digits, UTC when it names no zone. Years
-/// before 2000 are unset values (`0001-01-01`), not times.
-pub(super) fn time(record: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    let spelled = text(record, name);
-    let zoned = || spelled.parse::<Timestamp>();
-    let unzoned = |_| format!("{spelled}Z").parse::<Timestamp>();
-    let time = zoned().or_else(unzoned).ok()?;
-    (time.as_second() >= 946_684_800).then_some(time)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    #[expect(clippy::needless_pass_by_value, reason = "a record is written where it is read")]
+    fn machine(record: Value) -> Result<ListedMachine, Reject> {
+        super::machine(serde_json::from_str(&record.to_string()).unwrap())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a record is written where it is read")]
+    fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
+        super::missing_kb(serde_json::from_str(&record.to_string()).unwrap())
+    }
 
     #[test]
     fn a_documented_machine_is_read() {
@@ -324,16 +299,16 @@ mod tests {
         for body in
             ["{}", r#"{"value":null}"#, r#"{"value":{}}"#, "[]", "null", "", "<html>", r#"{"value":["#]
         {
-            assert!(Page::decode(body.as_bytes(), missing_kb).is_err(), "{body}");
+            assert!(Page::decode(body.as_bytes(), super::missing_kb).is_err(), "{body}");
         }
-        let page = Page::decode(br#"{"value":[],"@odata.nextLink":""}"#, missing_kb).unwrap();
+        let page = Page::decode(br#"{"value":[],"@odata.nextLink":""}"#, super::missing_kb).unwrap();
         assert!(page.records.is_empty() && page.next_link.is_none());
     }
 
     #[test]
     fn a_bad_record_costs_only_itself() {
         let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
-        let page = Page::decode(body, missing_kb).unwrap();
+        let page = Page::decode(body, super::missing_kb).unwrap();
         assert_eq!(page.records.len(), 2);
         assert_eq!(page.rejected, [Reject::WrongType, Reject::NoId]);
         assert_eq!(page.next_link.as_deref(), Some("https://x/"));
@@ -342,8 +317,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_to_the_decoders_do_not_panic(body: Vec<u8>) {
-            drop(Page::decode(&body, missing_kb));
-            drop(Page::decode(&body, machine));
+            drop(Page::decode(&body, super::missing_kb));
+            drop(Page::decode(&body, super::machine));
         }
 
         #[test]

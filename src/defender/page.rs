@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::Url;
-use serde_json::Value;
 
+use super::json::Json;
 use super::model::{Page, Reject};
 use super::{ApiError, Client};
 use crate::selfmon::Endpoint;
@@ -49,7 +49,7 @@ impl Client {
         endpoint: Endpoint,
         first: Url,
         bounds: &Bounds,
-        decode: fn(Value) -> Result<T, Reject>,
+        decode: fn(Json<'_>) -> Result<T, Reject>,
     ) -> Result<Vec<T>, ApiError> {
         let all = self.follow(endpoint, first, bounds, decode);
         tokio::time::timeout(bounds.time, all).await.unwrap_or(Err(ApiError::Timeout { endpoint }))
@@ -60,7 +60,7 @@ impl Client {
         endpoint: Endpoint,
         first: Url,
         bounds: &Bounds,
-        decode: fn(Value) -> Result<T, Reject>,
+        decode: fn(Json<'_>) -> Result<T, Reject>,
     ) -> Result<Vec<T>, ApiError> {
         let mut records = Vec::new();
         let mut unusable = 0;

@@ -9,10 +9,9 @@ use std::fmt;
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::de::Error as _;
-use serde_json::Value;
 
 use crate::defender::ApiError;
-use crate::defender::model::{field, time};
+use crate::defender::json::Json;
 use crate::selfmon::Endpoint;
 
 /// How large a list may be: thousands of links of about 450 bytes.
@@ -37,18 +36,18 @@ impl FileList {
         let shape = |source| ApiError::Decode { endpoint: Endpoint::Export, source };
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         // What stands in a wrong place may be a link, so no message may quote it.
-        let Value::Object(reply) = serde_json::from_slice(body).map_err(shape)? else {
+        let Json::Object(reply) = serde_json::from_slice(body).map_err(shape)? else {
             return Err(shape(serde_json::Error::custom("no object")));
         };
-        let Value::Array(files) = field(&reply, "exportFiles") else {
+        let Json::List(files) = reply.field("exportFiles") else {
             return Err(shape(serde_json::Error::missing_field("exportFiles")));
         };
-        let link = |(place, file): (usize, &Value)| {
+        let link = |(place, file): (usize, &Json<'_>)| {
             let text = file.as_str().ok_or_else(|| shape(serde_json::Error::custom("a link is no text")))?;
             Link::parse(text, allow_http).ok_or(ApiError::UnusableLink { file: place + 1 })
         };
         let links = files.iter().enumerate().map(link).collect::<Result<_, _>>()?;
-        Ok(Self { generated_at: time(&reply, "generatedTime"), links })
+        Ok(Self { generated_at: reply.time("generatedTime"), links })
     }
 
     /// Whether both name the same files of the same snapshot, with other permissions perhaps.
