@@ -26,14 +26,22 @@ struct Bulk {
 
 impl Bulk {
     async fn of(machines: usize, awkwardness: Awkwardness) -> Self {
+        Self::with_timeout(machines, awkwardness, Duration::from_secs(20)).await
+    }
+
+    /// To whom a second of silence is a stalled call.
+    async fn impatient(machines: usize, awkwardness: Awkwardness) -> Self {
+        Self::with_timeout(machines, awkwardness, Duration::from_secs(1)).await
+    }
+
+    async fn with_timeout(machines: usize, awkwardness: Awkwardness, timeout: Duration) -> Self {
         let hours = Wall::new();
         let clock = hours.clone();
         let options = Options { now: Arc::new(move || clock.now()), ..options(machines, awkwardness) };
         let watch = Watch::changed(options, |tenant| {
             tenant.machines = all();
             tenant.source = Source::Export;
-            // A second of silence is a stalled download.
-            tenant.http.timeout = Duration::from_secs(1);
+            tenant.http.timeout = timeout;
         });
         Self { watch: watch.await, hours }
     }
@@ -206,7 +214,7 @@ async fn expired_links_are_asked_for_anew() {
 
 #[tokio::test]
 async fn whatever_happens_to_a_file_the_old_data_stays() {
-    let mut bulk = Bulk::of(30, Awkwardness::Real).await;
+    let mut bulk = Bulk::impatient(30, Awkwardness::Real).await;
     bulk.poll().await;
     let before = bulk.known();
     let faults = [
@@ -241,7 +249,7 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
 
 #[tokio::test]
 async fn whatever_happens_to_the_list_the_old_data_stays() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::impatient(12, Awkwardness::None).await;
     bulk.poll().await;
     let faults = [
         (Fault::Truncated, "network"),
