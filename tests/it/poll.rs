@@ -1,11 +1,11 @@
 //! The poller against the simulator: who is in scope, who is asked when, and what is known then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::config::{Poll, Selectors, Tenant};
+use mde_exporter::config::{Poll, Quota, Selectors, Tenant};
 use mde_exporter::fleet::{Ages, MachineId, MachineState, PollStatus, TenantFleet};
 use mde_exporter::metrics::{Exposure, Level, Renderer};
 use mde_exporter::poll::Poller;
@@ -315,4 +315,41 @@ async fn stop_ends_a_poll_that_hangs() {
     };
     tokio::join!(run, cancel);
     assert_eq!(control.requests(Endpoint::MissingKbs), 2);
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn interval_too_short_for_the_quota_is_said_with_the_numbers() {
+    let mut watch = Watch::all(49).await;
+    watch.poller.poll().await;
+    let fleet = watch.poller.fleet().clone();
+    let number = |number: u32| number.try_into().unwrap();
+    watch.api.tenant.quota = Quota { per_minute: number(10), per_hour: number(125), share: 0.8 };
+    let watch = watch.with(all(), fleet);
+
+    let log = Log::default();
+    let lines = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    watch.poller.run(stop).await;
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let said = "the interval is too short for the quota, machines are read less often: raise poll.interval";
+    assert!(logged.contains(said), "{logged}");
+    assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");
+    assert_eq!(watch.api.count("possible_poll_interval_seconds", &[]), 1800.0);
 }
