@@ -1,4 +1,4 @@
-//! JSON of a reply, borrowed from its bytes where that is possible.
+//! JSON of a reply or of an export's row, borrowed from its bytes where that is possible.
 //!
 //! Replies are read tolerantly, so records are looked at as values and not as types of ours. A value
 //! that owns all its text, in a tree of maps, costs more than all the rest of reading a record.
@@ -10,9 +10,13 @@ use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+/// The year 2000 in seconds. A time before it is an unset value (`0001-01-01`), not a time.
+pub(super) const YEAR_2000: i64 = 946_684_800;
+
 /// Any value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Json<'a> {
+    #[default]
     Null,
     Bool(bool),
     Number(Number),
@@ -29,6 +33,11 @@ impl Json<'_> {
     /// The text, when it is one.
     pub(super) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The text without outer white space; empty when it is none.
+    pub(super) fn text(&self) -> &str {
+        self.as_str().unwrap_or_default().trim_ascii()
     }
 }
 
@@ -72,7 +81,7 @@ impl<'a> Record<'a> {
         let zoned = || spelled.parse::<Timestamp>();
         let unzoned = |_| format!("{spelled}Z").parse::<Timestamp>();
         let time = zoned().or_else(unzoned).ok()?;
-        (time.as_second() >= 946_684_800).then_some(time)
+        (time.as_second() >= YEAR_2000).then_some(time)
     }
 }
 

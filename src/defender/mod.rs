@@ -12,7 +12,7 @@
 mod certificate;
 mod entra;
 mod error;
-pub mod export;
+mod export;
 mod history;
 pub mod http;
 mod json;
@@ -33,7 +33,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 pub use error::{ApiError, Detail};
-pub use export::{Export, Exported};
+pub use export::{Damage, Export, Exported};
 pub use history::{CallHistory, Journal};
 pub use http::{HttpError, Route};
 pub use model::ListedMachine;

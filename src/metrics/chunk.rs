@@ -151,8 +151,7 @@ impl Pieces {
 
     fn gather(&mut self) {
         if !self.gathered.is_empty() {
-            self.list.push(Bytes::copy_from_slice(&self.gathered));
-            self.gathered.clear();
+            self.list.push(std::mem::take(&mut self.gathered).into_boxed_slice().into());
         }
     }
 }

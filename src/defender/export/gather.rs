@@ -18,8 +18,9 @@ use jiff::Timestamp;
 use super::cves::{CveSet, packed};
 use super::lines::{Damage, Line, Lines};
 use super::moment::Moment;
-use super::row::{Field, Row};
+use super::row::Row;
 use super::snapshot::{Export, Pair};
+use crate::defender::json::Json;
 use crate::defender::model::Reject;
 use crate::fleet::{KbId, MachineId, Severity, UpdateFacts};
 
@@ -34,7 +35,7 @@ const TEXT_CHARS: usize = 1024;
 
 /// What came in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileCount {
+pub(super) struct FileCount {
     /// Lines that are not blank.
     pub lines: u64,
     /// Rows of any machine that name it.
@@ -47,7 +48,7 @@ pub struct FileCount {
 
 impl FileCount {
     /// How many lines were left out by reason, one of [`crate::selfmon::REJECT_REASONS`].
-    pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(super) fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reject::ALL.iter().map(|reason| reason.as_str()).zip(self.rejected)
     }
 
@@ -58,7 +59,7 @@ impl FileCount {
 
 /// Collects the findings of an export, file by file.
 #[derive(Debug, Default)]
-pub struct Gathering {
+pub(super) struct Gathering {
     /// Those in scope, and their places in `machines`.
     index: HashMap<MachineId, u32>,
     /// None for a machine without rows; else its pairs, ordered by the place of the KB.
@@ -90,7 +91,7 @@ struct Kb {
 impl Gathering {
     /// Keeps the findings of the machines in `scope`.
     #[must_use]
-    pub fn new(scope: &HashSet<MachineId>) -> Self {
+    pub(super) fn new(scope: &HashSet<MachineId>) -> Self {
         let index: HashMap<_, _> = scope.iter().cloned().zip(0..).collect();
         let machines = std::iter::repeat_with(|| None).take(index.len()).collect();
         Self { index, machines, ..Self::default() }
@@ -100,7 +101,7 @@ impl Gathering {
     ///
     /// # Errors
     /// When the file is not whole. It can be read again then, or all has to be dropped.
-    pub fn read(&mut self, file: impl BufRead) -> Result<FileCount, Damage> {
+    pub(super) fn read(&mut self, file: impl BufRead) -> Result<FileCount, Damage> {
         let mut lines = Lines::new(file)?;
         let mut count = FileCount::default();
         while let Some(line) = lines.next()? {
@@ -124,14 +125,14 @@ impl Gathering {
 
     /// Usable rows of the files that were read whole.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// What has been read, as the snapshot of `generated_at`; and how many rows said again what another
     /// one had said: the same machine, KB and CVE.
     #[must_use]
-    pub fn finish(self, generated_at: Timestamp) -> (Export, u64) {
+    pub(super) fn finish(self, generated_at: Timestamp) -> (Export, u64) {
         let pairs = self.machines.iter().flatten().flatten();
         let distinct: u64 = pairs.map(|pair| u64::from(pair.cves.len())).sum();
         let facts = |kb: Kb| (kb.id, Arc::new(UpdateFacts { title: kb.title, products: kb.products }));
@@ -156,7 +157,7 @@ impl Gathering {
         machine: Option<usize>,
         count: &mut FileCount,
     ) -> Result<(), Reject> {
-        let Some(kb) = row.update.kb()? else { return Ok(()) };
+        let Some(kb) = row.kb()? else { return Ok(()) };
         if !row.vendor.text().eq_ignore_ascii_case("microsoft") {
             return Err(Reject::BadKb);
         }
@@ -183,11 +184,13 @@ impl Gathering {
     }
 
     /// The place of the machine that a row is about; none when it is out of scope.
-    fn machine(&mut self, device: &Field<'_>) -> Result<Option<usize>, Reject> {
+    fn machine(&mut self, device: &Json<'_>) -> Result<Option<usize>, Reject> {
         let id = match device {
-            Field::Text(_) => device.text(),
-            Field::Absent => "",
-            Field::Number(_) | Field::Other => return Err(Reject::WrongType),
+            Json::Text(_) => device.text(),
+            Json::Null => "",
+            Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
+                return Err(Reject::WrongType);
+            }
         };
         if id.is_empty() {
             return Err(Reject::NoId);

@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use gather::{FileCount, Gathering};
 pub use lines::Damage;
 pub use snapshot::Export;
 
@@ -35,6 +34,7 @@ use super::{ApiError, Client};
 use crate::fleet::MachineId;
 use crate::selfmon::Endpoint;
 use download::Failure;
+use gather::Gathering;
 use list::{FileList, LIST_BYTES};
 
 /// Time for a whole export, waiting for the quota included: a large fleet has millions of rows of 1 KB.

@@ -8,15 +8,14 @@ use std::num::NonZeroI64;
 
 use jiff::{Timestamp, civil};
 
+use crate::defender::json::YEAR_2000;
+
 /// Tenths of a microsecond, the finest that the API tells, since 1970. Never zero, so that an optional
 /// one takes eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(NonZeroI64);
 
 const PER_SECOND: i64 = 10_000_000;
-
-/// The year 2000 in seconds. What is before is an unset value (`0001-01-01`), not a time.
-const FIRST_SECOND: i64 = 946_684_800;
 
 impl Moment {
     /// The time that `text` spells, from the year 2000 on.
@@ -26,7 +25,7 @@ impl Moment {
             Some((time.as_second(), i64::from(time.subsec_nanosecond()) / 100))
         })?;
         // A civil date may lie beyond what a timestamp can hold: `9999-12-31` is an unset value too.
-        let is_set = (FIRST_SECOND..=Timestamp::MAX.as_second()).contains(&second);
+        let is_set = (YEAR_2000..=Timestamp::MAX.as_second()).contains(&second);
         NonZeroI64::new(second * PER_SECOND + fraction).filter(|_| is_set).map(Self)
     }
 }
@@ -121,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_of_reading_agree(second in FIRST_SECOND..=253_402_207_200_i64, tenths in 0..PER_SECOND) {
+        fn both_ways_of_reading_agree(second in YEAR_2000..=253_402_207_200_i64, tenths in 0..PER_SECOND) {
             let time = Timestamp::new(second, i32::try_from(tenths * 100).unwrap()).unwrap();
             let iso = time.to_string();
             prop_assert_eq!(read(&iso.replace('T', " ").replace('Z', "")), Some(iso.clone()));

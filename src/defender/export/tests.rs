@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::gather::FileCount;
 use super::*;
 use crate::fleet::{Finding, KbId, Severity};
 
