@@ -164,6 +164,25 @@ async fn slow_replies_are_waited_for_eight_at_a_time() {
 }
 
 #[tokio::test]
+async fn answers_reach_the_readers_while_the_poll_goes_on() {
+    let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
+    let silent = api.control().machine_ids().pop().unwrap();
+    api.control().inject_for_machine(&silent, Fault::Hang, Times::Always);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(publication.run(stop.clone()));
+    let read = |seen: &Arc<Published>| {
+        seen.fleets[0].machines.values().filter(|machine| machine.reading.is_some()).count() == 11
+    };
+    tokio::select! {
+        () = poller.poll() => panic!("one machine has not answered"),
+        seen = reader.wait_for(read) => drop(seen.unwrap()),
+    }
+    stop.cancel();
+    tasks.join_all().await;
+}
+
+#[tokio::test]
 async fn new_state_reaches_the_readers() {
     let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
     let stop = CancellationToken::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
-use mde_exporter::config::Source;
+use mde_exporter::config::{Selectors, Source};
 use mde_exporter::fleet::{Gap, PollStatus, Severity};
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
 
@@ -164,6 +164,9 @@ async fn export_that_is_known_is_not_read_again_and_a_new_one_is() {
     bulk.watch.api.wall.forward(INTERVAL);
     bulk.poll().await;
     assert_eq!((bulk.known(), bulk.downloads()), (before.clone(), downloads));
+    let now = bulk.watch.api.wall.now();
+    assert_eq!(bulk.watch.poller.fleet().snapshot.unwrap().checked_at, now);
+    assert_eq!(bulk.watch.status().next_poll, Some(now + INTERVAL));
     bulk.later();
     bulk.control().skip_days(30);
     bulk.poll().await;
@@ -234,6 +237,7 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
     for (fault, reason) in faults {
         bulk = bulk.after(Endpoint::ExportFile, fault, reason).await;
     }
+    assert_eq!(bulk.snapshots_rejected("incomplete"), 1.0, "one came, and was damaged");
     bulk = bulk.restarted();
     bulk.later();
     bulk.control().inject(Endpoint::ExportFile, Fault::HugeBody, Times::Always);
@@ -307,15 +311,24 @@ async fn restart_reads_no_export_again_and_new_selectors_do() {
     assert_eq!(again.downloads(), downloads);
     let (fleet, fewer) = (
         again.watch.poller.fleet().clone(),
-        mde_exporter::config::Selectors {
-            exclude_ids: vec![again.control().machine_ids().remove(0)],
-            ..all()
-        },
+        Selectors { exclude_ids: vec![again.control().machine_ids().remove(0)], ..all() },
     );
     let mut other = Bulk { watch: again.watch.with(fewer, fleet), ..again };
     other.poll().await;
     assert_eq!(other.downloads(), 2 * downloads);
     assert_eq!(other.known().len(), 11);
+}
+
+#[tokio::test]
+async fn export_of_nobody_is_not_asked_for() {
+    let bulk = Bulk::of(6, Awkwardness::None).await;
+    let nobody = Selectors { tags: vec!["nobody".to_owned()], ..Selectors::default() };
+    let fleet = bulk.watch.poller.fleet().clone();
+    let mut bulk = Bulk { watch: bulk.watch.with(nobody, fleet), ..bulk };
+    bulk.poll().await;
+    assert_eq!(bulk.control().requests(Endpoint::Export), 0);
+    let next = bulk.watch.api.wall.now() + INTERVAL;
+    assert_eq!((bulk.watch.status().up, bulk.watch.status().next_poll), (true, Some(next)));
 }
 
 #[tokio::test]
