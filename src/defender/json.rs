@@ -1,4 +1,4 @@
-//! JSON of a reply or of an export's row, borrowed from its bytes where that is possible.
+//! JSON of a reply, borrowed from its bytes where that is possible.
 //!
 //! Replies are read tolerantly, so records are looked at as values and not as types of ours. A value
 //! that owns all its text, in a tree of maps, costs more than all the rest of reading a record.
@@ -14,9 +14,8 @@ use serde_json::Number;
 pub(super) const YEAR_2000: i64 = 946_684_800;
 
 /// Any value.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
-    #[default]
     Null,
     Bool(bool),
     Number(Number),
@@ -33,11 +32,6 @@ impl Json<'_> {
     /// The text, when it is one.
     pub(super) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    /// The text without outer white space; empty when it is none.
-    pub(super) fn text(&self) -> &str {
-        self.as_str().unwrap_or_default().trim_ascii()
     }
 }
 

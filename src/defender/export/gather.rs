@@ -18,9 +18,8 @@ use jiff::Timestamp;
 use super::cves::{CveSet, packed};
 use super::lines::{Damage, Line, Lines};
 use super::moment::Moment;
-use super::row::Row;
+use super::row::{Field, Row};
 use super::snapshot::{Export, Pair};
-use crate::defender::json::Json;
 use crate::defender::model::Reject;
 use crate::fleet::{KbId, MachineId, Severity, UpdateFacts};
 
@@ -157,7 +156,7 @@ impl Gathering {
         machine: Option<usize>,
         count: &mut FileCount,
     ) -> Result<(), Reject> {
-        let Some(kb) = row.kb()? else { return Ok(()) };
+        let Some(kb) = row.update.kb()? else { return Ok(()) };
         if !row.vendor.text().eq_ignore_ascii_case("microsoft") {
             return Err(Reject::BadKb);
         }
@@ -184,13 +183,11 @@ impl Gathering {
     }
 
     /// The place of the machine that a row is about; none when it is out of scope.
-    fn machine(&mut self, device: &Json<'_>) -> Result<Option<usize>, Reject> {
+    fn machine(&mut self, device: &Field<'_>) -> Result<Option<usize>, Reject> {
         let id = match device {
-            Json::Text(_) => device.text(),
-            Json::Null => "",
-            Json::Bool(_) | Json::Number(_) | Json::List(_) | Json::Object(_) => {
-                return Err(Reject::WrongType);
-            }
+            Field::Text(_) => device.text(),
+            Field::Absent => "",
+            Field::Number(_) | Field::Other => return Err(Reject::WrongType),
         };
         if id.is_empty() {
             return Err(Reject::NoId);
