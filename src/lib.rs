@@ -17,6 +17,7 @@
 //! - [`store`] keeps what is known on disk, so that a restart forgets nothing.
 //! - [`publish`] saves and renders once per change and swaps one value.
 //! - [`web`] serves what was published; a request never causes work on the API.
+//! - [`file_watch`] tells when files on disk change; a leaf.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //! - [`app`] is the only place that knows every part.
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod config;
 pub mod defender;
 pub mod error;
+pub mod file_watch;
 pub mod fleet;
 pub mod metrics;
 pub mod poll;
