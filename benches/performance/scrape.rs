@@ -133,7 +133,8 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
             }
         });
     }
-    web::serve(listener, web::router(state), CancellationToken::new()).await.expect("a server");
+    let server = web::Server::new(web::router(state), web::Limits::default());
+    server.serve(listener, CancellationToken::new()).await;
 }
 
 /// nginx as Debian builds it, one worker, with the file and its gzip form at hand.

@@ -132,15 +132,14 @@ impl Exporter {
             version: env!("CARGO_PKG_VERSION"),
             clock: self.clock,
         });
+        let server = web::Server::new(router, web::Limits::default());
         for listener in listeners {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, path = flags.telemetry_path, "serving metrics");
             }
-            let (router, stop) = (router.clone(), stop.clone());
+            let serving = server.clone().serve(listener, stop.clone());
             parts.spawn(async move {
-                if let Err(error) = web::serve(listener, router, stop).await {
-                    tracing::error!(error = %Chain(&error), "the web server failed");
-                }
+                serving.await;
                 "the web server"
             });
         }

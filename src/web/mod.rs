@@ -5,17 +5,17 @@
 //! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
 //! when the rest asks for a password.
 //!
-//! [`router`] is the whole of it; [`serve`] puts it on a socket. `negotiation` reads what the client accepts,
+//! [`router`] is the whole of it; a [`Server`] puts it on sockets. `negotiation` reads what the client accepts,
 //! `scrape`, `health` and `status` answer.
 
 mod health;
 mod negotiation;
 mod scrape;
+mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,14 +24,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::publish::Reader;
 use crate::selfmon::SelfMetrics;
+pub use serve::{Limits, Listen, Server, Transport};
 
 /// What answers are made from.
 #[derive(Clone)]
@@ -73,22 +71,6 @@ pub fn router(state: WebState) -> Router {
 
 const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
-
-/// Serves `router` on `listener` until `stop`, then finishes the replies that were begun. How long
-/// that may take is the caller's to limit.
-///
-/// # Errors
-///
-/// None today: failures to accept are waited out. The type leaves room for the server to end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // Costs a little latency when it fails, nothing else.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
-}
 
 /// Counts the request under a path of a closed list, and forbids browsers to guess types.
 async fn observe(State(state): State<WebState>, request: Request, next: Next) -> Response {

@@ -7,7 +7,9 @@ use axum::http::HeaderMap;
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
@@ -321,6 +323,6 @@ async fn stopping_ends_the_server_and_idle_connections() {
         connection.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(b"healthy\n"));
     };
-    let (served, ()) = tokio::join!(serve(listener, router(state(vec![])), stop.clone()), client);
-    served.unwrap();
+    let server = Server::new(router(state(vec![])), Limits::default());
+    tokio::join!(server.serve(listener, stop.clone()), client);
 }

@@ -1,0 +1,207 @@
+//! From a listener to the router: connections, and how long a client may hold one.
+//!
+//! A client that is slow, silent or gone must not keep a scrape from its answer. So every connection has its
+//! limits in time and there are never more than [`Limits::connections`] of them: one more takes the place of
+//! the one that has been quiet longest (`connections`). Nobody waits to be accepted. Where files run out
+//! before, the same one gives its file back.
+//!
+//! What is below HTTP is the [`Transport`]. It is set up off the accept path and within the limit for the head
+//! of the first request, so that a handshake that hangs is a silent client like any other.
+
+mod connections;
+#[cfg(test)]
+mod tests;
+mod watched;
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+pub use connections::Limits;
+use connections::{Connection, Connections};
+use watched::{WatchedBody, WatchedStream};
+
+/// Most bytes of a request's line and headers together; more is answered with 431. A bearer token of a
+/// kilobyte or two has its place, and there is nothing else that is long.
+const MOST_HEAD_BYTES: usize = 16 * 1024;
+
+/// How often connections are looked at: limits are kept to this precision.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after a failure to accept, which the next attempt would only repeat.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Failures to accept are logged so often at most.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Where connections come from.
+pub trait Listen: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// When the client is gone already, or files or memory are short.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // Costs a little latency when it fails, nothing else.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        Ok(stream)
+    }
+}
+
+/// What is spoken below HTTP.
+#[derive(Clone, Debug, Default)]
+pub enum Transport {
+    /// Nothing: HTTP/1 in the clear.
+    #[default]
+    Plain,
+}
+
+/// Serves a router. Clones share their limits: those of one exporter listen at its addresses.
+#[derive(Clone, Debug)]
+pub struct Server {
+    router: Router,
+    transport: Transport,
+    http1: http1::Builder,
+    connections: Arc<Connections>,
+}
+
+impl Server {
+    /// A server in the clear.
+    #[must_use]
+    pub fn new(router: Router, limits: Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        // The limits in time are ours: they cost no timer for each request.
+        http1.header_read_timeout(None).max_header_size(MOST_HEAD_BYTES);
+        let connections = Arc::new(Connections::new(limits));
+        Self { router, transport: Transport::default(), http1, connections }
+    }
+
+    /// Answers on `listener` until `stop`, then finishes the replies that were begun. How long that may take
+    /// is the caller's to limit: dropping the future ends all connections.
+    pub async fn serve(self, listener: impl Listen, stop: CancellationToken) {
+        let mut answering = JoinSet::new();
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut warned = None;
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                stream = self.accept(&listener, &mut warned) => {
+                    let connection = self.connections.add();
+                    answering.spawn(self.clone().answer(stream, connection, stop.clone()));
+                }
+                Some(_) = answering.join_next() => {}
+                _ = look.tick(), if !answering.is_empty() => self.connections.close_overdue(),
+            }
+        }
+        drop(listener);
+        self.connections.close_unasked();
+        while !answering.is_empty() {
+            tokio::select! {
+                _ = answering.join_next() => {}
+                _ = look.tick() => self.connections.close_overdue(),
+            }
+        }
+    }
+
+    /// The next connection, whatever comes before it.
+    async fn accept<L: Listen>(&self, listener: &L, warned: &mut Option<Instant>) -> L::Stream {
+        loop {
+            let error = match listener.accept().await {
+                Ok(stream) => return stream,
+                Err(error) => error,
+            };
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::Interrupted
+            ) {
+                continue;
+            }
+            // There are no more files, most likely, and a connection less is a file more.
+            self.connections.close_quietest();
+            if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                tracing::warn!(%error, "cannot accept a connection");
+                *warned = Some(Instant::now());
+            }
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    /// Answers the requests of a connection until it ends, or has to.
+    async fn answer<S>(self, stream: S, connection: Arc<Connection>, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        tokio::select! {
+            biased;
+            () = self.speak(stream, &connection, &stop) => {}
+            () = connection.has_to_go() => {}
+        }
+        self.connections.remove(&connection);
+    }
+
+    async fn speak<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match self.transport {
+            Transport::Plain => {
+                let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(connection)));
+                let router = TowerToHyperService::new(self.router.clone());
+                let service = service_fn(|request| {
+                    let request_in_hand = connection.asked();
+                    let reply = router.call(request);
+                    async move {
+                        Ok::<_, hyper::Error>(match reply.await {
+                            Ok(reply) => reply.map(|body| WatchedBody::new(body, request_in_hand)),
+                            Err(impossible) => match impossible {},
+                        })
+                    }
+                });
+                drive(self.http1.serve_connection(stream, service), stop).await;
+            }
+        }
+    }
+}
+
+/// Drives a connection to its end, which `stop` brings nearer: after the reply under way.
+async fn drive(connection: impl GracefulConnection<Error = hyper::Error>, stop: &CancellationToken) {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
