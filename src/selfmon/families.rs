@@ -1,5 +1,7 @@
 //! The table of the self metrics: names, help, labels and buckets.
 
+use std::cell::RefCell;
+
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -51,14 +53,36 @@ pub(super) struct Families {
     pub(super) http_request_duration: HistogramVec,
     pub(super) config_last_reload_successful: GaugeVec,
     pub(super) config_last_reload_success: GaugeVec,
+    pub(super) web_certificate_expiry: GaugeVec,
     pub(super) log_messages: IntCounterVec,
+}
+
+/// What a self metric is called, for those who query it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelfFamily {
+    /// Name; a histogram's series have `_bucket`, `_sum` or `_count` after it.
+    pub name: String,
+    /// Names of the labels, without `le`.
+    pub labels: Vec<String>,
+}
+
+/// Every self metric, `process_*` left out.
+#[must_use]
+pub fn families() -> Vec<SelfFamily> {
+    let registry = Registry::new();
+    let table = Table { registry: &registry, names: RefCell::default() };
+    Families::make(&table);
+    table.names.into_inner()
 }
 
 impl Families {
     /// Makes the families and registers each with `registry`.
-    #[rustfmt::skip] // One line per family: this is a table.
     pub(super) fn register(registry: &Registry) -> Self {
-        let table = Table(registry);
+        Self::make(&Table { registry, names: RefCell::default() })
+    }
+
+    #[rustfmt::skip] // One line per family: this is a table.
+    fn make(table: &Table<'_>) -> Self {
         Self {
             build_info: table.gauge("build_info", "1; the version of the exporter is a label.", &["version"]),
             api_requests: table.counter("api_requests_total",
@@ -131,6 +155,8 @@ impl Families {
                 "1 when the newest reading of the configuration file was applied.", &[]),
             config_last_reload_success: table.gauge("config_last_reload_success_timestamp_seconds",
                 "When the configuration in force was applied.", &[]),
+            web_certificate_expiry: table.gauge("web_certificate_expiry_timestamp_seconds",
+                "When the certificate of the exporter's own web server expires; absent without TLS.", &[]),
             log_messages: table.counter("log_messages_total", "Log messages written.", &["level"]),
         }
     }
@@ -138,12 +164,19 @@ impl Families {
 
 /// Registers what it makes. Each call is infallible: the names are constants of the table above,
 /// valid and used once, which the unit tests see.
-struct Table<'a>(&'a Registry);
+struct Table<'a> {
+    registry: &'a Registry,
+    names: RefCell<Vec<SelfFamily>>,
+}
 
 impl Table<'_> {
     fn add<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {
         let family = family.expect("Safe: names and labels of the table are valid");
-        let registered = self.0.register(Box::new(family.clone()));
+        self.names.borrow_mut().extend(family.desc().into_iter().map(|described| SelfFamily {
+            name: described.fq_name.clone(),
+            labels: described.variable_labels.clone(),
+        }));
+        let registered = self.registry.register(Box::new(family.clone()));
         registered.expect("Safe: each name of the table is used once");
         family
     }

@@ -24,6 +24,7 @@ use prometheus::Registry;
 
 use encode::{Format, encode};
 use families::Families;
+pub use families::{SelfFamily, families};
 pub use tenant::TenantMetrics;
 
 /// Which operation of the API a request belongs to.
@@ -212,6 +213,16 @@ impl SelfMetrics {
     pub fn config_rejected(&self) {
         const NONE: [&str; 0] = [];
         self.families.config_last_reload_successful.with_label_values(&NONE).set(0.0);
+    }
+
+    /// The web server serves a certificate that expires then; none when it serves without TLS.
+    pub fn web_certificate(&self, expires: Option<Timestamp>) {
+        const NONE: [&str; 0] = [];
+        let family = &self.families.web_certificate_expiry;
+        match expires {
+            Some(at) => family.with_label_values(&NONE).set(seconds(at)),
+            None => family.reset(),
+        }
     }
 
     /// A change of the state was written to disk, or could not be.

@@ -143,3 +143,31 @@ fn openmetrics_differs_in_counters_and_bounds() {
     }
     assert!(has(&metrics, r#"mde_exporter_render_duration_seconds_bucket{le="1"} 0"#));
 }
+
+#[test]
+fn the_certificate_has_a_series_only_while_there_is_one() {
+    let name = "mde_exporter_web_certificate_expiry_timestamp_seconds";
+    let metrics = SelfMetrics::new("1");
+    assert!(!text(&metrics).contains(name));
+    metrics.web_certificate(Some(Timestamp::from_second(1_700_000_000).unwrap()));
+    assert!(has(&metrics, &format!("{name} 1700000000")));
+    metrics.web_certificate(None);
+    assert!(!text(&metrics).contains(name));
+}
+
+/// A family that was never observed is not encoded, so this goes one way only.
+#[test]
+fn every_family_that_is_encoded_is_listed() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    metrics.tenant("t").request_retried();
+    let listed = families();
+    let text = text(&metrics);
+    let encoded: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(encoded.len() > 20, "{encoded:?}");
+    for line in encoded {
+        let (name, _) = line.split_once(' ').unwrap();
+        assert!(listed.iter().any(|family| family.name == name), "{name}");
+    }
+    let requests = listed.iter().find(|family| family.name.ends_with("_api_requests_total")).unwrap();
+    assert_eq!(requests.labels, ["tenant", "endpoint", "code"]);
+}
