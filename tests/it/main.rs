@@ -28,6 +28,7 @@ mod poll_failures;
 mod poll_quota;
 mod poll_scope;
 mod readme;
+mod rules;
 mod series_limit;
 mod store;
 mod tenant;
