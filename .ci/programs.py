@@ -1,10 +1,12 @@
 """What the checks with real programs share: programs that run and end, requests to them, and waiting."""
 
+import json
 import os
 import re
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 
 # No proxy of the environment stands between two programs of one machine.
@@ -81,6 +83,45 @@ class Program:
         """The first address of metrics that it prints."""
         found = re.search(r"http://127\.0\.0\.1:\d+(?=/metrics)", self.out.read_text())
         return self.running() and found and found.group()
+
+
+class Prometheus(Program):
+    """A Prometheus that is asked over HTTP."""
+
+    def __init__(self, folder, config, *flags, blocks=None):
+        file = folder / "prometheus.yml"
+        file.write_text(config)
+        port = free_port()
+        blocks = blocks or folder / f"tsdb-{port}"
+        listen = f"127.0.0.1:{port}"
+        self.url = f"http://{listen}"
+        super().__init__(
+            folder,
+            "prometheus",
+            "prometheus",
+            f"--config.file={file}",
+            f"--storage.tsdb.path={blocks}",
+            f"--web.listen-address={listen}",
+            "--log.level=warn",
+            *flags,
+        )
+
+    def ask(self, endpoint, **arguments):
+        """The result of a call of the API."""
+        self.running()
+        query = urllib.parse.urlencode(arguments)
+        return json.loads(get(f"{self.url}/api/v1/{endpoint}?{query}"))["data"]["result"]
+
+    def query(self, expression, instant=None):
+        """The samples of an instant vector: labels and value."""
+        instant = time.time() if instant is None else instant
+        samples = self.ask("query", query=expression, time=f"{instant:.3f}")
+        return [(sample["metric"], float(sample["value"][1])) for sample in samples]
+
+    def value(self, expression, instant=None):
+        """The value of a vector of one sample, else None."""
+        samples = self.query(expression, instant)
+        return samples[0][1] if len(samples) == 1 else None
 
 
 def release_binary():

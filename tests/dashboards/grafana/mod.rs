@@ -1,0 +1,200 @@
+//! Grafana dashboards in the classic JSON model, schema version 42, as far as they are used here.
+//!
+//! A [`Dashboard`] is rows of [`Panel`]s; its JSON is made at the end, where panels get their place, their
+//! id and their filters. The file is written so that the models of Grafana's foundation SDK give it back
+//! unchanged: a misspelt key cannot hide. Everything refers to the data source variable, nothing to an
+//! installation.
+
+mod look;
+mod panel;
+mod query;
+mod variable;
+
+pub(crate) use look::{Bounds, Color, Column, Unit};
+pub(crate) use panel::Panel;
+pub(crate) use variable::Variable;
+
+use serde_json::{Value, json};
+
+use crate::expression::{Filter, Filters, Picks, write_out};
+
+/// Columns of the grid.
+const WIDTH: u32 = 24;
+
+/// Tag that the dashboards find each other by.
+const TAG: &str = "mde";
+
+/// A dashboard before it is written.
+pub(crate) struct Dashboard {
+    pub(crate) uid: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) description: &'static str,
+    /// The range that it opens with, such as `now-30d`.
+    pub(crate) from: &'static str,
+    pub(crate) variables: Vec<Variable>,
+    /// What every selector is filtered by.
+    pub(crate) filters: Filters,
+    pub(crate) marks: Marks,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Which events the time series show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// The day on which Microsoft releases updates.
+    PatchTuesday,
+    /// None.
+    None,
+}
+
+/// Panels under a heading.
+pub(crate) struct Row {
+    pub(crate) title: &'static str,
+    pub(crate) shown: Shown,
+    /// Width, height and panel, flowing from left to right.
+    pub(crate) panels: Vec<(u32, u32, Panel)>,
+}
+
+/// Whether a row is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Its queries run when the dashboard is opened.
+    Open,
+    /// Its queries run when somebody opens it.
+    Folded,
+}
+
+/// The reference that every query, variable and annotation has.
+fn data_source() -> Value {
+    json!({ "type": "prometheus", "uid": "${datasource}" })
+}
+
+impl Dashboard {
+    /// The file's text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.json()).unwrap();
+        text.push('\n');
+        text
+    }
+
+    /// The classic JSON model.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "annotations": { "list": self.marks.json() },
+            "description": self.description,
+            "editable": false,
+            "fiscalYearStartMonth": 0,
+            "graphTooltip": 1,
+            "links": [links()],
+            "panels": self.panels(),
+            "refresh": "15m",
+            "schemaVersion": 42,
+            "tags": [TAG],
+            "templating": { "list": self.variables.iter().map(Variable::json).collect::<Vec<_>>() },
+            "time": { "from": self.from, "to": "now" },
+            "timepicker": {},
+            "timezone": "browser",
+            "title": self.title,
+            "uid": self.uid,
+        })
+    }
+
+    /// A panel with its queries written out. Filters that pick machines and that none of its queries can
+    /// use are named in its description: what they would hide is still counted.
+    fn panel(&self, panel: &Panel, id: u32, place: &Value) -> Value {
+        let mut json = panel.json(id, place, |query| write_out(query, self.filters));
+        let queries = json["targets"].to_string();
+        let of_machines = self.filters.iter().filter(|filter| filter.picks == Picks::Machines);
+        let unused = of_machines.filter(|filter| !queries.contains(&format!("${}", filter.variable)));
+        let named = |filter: &Filter| {
+            let variable = self.variables.iter().find(|variable| variable.name == filter.variable);
+            variable.unwrap_or_else(|| panic!("no variable `{}`", filter.variable)).label
+        };
+        let unused: Vec<&str> = unused.map(named).collect();
+        if !unused.is_empty() && json["targets"].is_array() {
+            let description = json["description"].as_str().unwrap();
+            json["description"] =
+                format!("{description} Counts whole tenants: {} makes no difference.", unused.join(" or "))
+                    .into();
+        }
+        json
+    }
+
+    fn panels(&self) -> Vec<Value> {
+        let mut placed = Vec::new();
+        let (mut id, mut top) = (0, 0);
+        let mut next_id = || {
+            id += 1;
+            id
+        };
+        for row in &self.rows {
+            let heading_id = next_id();
+            let heading_top = top;
+            top += 1;
+            let (mut inside, mut left, mut height_of_line) = (Vec::new(), 0, 0);
+            for (width, height, panel) in &row.panels {
+                if left + width > WIDTH {
+                    (left, top) = (0, top + height_of_line);
+                    height_of_line = 0;
+                }
+                let place = json!({ "h": height, "w": width, "x": left, "y": top });
+                inside.push(self.panel(panel, next_id(), &place));
+                left += width;
+                height_of_line = height_of_line.max(*height);
+            }
+            top += height_of_line;
+            let folded = row.shown == Shown::Folded;
+            let (nested, following) = if folded { (inside, Vec::new()) } else { (Vec::new(), inside) };
+            placed.push(json!({
+                "collapsed": folded,
+                "gridPos": { "h": 1, "w": WIDTH, "x": 0, "y": heading_top },
+                "id": heading_id,
+                "panels": nested,
+                "title": row.title,
+                "type": "row",
+            }));
+            placed.extend(following);
+            if folded {
+                // A folded row takes a line, whatever is in it.
+                top = heading_top + 1;
+            }
+        }
+        placed
+    }
+}
+
+impl Marks {
+    /// The second Tuesday of the month, at midnight UTC: an estimate that needs no data.
+    fn json(self) -> Vec<Value> {
+        if self == Self::None {
+            return Vec::new();
+        }
+        vec![json!({
+            "datasource": data_source(),
+            "enable": true,
+            "expr": "vector(1) and on () (day_of_week() == 2) and on () (day_of_month() >= 8) \
+                     and on () (day_of_month() <= 14)",
+            "hide": false,
+            "iconColor": "purple",
+            "name": "Patch Tuesday",
+            "step": "1d",
+            "titleFormat": "Patch Tuesday: Microsoft releases this month's security updates",
+        })]
+    }
+}
+
+/// The way to the other dashboards, with the choices and the time range kept.
+fn links() -> Value {
+    json!({
+        "asDropdown": false,
+        "icon": "external link",
+        "includeVars": true,
+        "keepTime": true,
+        "tags": [TAG],
+        "targetBlank": false,
+        "title": "Defender patch gap",
+        "tooltip": "The other dashboards of the exporter",
+        "type": "dashboards",
+        "url": "",
+    })
+}

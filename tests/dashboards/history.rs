@@ -1,0 +1,181 @@
+//! Writes what the exporter would have served in the past, as `OpenMetrics` with timestamps, for
+//! `promtool tsdb create-blocks-from openmetrics`: so that dashboards can be seen with months of data.
+//!
+//! ```text
+//! cargo run --example history -- [DAYS] > history.om
+//! ```
+//!
+//! It is the real client, poller and renderer with two simulated tenants, on a wall clock that moves by six
+//! hours from poll to poll and ends now. Nothing else is made up.
+
+use std::error::Error;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mde_exporter::clock::Clock;
+use mde_exporter::config;
+use mde_exporter::defender::{CallHistory, Client, RetryPolicy, Route};
+use mde_exporter::fleet::{DeadlineStart, Policy, TenantFleet};
+use mde_exporter::metrics::exposition::Format;
+use mde_exporter::metrics::{Encoding, Exposure, Level, Renderer};
+use mde_exporter::poll::{Poller, ages};
+use mde_exporter::publish::{Published, publication};
+use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::sim::{Awkwardness, Options, Simulator};
+
+/// Time from one poll to the next, the default of `poll.interval`.
+const STEP: Duration = Duration::from_hours(6);
+/// Polls in a day.
+const STEPS_A_DAY: u64 = 4;
+/// Machines of each tenant.
+const TENANTS: [(&str, usize); 2] = [("contoso", 60), ("fabrikam", 25)];
+
+/// A tenant, its simulator and its poller.
+struct Polled {
+    simulator: Simulator,
+    poller: Poller,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let days: u64 = std::env::args().nth(1).map_or(Ok(100), |days| days.parse())?;
+    let start = Timestamp::now() - STEP * u32::try_from(days * STEPS_A_DAY)?;
+    let steps = Arc::new(AtomicU64::new(0));
+    let made = Arc::clone(&steps);
+    let clock = Clock::new(move || start + Duration::from_secs(made.load(Ordering::SeqCst) * STEP.as_secs()));
+    let selfmon = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
+    selfmon.config_loaded(start);
+
+    let folder = tempfile::tempdir()?;
+    let mut tenants = Vec::new();
+    for (seed, (name, machines)) in (1..).zip(TENANTS) {
+        tenants.push(polled(seed, name, machines, folder.path(), &clock, &selfmon).await?);
+    }
+    let mut output = BufWriter::new(io::stdout().lock());
+    let mut renderer = Renderer::default();
+    for step in 0..=days * STEPS_A_DAY {
+        steps.store(step, Ordering::SeqCst);
+        for tenant in &mut tenants {
+            if step > 0 && step.is_multiple_of(STEPS_A_DAY) {
+                tenant.simulator.control().skip_days(1);
+            }
+            tenant.poller.poll_all().await;
+        }
+        let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
+        let published = Published::render(&mut renderer, step, fleets, clock.now(), &exposure());
+        published.count(&selfmon, Duration::ZERO);
+        write(&mut output, &published, &selfmon, clock.now())?;
+    }
+    output.write_all(b"# EOF\n")?;
+    output.flush()?;
+    Ok(())
+}
+
+fn exposure() -> Exposure {
+    let day = Duration::from_hours(24);
+    let policy = Policy { name: "14d".into(), deadline: 14 * day, from: DeadlineStart::FirstSeen };
+    Exposure {
+        ages: ages(&config::Poll::default()),
+        policies: [policy].into(),
+        detail: Level::Update,
+        series_limit: 0,
+    }
+}
+
+async fn polled(
+    seed: u64,
+    name: &str,
+    machines: usize,
+    folder: &Path,
+    clock: &Clock,
+    selfmon: &Arc<SelfMetrics>,
+) -> Result<Polled, Box<dyn Error>> {
+    let now = clock.clone();
+    let simulator = Simulator::start(Options {
+        machines,
+        seed,
+        start: TimeZone::UTC.to_datetime(clock.now()).date(),
+        awkwardness: Awkwardness::None,
+        quota_per_minute: None,
+        quota_per_hour: None,
+        ..Options::new(move || now.now())
+    })
+    .await?;
+    let folder = folder.join(name);
+    std::fs::create_dir(&folder)?;
+    let file = |name: &str, text: &str| {
+        std::fs::File::create_new(folder.join(name)).and_then(|mut file| file.write_all(text.as_bytes()))
+    };
+    file("ca.pem", simulator.ca_pem())?;
+    file("secret.txt", simulator.client_secret())?;
+    let text = format!(
+        "tenants:
+  - name: {name}
+    tenant_id: {}
+    client_id: {}
+    auth: {{ client_secret_file: secret.txt }}
+    authority_url: {}
+    api_url: {}
+    http: {{ ca_file: ca.pem }}
+    machines: {{ all: true }}
+    quota: {{ per_minute: 1000000, per_hour: 10000000 }}
+",
+        simulator.tenant_id(),
+        simulator.client_id(),
+        simulator.authority_url(),
+        simulator.api_url(),
+    );
+    let loaded = config::parse(&folder.join("mde_exporter.yml"), text.as_bytes())?;
+    let tenant = &loaded.config.tenants[0];
+    let (metrics, fleet) = (selfmon.tenant(name), TenantFleet::new(Arc::clone(&tenant.name)));
+    let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(seed));
+    let client = Client::new(
+        tenant,
+        Route::Direct,
+        retry,
+        random,
+        CallHistory::default(),
+        clock.clone(),
+        metrics.clone(),
+    )?;
+    // What it publishes nobody reads: the fleet is taken from the poller itself.
+    let known = vec![fleet.clone()];
+    let (publisher, ..) = publication(known, exposure(), clock.clone(), Arc::clone(selfmon), None);
+    let poll = loaded.config.poll;
+    let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
+    Ok(Polled { simulator, poller })
+}
+
+/// One scrape: every sample with the labels of a target and a timestamp.
+fn write(
+    output: &mut impl Write,
+    published: &Published,
+    selfmon: &SelfMetrics,
+    at: Timestamp,
+) -> io::Result<()> {
+    let own = selfmon.encode_openmetrics();
+    let pieces = published.body.answer(Level::Update, Format::OpenMetrics, Encoding::Identity, own);
+    let text: Vec<u8> = pieces.flatten().collect();
+    for line in String::from_utf8_lossy(&text).lines() {
+        if line.starts_with("# EOF") || line.starts_with("process_") {
+            continue;
+        }
+        if line.starts_with('#') {
+            writeln!(output, "{line}")?;
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or((line, "NaN"));
+        let target = "job=\"mde_exporter\",instance=\"history:10633\"";
+        let labelled = match series.split_once('{') {
+            Some((name, labels)) => format!("{name}{{{target},{labels}"),
+            None => format!("{series}{{{target}}}"),
+        };
+        writeln!(output, "{labelled} {value} {}", at.as_second())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Colours change where alerts fire.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::bounds;
+use crate::queries::panels;
+
+/// An alert, how its threshold is written, and the bound of the panels that speak of it.
+const THRESHOLDS: [(&str, &str, f64); 9] = [
+    ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
+    ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
+    ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
+    ("MdeMachinesInactive", "> 0.10", bounds::INACTIVE_SHARE),
+    ("MdeUpdateSpread", "> 0.25", bounds::SPREAD_SHARE),
+    ("MdeDataStale", "> 3 * clamp_min", bounds::STALE_INTERVALS),
+    ("MdeDataStaleLong", "> 86400", bounds::STALE_LONG_SECS),
+    ("MdeExportSnapshotOld", "> 86400", bounds::STALE_LONG_SECS),
+    ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
+];
+
+#[derive(Deserialize)]
+struct Rules {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    alert: Option<String>,
+    expr: String,
+}
+
+/// Every alert with its expression.
+fn alerts() -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules");
+    let mut found = BTreeMap::new();
+    for file in ["fleet.yml", "machine.yml"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let rules: Rules = serde_saphyr::from_str(&text).unwrap();
+        let rules = rules.groups.into_iter().flat_map(|group| group.rules);
+        found.extend(rules.filter_map(|rule| Some((rule.alert?, rule.expr))));
+    }
+    found
+}
+
+/// The number that a threshold such as `< 14 * 86400` stands for.
+fn number(threshold: &str) -> f64 {
+    let factors = threshold.split(['<', '>', '*', ' ']).filter_map(|word| word.parse::<f64>().ok());
+    factors.product()
+}
+
+#[test]
+fn bounds_are_the_thresholds_of_the_alerts() {
+    let alerts = alerts();
+    for (alert, threshold, bound) in THRESHOLDS {
+        assert!(alerts[alert].contains(threshold), "{alert}: {}", alerts[alert]);
+        assert!((number(threshold) - bound).abs() < 1e-9, "{alert}: {threshold} is not {bound}");
+    }
+}
+
+/// The values from which on a panel has another colour.
+fn steps(panel: &Value) -> Vec<f64> {
+    let config = &panel["fieldConfig"];
+    let overrides = config["overrides"].as_array().unwrap().iter();
+    let properties = overrides.flat_map(|of| of["properties"].as_array().unwrap());
+    let of_columns =
+        properties.filter(|property| property["id"] == "thresholds").map(|found| &found["value"]);
+    let all = of_columns.chain([&config["defaults"]["thresholds"]]);
+    all.flat_map(|found| found["steps"].as_array().unwrap())
+        .filter_map(|step| step["value"].as_f64())
+        .collect()
+}
+
+#[test]
+fn a_panel_that_names_an_alert_changes_colour_where_it_fires() {
+    let alerts = alerts();
+    let mut named = 0;
+    for (file, dashboard) in crate::all() {
+        for (_, panel) in panels(&dashboard.json()) {
+            let description = panel["description"].as_str().unwrap_or_default();
+            for alert in description.split('`').filter(|word| word.starts_with("Mde")) {
+                assert!(alerts.contains_key(alert), "{file}: no alert {alert}");
+                let known = THRESHOLDS.iter().find(|(name, ..)| *name == alert);
+                let (_, _, bound) = known.unwrap_or_else(|| panic!("{file}: {alert} has no bound"));
+                let steps = steps(&panel);
+                let changes = steps.iter().any(|step| (step - bound).abs() < 1e-9);
+                assert!(
+                    changes,
+                    "{file} / {}: {alert} fires at {bound}, colours at {steps:?}",
+                    panel["title"]
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= THRESHOLDS.len(), "{named}");
+}
