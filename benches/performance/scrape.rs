@@ -16,7 +16,7 @@ use crate::{fleet, process};
 use mde_exporter::metrics::{Exposure, Level};
 use mde_exporter::publish::publication;
 use mde_exporter::selfmon::SelfMetrics;
-use mde_exporter::web::{self, WebState};
+use mde_exporter::web::{self, ScrapeSlots, WebState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +114,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         published: reader,
         selfmon,
         telemetry_path: "/metrics".to_owned(),
+        scrape_slots: ScrapeSlots::new(0),
         version: "bench",
         clock: fleet::clock(),
     };

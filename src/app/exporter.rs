@@ -22,7 +22,7 @@ use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
 use crate::store::SharedStore;
-use crate::web::{self, WebState};
+use crate::web::{self, ScrapeSlots, WebState};
 
 /// Time for replies under way when the exporter stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -129,6 +129,7 @@ impl Exporter {
             published: self.reader,
             selfmon: self.selfmon,
             telemetry_path: flags.telemetry_path.clone(),
+            scrape_slots: ScrapeSlots::new(flags.max_requests),
             version: env!("CARGO_PKG_VERSION"),
             clock: self.clock,
         });

@@ -151,6 +151,7 @@ impl SelfMetrics {
             families.http_requests.with_label_values(&[path, code]);
             families.http_request_duration.with_label_values(&[path]);
         }
+        families.http_requests.with_label_values(&["/metrics", "503"]);
         for level in LOG_LEVELS {
             families.log_messages.with_label_values(&[level]);
         }

@@ -25,6 +25,7 @@ fn known_label_sets_start_at_zero() {
         r#"mde_exporter_token_refresh_failures_total{tenant="contoso"} 0"#.to_owned(),
         r#"mde_exporter_log_messages_total{level="error"} 0"#.to_owned(),
         r#"mde_exporter_http_requests_total{code="200",path="/metrics"} 0"#.to_owned(),
+        r#"mde_exporter_http_requests_total{code="503",path="/metrics"} 0"#.to_owned(),
         r#"mde_exporter_series{detail="update"} 0"#.to_owned(),
     ];
     for reason in FAILURE_REASONS {

@@ -12,6 +12,7 @@ mod health;
 mod negotiation;
 mod scrape;
 mod serve;
+mod slots;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::publish::Reader;
 use crate::selfmon::SelfMetrics;
 pub use serve::{Limits, Listen, Server, Transport};
+pub use slots::ScrapeSlots;
 
 /// What answers are made from.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub struct WebState {
     pub selfmon: Arc<SelfMetrics>,
     /// Path of the metrics, starting with `/`. Another page at the same path gives way to it.
     pub telemetry_path: String,
+    /// How many scrapes are served at once; one more is answered with 503.
+    pub scrape_slots: ScrapeSlots,
     /// Shown on the status page.
     pub version: &'static str,
     /// What ages on the status page are counted from.

@@ -1,7 +1,7 @@
 //! `GET /metrics`: the published exposition and the self metrics of this moment.
 //!
-//! Always 200, from the first moment. The fleet's part is ready bytes, which are sent from where they
-//! are: a scrape renders, compresses and copies nothing but the self metrics.
+//! 200 from the first moment, and 503 only for a scrape too many at once. The fleet's part is ready bytes,
+//! which are sent from where they are: a scrape renders, compresses and copies nothing but the self metrics.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
 
 use super::WebState;
 use super::negotiation::{wanted_encoding, wanted_format};
+use super::slots::Slot;
 use crate::metrics::{Answer, Encoding, Format, Level};
 
 pub(super) async fn metrics(
@@ -22,6 +23,11 @@ pub(super) async fn metrics(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
+    let Some(slot) = state.scrape_slots.take() else {
+        // A second from now another may be through.
+        let retry = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many scrapes at once\n").into_response();
+    };
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
     let level = wanted_level(query.as_deref().unwrap_or_default());
     let self_metrics = match format {
@@ -31,7 +37,7 @@ pub(super) async fn metrics(
     // The guard must not live longer: the publisher would wait for it.
     let published = state.published.borrow().clone();
     let answer = published.body.answer(level, format, encoding, self_metrics);
-    let mut response = Response::new(Body::new(Pieces(answer)));
+    let mut response = Response::new(Body::new(Pieces { answer, slot }));
     let described = response.headers_mut();
     described.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
     described.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
@@ -57,7 +63,10 @@ fn wanted_level(query: &str) -> Level {
 }
 
 /// An answer as a body of known length.
-struct Pieces(Answer);
+struct Pieces {
+    answer: Answer,
+    slot: Slot,
+}
 
 impl HttpBody for Pieces {
     type Data = Bytes;
@@ -67,14 +76,15 @@ impl HttpBody for Pieces {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+        self.slot.moves();
+        Poll::Ready(self.answer.next().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.remaining() == 0
+        self.answer.remaining() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.remaining())
+        SizeHint::with_exact(self.answer.remaining())
     }
 }

@@ -45,6 +45,7 @@ fn state(fleets: Vec<TenantFleet>) -> WebState {
         published: published(fleets),
         selfmon: Arc::new(SelfMetrics::new("1.2.3")),
         telemetry_path: "/metrics".to_owned(),
+        scrape_slots: ScrapeSlots::new(2),
         version: "1.2.3",
         clock: Clock::new(now),
     }

@@ -30,6 +30,7 @@ mod poll_scope;
 mod readme;
 mod rules;
 mod series_limit;
+mod slow_clients;
 mod store;
 mod tenant;
 mod token;
