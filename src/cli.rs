@@ -47,6 +47,9 @@ pub struct Flags {
     /// Addresses to listen on.
     #[arg(help = "Address to listen on, as host:port, [v6]:port or :port; may be given several times", long = "web.listen-address", value_name = "ADDRESS", default_value = ":10633", value_parser = address, global = true)]
     pub listen_addresses: Vec<String>,
+    /// Listen on the sockets that systemd passed instead of at an address
+    #[arg(long = "web.systemd-socket", global = true)]
+    pub systemd_socket: bool,
     /// Scrapes served at once; one more is answered with 503; 0 is no limit
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, global = true)]
     pub max_requests: usize,

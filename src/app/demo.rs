@@ -14,9 +14,10 @@ use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 
 use super::exporter::Exporter;
+use super::listen::Sockets;
 use super::signals::Stop;
 use super::state::State;
-use super::{listen, print, read};
+use super::{print, read};
 use crate::cli::{DemoFlags, DemoSource, Flags};
 use crate::clock::Clock;
 use crate::defender::Route;
@@ -41,6 +42,7 @@ const PER_MINUTE: u32 = 60_000;
 pub(super) async fn demo(
     demo: DemoFlags,
     flags: Flags,
+    sockets: Sockets,
     selfmon: Arc<SelfMetrics>,
     clock: Clock,
 ) -> Result<(), AppError> {
@@ -56,8 +58,8 @@ pub(super) async fn demo(
     let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &selfmon)?;
     // A proxy of the environment could not reach the simulation.
     let exporter = Exporter::build(&config, Route::Direct, state, selfmon, clock)?;
-    let listeners = listen::bind(&flags.listen_addresses).await?;
-    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let listeners = sockets.listen().await?;
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.address().parse().ok()).collect();
     print(&greeting(&addresses, &flags.telemetry_path, &simulator.api_url(), demo.machines))?;
     let served = exporter.serve_on(listeners, &flags, signals).await;
     simulator.stop().await;

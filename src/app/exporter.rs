@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::listen;
+use super::listen::{Listener, Sockets};
 use super::signals::Stop;
 use super::state::State;
 use crate::cli::Flags;
@@ -81,12 +80,12 @@ impl Exporter {
         Ok(Self { pollers, publication, reader, exposure, store: state.store, selfmon, clock })
     }
 
-    /// Listens where the flags say and serves until a signal.
+    /// Listens on `sockets` and serves until a signal.
     ///
     /// # Errors
-    /// When an address cannot be bound, or a part ends early.
-    pub(super) async fn serve(self, flags: &Flags, signals: Stop) -> Result<(), AppError> {
-        let listeners = listen::bind(&flags.listen_addresses).await?;
+    /// When one of them cannot be listened on, or a part ends early.
+    pub(super) async fn serve(self, sockets: Sockets, flags: &Flags, signals: Stop) -> Result<(), AppError> {
+        let listeners = sockets.listen().await?;
         self.serve_on(listeners, flags, signals).await
     }
 
@@ -96,7 +95,7 @@ impl Exporter {
     /// When a part ends early.
     pub(super) async fn serve_on(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         flags: &Flags,
         mut signals: Stop,
     ) -> Result<(), AppError> {
@@ -120,7 +119,7 @@ impl Exporter {
 
     fn start(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         flags: &Flags,
         stop: &CancellationToken,
     ) -> JoinSet<&'static str> {
@@ -135,12 +134,14 @@ impl Exporter {
         });
         let server = web::Server::new(router, web::Limits::default());
         for listener in listeners {
-            if let Ok(address) = listener.local_addr() {
-                tracing::info!(%address, path = flags.telemetry_path, "serving metrics");
-            }
-            let serving = server.clone().serve(listener, stop.clone());
+            let address = listener.address();
+            tracing::info!(%address, path = flags.telemetry_path, "serving metrics");
+            let (server, stop) = (server.clone(), stop.clone());
             parts.spawn(async move {
-                serving.await;
+                match listener {
+                    Listener::Tcp(listener) => server.serve(listener, stop).await,
+                    Listener::Unix(listener) => server.serve(listener, stop).await,
+                }
                 "the web server"
             });
         }

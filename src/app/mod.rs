@@ -21,6 +21,7 @@ use crate::defender::Route;
 use crate::error::AppError;
 use crate::selfmon::SelfMetrics;
 use exporter::Exporter;
+use listen::Sockets;
 use signals::Stop;
 use state::State;
 
@@ -31,6 +32,7 @@ use state::State;
 pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
     let clock = Clock::system();
     let flags = cli.flags;
+    let sockets = Sockets::of(&flags);
     match cli.command.unwrap_or_default() {
         Command::CheckConfig { file } => check_config(file.as_ref().unwrap_or(&flags.config_file)),
         Command::Once => {
@@ -46,10 +48,10 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
             block_on(async {
                 let signals = Stop::catch()?;
                 let exporter = Exporter::build(&config, Route::Configured, state, selfmon, clock)?;
-                exporter.serve(&flags, signals).await
+                exporter.serve(sockets, &flags, signals).await
             })
         }
-        Command::Demo(demo) => block_on(demo::demo(demo, flags, selfmon, clock)),
+        Command::Demo(demo) => block_on(demo::demo(demo, flags, sockets, selfmon, clock)),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, en
 /// any buffer between the two.
 const UNREAD: usize = 2_000;
 
+const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
+
 #[tokio::test]
 async fn terminate_and_interrupt_end_it_in_order() {
     let scene = scene(3).await;
@@ -66,12 +68,30 @@ async fn a_reply_that_nobody_reads_and_a_read_that_never_ends_do_not_hold_it() {
     running.line_with("poll finished").await;
 
     let mut deaf = TcpStream::connect(running.addresses[0]).await.unwrap();
-    let requests = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n".repeat(UNREAD);
-    deaf.write_all(requests.as_bytes()).await.unwrap();
+    deaf.write_all(REQUEST.repeat(UNREAD).as_bytes()).await.unwrap();
     deaf.read_u8().await.unwrap();
     let said = running.stop("TERM").await;
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     drop(deaf);
+}
+
+#[tokio::test]
+async fn hundreds_of_hanging_clients_hold_neither_a_scrape_nor_the_end() {
+    let scene = scene(20).await;
+    configure_contoso(&scene);
+    // As long as a client that reads nothing has its slot, it would be in the way.
+    let arguments = ["run", LOOPBACK, "--web.max-requests=0"];
+    let mut running = Running::start(command(&scene.folder, &arguments)).await;
+    running.line_with("poll finished").await;
+    let mut hanging = Vec::new();
+    for sent in ["", "GET /metrics HTTP/1.1\r\nhost: ", &REQUEST.repeat(UNREAD)].repeat(150) {
+        let mut client = TcpStream::connect(running.addresses[0]).await.unwrap();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        hanging.push(client);
+    }
+    assert_eq!(running.scrape().await.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+    drop(hanging);
 }
 
 #[tokio::test]

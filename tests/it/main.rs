@@ -8,6 +8,7 @@ mod architecture;
 mod binary;
 mod binary_commands;
 mod binary_demo;
+mod binary_listen;
 mod binary_serving;
 mod binary_stop;
 mod client;
