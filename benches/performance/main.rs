@@ -8,6 +8,7 @@
 
 mod bulk;
 mod churn;
+mod clients;
 mod fleet;
 mod http;
 mod import;
@@ -21,9 +22,10 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 7] = [
+const ALL: [(&str, Run); 8] = [
     ("scrape", scrape::run),
     ("churn", churn::run),
+    ("clients", clients::run),
     ("rebuild", rebuild::run),
     ("import", import::run),
     ("polling", polling::run),
