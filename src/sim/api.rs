@@ -18,7 +18,7 @@ use super::faults::{Fault, Faulty, forbidden};
 use super::fleet::Missing;
 use super::odata::{PageRequest, next_page, query_pairs};
 use super::record::Record;
-use super::replies::{compressed_for, envelope, json_reply, json_text, reply};
+use super::replies::{compressed_for, dated, envelope, json_reply, json_text, reply};
 use super::tls::Cut;
 use super::{Awkwardness, Endpoint};
 
@@ -78,7 +78,7 @@ pub(super) async fn handle(
         .reply(fault),
     };
     open.end(response.status());
-    response
+    dated(response, shared.now())
 }
 
 fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {

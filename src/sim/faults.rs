@@ -17,6 +17,9 @@ use super::replies::{envelope, json_reply, reply};
 use super::streams::{broken, compressed_bomb, dripping, huge};
 use super::{Endpoint, Window};
 
+/// Entra's code for trouble that passes.
+const TRANSIENT: u32 = 90_033;
+
 /// Something that goes wrong instead of the ordinary answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -58,6 +61,8 @@ pub enum Fault {
     CompressedBomb,
     /// 302 to this URL.
     Redirect(String),
+    /// 400 with this AADSTS code, for the token; for anything else a plain 400.
+    Aadsts(u32),
     /// 401 with the envelope.
     Unauthorized,
     /// 403 that names this role as missing.
@@ -136,7 +141,8 @@ impl Faulty<'_> {
     /// The reply for a fault; not for those that concern the connection or the time only.
     pub(super) fn reply(&self, fault: Fault) -> Response<Body> {
         match fault {
-            Fault::Status(code) => self.status(code),
+            Fault::Status(code) => self.status(code, TRANSIENT),
+            Fault::Aadsts(code) => self.status(400, code),
             Fault::HtmlError(code) => reply(status(code), "text/html", gateway_page(code)),
             Fault::Throttle { retry_after, window } => self.throttled(retry_after, window),
             Fault::Truncated => broken("application/json", self.first_bytes()),
@@ -161,7 +167,7 @@ impl Faulty<'_> {
                 }
                 found
             }
-            Fault::Unauthorized if self.endpoint == Endpoint::Token => self.status(401),
+            Fault::Unauthorized if self.endpoint == Endpoint::Token => self.status(401, TRANSIENT),
             Fault::Unauthorized => {
                 envelope(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid or expired authorization header.")
             }
@@ -172,12 +178,17 @@ impl Faulty<'_> {
         }
     }
 
-    fn status(&self, code: u16) -> Response<Body> {
+    /// An error of the endpoint; `aadsts` is that of the token.
+    fn status(&self, code: u16, aadsts: u32) -> Response<Body> {
         if self.endpoint == Endpoint::Token {
+            let (error, text) = match aadsts {
+                TRANSIENT => ("temporarily_unavailable", "A transient error has occurred. Please try again."),
+                _ => ("invalid_request", "The request was refused."),
+            };
             let body = json!({
-                "error": "temporarily_unavailable",
-                "error_description": "AADSTS90033: A transient error has occurred. Please try again.\r\n",
-                "error_codes": [90033],
+                "error": error,
+                "error_description": format!("AADSTS{aadsts}: {text}\r\n"),
+                "error_codes": [aadsts],
                 "trace_id": guid(self.number, 1),
                 "correlation_id": guid(self.number, 2),
             });
@@ -204,7 +215,7 @@ impl Faulty<'_> {
             (Window::Hour, _) => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
         };
         let mut response = match self.endpoint {
-            Endpoint::Token => self.status(429),
+            Endpoint::Token => self.status(429, TRANSIENT),
             _ => envelope(StatusCode::TOO_MANY_REQUESTS, "429", message),
         };
         if let Some(value) = retry_after.and_then(|value| value.parse().ok()) {

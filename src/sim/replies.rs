@@ -6,12 +6,22 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::random::guid;
 
 /// Bodies shorter than this are sent as they are.
 const SMALLEST_COMPRESSED_BYTES: usize = 1 << 10;
+
+/// The reply as made at `now`. The server would tell the time of its machine.
+pub(super) fn dated(mut response: Response<Body>, now: Timestamp) -> Response<Body> {
+    let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = date.parse() {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
 
 /// A reply of any kind.
 pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {

@@ -19,7 +19,7 @@ use crate::sim::api::OpenCall;
 use crate::sim::control::Shared;
 use crate::sim::faults::Fault;
 use crate::sim::random::guid;
-use crate::sim::replies::reply;
+use crate::sim::replies::{dated, reply};
 use crate::sim::tls::Cut;
 
 /// Answers everything that comes in over a connection.
@@ -53,7 +53,7 @@ pub(in crate::sim) async fn handle(
         Some((fault, number)) => faulty(fault, number, None),
     };
     open.end(response.status());
-    response
+    dated(response, shared.now())
 }
 
 fn answer(shared: &Arc<Shared>, parts: &Parts) -> Response<Body> {

@@ -28,6 +28,7 @@ const WRONG_SHAPES: &[u8] =
 pub(super) fn faulty(fault: Fault, number: u64, first: Option<Bytes>) -> Response<Body> {
     match fault {
         Fault::Status(code) => error(status(code), code_of(code), "The request could not be completed."),
+        Fault::Aadsts(_) => error(status(400), code_of(400), "The request could not be completed."),
         Fault::HtmlError(code) => reply(status(code), "text/html", gateway_page(code)),
         Fault::Throttle { retry_after, .. } => {
             let mut busy = error(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", "The server is busy.");
