@@ -30,6 +30,8 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::certificate;
+use super::no_reply::NoReply;
+use super::server_clock::ServerClock;
 use super::token_error::{Refusal, SecretError, TokenError, read, read_variable};
 use crate::config::{Auth, SecretSource, Tenant};
 
@@ -76,14 +78,18 @@ impl Grant {
         &self,
         client: &reqwest::Client,
         now: Timestamp,
+        their_clock: &ServerClock,
     ) -> Result<AccessToken, TokenError> {
-        let transport = Arc::new(Transport { client: client.clone(), last: Mutex::default() });
+        let transport = Arc::new(Transport {
+            client: client.clone(),
+            their_clock: their_clock.clone(),
+            last: Mutex::default(),
+        });
         let credential = self.credential(Arc::clone(&transport), now)?;
         let scopes = [self.scope.as_str()];
         let answer = tokio::time::timeout(self.time_limit, credential.get_token(&scopes, None)).await;
         match (answer, transport.last()) {
             (Ok(Ok(token)), _) if !token.token.secret().is_empty() => Ok(token),
-            (_, Some(Outcome::Failed(error))) if error.is_timeout() => Err(self.timeout()),
             (_, Some(Outcome::Failed(source))) => {
                 Err(TokenError::Network { endpoint: Arc::clone(&self.endpoint), source })
             }
@@ -91,7 +97,7 @@ impl Grant {
             (_, Some(Outcome::Refused { status, body })) => Err(self.refusal(status, &body)),
             (Ok(_), Some(Outcome::Fine { status })) => Err(self.bad_reply(status, "it holds no token")),
             (Ok(Err(error)), None) => Err(TokenError::Unusable { source: Arc::new(error) }),
-            (Ok(Ok(_)) | Err(_), _) => Err(self.timeout()),
+            (_, Some(Outcome::Late)) | (Ok(Ok(_)) | Err(_), _) => Err(self.timeout()),
         }
     }
 
@@ -214,14 +220,17 @@ impl ClientAssertion for Assertion {
 /// Sends the library's requests with our client and keeps how the last one ended.
 struct Transport {
     client: reqwest::Client,
+    their_clock: ServerClock,
     last: Mutex<Option<Outcome>>,
 }
 
 /// How a request ended.
 #[derive(Clone)]
 enum Outcome {
+    /// No reply in time, or not all of it.
+    Late,
     /// No reply, or not all of it.
-    Failed(Arc<reqwest::Error>),
+    Failed(NoReply),
     /// A reply that was not read to its end.
     TooLong { status: u16 },
     /// A reply with a status outside of 200 to 299.
@@ -240,8 +249,7 @@ impl Transport {
     }
 
     fn failed(&self, error: reqwest::Error) -> azure_core::Error {
-        // The URL is left out: it is known, and messages name the host.
-        self.ended(Outcome::Failed(Arc::new(error.without_url())));
+        self.ended(if error.is_timeout() { Outcome::Late } else { Outcome::Failed(NoReply::of(error)) });
         azure_core::Error::with_message(ErrorKind::Io, "the request failed")
     }
 }
@@ -266,6 +274,7 @@ impl HttpClient for Transport {
         }
         let mut reply = builder.send().await.map_err(|error| self.failed(error))?;
 
+        self.their_clock.read(reply.headers());
         let status = reply.status().as_u16();
         let mut headers = Headers::new();
         for (name, value) in reply.headers() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::export::Damage;
+use super::no_reply::NoReply;
 use super::token::TokenError;
+use super::token_error::TIMEOUT_ADVICE;
 use crate::selfmon::Endpoint;
 
 /// A call that brought no usable answer. [`ApiError::kind`] is the metric label.
@@ -78,7 +80,7 @@ pub enum ApiError {
         detail: Detail,
     },
     /// No whole reply within `http.timeout`, after every retry.
-    #[error("`{endpoint}` gave no whole reply in time")]
+    #[error("`{endpoint}` gave no whole reply in time [{}]", TIMEOUT_ADVICE)]
     Timeout {
         /// The endpoint asked.
         endpoint: Endpoint,
@@ -88,9 +90,9 @@ pub enum ApiError {
     Network {
         /// The endpoint asked.
         endpoint: Endpoint,
-        /// Without the URL.
+        /// What went wrong on the way.
         #[source]
-        source: reqwest::Error,
+        source: NoReply,
     },
     /// The reply is no JSON, or not of the expected shape.
     #[error("the reply of `{endpoint}` does not have the expected shape")]
@@ -177,6 +179,20 @@ impl ApiError {
         }
     }
 
+    /// The code of Entra's refusal, as `AADSTS7000222`, when that is what it is.
+    #[must_use]
+    pub fn entra_code(&self) -> Option<&str> {
+        match self {
+            Self::Token(TokenError::Refused(refusal)) => refusal.code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether a call without a whole reply will have none next time either.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Network { source, .. } if source.is_lasting())
+    }
+
     /// Whether every further call of the tenant would fail alike, so that asking on is pointless.
     #[must_use]
     pub fn stops_the_poll(&self) -> bool {
@@ -192,14 +208,18 @@ fn grant_hint(endpoint: Endpoint, detail: &Detail) -> String {
     if !detail.message.contains("roles") {
         return String::new();
     }
-    format!("; grant the application role `{}` and give admin consent", role(endpoint))
+    let role = role(endpoint);
+    format!(
+        " [grant the application role `{role}` of WindowsDefenderATP, and then admin consent: Entra admin center > \
+         App registrations > the application > API permissions]"
+    )
 }
 
 /// The application role that an endpoint needs
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-machines> and
 /// <https://learn.microsoft.com/defender-endpoint/api/get-missing-kbs-machine>, "Permissions").
 #[must_use]
-pub(super) fn role(endpoint: Endpoint) -> &'static str {
+pub fn role(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::Machines | Endpoint::FindByTag => "Machine.Read.All",
         Endpoint::MissingKbs => "Software.Read.All",
@@ -258,7 +278,7 @@ mod tests {
     fn the_envelope_becomes_one_readable_line() {
         let body = br#"{"error":{"code":"Forbidden","message":"Missing application roles.\r\nAPI required roles: Software.Read.All, application roles: .","target":"43f4cb08"}}"#;
         let error = ApiError::Forbidden { endpoint: Endpoint::MissingKbs, detail: Detail::parse(body) };
-        insta::assert_snapshot!(error, @"`getmissingkbs` is forbidden (403): Forbidden: Missing application roles.  API required roles: Software.Read.All, application roles: . (correlation id 43f4cb08); grant the application role `Software.Read.All` and give admin consent");
+        insta::assert_snapshot!(error, @"`getmissingkbs` is forbidden (403): Forbidden: Missing application roles.  API required roles: Software.Read.All, application roles: . (correlation id 43f4cb08) [grant the application role `Software.Read.All` of WindowsDefenderATP, and then admin consent: Entra admin center > App registrations > the application > API permissions]");
     }
 
     #[test]

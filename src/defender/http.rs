@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect};
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{Error as TlsError, RootCertStore};
 
 use crate::config::{Auth, Http};
 
@@ -113,22 +113,6 @@ fn build(builder: ClientBuilder, http: &Http, route: Route) -> Result<Client, Ht
         (Route::Configured, None) => {}
     }
     builder.build().map_err(settings)
-}
-
-/// Whether a connection failed because the other side's certificate is not trusted. Asking again
-/// does not help then.
-#[must_use]
-pub fn is_untrusted(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<TlsError>() {
-            return matches!(tls, TlsError::InvalidCertificate(_));
-        }
-        // What an I/O error wraps is not its source, but itself in other words.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = wrapped.map(|wrapped| wrapped as &dyn Error).or_else(|| error.source());
-    }
-    false
 }
 
 /// The certificates of a PEM file. Each is tried here, since the client's own error would not name

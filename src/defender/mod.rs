@@ -9,7 +9,9 @@
 //! The token goes to the configured host and, when that is one of Microsoft's, to the hosts of the
 //! same cloud; never anywhere else. Files of the export are fetched without it.
 
+mod aadsts;
 mod certificate;
+mod claims;
 mod entra;
 mod error;
 mod export;
@@ -18,9 +20,11 @@ pub mod http;
 mod json;
 mod limit;
 mod model;
+mod no_reply;
 mod page;
 mod request;
 mod retry;
+mod server_clock;
 pub mod token;
 mod token_error;
 mod window;
@@ -30,13 +34,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use reqwest::Url;
 
-pub use error::{ApiError, Detail};
-pub use export::{Damage, Export, Exported};
+pub use claims::{Claims, TokenFacts};
+pub use error::{ApiError, Detail, role};
+pub use export::{Damage, Export, Exported, ListedExport};
 pub use history::{CallHistory, Journal};
 pub use http::{HttpError, Route};
 pub use model::ListedMachine;
+pub use no_reply::NoReply;
 pub use retry::RetryPolicy;
 pub use token::TokenError;
 
@@ -157,6 +164,21 @@ impl Client {
             }
         }
         Ok(updates)
+    }
+
+    /// A token as calls send it: until when it is good, and what it says of itself.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn token_facts(&self) -> Result<TokenFacts, TokenError> {
+        Ok(self.tokens.token().await?.facts())
+    }
+
+    /// How far the clocks of Entra and of the API are ahead of ours, by their newest reply and to a second or
+    /// so. None when no reply told the time.
+    #[must_use]
+    pub fn their_clock_ahead(&self) -> Option<SignedDuration> {
+        self.tokens.their_clock().ahead()
     }
 
     /// The shortest interval in which the configured quota allows `calls`, again and again.

@@ -7,9 +7,10 @@ use reqwest::{Response, StatusCode, Url};
 use tokio::time::Instant;
 
 use super::limit::{Paused, Permit};
+use super::no_reply::NoReply;
 use super::retry::{retry_after, throttle_default};
 use super::token::Token;
-use super::{ApiError, Client, Detail, http};
+use super::{ApiError, Client, Detail};
 use crate::selfmon::Endpoint;
 
 /// A longer pause than this is not waited for within a poll: the poll ends and says so.
@@ -57,7 +58,7 @@ impl Client {
                 Err(Failure::Transient(error)) => (error, self.retry.wait(attempt, self.random())),
             };
             let Some(wait) = wait else { return Err(error) };
-            tracing::debug!(%endpoint, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
+            tracing::debug!(tenant = self.metrics.name(), %endpoint, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
             self.metrics.request_retried();
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -81,11 +82,12 @@ impl Client {
             Ok(response) => response,
             Err(error) => {
                 self.metrics.request_finished(endpoint, None, started.elapsed());
-                let lasting = http::is_untrusted(&error);
                 let error = broken(endpoint, error);
+                let lasting = error.is_lasting();
                 return Err(if lasting { Failure::Lasting(error) } else { Failure::Transient(error) });
             }
         };
+        self.tokens.their_clock().read(response.headers());
         let status = response.status();
         let limit = if status.is_success() { limit_bytes } else { ERROR_BYTES };
         let body = read(&mut response, limit).await;
@@ -157,13 +159,12 @@ async fn read(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, 
     Ok(Some(body))
 }
 
-/// A call without a whole reply. The URL is dropped: filters in it are long, and the endpoint says
-/// enough.
+/// A call without a whole reply.
 pub(super) fn broken(endpoint: Endpoint, error: reqwest::Error) -> ApiError {
     if error.is_timeout() {
         ApiError::Timeout { endpoint }
     } else {
-        ApiError::Network { endpoint, source: error.without_url() }
+        ApiError::Network { endpoint, source: NoReply::of(error) }
     }
 }
 

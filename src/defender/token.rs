@@ -14,7 +14,9 @@ use azure_core::credentials::Secret;
 use azure_core::time::OffsetDateTime;
 use jiff::Timestamp;
 
+use super::claims::{Claims, TokenFacts};
 use super::entra::Grant;
+use super::server_clock::ServerClock;
 pub use super::token_error::{Refusal, SecretError, TokenError};
 use crate::clock::Clock;
 use crate::config::Tenant;
@@ -56,6 +58,11 @@ impl Token {
         self.0.expires
     }
 
+    /// What it is good for.
+    pub(super) fn facts(&self) -> TokenFacts {
+        TokenFacts { expires: self.expires(), claims: Claims::of(self.expose()) }
+    }
+
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -72,6 +79,7 @@ pub struct TokenSource {
     grant: Grant,
     client: reqwest::Client,
     clock: Clock,
+    their_clock: ServerClock,
     metrics: TenantMetrics,
     kept: Mutex<Option<Token>>,
     /// Held by the caller who asks for a token; the error of the last request that failed.
@@ -89,6 +97,7 @@ impl TokenSource {
         Self {
             grant: Grant::of(tenant),
             client,
+            their_clock: ServerClock::new(clock.clone()),
             clock,
             metrics,
             kept: Mutex::default(),
@@ -138,8 +147,13 @@ impl TokenSource {
         self.kept().take_if(|kept| kept.is(token));
     }
 
+    /// What replies say of the time, those of the API too.
+    pub(super) fn their_clock(&self) -> &ServerClock {
+        &self.their_clock
+    }
+
     async fn ask(&self) -> Result<Token, TokenError> {
-        let answer = self.grant.ask(&self.client, self.clock.now()).await?;
+        let answer = self.grant.ask(&self.client, self.clock.now(), &self.their_clock).await?;
         // The library reckons the end by the system's clock; ours may be another.
         let life = Duration::try_from(answer.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
         if life.is_zero() {

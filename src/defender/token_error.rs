@@ -1,9 +1,7 @@
 //! Why there is no token, in words that a person can act on.
 //!
 //! Nothing here ever holds a secret or the raw body of a reply: of a refusal only the code, the first
-//! line of the description and the correlation id are kept. The codes are hints, not rules: Microsoft
-//! warns that they change
-//! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
+//! line of the description and the correlation id are kept. [`aadsts`] says what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +9,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::http;
+use super::aadsts;
+use super::no_reply::NoReply;
+
+/// What to do when there is no reply, or not all of it.
+pub(super) const TIMEOUT_ADVICE: &str =
+    "a firewall or a proxy may be in the way; http.timeout allows more time";
 
 /// Longest description that is kept, in characters. Entra's are shorter.
 const LONGEST_MESSAGE: usize = 300;
@@ -41,11 +44,11 @@ pub enum TokenError {
     Network {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
-        /// What went wrong on the way, without the URL.
-        source: Arc<reqwest::Error>,
+        /// What went wrong on the way.
+        source: NoReply,
     },
     /// No full reply in time.
-    #[error("no token from `{endpoint}` in time")]
+    #[error("no token from `{endpoint}` in time [{}]", TIMEOUT_ADVICE)]
     Timeout {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
@@ -81,7 +84,7 @@ impl TokenError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Network { source, .. } => !http::is_untrusted(source),
+            Self::Network { source, .. } => !source.is_lasting(),
             Self::Timeout { .. } => true,
             Self::Refused(refusal) => passes(refusal.status),
             Self::BadReply { status, .. } => passes(*status),
@@ -137,7 +140,7 @@ impl Refusal {
         Some(Self {
             endpoint: Arc::clone(endpoint),
             status,
-            hint: code.as_deref().and_then(hint),
+            hint: code.as_deref().and_then(aadsts::advice),
             code: code.map(|code| format!("AADSTS{code}")),
             message: one_line(message).trim_end_matches('.').to_owned(),
             correlation_id: text("correlation_id").map(one_line),
@@ -160,29 +163,6 @@ fn split_code(description: &str) -> (Option<&str>, &str) {
 fn one_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect()
-}
-
-/// What to do about an AADSTS code.
-fn hint(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "7000215" => "wrong client secret; is it the secret's id instead of its value?",
-        "7000222" => "the client secret has expired; make a new one for the application",
-        "700016" => "check client_id and tenant_id: this tenant does not know the application",
-        "7000112" => "the application is disabled in this tenant",
-        "90002" | "900023" => "check tenant_id and cloud: there is no such tenant",
-        "70011" => "check scope and cloud: the scope is not valid",
-        "500011" => "check scope and cloud: the tenant may not have Defender for Endpoint",
-        "700027" => "the certificate is not registered with the application; was it replaced?",
-        "700021" => "client_id does not match the assertion",
-        "700023" => "the assertion is for another token URL; check authority_url and tenant_id",
-        "700024" => "the assertion is not valid now; is the clock of this machine right?",
-        "70025" => "the application has no federated credential",
-        "70021" | "700211" | "700212" | "700213" => {
-            "no federated credential of the application has this issuer, subject and audience"
-        }
-        "53003" => "a Conditional Access policy blocks the application",
-        _ => return None,
-    })
 }
 
 /// Why a secret of the configuration cannot be used. Names where it was looked for, never its value.
@@ -251,7 +231,7 @@ mod tests {
         let body = r#"{"error":"invalid_client","error_description":
             "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1\r\nTimestamp: 2026-01-09",
             "error_codes":[7000215],"trace_id":"1","correlation_id":"fb3d2015-bc17"}"#;
-        insta::assert_snapshot!(refusal(401, body).unwrap(), @"`login.example` refused a token: Invalid client secret provided (HTTP 401, AADSTS7000215, correlation id fb3d2015-bc17) [wrong client secret; is it the secret's id instead of its value?]");
+        insta::assert_snapshot!(refusal(401, body).unwrap(), @"`login.example` refused a token: Invalid client secret provided (HTTP 401, AADSTS7000215, correlation id fb3d2015-bc17) [wrong client secret; is it the secret's id instead of its value? Make a new one under Certificates & secrets of the application if the value is lost]");
     }
 
     #[test]

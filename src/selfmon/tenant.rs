@@ -47,6 +47,12 @@ impl TenantMetrics {
         Self { metrics, tenant: name.into() }
     }
 
+    /// Whose events these are.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.tenant
+    }
+
     /// A request to the API ended after `took`, with the status `code`, or without a reply.
     pub fn request_finished(&self, endpoint: Endpoint, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| "error".to_owned(), |code| code.to_string());

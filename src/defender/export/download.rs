@@ -16,7 +16,7 @@ use super::lines::Damage;
 use super::list::Link;
 use crate::defender::request::{PATIENCE, broken, whole_seconds};
 use crate::defender::retry::retry_after;
-use crate::defender::{ApiError, Client, Detail, http};
+use crate::defender::{ApiError, Client, Detail};
 use crate::selfmon::Endpoint;
 
 const ENDPOINT: Endpoint = Endpoint::ExportFile;
@@ -37,6 +37,14 @@ pub(super) enum Failure {
     Lasting(ApiError),
 }
 
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Expired(error) | Failure::Transient(error, _) | Failure::Lasting(error) => error,
+        }
+    }
+}
+
 impl Client {
     /// Reads the file behind `link`, number `file` of its list, into `gathering`.
     pub(super) async fn read_file(
@@ -55,7 +63,7 @@ impl Client {
                 return Err(Failure::Lasting(error));
             };
             let wait = wait.max(hint);
-            tracing::debug!(endpoint = %ENDPOINT, file, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
+            tracing::debug!(tenant = self.metrics.name(), endpoint = %ENDPOINT, file, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
             self.metrics.request_retried();
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -69,28 +77,7 @@ impl Client {
         gathering: &mut Gathering,
     ) -> Result<FileCount, Failure> {
         let started = Instant::now();
-        let finished = |status: Option<StatusCode>| {
-            let code = status.map(|status| status.as_u16());
-            self.metrics.request_finished(ENDPOINT, code, started.elapsed());
-        };
-        let sent = timeout(self.stall, self.downloads.get(link.expose().clone()).send()).await;
-        let mut response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                finished(None);
-                let lasting = http::is_untrusted(&error);
-                let error = broken(ENDPOINT, error);
-                return Err(if lasting { Failure::Lasting(error) } else { Failure::Transient(error, None) });
-            }
-            Err(_) => {
-                finished(None);
-                return Err(Failure::Transient(ApiError::Timeout { endpoint: ENDPOINT }, None));
-            }
-        };
-        if !response.status().is_success() {
-            finished(Some(response.status()));
-            return Err(self.file_refused(&response));
-        }
+        let mut response = self.open_file(link).await?;
         let (sender, chunks) = chunks();
         let mut gathered = std::mem::take(gathering);
         let reading = tokio::task::spawn_blocking(move || {
@@ -100,7 +87,7 @@ impl Client {
         let moved = transfer(&mut response, sender, self.stall).await;
         let (gathered, count) = reading.await.expect("Safe: reading does not panic, and nobody aborts it");
         *gathering = gathered;
-        finished(Some(response.status()));
+        self.download_finished(Some(response.status()), started);
         match (moved, count) {
             (Ok(()), Ok(count)) => Ok(count),
             (_, Err(Damage::TooLarge { limit_bytes })) => {
@@ -113,6 +100,35 @@ impl Client {
             (Err(error), _) => Err(Failure::Transient(error, None)),
             (Ok(()), Err(damage)) => Err(Failure::Lasting(ApiError::Incomplete { file, damage })),
         }
+    }
+
+    /// The file behind `link` as far as its headers; only that it does not come is counted here.
+    pub(super) async fn open_file(&self, link: &Link) -> Result<Response, Failure> {
+        let started = Instant::now();
+        let sent = timeout(self.stall, self.downloads.get(link.expose().clone()).send()).await;
+        let response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                self.download_finished(None, started);
+                let error = broken(ENDPOINT, error);
+                let lasting = error.is_lasting();
+                return Err(if lasting { Failure::Lasting(error) } else { Failure::Transient(error, None) });
+            }
+            Err(_) => {
+                self.download_finished(None, started);
+                return Err(Failure::Transient(ApiError::Timeout { endpoint: ENDPOINT }, None));
+            }
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        self.download_finished(Some(response.status()), started);
+        Err(self.file_refused(&response))
+    }
+
+    pub(super) fn download_finished(&self, status: Option<StatusCode>, started: Instant) {
+        let code = status.map(|status| status.as_u16());
+        self.metrics.request_finished(ENDPOINT, code, started.elapsed());
     }
 
     /// What a reply other than a success means.

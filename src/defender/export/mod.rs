@@ -2,7 +2,8 @@
 //!
 //! [`Client::export`] asks for the list ([`list`]), fetches the files one after the other
 //! ([`download`]), splits them into lines ([`lines`]), reads the few fields that count ([`row`]) and
-//! gathers them by machine and KB ([`gather`]) into an [`Export`] ([`snapshot`]).
+//! gathers them by machine and KB ([`gather`]) into an [`Export`] ([`snapshot`]). [`probe`] only looks
+//! whether that would work.
 //!
 //! It promises: an export is whole or an error, never a part; the list counts against the quota, the
 //! files do not and never see the token; memory depends on the number of findings, not on the size of
@@ -16,6 +17,7 @@ mod gather;
 mod lines;
 mod list;
 mod moment;
+mod probe;
 mod row;
 mod snapshot;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use lines::Damage;
+pub use probe::ListedExport;
 pub use snapshot::Export;
 
 use super::{ApiError, Client};
@@ -113,7 +116,7 @@ impl Client {
             match self.read_files(&mut reading).await {
                 Ok(()) => return self.finished(reading.gathering, generated_at),
                 Err(Failure::Expired(_)) if lists < LISTS => {
-                    tracing::debug!(endpoint = %Endpoint::Export, lists, "links expired, asking for new ones");
+                    tracing::debug!(tenant = self.metrics.name(), endpoint = %Endpoint::Export, lists, "links expired, asking for new ones");
                     lists += 1;
                     started = Some(reading);
                 }
@@ -152,7 +155,7 @@ impl Client {
                 let (endpoint, records) = (Endpoint::ExportFile, count.lines);
                 return Err(Failure::Lasting(ApiError::Unusable { endpoint, records }));
             }
-            tracing::debug!(endpoint = %Endpoint::ExportFile, file, files, rows = count.rows, "read a file");
+            tracing::debug!(tenant = self.metrics.name(), endpoint = %Endpoint::ExportFile, file, files, rows = count.rows, "read a file");
             done.insert(link.path().to_owned());
         }
         Ok(())
