@@ -41,7 +41,7 @@ impl Poller {
         }
         for (id, error) in not_found {
             self.fleet.apply_failure(&id, self.clock.now());
-            report.machine_failed(&id, &error);
+            report.machine_failed(&self.fleet.tenant, &id, &error);
         }
     }
 
@@ -96,7 +96,7 @@ impl Poller {
             Err(error) if error.stops_the_poll() => report.failed(&error, true),
             Err(error) => {
                 self.fleet.apply_failure(id, now);
-                report.machine_failed(id, &error);
+                report.machine_failed(&self.fleet.tenant, id, &error);
                 report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
             }
         }

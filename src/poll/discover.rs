@@ -1,6 +1,6 @@
 //! From the selectors of the configuration to the machines in scope.
 //!
-//! [`discover`] asks for the lists that the selectors need, [`select`] chooses from them. All or
+//! [`discover`] asks for the lists that the selectors need, [`Lists::select`] chooses from them. All or
 //! nothing: when one list cannot be had, the scope stays what it was, since part of a scope would
 //! read as machines that left.
 
@@ -12,26 +12,28 @@ use crate::fleet::{MachineFacts, MachineId};
 
 /// The lists that the selectors need.
 #[derive(Debug, Default)]
-struct Lists {
+pub struct Lists {
     /// Every machine, when `all`, `ids` or `names` need it.
-    whole: Vec<ListedMachine>,
-    filtered: Vec<ListedMachine>,
-    tagged: Vec<(String, Vec<ListedMachine>)>,
+    pub whole: Vec<ListedMachine>,
+    /// What `filter` finds.
+    pub filtered: Vec<ListedMachine>,
+    /// What each of `tags` finds.
+    pub tagged: Vec<(String, Vec<ListedMachine>)>,
 }
 
 /// What the selectors choose.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Scope {
+pub struct Scope {
     /// Machines in scope, each once.
-    pub(super) machines: Vec<MachineFacts>,
+    pub machines: Vec<MachineFacts>,
     /// Selectors that find nothing, as `names: srv-db-01`.
-    pub(super) unmatched: Vec<String>,
+    pub unmatched: Vec<String>,
 }
 
 /// The scope as the API lists it now.
 pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<Scope, ApiError> {
     let mut lists = Lists::default();
-    if selectors.all || !selectors.ids.is_empty() || !selectors.names.is_empty() {
+    if Lists::need_whole(selectors) {
         lists.whole = client.machines(ListQuery::All).await?;
     }
     if let Some(filter) = &selectors.filter {
@@ -40,12 +42,13 @@ pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<S
     for tag in &selectors.tags {
         lists.tagged.push((tag.clone(), client.machines(ListQuery::Tag(tag)).await?));
     }
-    Ok(select(selectors, &lists))
+    Ok(lists.select(selectors))
 }
 
 /// The scope without a machine list: the ids as they are configured, or none when other selectors
 /// need the list.
-pub(super) fn unlisted(selectors: &Selectors) -> Option<Scope> {
+#[must_use]
+pub fn unlisted(selectors: &Selectors) -> Option<Scope> {
     let needs_list = selectors.all
         || selectors.filter.is_some()
         || !selectors.names.is_empty()
@@ -55,37 +58,47 @@ pub(super) fn unlisted(selectors: &Selectors) -> Option<Scope> {
     (!needs_list).then(|| Scope { machines: machines(), unmatched: Vec::new() })
 }
 
-fn select<'a>(selectors: &Selectors, lists: &'a Lists) -> Scope {
-    let mut chosen = BTreeMap::new();
-    let mut unmatched = Vec::new();
-    let mut add = |machines: Vec<&'a ListedMachine>, selector: String| {
-        let usable: Vec<_> = machines.into_iter().filter(|machine| !machine.left_out).collect();
-        if usable.is_empty() {
-            unmatched.push(selector);
+impl Lists {
+    /// Whether some of `selectors` can only be judged by the list of every machine.
+    #[must_use]
+    pub fn need_whole(selectors: &Selectors) -> bool {
+        selectors.all || !selectors.ids.is_empty() || !selectors.names.is_empty()
+    }
+
+    /// What `selectors` choose from these self.
+    #[must_use]
+    pub fn select<'a>(&'a self, selectors: &Selectors) -> Scope {
+        let mut chosen = BTreeMap::new();
+        let mut unmatched = Vec::new();
+        let mut add = |machines: Vec<&'a ListedMachine>, selector: String| {
+            let usable: Vec<_> = machines.into_iter().filter(|machine| !machine.left_out).collect();
+            if usable.is_empty() {
+                unmatched.push(selector);
+            }
+            chosen.extend(usable.into_iter().map(|machine| (machine.facts.id.clone(), machine)));
+        };
+        if selectors.all {
+            add(self.whole.iter().collect(), "all".to_owned());
         }
-        chosen.extend(usable.into_iter().map(|machine| (machine.facts.id.clone(), machine)));
-    };
-    if selectors.all {
-        add(lists.whole.iter().collect(), "all".to_owned());
+        for id in &selectors.ids {
+            let found = self.whole.iter().filter(|machine| machine.facts.id.as_str() == id);
+            add(found.collect(), format!("ids: {id}"));
+        }
+        for name in &selectors.names {
+            let named = self.whole.iter().filter(|machine| !machine.left_out && is_named(machine, name));
+            // One DNS name can have several ids, of which one is in use.
+            let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
+            add(in_use.into_iter().collect(), format!("names: {name}"));
+        }
+        if let Some(filter) = &selectors.filter {
+            add(self.filtered.iter().collect(), format!("filter: {filter}"));
+        }
+        for (tag, machines) in &self.tagged {
+            add(machines.iter().collect(), format!("tags: {tag}"));
+        }
+        let machines = chosen.into_values().filter(|machine| !is_excluded(selectors, machine));
+        Scope { machines: machines.map(|machine| machine.facts.clone()).collect(), unmatched }
     }
-    for id in &selectors.ids {
-        let found = lists.whole.iter().filter(|machine| machine.facts.id.as_str() == id);
-        add(found.collect(), format!("ids: {id}"));
-    }
-    for name in &selectors.names {
-        let named = lists.whole.iter().filter(|machine| !machine.left_out && is_named(machine, name));
-        // One DNS name can have several ids, of which one is in use.
-        let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
-        add(in_use.into_iter().collect(), format!("names: {name}"));
-    }
-    if let Some(filter) = &selectors.filter {
-        add(lists.filtered.iter().collect(), format!("filter: {filter}"));
-    }
-    for (tag, machines) in &lists.tagged {
-        add(machines.iter().collect(), format!("tags: {tag}"));
-    }
-    let machines = chosen.into_values().filter(|machine| !is_excluded(selectors, machine));
-    Scope { machines: machines.map(|machine| machine.facts.clone()).collect(), unmatched }
 }
 
 fn is_named(machine: &ListedMachine, name: &str) -> bool {
@@ -147,7 +160,7 @@ mod tests {
             filtered: vec![machine("a1", "srv-a"), machine("c1", "srv-c")],
             tagged: vec![("production".to_owned(), vec![machine("d1", "srv-d"), machine("a1", "srv-a")])],
         };
-        assert_eq!(ids(&select(&selectors, &lists)), ["a1", "b1", "c1", "d1"]);
+        assert_eq!(ids(&lists.select(&selectors)), ["a1", "b1", "c1", "d1"]);
     }
 
     #[test]
@@ -159,7 +172,7 @@ mod tests {
         };
         let lists = whole(vec![seen("a", 900, false), seen("b", 100, true), seen("c", 200, true)]);
         let selectors = Selectors { names: texts(&["srv.example"]), ..Selectors::default() };
-        assert_eq!(ids(&select(&selectors, &lists)), ["c"]);
+        assert_eq!(ids(&lists.select(&selectors)), ["c"]);
     }
 
     #[test]
@@ -167,7 +180,7 @@ mod tests {
         let gone = ListedMachine { left_out: true, ..machine("a1", "srv-a") };
         let selectors =
             Selectors { all: true, ids: texts(&["a1"]), names: texts(&["srv-a"]), ..Selectors::default() };
-        let scope = select(&selectors, &whole(vec![gone, machine("b1", "srv-b")]));
+        let scope = whole(vec![gone, machine("b1", "srv-b")]).select(&selectors);
         assert_eq!(ids(&scope), ["b1"]);
         assert_eq!(scope.unmatched, ["ids: a1", "names: srv-a"]);
     }
@@ -181,7 +194,7 @@ mod tests {
             exclude_names: texts(&["lab-*"]),
             ..Selectors::default()
         };
-        assert_eq!(ids(&select(&selectors, &lists)), ["a1"]);
+        assert_eq!(ids(&lists.select(&selectors)), ["a1"]);
     }
 
     #[test]

@@ -96,7 +96,6 @@ impl Poller {
             return;
         }
         let (generated_at, rows) = (export.generated_at(), export.rows());
-        tracing::info!(tenant = &*tenant, %generated_at, rows, machines = export.machines(), "a new export was read");
         let (mut fleet, ages, ignored) = (self.fleet.clone(), self.ages, Arc::clone(&self.ignored));
         let applied = tokio::task::spawn_blocking(move || {
             let findings_of = |id: &_| {
@@ -110,7 +109,7 @@ impl Poller {
         let (fleet, known) = applied.await.expect("Safe: applying does not panic and is never aborted");
         self.fleet = fleet;
         self.metrics.source_snapshot(generated_at);
-        report.machines_read(known);
+        report.export_read(generated_at, rows, known);
         self.fleet_changed();
     }
 }

@@ -28,11 +28,12 @@ use crate::error::Chain;
 use crate::fleet::{Ages, KbId, MachineFacts, MachineId, PollStatus, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
-use discover::Scope;
+
+pub use discover::{Lists, Scope, unlisted};
 use import::Import;
 use pace::Pace;
 use plausibility::{Plausibility, Verdict};
-use report::Report;
+use report::{Report, Said};
 
 /// Handing over may take a fiftieth of the time: it copies the list of a large fleet.
 const REST_PER_HANDOVER: u32 = 49;
@@ -53,6 +54,7 @@ pub struct Poller {
     unlisted: bool,
     /// Selectors that found nothing, as they were last said.
     unmatched: Vec<String>,
+    said: Said,
     pace: Pace,
     publisher: Publisher,
     /// Not handed over again before; and whether there is something to hand over.
@@ -87,6 +89,7 @@ impl Poller {
             plausibility: Plausibility::default(),
             unlisted: false,
             unmatched: Vec::new(),
+            said: Said::default(),
             pace: Pace::new(tenant.source),
             publisher,
             rests_until: Instant::now(),
@@ -305,7 +308,7 @@ impl Poller {
         for reason in report.reasons() {
             self.metrics.poll_failed(reason);
         }
-        report.log(&self.fleet.tenant, took, next);
+        report.log(&self.fleet.tenant, took, next, &mut self.said);
         self.fleet.status = PollStatus {
             up,
             last_poll: Some(now),
@@ -328,6 +331,7 @@ pub fn ages(poll: &Poll) -> Ages {
 }
 
 /// Whether the API could not be spoken to at all, so that asking for machines is pointless.
-fn is_unreachable(error: &ApiError) -> bool {
+#[must_use]
+pub fn is_unreachable(error: &ApiError) -> bool {
     matches!(error, ApiError::Network { .. } | ApiError::Timeout { .. })
 }

@@ -1,6 +1,9 @@
-//! What came of one poll.
+//! What came of one poll, and what of it is worth a line in the log.
+//!
+//! A poll is one line, whatever came of it. Trouble is a warning when it begins and when it becomes
+//! another one, not in each poll of a week in which nobody mends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,11 +30,27 @@ pub(super) struct Report {
     failed: u64,
     /// By reason: how often, and the first failure in words.
     failures: BTreeMap<&'static str, Failures>,
+    /// When the export was made that was read, and its rows.
+    export: Option<(Timestamp, u64)>,
+}
+
+/// Trouble that was said already. It is alike while reason, Entra's code and extent stay: words have an id or
+/// a time in them that differs each time.
+#[derive(Debug, Default)]
+pub(super) struct Said(BTreeSet<Trouble>);
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Trouble {
+    reason: &'static str,
+    code: Option<String>,
+    of_machines: bool,
 }
 
 #[derive(Debug)]
 struct Failures {
     count: u64,
+    /// Entra's, when it is its refusal.
+    code: Option<String>,
     /// A machine it happened to; none for the tenant as a whole.
     machine: Option<MachineId>,
     error: String,
@@ -48,19 +67,20 @@ impl Report {
         self.read += 1;
     }
 
-    /// An export has data of so many machines.
-    pub(super) fn machines_read(&mut self, count: u64) {
-        self.read += count;
+    /// An export of `rows` was read, which has data of so many machines.
+    pub(super) fn export_read(&mut self, generated_at: Timestamp, rows: u64, machines: u64) {
+        self.read += machines;
+        self.export = Some((generated_at, rows));
     }
 
-    pub(super) fn machine_failed(&mut self, id: &MachineId, error: &ApiError) {
+    pub(super) fn machine_failed(&mut self, tenant: &str, id: &MachineId, error: &ApiError) {
         if matches!(error, ApiError::NotFound { .. }) {
             self.not_found += 1;
         } else {
             self.in_a_row += 1;
             self.failed += 1;
         }
-        tracing::debug!(machine = id.as_str(), error = %Chain(error), "a machine could not be read");
+        tracing::debug!(tenant, machine = id.as_str(), error = %Chain(error), "a machine could not be read");
         self.note(Some(id), error);
     }
 
@@ -72,7 +92,12 @@ impl Report {
     }
 
     fn note(&mut self, machine: Option<&MachineId>, error: &ApiError) {
-        let new = || Failures { count: 0, machine: machine.cloned(), error: Chain(error).to_string() };
+        let new = || Failures {
+            count: 0,
+            code: error.entra_code().map(str::to_owned),
+            machine: machine.cloned(),
+            error: Chain(error).to_string(),
+        };
         self.failures.entry(error.kind()).or_insert_with(new).count += 1;
     }
 
@@ -98,25 +123,54 @@ impl Report {
         shown.map(|failures| failures.error.clone())
     }
 
-    /// One line for the poll, and one for each reason of failure.
-    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp) {
+    /// One line for the poll, and one for each trouble that was not `said` before.
+    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, said: &mut Said) {
+        let mut troubles = BTreeSet::new();
         for (reason, failures) in &self.failures {
-            let (error, count) = (&failures.error, failures.count);
-            if let Some(machine) = &failures.machine {
-                tracing::warn!(
-                    tenant,
-                    reason,
-                    machines = count,
-                    machine = machine.as_str(),
-                    error,
-                    "machines could not be read; their old data stays"
-                );
-            } else {
-                tracing::warn!(tenant, reason, error, "the poll failed; old data stays");
+            let Failures { code, machine, .. } = failures;
+            let trouble = Trouble { reason, code: code.clone(), of_machines: machine.is_some() };
+            if !said.0.contains(&trouble) {
+                failures.warn(tenant, reason);
             }
+            troubles.insert(trouble);
         }
-        let (read, failed) = (self.read, self.failed + self.not_found);
-        tracing::info!(tenant, read, failed, duration_ms = took.as_millis(), next_poll = %seconds(next), "poll finished");
+        let of_tenant = |troubles: &BTreeSet<Trouble>| troubles.iter().any(|trouble| !trouble.of_machines);
+        if of_tenant(&said.0) && !of_tenant(&troubles) {
+            tracing::info!(tenant, "polls work again");
+        }
+        said.0 = troubles;
+        let reasons = self.failures.keys().copied().collect::<Vec<_>>().join(",");
+        let (export, rows) = self.export.unzip();
+        tracing::info!(
+            tenant,
+            read = self.read,
+            failed = self.failed + self.not_found,
+            reasons = (!reasons.is_empty()).then_some(reasons),
+            export = export.map(tracing::field::display),
+            rows,
+            duration_ms = took.as_millis(),
+            next_poll = %seconds(next),
+            "poll finished"
+        );
+    }
+}
+
+impl Failures {
+    fn warn(&self, tenant: &str, reason: &str) {
+        let (error, machines) = (&self.error, self.count);
+        if let Some(machine) = &self.machine {
+            let machine = machine.as_str();
+            tracing::warn!(
+                tenant,
+                reason,
+                machines,
+                machine,
+                error,
+                "machines could not be read; their old data stays"
+            );
+        } else {
+            tracing::warn!(tenant, reason, error, "the poll failed; old data stays");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The poller against the simulator: who is in scope, who is asked when, and what is known then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, client, options};
 use crate::exposition::{Exposition, parse};
+use crate::log::Log;
 
 /// Everything, under no deadline.
 pub(crate) fn exposure(ages: Ages) -> Exposure {
@@ -336,20 +337,6 @@ async fn stop_ends_a_poll_that_hangs() {
     assert_eq!(control.requests(Endpoint::MissingKbs), 2);
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn interval_too_short_for_the_quota_is_said_with_the_numbers() {
     let mut watch = Watch::all(49).await;
@@ -360,13 +347,11 @@ async fn interval_too_short_for_the_quota_is_said_with_the_numbers() {
     let watch = watch.with(all(), fleet);
 
     let log = Log::default();
-    let lines = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.listen();
     let stop = CancellationToken::new();
     stop.cancel();
     watch.poller.run(stop).await;
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.lines().join("\n");
     let said = "the interval is too short for the quota, machines are read less often: raise poll.interval";
     assert!(logged.contains(said), "{logged}");
     assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");

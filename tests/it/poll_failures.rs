@@ -1,15 +1,13 @@
 //! What a poll that fails, or a part of it, does to the data: nothing.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mde_exporter::config::Selectors;
 use mde_exporter::fleet::{Machine, MachineId};
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times, Window};
-use tracing::subscriber::set_default;
 
 use crate::api::options;
+use crate::log::Log;
 use crate::poll::{INTERVAL, Watch, all};
 
 /// What is known of one machine.
@@ -26,32 +24,6 @@ fn data(watch: &Watch) -> String {
 
 fn attempt_succeeded(watch: &Watch, id: &str) -> bool {
     machine(watch, id).attempt.unwrap().succeeded
-}
-
-/// Everything that the tracing of this thread writes until the guard is dropped.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        set_default(tracing_subscriber::fmt().with_writer(move || log.clone()).with_ansi(false).finish())
-    }
-
-    fn lines_with(&self, text: &str) -> usize {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| line.contains(text)).count()
-    }
 }
 
 /// What can go wrong for a tenant as a whole: where, what, and the kind it is counted as.
@@ -209,8 +181,8 @@ async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
         watch.api.wall.forward(INTERVAL);
     }
     drop(guard);
-    assert_eq!(log.lines_with("going on without the machine list"), 1);
-    assert_eq!(log.lines_with("Machine.Read.All"), 1);
+    assert_eq!(log.count("going on without the machine list"), 1);
+    assert_eq!(log.count("Machine.Read.All"), 1);
     assert!(watch.status().up && watch.readings()[&id].is_some());
     let facts = &machine(&watch, &id).facts;
     assert!(facts.name.is_empty() && facts.os_platform.is_empty());
@@ -248,7 +220,7 @@ async fn ten_failures_in_a_row_end_the_poll_and_the_next_goes_on_with_others() {
     watch.poller.poll().await;
     drop(guard);
     assert!(!watch.status().up);
-    assert_eq!(log.lines_with("could not be read"), 1, "one line, however many machines");
+    assert_eq!(log.count("could not be read"), 1, "one line, however many machines");
     // Ten that fail, and the seven that were under way by then; four attempts each.
     assert!((40..=17 * 4).contains(&watch.asked()), "{}", watch.asked());
     let tried = |watch: &Watch| {

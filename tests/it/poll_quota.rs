@@ -106,7 +106,7 @@ fn shortest(calls: u32, [per_minute, per_hour]: [u32; 2]) -> Duration {
 
 /// Does `work` while time passes in steps. Time stands while anything can still happen: tokio would
 /// let it jump whenever a reply is on its way through the kernel.
-async fn in_time<T>(step: Duration, work: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(step: Duration, work: impl Future<Output = T>) -> T {
     pause();
     let time = async {
         loop {

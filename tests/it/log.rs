@@ -1,0 +1,42 @@
+//! What the exporter writes into its log, as an operator reads it.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+
+/// Everything from info on that is logged on this thread until the guard is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(crate) fn listen(&self) -> DefaultGuard {
+        let log = self.clone();
+        let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(move || log.clone());
+        let own = Targets::new().with_target("mde_exporter", LevelFilter::INFO);
+        set_default(tracing_subscriber::registry().with(lines.with_filter(own)))
+    }
+
+    /// The lines so far, without their times.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(text)).count()
+    }
+}
