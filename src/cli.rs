@@ -29,6 +29,8 @@ pub enum Command {
         /// The file; default: that of --config.file
         file: Option<PathBuf>,
     },
+    /// Try everything that the configuration needs, online, and print what works and what to do
+    Check,
     /// Poll everything once, print the metrics on stdout and exit
     Once,
     /// Start a simulated Defender API and the exporter polling it; needs no tenant and no file

@@ -40,6 +40,9 @@ pub enum AppError {
     /// A poll of `once` failed; the reasons were logged.
     #[error("not every tenant could be polled: {0}")]
     PollFailed(String),
+    /// A step of `check` failed; what and why was printed.
+    #[error("not everything works: {0}")]
+    CheckFailed(String),
 }
 
 impl AppError {

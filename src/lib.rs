@@ -18,6 +18,7 @@
 //! - [`publish`] saves and renders once per change and swaps one value.
 //! - [`web`] serves what was published; a request never causes work on the API.
 //! - [`file_watch`] tells when files on disk change; a leaf.
+//! - [`doctor`] tries what the configuration needs, once, and says what to do about failures.
 //! - [`selfmon`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //! - [`app`] is the only place that knows every part.
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod defender;
+pub mod doctor;
 pub mod error;
 pub mod file_watch;
 pub mod fleet;

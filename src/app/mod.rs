@@ -3,6 +3,7 @@
 //! [`run`] is the one way in. [`exporter`] puts the parts together for the daemon, [`once`] and the
 //! [`demo`] alike; a command differs in what it does with them, never in what they are.
 
+mod check;
 mod demo;
 mod exporter;
 mod listen;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
     let sockets = Sockets::of(&flags);
     match cli.command.unwrap_or_default() {
         Command::CheckConfig { file } => check_config(file.as_ref().unwrap_or(&flags.config_file)),
+        Command::Check => block_on(check::check(flags, selfmon, clock)),
         Command::Once => {
             let config = load(&flags.config_file, &selfmon, &clock)?;
             let state = State::open(flags.storage_path(), &clock, &selfmon)?;

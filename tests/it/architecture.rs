@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// The modules that each module may name beside itself.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("main", &["app", "cli", "error", "selfmon", "telemetry"]),
     ("web", &["clock", "config", "file_watch", "fleet", "metrics", "publish", "selfmon"]),
     ("poll", &["clock", "config", "defender", "error", "fleet", "publish", "selfmon"]),
+    ("doctor", &["clock", "config", "defender", "error", "fleet", "poll", "selfmon"]),
     ("publish", &["clock", "fleet", "metrics", "selfmon", "store"]),
     ("store", &["clock", "error", "fleet", "selfmon"]),
     ("metrics", &["clock", "fleet"]),

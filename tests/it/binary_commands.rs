@@ -53,7 +53,8 @@ async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
     let folder = folder(GOOD);
     for (arguments, named) in [
         (["run", "--nope"], "--nope"),
-        (["check", "mde_exporter.yml"], "check"),
+        (["check", "mde_exporter.yml"], "mde_exporter.yml"),
+        (["chek", "--log.level=info"], "chek"),
         (["run", "--log.level=loud"], "loud"),
         (["run", "--log.format=xml"], "xml"),
         (["run", "--web.telemetry-path=metrics"], "starts with `/`"),
@@ -70,7 +71,7 @@ async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
 #[tokio::test]
 async fn a_missing_configuration_ends_with_64_and_says_what_to_do() {
     let folder = TempDir::new().unwrap();
-    for arguments in [&[][..], &["run"], &["once"], &["check-config"]] {
+    for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
         let said = run(&folder, arguments).await;
         assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
         insta::allow_duplicates! {
@@ -88,7 +89,7 @@ async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
     let folder = folder(&config);
     let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
     assert!(expected.contains("(line 16, column 1)"), "{expected}");
-    for arguments in [&[][..], &["run"], &["once"], &["check-config"]] {
+    for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
         let said = run(&folder, arguments).await;
         assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
         assert_eq!(said.stderr.trim_end(), expected.trim_end(), "{arguments:?}");

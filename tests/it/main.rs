@@ -11,6 +11,7 @@ mod binary_demo;
 mod binary_listen;
 mod binary_serving;
 mod binary_stop;
+mod check;
 mod client;
 mod client_faults;
 mod client_links;

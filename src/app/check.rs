@@ -1,0 +1,65 @@
+//! `check`: what a person runs when nothing works, or before anything does.
+//!
+//! It works beside a running exporter: the state is not opened. The calls that it makes count at the API
+//! like all others of the application, and in no book of the exporter's, whose share leaves room for them.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
+
+use super::{print, unusable};
+use crate::cli::Flags;
+use crate::clock::Clock;
+use crate::config;
+use crate::doctor::{self, Outcome, Report, Section};
+use crate::error::AppError;
+use crate::selfmon::SelfMetrics;
+
+/// Examines the configuration, the storage and every tenant, and prints what comes of it.
+///
+/// # Errors
+/// When the configuration cannot be used, and when a step failed: which, was printed.
+pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
+    let loaded = config::load(&flags.config_file).map_err(|error| unusable(&error))?;
+    let mut report = Report::default();
+    let mut show = |section: &Section| {
+        report.add(section);
+        print(&section.to_string())
+    };
+    show(&this_machine(&loaded, &flags))?;
+
+    let mut examinations = Vec::new();
+    for tenant in loaded.config.tenants {
+        let metrics = selfmon.tenant(&tenant.name);
+        // Tenants do not wait for each other, and yet appear in their order.
+        let mut examination = JoinSet::new();
+        let examined = doctor::examine(tenant, loaded.config.poll, clock.clone(), metrics);
+        // What is found is printed; a line of the log would say it again, and out of place.
+        examination.spawn(examined.with_subscriber(NoSubscriber::new()));
+        examinations.push(examination);
+    }
+    for examination in examinations {
+        examination.join_all().await.iter().try_for_each(&mut show)?;
+    }
+    print(&report.to_string())?;
+    match report.failed() {
+        [] => Ok(()),
+        failed => Err(AppError::CheckFailed(failed.join(", "))),
+    }
+}
+
+/// What all tenants share.
+fn this_machine(loaded: &config::Loaded, flags: &Flags) -> Section {
+    let mut section = Section::new("this machine");
+    for warning in &loaded.warnings {
+        section.add("configuration", Outcome::Warning, &warning.to_string());
+    }
+    if loaded.warnings.is_empty() {
+        section.add("configuration", Outcome::Ok, &format!("`{}` is good", flags.config_file.display()));
+    }
+    let (outcome, text) = doctor::storage(flags.storage_path());
+    section.add("storage", outcome, &text);
+    section
+}

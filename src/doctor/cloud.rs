@@ -1,0 +1,73 @@
+//! Whether hosts and scope belong to the cloud that is configured.
+
+use reqwest::Url;
+
+use super::report::Outcome;
+use super::wording;
+use crate::config::{Cloud, Tenant};
+
+/// Microsoft's hosts, with all below them, and the clouds that they serve.
+const HOSTS: [(&str, &[Cloud]); 9] = [
+    ("login.microsoftonline.com", &[Cloud::Commercial, Cloud::Gcc]),
+    ("login.microsoftonline.us", &[Cloud::GccHigh, Cloud::Dod]),
+    ("api.security.microsoft.com", &[Cloud::Commercial]),
+    ("securitycenter.microsoft.com", &[Cloud::Commercial]),
+    ("securitycenter.windows.com", &[Cloud::Commercial]),
+    ("securitycenter.onmicrosoft.com", &[Cloud::Commercial]),
+    ("api-gcc.securitycenter.microsoft.us", &[Cloud::Gcc]),
+    ("api-gov.securitycenter.microsoft.us", &[Cloud::GccHigh, Cloud::Dod]),
+    ("api-gov.security.microsoft.us", &[Cloud::GccHigh, Cloud::Dod]),
+];
+
+/// Resources that look like the one with the roles, and are those of Defender XDR.
+const OTHER_RESOURCES: [&str; 2] = ["api.security.microsoft.com", "api-gov.security.microsoft.us"];
+
+/// Judges `authority_url`, `api_url` and `scope` by `cloud`.
+pub(super) fn judge(tenant: &Tenant) -> (Outcome, String) {
+    let scope = Url::parse(&tenant.scope).ok();
+    let keys = [
+        ("authority_url", Some(&tenant.authority_url)),
+        ("api_url", Some(&tenant.api_url)),
+        ("scope", scope.as_ref()),
+    ];
+    for (key, url) in keys {
+        let Some(host) = url.and_then(Url::host_str) else { continue };
+        if key == "scope" && OTHER_RESOURCES.contains(&host) {
+            return (Outcome::Warning, wording::scope_of_another_api(tenant.cloud));
+        }
+        if let Some(clouds) = clouds_of(host)
+            && !clouds.contains(&tenant.cloud)
+        {
+            return (Outcome::Warning, wording::wrong_cloud(key, host, clouds, tenant.cloud));
+        }
+    }
+    (Outcome::Ok, tenant.cloud.as_str().to_owned())
+}
+
+/// None for a host that is not known, as that of a private endpoint.
+fn clouds_of(host: &str) -> Option<&'static [Cloud]> {
+    let covers = |known: &str| {
+        host.strip_suffix(known)
+            .is_some_and(|front| front.is_empty() || front.ends_with('.') || front.ends_with('-'))
+    };
+    HOSTS.into_iter().find(|(known, _)| covers(known)).map(|(_, clouds)| clouds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_of_its_cloud() {
+        for cloud in Cloud::ALL {
+            for url in [cloud.authority_url(), cloud.api_url(), cloud.scope()] {
+                let url = Url::parse(url).unwrap();
+                assert!(clouds_of(url.host_str().unwrap()).unwrap().contains(&cloud), "{url}");
+            }
+        }
+        assert_eq!(clouds_of("eu.api.security.microsoft.com"), Some([Cloud::Commercial].as_slice()));
+        assert_eq!(clouds_of("api-eu3.securitycenter.microsoft.com"), Some([Cloud::Commercial].as_slice()));
+        assert_eq!(clouds_of("127.0.0.1"), None);
+        assert_eq!(clouds_of("notsecuritycenter.microsoft.com"), None);
+    }
+}

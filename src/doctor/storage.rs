@@ -1,0 +1,48 @@
+//! Whether the state can be kept.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+
+use super::report::Outcome;
+use super::wording;
+
+/// Tries to write into `folder`, or into the one that it would be made in. Nothing stays, and the state
+/// in it is not touched, so an exporter that works with it is not disturbed.
+#[must_use]
+pub fn storage(folder: &Path) -> (Outcome, String) {
+    let existing = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match write(existing) {
+        Ok(()) => (Outcome::Ok, wording::storage_is_fine(folder, existing == folder)),
+        Err(error) => (Outcome::Failed, wording::storage_is_not(folder, &error)),
+    }
+}
+
+fn write(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    let mut file = tempfile::tempfile_in(folder)?;
+    file.write_all(&[0; 4096])?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_fine_when_it_can_be_written_or_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("a/b");
+        for path in [folder.path(), &missing, Path::new("not-there")] {
+            assert_eq!(storage(path).0, Outcome::Ok, "{}", path.display());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let file = folder.path().join("file");
+        std::fs::File::create(&file).unwrap();
+        for path in [file.clone(), file.join("data")] {
+            assert_eq!(storage(&path).0, Outcome::Failed, "{}", path.display());
+        }
+    }
+}
