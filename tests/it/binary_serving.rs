@@ -3,9 +3,7 @@
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
 use reqwest::StatusCode;
 
-use crate::binary::{
-    LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene, scene_with,
-};
+use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene, scene_with};
 use crate::exposition;
 
 #[tokio::test]
@@ -119,44 +117,6 @@ async fn log_lines_are_counted_by_level() {
         let written: f64 = running.log.iter().filter(|line| line.contains(&field)).map(|_| 1.0).sum();
         assert_eq!(scrape.value("mde_exporter_log_messages_total", &[("level", level)]), Some(written));
         assert_eq!(written > 0.0, ["info", "warn"].contains(&level), "{:#?}", running.log);
-    }
-}
-
-#[tokio::test]
-async fn nothing_that_is_said_or_served_holds_a_secret() {
-    let scene = scene(5).await;
-    scene.write("wrong.txt", "canary-of-a-wrong-secret");
-    let proxy = ", proxy_url: \"http://user:canary-of-the-proxy@127.0.0.1:1\"";
-    let good = entry(&scene, "good", "client_secret_file: secret.txt", "");
-    let refused = entry(&scene, "refused", "client_secret_file: wrong.txt", "");
-    let unreachable = entry(&scene, "unreachable", "client_secret_env: CANARY", proxy);
-    configure(&scene, &[good.clone(), refused.clone(), unreachable]);
-    let machine = scene.sim.control().machine_ids().remove(0);
-    scene.sim.control().inject_for_machine(&machine, Fault::Unauthorized, Times::Next(1));
-
-    let mut run_it = command(&scene.folder, &["run", LOOPBACK, "--log.level=debug"]);
-    run_it.env("CANARY", "canary-of-the-environment");
-    let mut running = Running::start(run_it).await;
-    for _ in 0..3 {
-        running.line_with("poll finished").await;
-    }
-    let mut texts = vec![running.get("/").await.1, running.get("/metrics").await.1];
-    let said = running.stop("TERM").await;
-    texts.extend([said.stdout, said.stderr]);
-    configure(&scene, &[good, refused]);
-    let said = run(&scene.folder, &["once", "--log.level=debug", "--log.format=json"]).await;
-    texts.extend([said.stdout, said.stderr]);
-    let said = run(&scene.folder, &["check-config"]).await;
-    texts.extend([said.stdout, said.stderr]);
-
-    assert!(scene.sim.client_secret().contains("canary"));
-    let calls = scene.sim.control().calls();
-    let headers: Vec<&str> = calls.iter().filter_map(|call| call.authorization.as_deref()).collect();
-    assert!(!headers.is_empty());
-    for text in texts {
-        assert!(!text.contains("canary"), "{text}");
-        let token_start = |header: &&str| text.contains(&header["Bearer ".len()..][..20]);
-        assert!(!headers.iter().any(token_start), "{text}");
     }
 }
 

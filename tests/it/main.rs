@@ -33,6 +33,7 @@ mod poll_quota;
 mod poll_scope;
 mod readme;
 mod rules;
+mod secrets;
 mod series_limit;
 mod slow_clients;
 mod store;
