@@ -9,7 +9,7 @@
 //! Ages change without an answer of the API (current becomes stale), so the task also renders when
 //! nothing was handed over for a while. What did not change is not rendered again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fleet::{Ages, TenantFleet};
+use crate::fleet::{Ages, Overview, Policy, TenantFleet};
 use crate::metrics::{Body, Encoding, Exposure, Format, Level, Renderer, Served};
 use crate::selfmon::SelfMetrics;
 use crate::store::SharedStore;
@@ -34,8 +34,12 @@ pub struct Published {
     pub fleets: Vec<Arc<TenantFleet>>,
     /// The ages that were in force.
     pub ages: Ages,
+    /// The patch deadlines that were in force.
+    pub policies: Arc<[Policy]>,
     /// The exposition of the fleets.
     pub body: Body,
+    /// Made for the first person who looks.
+    overview: OnceLock<Overview>,
 }
 
 impl Published {
@@ -48,7 +52,14 @@ impl Published {
         exposure: &Exposure,
     ) -> Self {
         let body = renderer.render(&fleets, at, exposure);
-        Self { generation, at, fleets, ages: exposure.ages, body }
+        let (ages, policies) = (exposure.ages, Arc::clone(&exposure.policies));
+        Self { generation, at, fleets, ages, policies, body, overview: OnceLock::new() }
+    }
+
+    /// How tenants and machines stand, by the same judgement as the exposition. The first call takes a
+    /// good part of a second for a large fleet, and others wait for it.
+    pub fn overview(&self) -> &Overview {
+        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.ages, &self.policies))
     }
 
     /// Counts what was rendered, and how long it `took`.

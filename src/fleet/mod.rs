@@ -1,8 +1,8 @@
 //! What is known of the machines, in our words.
 //!
 //! Pure: no clock, no network, no disk. [`state`] applies machine lists and answers to a
-//! [`TenantFleet`]; [`summary`] counts over it, and [`policy`] judges it by patch deadlines. API words
-//! stay in `defender`.
+//! [`TenantFleet`]; [`summary`] counts over it, [`policy`] judges it by patch deadlines, and [`overview`]
+//! puts its machines in an order for people. API words stay in `defender`.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -205,11 +205,13 @@ pub struct Gap {
     pub first_seen: Timestamp,
 }
 
+pub mod overview;
 pub mod policy;
 pub mod release;
 pub mod state;
 pub mod summary;
 
+pub use overview::Overview;
 pub use policy::{DeadlineStart, Policy};
 pub use state::{
     Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, Snapshot, TenantFleet,

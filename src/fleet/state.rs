@@ -211,6 +211,8 @@ impl Resolution {
 pub struct TenantFleet {
     /// Value of the label `tenant`.
     pub tenant: Arc<str>,
+    /// Where its data is to come from, which what is known may not do yet.
+    pub source: Source,
     /// Machines in scope.
     pub machines: BTreeMap<MachineId, Arc<Machine>>,
     /// Machines that left the scope and may come back: their gaps keep their first seen times until
@@ -235,6 +237,7 @@ impl TenantFleet {
     pub fn new(tenant: Arc<str>) -> Self {
         Self {
             tenant,
+            source: Source::default(),
             machines: BTreeMap::new(),
             departed: BTreeMap::new(),
             totals: Totals::default(),

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Poll, Selectors, Source, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{Ages, KbId, MachineFacts, MachineId, PollStatus, TenantFleet};
+use crate::fleet::{self, Ages, KbId, MachineFacts, MachineId, PollStatus, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 
@@ -71,12 +71,16 @@ impl Poller {
         tenant: &Tenant,
         poll: Poll,
         client: Client,
-        fleet: TenantFleet,
+        mut fleet: TenantFleet,
         publisher: Publisher,
         metrics: TenantMetrics,
         clock: Clock,
     ) -> Self {
         metrics.poll_interval(poll.interval);
+        fleet.source = match tenant.source {
+            Source::Machines => fleet::Source::Machines,
+            Source::Export => fleet::Source::Export,
+        };
         Self {
             selectors: tenant.machines.clone(),
             source: tenant.source,
