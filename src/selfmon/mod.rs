@@ -1,7 +1,8 @@
 //! What the exporter counts about itself: the families `mde_exporter_*` and `process_*`.
 //!
 //! A leaf: other modules report an event (`tenant.request_finished(..)`), and names, labels and
-//! help stay in this folder: `families` is the table, `tenant` the events of one tenant, `encode` writes.
+//! help stay in this folder: `families` is the table, `tenant` the events of one tenant, `encode` writes,
+//! `readings` are the few values that people are shown besides.
 //!
 //! Promises: a value that is not known yet has no series, a label set known in advance starts at 0,
 //! and label values come from closed lists, from the configuration (`tenant`), or are a status code,
@@ -12,6 +13,7 @@
 
 mod encode;
 mod families;
+mod readings;
 mod tenant;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use prometheus::Registry;
 use encode::{Format, encode};
 use families::Families;
 pub use families::{SelfFamily, families};
+pub use readings::TenantReadings;
 pub use tenant::TenantMetrics;
 
 /// Which operation of the API a request belongs to.

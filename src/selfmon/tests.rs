@@ -172,3 +172,26 @@ fn every_family_that_is_encoded_is_listed() {
     let requests = listed.iter().find(|family| family.name.ends_with("_api_requests_total")).unwrap();
     assert_eq!(requests.labels, ["tenant", "endpoint", "code"]);
 }
+
+#[test]
+fn readings_tell_what_is_known_and_make_no_series() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let known = metrics.tenant("known");
+    let _silent = metrics.tenant("silent");
+    known.poll_interval(Duration::from_hours(6));
+    known.token_refreshed(time(1_764_000_000));
+    let windows = [1, 2].map(|used| QuotaWindow { allowed: 40, used });
+    known.quota_from(move || windows);
+    let before = text(&metrics);
+    let readings = metrics.readings();
+    assert_eq!(text(&metrics), before);
+    assert_eq!(readings.keys().collect::<Vec<_>>(), ["known"]);
+    assert_eq!(
+        readings["known"],
+        TenantReadings {
+            quota: Some(windows),
+            poll_interval: Some(Duration::from_hours(6)),
+            token_expiry: Some(time(1_764_000_000)),
+        }
+    );
+}
