@@ -116,6 +116,8 @@ impl Machine {
             11 => self.name = Some("Anna's \"iPad\" (new) [2]\n<script>alert(1)</script> \\".to_owned()),
             13 => self.standing = Standing::Linux,
             19 => self.standing = Standing::Inactive,
+            // Turns the direction of writing around, and is long.
+            31 => self.name = Some(format!("photo\u{202e}gpj.exe{}", "-and-so-on".repeat(30))),
             index if index % 9 == 2 => self.name = Some(format!("{}-{number:04}", site.to_uppercase())),
             index if index % 9 == 5 => self.name = Some(format!("Lab-{site}-{number:04}.Corp.Example")),
             index if index % 23 == 22 => self.group = None,

@@ -76,6 +76,7 @@ async fn awkward_fleet_holds_every_oddity() {
     for odd in [
         |record: &Value| record["computerDnsName"].is_null(),
         |record: &Value| record["computerDnsName"].as_str().is_some_and(|name| name.contains("<script>")),
+        |record: &Value| record["computerDnsName"].as_str().is_some_and(|name| name.contains('\u{202e}')),
         |record: &Value| record["healthStatus"] == "Inactive",
         |record: &Value| record["rbacGroupName"].is_null() && record["rbacGroupId"] == 0,
         |record: &Value| record["rbacGroupId"].is_string(),
