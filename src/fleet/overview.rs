@@ -40,7 +40,7 @@ pub struct Standing {
     pub machine: Arc<Machine>,
     /// Its name in lower case, to be searched in.
     pub lower_name: Box<str>,
-    /// How far that may be believed.
+    /// How far what is known may be believed.
     pub state: MachineState,
     /// What it misses; none when that is not known, which is not the same as nothing.
     pub backlog: Option<Backlog>,

@@ -61,7 +61,7 @@ pub fn router(state: WebState) -> Router {
     let literal = metrics.replace('{', "{{").replace('}', "}}");
     // `get` answers HEAD too.
     let pages: [(&str, MethodRouter<WebState>); 3] =
-        [("/", get(status::page)), (HEALTHY, get(health::healthy)), (READY, get(health::ready))];
+        [("/", status::page()), (HEALTHY, get(health::healthy)), (READY, get(health::ready))];
     let mut router = Router::new().without_v07_checks().route(&literal, get(scrape::metrics));
     for (path, answer) in pages.into_iter().filter(|(path, _)| *path != metrics) {
         router = router.route(path, answer);

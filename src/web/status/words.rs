@@ -1,0 +1,177 @@
+//! How the page says things: times and numbers in words, and text from outside made harmless to read.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Longer text from outside is cut, so that none can fill the page.
+const LONGEST_NAME: usize = 200;
+const LONGEST_ERROR: usize = 2000;
+
+/// A time, exact and in words.
+pub(super) struct Moment {
+    pub(super) exact: String,
+    pub(super) words: String,
+}
+
+impl Moment {
+    pub(super) fn past(at: Timestamp, now: Timestamp) -> Self {
+        Self { exact: exact(at), words: ago(now, at) }
+    }
+
+    pub(super) fn coming(at: Timestamp, now: Timestamp) -> Self {
+        Self { exact: exact(at), words: until(now, at) }
+    }
+
+    /// How long something has lasted that began at `at`.
+    pub(super) fn since(at: Timestamp, now: Timestamp) -> Self {
+        let lasted = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        Self { exact: exact(at), words: in_words(lasted) }
+    }
+}
+
+fn exact(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    match Duration::try_from(now.duration_since(at)) {
+        Ok(age) if age >= Duration::from_secs(1) => format!("{} ago", in_words(age)),
+        // Clocks are set back now and then.
+        _ => "just now".to_owned(),
+    }
+}
+
+fn until(now: Timestamp, at: Timestamp) -> String {
+    match Duration::try_from(at.duration_since(now)) {
+        Ok(wait) if wait >= Duration::from_secs(1) => format!("in {}", in_words(wait)),
+        _ => "due now".to_owned(),
+    }
+}
+
+/// The length of a time in its largest unit.
+fn in_words(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    counted(count, unit)
+}
+
+/// A number of things, as `1 hour` and `2 hours`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+/// A whole number with a comma after each third digit from the right.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A name from outside as it may be shown: characters that show nothing, or change how their neighbours
+/// are shown, are spelt out as in `\u{202e}`, and the end of a long text is cut off. The template
+/// escapes what means something in HTML.
+pub(super) fn visible(name: &str) -> String {
+    spelt_out(name, LONGEST_NAME)
+}
+
+/// An error as it may be shown, like a name; it may hold text of the API.
+pub(super) fn visible_error(error: &str) -> String {
+    spelt_out(error, LONGEST_ERROR)
+}
+
+fn spelt_out(text: &str, longest: usize) -> String {
+    let mut shown = String::new();
+    for (place, character) in text.chars().enumerate() {
+        if place == longest {
+            shown.push('…');
+            break;
+        }
+        if is_hidden(character) {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Controls, and the format characters of Unicode that a name could abuse: bidirectional controls,
+/// zero-width characters, line separators, interlinear marks and tags.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_as_people_say_them() {
+        let now = Timestamp::UNIX_EPOCH;
+        let cases = [
+            (0, "just now", "due now", "0 seconds"),
+            (1, "1 second ago", "in 1 second", "1 second"),
+            (59, "59 seconds ago", "in 59 seconds", "59 seconds"),
+            (60, "1 minute ago", "in 1 minute", "1 minute"),
+            (7199, "1 hour ago", "in 1 hour", "1 hour"),
+            (86_400, "24 hours ago", "in 24 hours", "24 hours"),
+            (172_800, "2 days ago", "in 2 days", "2 days"),
+        ];
+        for (seconds, past, future, lasted) in cases {
+            let length = Duration::from_secs(seconds);
+            assert_eq!(Moment::past(now - length, now).words, past);
+            assert_eq!(Moment::coming(now + length, now).words, future);
+            assert_eq!(Moment::since(now - length, now).words, lasted);
+        }
+        let hour = Duration::from_hours(1);
+        assert_eq!(Moment::past(now + hour, now).words, "just now");
+        assert_eq!(Moment::coming(now - hour, now).words, "due now");
+        assert_eq!(Moment::since(now + hour, now).words, "0 seconds");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (100_000, "100,000"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(counted(1, "machine"), "1 machine");
+        assert_eq!(counted(2000, "machine"), "2,000 machines");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_spelt_out() {
+        assert_eq!(visible("a\u{202e}b\n\0\u{feff}"), "a\\u{202e}b\\n\\0\\u{feff}");
+        for harmless in ["", "srv-db-01.corp.example", "Anna's \"iPad\" <b> \\", "жук 机器 e\u{301} 💻"]
+        {
+            assert_eq!(visible(harmless), harmless);
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut() {
+        for (shown, longest) in
+            [(visible as fn(&str) -> String, LONGEST_NAME), (visible_error, LONGEST_ERROR)]
+        {
+            let whole = "ö".repeat(longest);
+            assert_eq!(shown(&whole), whole);
+            assert_eq!(shown(&"ö".repeat(100_000)), format!("{whole}…"));
+        }
+    }
+}
