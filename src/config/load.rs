@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use super::document;
+use super::document::{self, Node, SyntaxError};
 use super::problem::{LoadError, Place, Problem, Report};
 use super::section::Field;
 use super::tenant::{self, TenantNames};
@@ -35,15 +35,9 @@ pub struct Loaded {
 /// Every problem of the file at once. Text that is not YAML, or a file that cannot be read, is one
 /// problem.
 pub fn load(file: &Path) -> Result<Loaded, LoadError> {
-    match read(file) {
-        Ok(bytes) => parse(file, &bytes),
-        Err(error) => {
-            let report = Report::new(file);
-            let what = format!("cannot be read: {error}");
-            report.problem("", None, what, "a readable file of at most 4 MiB is allowed");
-            report.conclude(None::<Config>).map(loaded)
-        }
-    }
+    let report = Report::new(file);
+    let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report));
+    report.conclude(config).map(loaded)
 }
 
 /// Does what [`load`] does with `bytes` as the content of `file`.
@@ -53,10 +47,7 @@ pub fn load(file: &Path) -> Result<Loaded, LoadError> {
 /// As [`load`].
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError> {
     let report = Report::new(file);
-    let config = text(bytes, &report).and_then(|text| {
-        let folder = file.parent().unwrap_or(Path::new(""));
-        config(text, folder, &report)
-    });
+    let config = config(file, bytes, &report);
     report.conclude(config).map(loaded)
 }
 
@@ -64,13 +55,34 @@ fn loaded((config, warnings): (Config, Vec<Problem>)) -> Loaded {
     Loaded { config, warnings }
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+/// The content of `file`.
+pub(super) fn read(file: &Path, report: &Report) -> Option<Vec<u8>> {
+    let read = read_at_most(file, FILE_LIMIT);
+    let problem = |error: io::Error| {
+        let what = format!("cannot be read: {error}");
+        report.problem("", None, what, "a readable file of at most 4 MiB is allowed");
+    };
+    read.map_err(problem).ok()
+}
+
+/// The content of `file`; an error when it is longer than `limit` bytes.
+pub(super) fn read_at_most(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_LIMIT {
+    File::open(file)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
     }
     Ok(bytes)
+}
+
+/// The one YAML document in `bytes`.
+pub(super) fn root(bytes: &[u8], report: &Report) -> Option<Node> {
+    let parsed = document::parse(text(bytes, report)?);
+    let problem = |error: SyntaxError| {
+        let what = format!("is not YAML: {}", error.what);
+        report.problem("", Some(error.place), what, "one YAML document is allowed");
+    };
+    parsed.map_err(problem).ok()
 }
 
 fn text<'a>(bytes: &'a [u8], report: &Report) -> Option<&'a str> {
@@ -89,16 +101,10 @@ fn text<'a>(bytes: &'a [u8], report: &Report) -> Option<&'a str> {
     }
 }
 
-fn config(text: &str, folder: &Path, report: &Report) -> Option<Config> {
-    let root = match document::parse(text) {
-        Ok(root) => root,
-        Err(error) => {
-            let what = format!("is not YAML: {}", error.what);
-            report.problem("", Some(error.place), what, "one YAML document is allowed");
-            return None;
-        }
-    };
-    let section = Field::root(&root, report).section()?;
+fn config(file: &Path, bytes: &[u8], report: &Report) -> Option<Config> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let root = root(bytes, report)?;
+    let section = Field::root(&root, "a mapping with the key tenants is allowed", report).section()?;
     let tenants = section
         .required("tenants", "a list of at least one tenant is allowed")
         .and_then(|field| tenants(&field, folder));

@@ -9,6 +9,7 @@
 //! value that does not fit, and an operator wants to mend all of them at once. `document` gives
 //! text its places, `section` asks for keys and reports, `load`, `tenant`, `auth`, `selectors` and
 //! `policy` say which keys there are, and `problem` prints. The YAML crate is known to `document` only.
+//! [`web`] reads the other file, that of the web server, in the same way.
 
 mod auth;
 mod cloud;
@@ -22,6 +23,7 @@ mod selectors;
 mod tenant;
 #[cfg(test)]
 mod tests;
+pub mod web;
 
 use std::fmt;
 use std::num::NonZeroU32;

@@ -22,12 +22,12 @@ pub(super) struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The whole document.
-    pub(super) fn root(node: &'a Node, report: &'a Report) -> Self {
+    pub(super) fn root(node: &'a Node, allowed: &str, report: &'a Report) -> Self {
         Self {
             node,
             path: String::new(),
             place: Place { line: 1, column: 1 },
-            allowed: "a mapping with the key tenants is allowed".to_owned(),
+            allowed: allowed.to_owned(),
             report,
         }
     }
@@ -35,6 +35,20 @@ impl<'a> Field<'a> {
     /// Reports that the value is wrong.
     pub(super) fn problem(&self, what: impl Into<String>) {
         self.report.problem(&self.path, Some(self.place()), what, self.allowed.as_str());
+    }
+
+    /// Warns about the value.
+    pub(super) fn warning(&self, what: impl Into<String>, advice: impl Into<String>) {
+        self.report.warning(&self.path, self.place(), what, advice);
+    }
+
+    /// Whether it has no value, or an empty text as its value.
+    pub(super) fn is_blank(&self) -> bool {
+        match &self.node.content {
+            Content::Nothing => true,
+            Content::Scalar(scalar) => scalar.text.is_empty(),
+            Content::List(_) | Content::Map(_) => false,
+        }
     }
 
     /// What `check` makes of the value's text, whatever YAML takes it for; `check` answers what is
@@ -178,6 +192,41 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Every key with its value, for a mapping whose keys are the operator's own. `check` answers what
+    /// is wrong with a key; `allowed` says what each value may hold.
+    pub(super) fn entries(
+        &self,
+        allowed: &str,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Vec<(&'a str, Field<'a>)> {
+        let mut fields = Vec::new();
+        for (number, entry) in self.entries.iter().enumerate() {
+            let key = entry.key.as_deref();
+            let path = self.path_of(key.and_then(printable).unwrap_or("?"));
+            let Some(key) = key else {
+                self.report.problem(
+                    &path,
+                    Some(entry.place),
+                    "the key is no text",
+                    "text is allowed as a key",
+                );
+                continue;
+            };
+            if let Err(what) = check(key) {
+                self.report.problem(&path, Some(entry.place), what, allowed);
+            }
+            self.judge_repetition(number, entry, &path);
+            let (node, place, allowed) = (&entry.node, entry.place, allowed.to_owned());
+            fields.push((key, Field { node, path, place, allowed, report: self.report }));
+        }
+        fields
+    }
+
+    /// Whether it has no key at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Path of the section.
     pub(super) fn path(&self) -> &str {
         &self.path
@@ -209,13 +258,16 @@ impl<'a> Section<'a> {
                 self.report.problem(&path, Some(entry.place), "the key is unknown", allowed);
                 continue;
             };
-            let first = self.entries.iter().position(|other| other.key == entry.key);
-            if let Some(first) = first.filter(|&first| first < number) {
-                let line = self.entries[first].place.line;
-                let what = format!("the key is given a second time, the first is in line {line}");
-                let allowed = "each key is allowed once";
-                self.report.problem(&self.path_of(key), Some(entry.place), what, allowed);
-            }
+            self.judge_repetition(number, entry, &self.path_of(key));
+        }
+    }
+
+    fn judge_repetition(&self, number: usize, entry: &Entry, path: &str) {
+        let first = self.entries.iter().position(|other| other.key == entry.key);
+        if let Some(first) = first.filter(|&first| first < number) {
+            let line = self.entries[first].place.line;
+            let what = format!("the key is given a second time, the first is in line {line}");
+            self.report.problem(path, Some(entry.place), what, "each key is allowed once");
         }
     }
 

@@ -1,0 +1,168 @@
+//! Certificates and keys: files or text of the section `tls_server_config`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
+use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::config::load::read_at_most;
+use crate::config::section::{Field, Section};
+use crate::config::tenant::path;
+
+/// All authorities that a system trusts fit several times.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// The server's certificate and key, which belong together.
+pub(super) struct Identity {
+    pub(super) certificate: Arc<CertifiedKey>,
+    pub(super) expires: Timestamp,
+}
+
+/// Reads `cert_file` or `cert`, and `key_file` or `key`.
+pub(super) fn identity(section: &Section<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Identity> {
+    let content = "the server's certificate and its issuers";
+    let chain = Pem::needed(section, ["cert_file", "cert"], content, folder, files);
+    let key = Pem::needed(section, ["key_file", "key"], "the certificate's private key", folder, files);
+    let certificates = chain.as_ref().and_then(Pem::certificates);
+    let expires = chain.as_ref().zip(certificates.as_ref()).and_then(|(pem, chain)| pem.expires(&chain[0]));
+    let signing = key.as_ref().and_then(Pem::private_key);
+    let (expires, certificate) = (expires?, CertifiedKey::new(certificates?, signing?));
+    match certificate.keys_match() {
+        // Unknown is the answer of keys that cannot give their public half; ours all can.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Some(Identity { certificate: Arc::new(certificate), expires })
+        }
+        Err(Error::InconsistentKeys(_)) => {
+            key?.field.problem("does not belong to the server's certificate");
+            None
+        }
+        Err(_) => {
+            chain?.field.problem(UNUSABLE);
+            None
+        }
+    }
+}
+
+const UNUSABLE: &str = "holds a certificate that cannot be used";
+
+/// Reads `client_ca_file` or `client_ca`. The outer `None` is a problem.
+#[expect(clippy::option_option, reason = "no authority is an answer, and so is a wrong one")]
+pub(super) fn authorities(
+    section: &Section<'_>,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+) -> Option<Option<Arc<RootCertStore>>> {
+    let keys = ["client_ca_file", "client_ca"];
+    let Some(pem) = Pem::read(section, keys, "the certificates of authorities", folder, files)? else {
+        return Some(None);
+    };
+    let mut store = RootCertStore::empty();
+    for certificate in pem.certificates()? {
+        if store.add(certificate).is_err() {
+            pem.field.problem(UNUSABLE);
+            return None;
+        }
+    }
+    Some(Some(Arc::new(store)))
+}
+
+/// PEM text and the key that it is under.
+struct Pem<'a> {
+    field: Field<'a>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Pem<'a> {
+    /// Reads the file that the first of `keys` names, or the text under the second. The outer `None` is
+    /// a problem.
+    #[expect(clippy::option_option, reason = "none given is an answer, and so is a wrong one")]
+    fn read(
+        section: &Section<'a>,
+        keys: [&'static str; 2],
+        content: &str,
+        folder: &Path,
+        files: &mut Vec<PathBuf>,
+    ) -> Option<Option<Self>> {
+        let file = section.optional(keys[0], &format!("the path of a PEM file with {content} is allowed"));
+        let text = section.optional(keys[1], &format!("PEM text with {content} is allowed"));
+        match (file, text) {
+            (None, None) => Some(None),
+            (Some(_), Some(text)) => {
+                text.problem(format!("is given besides {}", keys[0]));
+                None
+            }
+            (None, Some(field)) => {
+                let bytes = field.text(|text| Ok(text.as_bytes().to_vec()))?;
+                Some(Some(Self { field, bytes }))
+            }
+            (Some(field), None) => {
+                let path = path(&field, folder)?;
+                files.push(path.clone());
+                let read = read_at_most(&path, FILE_LIMIT);
+                let bytes = read.map_err(|error| field.problem(format!("cannot be read: {error}"))).ok()?;
+                Some(Some(Self { field, bytes }))
+            }
+        }
+    }
+
+    /// As [`read`](Self::read); it is a problem when nothing is given.
+    fn needed(
+        section: &Section<'a>,
+        keys: [&'static str; 2],
+        content: &str,
+        folder: &Path,
+        files: &mut Vec<PathBuf>,
+    ) -> Option<Self> {
+        let pem = Self::read(section, keys, content, folder, files)?;
+        if pem.is_none() {
+            let allowed = format!("{} or {} is needed for TLS", keys[0], keys[1]);
+            section.problem_of(keys[0], "is missing", allowed);
+        }
+        pem
+    }
+
+    /// All certificates in it; at least one.
+    fn certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match certificates {
+            Err(_) => self.field.problem("is not valid PEM"),
+            Ok(certificates) if certificates.is_empty() => {
+                self.field.problem("holds no certificate in PEM form");
+            }
+            Ok(certificates) => return Some(certificates),
+        }
+        None
+    }
+
+    /// When `certificate` ends.
+    fn expires(&self, certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+            self.field.problem(UNUSABLE);
+            return None;
+        };
+        let seconds = parsed.validity().not_after.timestamp();
+        // RFC 5280, 4.1.2.5: the last second of 9999, which is beyond our calendar, stands for never.
+        Some(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
+    }
+
+    fn private_key(&self) -> Option<Arc<dyn SigningKey>> {
+        let holds = |marker: &[u8]| self.bytes.windows(marker.len()).any(|part| part == marker);
+        if holds(b"BEGIN ENCRYPTED PRIVATE KEY") || holds(b"Proc-Type: 4,ENCRYPTED") {
+            self.field.problem("holds a private key that is encrypted");
+            return None;
+        }
+        let Ok(key) = PrivateKeyDer::from_pem_slice(&self.bytes) else {
+            self.field.problem("holds no private key in PEM form");
+            return None;
+        };
+        let what = "holds a private key that is none of RSA with 2048 bits or more, ECDSA (P-256, P-384, P-521) \
+                    and Ed25519";
+        any_supported_type(&key).map_err(|_| self.field.problem(what)).ok()
+    }
+}
