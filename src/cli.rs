@@ -35,6 +35,8 @@ pub enum Command {
     Once,
     /// Start a simulated Defender API and the exporter polling it; needs no tenant and no file
     Demo(DemoFlags),
+    /// Read a password from stdin and print its bcrypt hash for the web configuration file
+    HashPassword,
 }
 
 /// Flags that several commands share.

@@ -10,6 +10,9 @@ pub enum AppError {
     /// The command line or a configuration file is wrong; nothing was started.
     #[error("{0}")]
     Configuration(String),
+    /// What was read is no password that can be hashed.
+    #[error("this password cannot be hashed: {0}")]
+    Password(&'static str),
     /// An address cannot be listened on.
     #[error("cannot listen on `{address}`")]
     Listen {
@@ -49,7 +52,7 @@ impl AppError {
     /// 64 for usage and configuration (`EX_USAGE` of BSD's sysexits), 1 for a failure at run time.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Configuration(_)) { 64 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Configuration(_) | Self::Password(_)) { 64 } else { 1 })
     }
 }
 

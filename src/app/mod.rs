@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod exporter;
+mod hash_password;
 mod listen;
 mod once;
 mod signals;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
             })
         }
         Command::Demo(demo) => block_on(demo::demo(demo, flags, sockets, selfmon, clock)),
+        Command::HashPassword => hash_password::hash_password(),
     }
 }
 
