@@ -60,6 +60,9 @@ pub struct Flags {
     /// Path under which the metrics are served
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
     pub telemetry_path: String,
+    /// File with TLS, passwords and limits of the web server, in the format of Prometheus' own exporters
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    pub web_config_file: Option<PathBuf>,
     /// Least severe log lines to write
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_enum, global = true)]
     pub log_level: LogLevel,

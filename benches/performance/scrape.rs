@@ -117,6 +117,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         scrape_slots: ScrapeSlots::new(0),
         version: "bench",
         clock: fleet::clock(),
+        access: web::Access::open(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("a bound address"));
@@ -134,7 +135,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
             }
         });
     }
-    let server = web::Server::new(web::router(state), web::Limits::default());
+    let server = web::Server::new(web::router(state), web::Access::open(), web::Limits::default());
     server.serve(listener, CancellationToken::new()).await;
 }
 

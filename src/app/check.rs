@@ -22,7 +22,7 @@ use crate::selfmon::SelfMetrics;
 /// # Errors
 /// When the configuration cannot be used, and when a step failed: which, was printed.
 pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
-    let loaded = config::load(&flags.config_file).map_err(|error| unusable(&error))?;
+    let loaded = config::load(&flags.config_file).map_err(|error| unusable(error.problems(), &[]))?;
     let mut report = Report::default();
     let mut show = |section: &Section| {
         report.add(section);

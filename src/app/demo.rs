@@ -17,7 +17,7 @@ use super::exporter::Exporter;
 use super::listen::Sockets;
 use super::signals::Stop;
 use super::state::State;
-use super::{print, read};
+use super::{access_file, both, print, read};
 use crate::cli::{DemoFlags, DemoSource, Flags};
 use crate::clock::Clock;
 use crate::defender::Route;
@@ -53,15 +53,20 @@ pub(super) async fn demo(
     let folder = configuration(&simulator, demo.source)
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // Its warnings are meant: nobody polls a real tenant so often.
-    let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock)?.config;
+    let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock);
+    let (loaded, access) = both(config, access_file(&flags, &selfmon))?;
     let thrown_away = folder.path().join("data");
     let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &selfmon)?;
     // A proxy of the environment could not reach the simulation.
-    let exporter = Exporter::build(&config, Route::Direct, state, selfmon, clock)?;
+    let exporter = Exporter::build(&loaded.config, Route::Direct, state, selfmon, clock)?;
     let listeners = sockets.listen().await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.address().parse().ok()).collect();
-    print(&greeting(&addresses, &flags.telemetry_path, &simulator.api_url(), demo.machines))?;
-    let served = exporter.serve_on(listeners, &flags, signals).await;
+    let scheme = match &access {
+        Some(file) if file.reader().borrow().has_tls() => "https",
+        _ => "http",
+    };
+    print(&greeting(scheme, &addresses, &flags.telemetry_path, &simulator.api_url(), demo.machines))?;
+    let served = exporter.serve_on(listeners, access, &flags, signals).await;
     simulator.stop().await;
     served
 }
@@ -119,10 +124,12 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 
-fn greeting(addresses: &[SocketAddr], path: &str, api_url: &str, machines: usize) -> String {
+fn greeting(scheme: &str, addresses: &[SocketAddr], path: &str, api_url: &str, machines: usize) -> String {
     let hosts: Vec<_> = addresses.iter().map(reachable).collect();
     let target = hosts.first().map_or("", String::as_str);
-    let page = |host| format!("  metrics        http://{host}{path}\n  status page    http://{host}/\n");
+    let page = |host: &String| {
+        format!("  metrics        {scheme}://{host}{path}\n  status page    {scheme}://{host}/\n")
+    };
     let pages: String = hosts.iter().map(page).collect();
     let day = humantime::format_duration(DAY);
     format!(
@@ -135,6 +142,7 @@ Prometheus can scrape it with:
 scrape_configs:
   - job_name: mde_exporter
     scrape_interval: 5s
+    scheme: {scheme}
     metrics_path: {path}
     static_configs:
       - targets: [\"{target}\"]
@@ -156,7 +164,7 @@ mod tests {
     #[test]
     fn the_greeting_says_simulated_and_gives_addresses_and_a_scrape_config() {
         let addresses = ["[::]:10633".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
-        insta::assert_snapshot!(greeting(&addresses, "/metrics", "https://127.0.0.1:4433", 200), @r#"
+        insta::assert_snapshot!(greeting("http", &addresses, "/metrics", "https://127.0.0.1:4433", 200), @r#"
         Demo of mde_exporter. ALL DATA IS SIMULATED: no tenant is contacted.
 
           metrics        http://127.0.0.1:10633/metrics
@@ -170,6 +178,7 @@ mod tests {
         scrape_configs:
           - job_name: mde_exporter
             scrape_interval: 5s
+            scheme: http
             metrics_path: /metrics
             static_configs:
               - targets: ["127.0.0.1:10633"]

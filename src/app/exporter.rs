@@ -21,7 +21,7 @@ use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
 use crate::store::SharedStore;
-use crate::web::{self, ScrapeSlots, WebState};
+use crate::web::{self, Access, AccessFile, ScrapeSlots, WebState};
 
 /// Time for replies under way when the exporter stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -84,9 +84,15 @@ impl Exporter {
     ///
     /// # Errors
     /// When one of them cannot be listened on, or a part ends early.
-    pub(super) async fn serve(self, sockets: Sockets, flags: &Flags, signals: Stop) -> Result<(), AppError> {
+    pub(super) async fn serve(
+        self,
+        sockets: Sockets,
+        access: Option<AccessFile>,
+        flags: &Flags,
+        signals: Stop,
+    ) -> Result<(), AppError> {
         let listeners = sockets.listen().await?;
-        self.serve_on(listeners, flags, signals).await
+        self.serve_on(listeners, access, flags, signals).await
     }
 
     /// Serves on `listeners` until a signal.
@@ -96,11 +102,12 @@ impl Exporter {
     pub(super) async fn serve_on(
         self,
         listeners: Vec<Listener>,
+        access: Option<AccessFile>,
         flags: &Flags,
         mut signals: Stop,
     ) -> Result<(), AppError> {
         let stop = CancellationToken::new();
-        let mut parts = self.start(listeners, flags, &stop);
+        let mut parts = self.start(listeners, access, flags, &stop);
         let failed = tokio::select! {
             signal = signals.wait() => {
                 tracing::info!(signal, "stopping");
@@ -120,10 +127,12 @@ impl Exporter {
     fn start(
         self,
         listeners: Vec<Listener>,
+        access_file: Option<AccessFile>,
         flags: &Flags,
         stop: &CancellationToken,
     ) -> JoinSet<&'static str> {
         let mut parts = JoinSet::new();
+        let access = access_file.as_ref().map_or_else(Access::open, AccessFile::reader);
         let router = web::router(WebState {
             published: self.reader,
             selfmon: self.selfmon,
@@ -131,11 +140,13 @@ impl Exporter {
             scrape_slots: ScrapeSlots::new(flags.max_requests),
             version: env!("CARGO_PKG_VERSION"),
             clock: self.clock,
+            access: access.clone(),
         });
-        let server = web::Server::new(router, web::Limits::default());
+        let tls = access.borrow().has_tls();
+        let server = web::Server::new(router, access, web::Limits::default());
         for listener in listeners {
             let address = listener.address();
-            tracing::info!(%address, path = flags.telemetry_path, "serving metrics");
+            tracing::info!(%address, path = flags.telemetry_path, tls, "serving metrics");
             let (server, stop) = (server.clone(), stop.clone());
             parts.spawn(async move {
                 match listener {
@@ -143,6 +154,13 @@ impl Exporter {
                     Listener::Unix(listener) => server.serve(listener, stop).await,
                 }
                 "the web server"
+            });
+        }
+        if let Some(access_file) = access_file {
+            let following = access_file.run(stop.clone());
+            parts.spawn(async move {
+                following.await;
+                "the watch of the web configuration"
             });
         }
         let publication = self.publication.run(stop.clone());

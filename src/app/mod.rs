@@ -16,12 +16,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Flags};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, LoadError, Problem};
 use crate::defender::Route;
-use crate::error::AppError;
+use crate::error::{AppError, Chain};
 use crate::selfmon::SelfMetrics;
+use crate::web::{AccessFile, AccessFileError};
 use exporter::Exporter;
 use listen::Sockets;
 use signals::Stop;
@@ -36,22 +37,27 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
     let flags = cli.flags;
     let sockets = Sockets::of(&flags);
     match cli.command.unwrap_or_default() {
-        Command::CheckConfig { file } => check_config(file.as_ref().unwrap_or(&flags.config_file)),
+        Command::CheckConfig { file } => {
+            check_config(file.as_ref().unwrap_or(&flags.config_file), flags.web_config_file.as_deref())
+        }
         Command::Check => block_on(check::check(flags, selfmon, clock)),
         Command::Once => {
-            let config = load(&flags.config_file, &selfmon, &clock)?;
+            let (loaded, _) = both(read(&flags.config_file, &selfmon, &clock), Ok(None::<AccessFile>))?;
+            let config = started(&flags.config_file, loaded);
             let state = State::open(flags.storage_path(), &clock, &selfmon)?;
             block_on(async {
                 once::once(Exporter::build(&config, Route::Configured, state, selfmon, clock)?).await
             })
         }
         Command::Run => {
-            let config = load(&flags.config_file, &selfmon, &clock)?;
+            let loaded = read(&flags.config_file, &selfmon, &clock);
+            let (loaded, access) = both(loaded, access_file(&flags, &selfmon))?;
+            let config = started(&flags.config_file, loaded);
             let state = State::open(flags.storage_path(), &clock, &selfmon)?;
             block_on(async {
                 let signals = Stop::catch()?;
                 let exporter = Exporter::build(&config, Route::Configured, state, selfmon, clock)?;
-                exporter.serve(sockets, &flags, signals).await
+                exporter.serve(sockets, access, &flags, signals).await
             })
         }
         Command::Demo(demo) => block_on(demo::demo(demo, flags, sockets, selfmon, clock)),
@@ -68,38 +74,64 @@ fn block_on<T>(work: impl Future<Output = Result<T, AppError>>) -> Result<T, App
     done
 }
 
-fn check_config(file: &Path) -> Result<(), AppError> {
-    let loaded = config::load(file).map_err(|error| unusable(&error))?;
-    for warning in &loaded.warnings {
+fn check_config(file: &Path, web_file: Option<&Path>) -> Result<(), AppError> {
+    let web = web_file.map(|file| config::web::load(file).outcome).transpose();
+    let (loaded, web) = both(config::load(file), web.map_err(AccessFileError::from))?;
+    for warning in loaded.warnings.iter().chain(web.iter().flat_map(|web| &web.warnings)) {
         print(&format!("warning: {warning}\n"))?;
     }
-    print(&format!("{}: the configuration is good\n", file.display()))
+    print(&format!("{}: the configuration is good\n", file.display()))?;
+    match web_file {
+        Some(file) => print(&format!("{}: the web configuration is good\n", file.display())),
+        None => Ok(()),
+    }
 }
 
-fn load(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Config, AppError> {
-    let loaded = read(file, selfmon, clock)?;
+fn started(file: &Path, loaded: config::Loaded) -> config::Config {
     for warning in &loaded.warnings {
         tracing::warn!(problem = %warning, "the configuration has an unusual value");
     }
     let (version, tenants) = (env!("CARGO_PKG_VERSION"), loaded.config.tenants.len());
     tracing::info!(version, config = %file.display(), tenants, "starting");
-    Ok(loaded.config)
+    loaded.config
 }
 
-fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Loaded, AppError> {
-    let loaded = config::load(file).map_err(|error| unusable(&error))?;
+fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Loaded, LoadError> {
+    let loaded = config::load(file)?;
     selfmon.config_loaded(clock.now());
     Ok(loaded)
 }
 
+/// The web configuration that the flags name, if they name one.
+fn access_file(flags: &Flags, selfmon: &Arc<SelfMetrics>) -> Result<Option<AccessFile>, AccessFileError> {
+    let file = flags.web_config_file.as_deref();
+    file.map(|file| AccessFile::open(file, Arc::clone(selfmon))).transpose()
+}
+
+/// What came of the configuration and of the web configuration; else the problems of both, so that both
+/// can be mended at once.
+fn both<T, W>(
+    main: Result<T, LoadError>,
+    web: Result<Option<W>, AccessFileError>,
+) -> Result<(T, Option<W>), AppError> {
+    match (main, web) {
+        (Ok(main), Ok(web)) => Ok((main, web)),
+        (Ok(_), Err(AccessFileError::File(web))) => Err(unusable(&[], web.problems())),
+        (Ok(_), Err(error)) => Err(AppError::Configuration(Chain(&error).to_string())),
+        (Err(main), Err(AccessFileError::File(web))) => Err(unusable(main.problems(), web.problems())),
+        (Err(main), _) => Err(unusable(main.problems(), &[])),
+    }
+}
+
 /// Every problem on a line of its own.
-fn unusable(error: &config::LoadError) -> AppError {
-    AppError::Configuration(match error.problems() {
-        [problem] if problem.place().is_none() => {
+fn unusable(main: &[Problem], web: &[Problem]) -> AppError {
+    let problems: Vec<_> = main.iter().chain(web).map(Problem::to_string).collect();
+    AppError::Configuration(match (&problems[..], main) {
+        ([problem], [only]) if only.place().is_none() => {
             format!("{problem}\n[--config.file names another file; `mde_exporter demo` needs none]")
         }
-        [problem] => problem.to_string(),
-        problems => format!("{} problems in the configuration\n{error}", problems.len()),
+        ([problem], _) => problem.clone(),
+        (problems, _) => format!("{} problems in the configuration\n{}", problems.len(), problems.join("\n")),
     })
 }
 

@@ -6,16 +6,22 @@
 //! when the rest asks for a password.
 //!
 //! [`router`] is the whole of it; a [`Server`] puts it on sockets. `negotiation` reads what the client accepts,
-//! `scrape`, `health` and `status` answer.
+//! `scrape`, `health` and `status` answer. [`Access`] says who is let in, and how: `auth`, `rate_limit` and
+//! `tls` are its parts, and an [`AccessFile`] keeps it up to date with the web configuration file.
 
+mod access;
+mod access_file;
+mod auth;
 mod health;
 mod negotiation;
+mod rate_limit;
 mod scrape;
 mod serve;
 mod slots;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 
@@ -30,7 +36,9 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::publish::Reader;
 use crate::selfmon::SelfMetrics;
-pub use serve::{Limits, Listen, Server, Transport};
+pub use access::{Access, AccessError, AccessReader};
+pub use access_file::{AccessFile, AccessFileError};
+pub use serve::{Limits, Listen, Server};
 pub use slots::ScrapeSlots;
 
 /// What answers are made from.
@@ -48,6 +56,8 @@ pub struct WebState {
     pub version: &'static str,
     /// What ages on the status page are counted from.
     pub clock: Clock,
+    /// Who may ask.
+    pub access: AccessReader,
 }
 
 /// Every path that is answered. Others are 404, other methods than GET and HEAD 405.
@@ -69,6 +79,7 @@ pub fn router(state: WebState) -> Router {
     router
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
+        .layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }

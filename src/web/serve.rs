@@ -5,22 +5,28 @@
 //! the one that has been quiet longest (`connections`). Nobody waits to be accepted. Where files run out
 //! before, the same one gives its file back.
 //!
-//! What is below HTTP is the [`Transport`]. It is set up off the accept path and within the limit for the head
-//! of the first request, so that a handshake that hangs is a silent client like any other.
+//! Whether there is TLS below HTTP says the [`Access`](super::Access) in force when a connection is made. The
+//! handshake is off the accept path and within the limit for the head of the first request, so that one that
+//! hangs is a silent client like any other. In it the client chooses HTTP/2 or HTTP/1; in the clear there is
+//! HTTP/1 alone.
 
 mod connections;
 #[cfg(test)]
 mod tests;
 mod watched;
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -28,15 +34,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::access::AccessReader;
+use super::tls::HTTP2;
 pub use connections::Limits;
 use connections::{Connection, Connections};
 use watched::{WatchedBody, WatchedStream};
 
 /// Most bytes of a request's line and headers together; more is answered with 431. A bearer token of a
 /// kilobyte or two has its place, and there is nothing else that is long.
-const MOST_HEAD_BYTES: usize = 16 * 1024;
+const MOST_HEAD_BYTES: u16 = 16 * 1024;
 
 /// How often connections are looked at: limits are kept to this precision.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,32 +90,24 @@ impl Listen for UnixListener {
     }
 }
 
-/// What is spoken below HTTP.
-#[derive(Clone, Debug, Default)]
-pub enum Transport {
-    /// Nothing: HTTP/1 in the clear.
-    #[default]
-    Plain,
-}
-
 /// Serves a router. Clones share their limits: those of one exporter listen at its addresses.
 #[derive(Clone, Debug)]
 pub struct Server {
     router: Router,
-    transport: Transport,
+    access: AccessReader,
     http1: http1::Builder,
     connections: Arc<Connections>,
 }
 
 impl Server {
-    /// A server in the clear.
+    /// A server of `router`, with TLS when `access` says so.
     #[must_use]
-    pub fn new(router: Router, limits: Limits) -> Self {
+    pub fn new(router: Router, access: AccessReader, limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
         // The limits in time are ours: they cost no timer for each request.
-        http1.header_read_timeout(None).max_header_size(MOST_HEAD_BYTES);
+        http1.header_read_timeout(None).max_header_size(MOST_HEAD_BYTES.into());
         let connections = Arc::new(Connections::new(limits));
-        Self { router, transport: Transport::default(), http1, connections }
+        Self { router, access, http1, connections }
     }
 
     /// Answers on `listener` until `stop`, then finishes the replies that were begun. How long that may take
@@ -179,23 +180,66 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match self.transport {
-            Transport::Plain => {
-                let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(connection)));
-                let router = TowerToHyperService::new(self.router.clone());
-                let service = service_fn(|request| {
-                    let request_in_hand = connection.asked();
-                    let reply = router.call(request);
-                    async move {
-                        Ok::<_, hyper::Error>(match reply.await {
-                            Ok(reply) => reply.map(|body| WatchedBody::new(body, request_in_hand)),
-                            Err(impossible) => match impossible {},
-                        })
-                    }
-                });
-                drive(self.http1.serve_connection(stream, service), stop).await;
+        let tls = self.access.borrow().tls.clone();
+        let Some(tls) = tls else {
+            return self.speak_http1(stream, connection, stop).await;
+        };
+        let stream = match TlsAcceptor::from(tls).accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return;
             }
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
+            self.speak_http2(stream, connection, stop).await;
+        } else {
+            self.speak_http1(stream, connection, stop).await;
         }
+    }
+
+    async fn speak_http1<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(connection)));
+        let service = service_fn(|request| self.reply(request, connection));
+        drive(self.http1.serve_connection(stream, service), stop).await;
+    }
+
+    async fn speak_http2<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        connection.speaks_http2();
+        let mut http2 = http2::Builder::new(Streams::default());
+        http2.max_header_list_size(MOST_HEAD_BYTES.into());
+        let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(connection)));
+        let service = service_fn(|request| self.reply(request, connection));
+        drive(http2.serve_connection(stream, service), stop).await;
+    }
+
+    /// The router's reply; the connection has it in hand until it is complete.
+    fn reply(
+        &self,
+        request: Request<Incoming>,
+        connection: &Arc<Connection>,
+    ) -> impl Future<Output = Result<Response<WatchedBody>, Infallible>> + Send + use<> {
+        let in_hand = connection.asked();
+        let reply = TowerToHyperService::new(self.router.clone()).call(request);
+        async move { Ok(reply.await?.map(|body| WatchedBody::new(body, in_hand))) }
+    }
+}
+
+/// The requests of an HTTP/2 connection; they end with it.
+#[derive(Clone, Debug, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(stream);
     }
 }
 

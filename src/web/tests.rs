@@ -1,5 +1,7 @@
 //! One test for each kind of reply.
 
+mod access;
+
 use std::io::Read;
 
 use axum::body::{Body as RequestBody, to_bytes};
@@ -48,6 +50,7 @@ pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {
         scrape_slots: ScrapeSlots::new(2),
         version: "1.2.3",
         clock: Clock::new(now),
+        access: Access::open(),
     }
 }
 
@@ -282,6 +285,6 @@ async fn stopping_ends_the_server_and_idle_connections() {
         connection.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(b"healthy\n"));
     };
-    let server = Server::new(router(state(vec![])), Limits::default());
+    let server = Server::new(router(state(vec![])), Access::open(), Limits::default());
     tokio::join!(server.serve(listener, stop.clone()), client);
 }

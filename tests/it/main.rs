@@ -41,4 +41,6 @@ mod store;
 mod tenant;
 mod token;
 mod token_routes;
+mod web_access;
 mod web_file;
+mod web_tls;

@@ -9,6 +9,8 @@ use mde_exporter::config;
 use mde_exporter::metrics::exposition::Header;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 
+use crate::certificates::Authority;
+
 const README: &str = include_str!("../../README.md");
 
 /// The text from this heading to the next one.
@@ -83,7 +85,7 @@ fn metric_tables_hold_every_family_with_its_labels_in_order() {
 fn flag_table_holds_every_flag_with_its_default() {
     let documented: BTreeMap<String, String> = table(section("## Commands"), "flag")
         .iter()
-        .map(|row| (quoted(&row[0])[0].to_owned(), quoted(&row[1])[0].to_owned()))
+        .map(|row| (quoted(&row[0])[0].to_owned(), quoted(&row[1]).concat()))
         .collect();
     let known: BTreeMap<String, String> = Cli::command()
         .get_arguments()
@@ -140,6 +142,32 @@ fn configuration_of_the_readme_is_good() {
     match config::parse(Path::new("README.md"), configurations[0].as_bytes()) {
         Ok(loaded) => assert_eq!(loaded.warnings, []),
         Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn web_configuration_of_the_readme_is_good() {
+    let blocks = blocks("yaml").into_iter().filter(|block| block.starts_with("tls_server_config:"));
+    let block: String = blocks.collect();
+    let commented = [("  # client_", "  client_"), ("  # client certificates too:\n", "")];
+    let all = commented.iter().fold(block.clone(), |block, (from, to)| block.replace(from, to));
+    assert_ne!(all, block);
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let issued = authority.issue(&["server.example"]);
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+        path
+    };
+    write("server.pem", &issued.chain);
+    write("server.key", &issued.key);
+    write("clients.pem", &authority.pem());
+    for text in [block, all] {
+        match config::web::load(&write("web.yml", &text)).outcome {
+            Ok(loaded) => assert_eq!(loaded.warnings, []),
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use mde_exporter::fleet::{Ages, MachineFacts, MachineId, TenantFleet};
 use mde_exporter::metrics::{Exposure, Level};
 use mde_exporter::publish::publication;
 use mde_exporter::selfmon::SelfMetrics;
-use mde_exporter::web::{Limits, Listen, ScrapeSlots, Server, WebState, router};
+use mde_exporter::web::{Access, Limits, Listen, ScrapeSlots, Server, WebState, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -59,10 +59,11 @@ impl Exporter {
             scrape_slots: ScrapeSlots::new(max_requests),
             version: "0.0.0",
             clock,
+            access: Access::open(),
         });
         let (clients, connecting) = mpsc::unbounded_channel();
         let mut serving = JoinSet::new();
-        let server = Server::new(router, Limits::default());
+        let server = Server::new(router, Access::open(), Limits::default());
         serving.spawn(server.serve(Clients(Mutex::new(connecting)), CancellationToken::new()));
         Self { clients, selfmon, _serving: serving }
     }

@@ -77,9 +77,14 @@ impl Connections {
         self.close_where(|state| state.is_overdue(now, &self.limits));
     }
 
-    /// Closes those that have no request in hand.
+    /// Closes those that have no request in hand. One of HTTP/2 that had some ends by itself: only the
+    /// protocol knows whether the last of a reply is still on its way.
     pub(super) fn close_unasked(&self) {
-        self.close_where(|state| !matches!(state.phase, Phase::Reply { .. }));
+        self.close_where(|state| match state.phase {
+            Phase::Head => true,
+            Phase::Idle => !state.is_http2,
+            Phase::Reply { .. } => false,
+        });
     }
 
     fn close_where(&self, has_to_go: impl Fn(&State) -> bool) {
@@ -124,6 +129,7 @@ struct State {
     since: Instant,
     /// Requests whose replies are not yet complete; more than one with HTTP/2 only.
     in_hand: usize,
+    is_http2: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +147,8 @@ impl State {
         let quiet = now - self.since;
         match self.phase {
             Phase::Head => quiet >= limits.head,
+            // With HTTP/2 the last bytes may be gone before the reply is known to be complete.
+            Phase::Reply { .. } if self.is_http2 && self.in_hand == 0 => quiet >= limits.idle,
             Phase::Reply { asked } => quiet >= limits.stall || now - asked >= limits.reply,
             Phase::Idle => quiet >= limits.idle,
         }
@@ -154,13 +162,18 @@ impl State {
 
 impl Connection {
     fn new() -> Self {
-        let state = State { phase: Phase::Head, since: Instant::now(), in_hand: 0 };
+        let state = State { phase: Phase::Head, since: Instant::now(), in_hand: 0, is_http2: false };
         Self { state: Mutex::new(state), closing: CancellationToken::new() }
     }
 
     /// Until it has to go.
     pub(super) async fn has_to_go(&self) {
         self.closing.cancelled().await;
+    }
+
+    /// Frames between two requests are no start of the next one.
+    pub(super) fn speaks_http2(&self) {
+        self.state().is_http2 = true;
     }
 
     /// A request has been read; its reply is complete when what is returned is dropped.
@@ -172,10 +185,11 @@ impl Connection {
         InHand(Arc::clone(self))
     }
 
-    /// Something was read from the client. Between two requests it is the start of the next one.
+    /// Something was read from the client. Between two requests it is the start of the next one, but for
+    /// HTTP/2.
     pub(super) fn received(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Idle {
+        if state.phase == Phase::Idle && !state.is_http2 {
             state.enter(Phase::Head, Instant::now());
         }
     }

@@ -1,19 +1,43 @@
 //! Slow, silent and too many clients, on paused time and streams in memory.
 
-use std::future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod secured;
 
+use std::future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::get;
+use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 
 use super::*;
+use crate::web::Access;
 
 /// Bytes on the way between client and server: far fewer than there are in a large reply.
 const ON_THE_WAY: usize = 1_024;
 
 const LARGE: usize = 1 << 20;
+
+/// So many pieces of a reply, as an exposition has them.
+struct Pieces(usize);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
+        self.0 = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; ON_THE_WAY])))))
+    }
+}
 
 /// Takes clients from a channel, and fails so many times before the next one.
 struct Clients {
@@ -47,20 +71,25 @@ struct Scene {
 impl Scene {
     fn new(limits: Limits) -> Self {
         // No more files: EMFILE of Linux.
-        Self::failing_with(|| io::Error::from_raw_os_error(24), limits)
+        Self::with(|| io::Error::from_raw_os_error(24), Access::open(), limits)
     }
 
     fn failing_with(failure: fn() -> io::Error, limits: Limits) -> Self {
+        Self::with(failure, Access::open(), limits)
+    }
+
+    fn with(failure: fn() -> io::Error, access: AccessReader, limits: Limits) -> Self {
         let router = Router::new()
             .route("/", get(async || "hello"))
             .route("/large", get(async || vec![b'x'; LARGE]))
+            .route("/pieces", get(async || Body::new(Pieces(LARGE / ON_THE_WAY))))
             .route("/hanging", get(future::pending::<()>));
         let (clients, connecting) = mpsc::unbounded_channel();
         let failures = Arc::<AtomicUsize>::default();
         let listener =
             Clients { connecting: Mutex::new(connecting), failures: Arc::clone(&failures), failure };
         let (stop, mut serving) = (CancellationToken::new(), JoinSet::new());
-        serving.spawn(Server::new(router, limits).serve(listener, stop.clone()));
+        serving.spawn(Server::new(router, access, limits).serve(listener, stop.clone()));
         Self { clients, failures, stop, serving }
     }
 
@@ -242,7 +271,10 @@ async fn thousands_of_slow_clients_do_not_keep_a_request_from_its_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_too_long_is_answered_with_431() {
     let scene = Scene::new(Limits::default());
-    let long = format!("GET / HTTP/1.1\r\nhost: exporter\r\na: {}\r\n\r\n", "x".repeat(MOST_HEAD_BYTES));
+    let long = format!(
+        "GET / HTTP/1.1\r\nhost: exporter\r\na: {}\r\n\r\n",
+        "x".repeat(usize::from(MOST_HEAD_BYTES))
+    );
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     for sent in [long, many] {
         let Client(client) = scene.connect();
