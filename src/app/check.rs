@@ -3,16 +3,18 @@
 //! It works beside a running exporter: the state is not opened. The calls that it makes count at the API
 //! like all others of the application, and in no book of the exporter's, whose share leaves room for them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
-use super::{print, unusable};
+use super::{load, print};
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::web::LoadedWeb;
+use crate::config::{self, Problem};
 use crate::doctor::{self, Outcome, Report, Section};
 use crate::error::AppError;
 use crate::selfmon::SelfMetrics;
@@ -22,13 +24,13 @@ use crate::selfmon::SelfMetrics;
 /// # Errors
 /// When the configuration cannot be used, and when a step failed: which, was printed.
 pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
-    let loaded = config::load(&flags.config_file).map_err(|error| unusable(error.problems(), &[]))?;
+    let (loaded, web) = load(&flags.config_file, flags.web_config_file.as_deref())?;
     let mut report = Report::default();
     let mut show = |section: &Section| {
         report.add(section);
         print(&section.to_string())
     };
-    show(&this_machine(&loaded, &flags))?;
+    show(&this_machine(&loaded, web.as_ref(), &flags))?;
 
     let mut examinations = Vec::new();
     for tenant in loaded.config.tenants {
@@ -51,13 +53,19 @@ pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock)
 }
 
 /// What all tenants share.
-fn this_machine(loaded: &config::Loaded, flags: &Flags) -> Section {
+fn this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> Section {
     let mut section = Section::new("this machine");
-    for warning in &loaded.warnings {
-        section.add("configuration", Outcome::Warning, &warning.to_string());
-    }
-    if loaded.warnings.is_empty() {
-        section.add("configuration", Outcome::Ok, &format!("`{}` is good", flags.config_file.display()));
+    let mut add = |step, file: &Path, warnings: &[Problem]| {
+        for warning in warnings {
+            section.add(step, Outcome::Warning, &warning.to_string());
+        }
+        if warnings.is_empty() {
+            section.add(step, Outcome::Ok, &format!("`{}` is good", file.display()));
+        }
+    };
+    add("configuration", &flags.config_file, &loaded.warnings);
+    if let Some((web, file)) = web.zip(flags.web_config_file.as_deref()) {
+        add("web configuration", file, &web.warnings);
     }
     let (outcome, text) = doctor::storage(flags.storage_path());
     section.add("storage", outcome, &text);

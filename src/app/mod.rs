@@ -74,9 +74,17 @@ fn block_on<T>(work: impl Future<Output = Result<T, AppError>>) -> Result<T, App
     done
 }
 
-fn check_config(file: &Path, web_file: Option<&Path>) -> Result<(), AppError> {
+/// The configuration, and the web configuration where there is a file; neither is put to use.
+fn load(
+    file: &Path,
+    web_file: Option<&Path>,
+) -> Result<(config::Loaded, Option<config::web::LoadedWeb>), AppError> {
     let web = web_file.map(|file| config::web::load(file).outcome).transpose();
-    let (loaded, web) = both(config::load(file), web.map_err(AccessFileError::from))?;
+    both(config::load(file), web.map_err(AccessFileError::from))
+}
+
+fn check_config(file: &Path, web_file: Option<&Path>) -> Result<(), AppError> {
+    let (loaded, web) = load(file, web_file)?;
     for warning in loaded.warnings.iter().chain(web.iter().flat_map(|web| &web.warnings)) {
         print(&format!("warning: {warning}\n"))?;
     }
