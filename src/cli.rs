@@ -63,6 +63,9 @@ pub struct Flags {
     /// File with TLS, passwords and limits of the web server, in the format of Prometheus' own exporters
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
+    /// Allow POST /-/reload, which reads the configuration file again
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    pub enable_lifecycle: bool,
     /// Least severe log lines to write
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_enum, global = true)]
     pub log_level: LogLevel,

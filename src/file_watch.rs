@@ -100,7 +100,13 @@ fn contents(files: &[Watched]) -> Vec<Content> {
 }
 
 /// The digest of what a file holds; none when that cannot be told.
-type Content = Option<[u8; 32]>;
+pub type Content = Option<[u8; 32]>;
+
+/// What `file` holds now. Blocks.
+#[must_use]
+pub fn content(file: &Path) -> Content {
+    Stamp::of(file).and_then(|_| digest(file).ok())
+}
 
 /// One file as it was last seen.
 #[derive(Clone, Debug)]
@@ -130,7 +136,7 @@ impl Watched {
         } else {
             return false;
         }
-        self.content = stamp.and_then(|_| digest(&self.path).ok());
+        self.content = content(&self.path);
         stamp.is_some()
     }
 }

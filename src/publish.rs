@@ -4,6 +4,8 @@
 //! and replaces the one [`Published`] that readers see. States that follow each other quickly are
 //! rendered once. Readers never wait and never see half a change: fleets and body are in one value.
 //!
+//! A reload changes tenants and exposure in one step, see [`Publisher::reconfigure`].
+//!
 //! Each state is saved before it is served: what a scrape once saw is there again after a crash.
 //!
 //! Ages change without an answer of the API (current becomes stale), so the task also renders when
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -77,23 +79,62 @@ pub type Reader = watch::Receiver<Arc<Published>>;
 
 /// Where pollers hand over what they know. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Publisher {
-    newest: Arc<Mutex<Vec<Arc<TenantFleet>>>>,
-    changed: Arc<Notify>,
+pub struct Publisher(Arc<HandedOver>);
+
+#[derive(Debug)]
+struct HandedOver {
+    newest: Mutex<Newest>,
+    changed: Notify,
+    /// Somebody waits for the next publication.
+    awaited: Notify,
+}
+
+/// What the next publication is made from.
+#[derive(Debug)]
+struct Newest {
+    fleets: Vec<Arc<TenantFleet>>,
+    exposure: Exposure,
+    /// To be told when it is served.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Publisher {
     /// Hands over the state of one tenant; it replaces the older one.
     pub fn submit(&self, fleet: &TenantFleet) {
-        for slot in self.newest().iter_mut().filter(|slot| slot.tenant == fleet.tenant) {
+        for slot in self.newest().fleets.iter_mut().filter(|slot| slot.tenant == fleet.tenant) {
             *slot = Arc::new(fleet.clone());
         }
-        self.changed.notify_one();
+        self.0.changed.notify_one();
     }
 
-    /// Every slot is replaced whole, so a panic elsewhere left it usable.
-    fn newest(&self) -> MutexGuard<'_, Vec<Arc<TenantFleet>>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes `tenants` the tenants that are published, in their order, and exposes them so. A tenant
+    /// without a fleet keeps what was handed over last. What readers see changes in one step; the
+    /// receiver is told when it has.
+    pub fn reconfigure(
+        &self,
+        tenants: Vec<(Arc<str>, Option<TenantFleet>)>,
+        exposure: Exposure,
+    ) -> oneshot::Receiver<()> {
+        let (told, receiver) = oneshot::channel();
+        let mut newest = self.newest();
+        let known = std::mem::take(&mut newest.fleets);
+        let fleet = |(name, given): (Arc<str>, Option<TenantFleet>)| {
+            let kept = || known.iter().find(|fleet| fleet.tenant == name).cloned();
+            let given = given.map(Arc::new).or_else(kept);
+            given.unwrap_or_else(|| Arc::new(TenantFleet::new(name)))
+        };
+        newest.fleets = tenants.into_iter().map(fleet).collect();
+        newest.exposure = exposure;
+        newest.waiting.push(told);
+        drop(newest);
+        self.0.awaited.notify_one();
+        self.0.changed.notify_one();
+        receiver
+    }
+
+    /// Every part is replaced whole, so a panic elsewhere left it usable.
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,7 +143,6 @@ impl Publisher {
 pub struct Publication {
     publisher: Publisher,
     sender: watch::Sender<Arc<Published>>,
-    exposure: Exposure,
     renderer: Renderer,
     /// What was last said about series that are left out.
     said: LeftOut,
@@ -133,14 +173,16 @@ pub fn publication(
     store: Option<SharedStore>,
 ) -> (Publisher, Publication, Reader) {
     let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
-    let publisher = Publisher { newest: Arc::new(Mutex::new(fleets.clone())), changed: Arc::default() };
     let (mut renderer, started) = (Renderer::default(), Instant::now());
-    let known = Published::render(&mut renderer, 0, fleets, clock.now(), &exposure);
+    let known = Published::render(&mut renderer, 0, fleets.clone(), clock.now(), &exposure);
     known.count(&selfmon, started.elapsed());
     let said = say_what_is_left_out(None, known.body.served());
     let (sender, reader) = watch::channel(Arc::new(known));
+    let newest = Mutex::new(Newest { fleets, exposure, waiting: Vec::new() });
+    let (changed, awaited) = (Notify::new(), Notify::new());
+    let publisher = Publisher(Arc::new(HandedOver { newest, changed, awaited }));
     let publication =
-        Publication { publisher: publisher.clone(), sender, exposure, renderer, said, clock, selfmon, store };
+        Publication { publisher: publisher.clone(), sender, renderer, said, clock, selfmon, store };
     (publisher, publication, reader)
 }
 
@@ -148,12 +190,13 @@ impl Publication {
     /// Renders and publishes until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let changed = tokio::time::timeout(LONGEST_WAIT, self.publisher.changed.notified());
+            let changed = tokio::time::timeout(LONGEST_WAIT, self.publisher.0.changed.notified());
             if stop.run_until_cancelled(changed).await.is_none() {
                 break;
             }
             let took = self.publish().await;
-            let rest = tokio::time::sleep(took * REST_PER_RENDERING);
+            let awaited = self.publisher.0.awaited.notified();
+            let rest = tokio::time::timeout(took * REST_PER_RENDERING, awaited);
             if stop.run_until_cancelled(rest).await.is_none() {
                 break;
             }
@@ -164,9 +207,12 @@ impl Publication {
 
     async fn publish(&mut self) -> Duration {
         let started = Instant::now();
-        let fleets = self.publisher.newest().clone();
+        let (fleets, exposure, waiting) = {
+            let mut newest = self.publisher.newest();
+            (newest.fleets.clone(), newest.exposure.clone(), std::mem::take(&mut newest.waiting))
+        };
         let (generation, now) = (self.sender.borrow().generation + 1, self.clock.now());
-        let (store, exposure) = (self.store.clone(), self.exposure.clone());
+        let store = self.store.clone();
         let mut renderer = std::mem::take(&mut self.renderer);
         // Off the threads that serve: a large fleet takes a good part of a second.
         let rendering = tokio::task::spawn_blocking(move || {
@@ -183,6 +229,10 @@ impl Publication {
         published.count(&self.selfmon, took);
         self.said = say_what_is_left_out(self.said, published.body.served());
         let old = self.sender.send_replace(Arc::new(published));
+        for told in waiting {
+            // Whoever does not wait any more need not know.
+            told.send(()).unwrap_or_default();
+        }
         // To give much memory back takes its time too.
         let dropping = tokio::task::spawn_blocking(move || drop(old));
         dropping.await.expect("Safe: dropping does not panic and is never aborted");
@@ -279,10 +329,15 @@ mod tests {
     #[tokio::test]
     async fn a_new_exposition_replaces_the_old_one() {
         let (mut publication, reader, selfmon) = publication_within(0);
-        publication.exposure = exposure(Level::Machine, 6);
+        let tenants = ["u", "t"].map(|name| (name.into(), None)).into();
+        let mut served = publication.publisher.reconfigure(tenants, exposure(Level::Machine, 6));
+        assert!(served.try_recv().is_err());
         publication.publish().await;
+        served.try_recv().expect("it is served");
         assert_eq!(reader.borrow().generation, 1);
         assert_eq!(reader.borrow().body.served().limit, 6);
+        let tenants: Vec<_> = reader.borrow().fleets.iter().map(|fleet| Arc::clone(&fleet.tenant)).collect();
+        assert_eq!(tenants, ["u".into(), "t".into()]);
         let text = String::from_utf8(selfmon.encode_own()).unwrap();
         assert!(text.contains("mde_exporter_series_limit 6\n"), "{text}");
         assert!(text.contains("mde_exporter_render_duration_seconds_count 2\n"), "{text}");

@@ -118,6 +118,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         version: "bench",
         clock: fleet::clock(),
         access: web::Access::open(),
+        reload: None,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("a bound address"));

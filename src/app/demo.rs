@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use super::exporter::Exporter;
 use super::listen::Sockets;
-use super::signals::Stop;
+use super::signals::Signals;
 use super::state::State;
 use super::{access_file, both, print, read};
 use crate::cli::{DemoFlags, DemoSource, Flags};
@@ -46,7 +46,7 @@ pub(super) async fn demo(
     selfmon: Arc<SelfMetrics>,
     clock: Clock,
 ) -> Result<(), AppError> {
-    let signals = Stop::catch()?;
+    let signals = Signals::catch()?;
     let simulator = Simulator::start(options(demo, clock.clone())).await;
     let simulator =
         simulator.map_err(|source| AppError::System { operation: "start the simulation", source })?;
@@ -54,11 +54,11 @@ pub(super) async fn demo(
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // Its warnings are meant: nobody polls a real tenant so often.
     let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock);
-    let (loaded, access) = both(config, access_file(&flags, &selfmon))?;
+    let ((in_force, _), access) = both(config, access_file(&flags, &selfmon))?;
     let thrown_away = folder.path().join("data");
     let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &selfmon)?;
     // A proxy of the environment could not reach the simulation.
-    let exporter = Exporter::build(&loaded.config, Route::Direct, state, selfmon, clock)?;
+    let exporter = Exporter::build(in_force, Route::Direct, state, selfmon, clock)?;
     let listeners = sockets.listen().await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.address().parse().ok()).collect();
     let scheme = match &access {

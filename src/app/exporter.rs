@@ -1,41 +1,50 @@
-//! The exporter as a whole: one poller per tenant, the publication, the web server.
+//! The exporter as a whole: one poller per tenant, the publication, the web server, the reload.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{Listener, Sockets};
-use super::signals::Stop;
+use super::reload::{InForce, Reloader};
+use super::signals::Signals;
 use super::state::State;
+use super::tenants::{Polled, Way, Workshop};
+use super::watchdog::Watchdog;
+use super::{service, tenants};
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::defender::{Client, RetryPolicy, Route};
+use crate::defender::Route;
 use crate::error::{AppError, Chain};
-use crate::fleet::{DeadlineStart, KbId, Policy};
+use crate::fleet::{DeadlineStart, Policy};
 use crate::metrics::{Exposure, Level};
 use crate::poll::{self, Poller};
 use crate::publish::{Publication, Reader, publication};
 use crate::selfmon::SelfMetrics;
-use crate::store::SharedStore;
 use crate::web::{self, Access, AccessFile, ScrapeSlots, WebState};
 
 /// Time for replies under way when the exporter stops.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Pollers stop at once, but for one that waits for a file system that does not answer.
+const POLLERS_GRACE: Duration = Duration::from_secs(1);
+
+/// A publication that takes longer hangs. A disk may be slow, and after it comes a rest of nine times as
+/// long.
+const LONGEST_PUBLICATION: Duration = Duration::from_mins(30);
+
 /// Every part, built and not yet started.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    pub(super) pollers: Vec<Poller>,
+    in_force: InForce,
+    pub(super) workshop: Workshop,
+    pub(super) tenants: Vec<(Polled, Poller)>,
+    pub(super) exposure: Exposure,
     publication: Publication,
     reader: Reader,
-    pub(super) exposure: Exposure,
-    pub(super) store: SharedStore,
-    pub(super) selfmon: Arc<SelfMetrics>,
-    pub(super) clock: Clock,
 }
 
 impl Exporter {
@@ -44,16 +53,15 @@ impl Exporter {
     /// # Errors
     /// When the connection settings of a tenant cannot be used.
     pub(super) fn build(
-        config: &Config,
+        in_force: InForce,
         route: Route,
-        mut state: State,
+        state: State,
         selfmon: Arc<SelfMetrics>,
         clock: Clock,
     ) -> Result<Self, AppError> {
-        let exposure = exposure(config);
-        let ignored: BTreeSet<_> = config.metrics.ignore_kbs.iter().filter_map(|kb| KbId::new(*kb)).collect();
-        let ignored = Arc::new(ignored);
-        let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| state.take_fleet(&tenant.name)).collect();
+        let (config, exposure) = (&in_force.config, exposure(&in_force.config));
+        let ignored = tenants::ignored(config);
+        let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| state.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
             fleet.forget_updates(&ignored);
         }
@@ -64,20 +72,18 @@ impl Exporter {
             Arc::clone(&selfmon),
             Some(state.store.clone()),
         );
-        let mut pollers = Vec::new();
+        let watchdog = Watchdog::new(service::watchdog_limit());
+        let workshop = Workshop { route, state, publisher, selfmon, clock, watchdog };
+        let mut tenants = Vec::new();
         for (tenant, fleet) in config.tenants.iter().zip(fleets) {
-            let metrics = selfmon.tenant(&tenant.name);
-            let (retry, random) = (RetryPolicy::default(), fastrand::Rng::new());
-            let history = state.take_history(&tenant.name);
-            let client = Client::new(tenant, route, retry, random, history, clock.clone(), metrics.clone());
-            let client = client.map_err(|error| {
+            let way = Way::to(tenant, route).map_err(|error| {
                 AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error)))
             })?;
-            let (publisher, clock) = (publisher.clone(), clock.clone());
-            let poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);
-            pollers.push(poller.ignoring(Arc::clone(&ignored)));
+            let polled = workshop.tenant(tenant, way, workshop.state.history(&tenant.name), None);
+            let poller = workshop.poller(&polled, fleet, config);
+            tenants.push((polled, poller));
         }
-        Ok(Self { pollers, publication, reader, exposure, store: state.store, selfmon, clock })
+        Ok(Self { in_force, workshop, tenants, exposure, publication, reader })
     }
 
     /// Listens on `sockets` and serves until a signal.
@@ -89,7 +95,7 @@ impl Exporter {
         sockets: Sockets,
         access: Option<AccessFile>,
         flags: &Flags,
-        signals: Stop,
+        signals: Signals,
     ) -> Result<(), AppError> {
         let listeners = sockets.listen().await?;
         self.serve_on(listeners, access, flags, signals).await
@@ -104,17 +110,47 @@ impl Exporter {
         listeners: Vec<Listener>,
         access: Option<AccessFile>,
         flags: &Flags,
-        mut signals: Stop,
+        signals: Signals,
     ) -> Result<(), AppError> {
+        let Signals { stop: mut signals, reload } = signals;
+        // One waits to be begun, the others wait for their turn.
+        let (ask, requests) = mpsc::channel(1);
+        let web = WebState {
+            published: self.reader,
+            selfmon: Arc::clone(&self.workshop.selfmon),
+            telemetry_path: flags.telemetry_path.clone(),
+            scrape_slots: ScrapeSlots::new(flags.max_requests),
+            version: env!("CARGO_PKG_VERSION"),
+            clock: self.workshop.clock.clone(),
+            access: access.as_ref().map_or_else(Access::open, AccessFile::reader),
+            reload: flags.enable_lifecycle.then_some(ask),
+        };
         let stop = CancellationToken::new();
-        let mut parts = self.start(listeners, access, flags, &stop);
+        let watchdog = self.workshop.watchdog.clone();
+        let mut parts = start(web, listeners, self.publication, &watchdog, &stop);
+        if let Some(file) = access {
+            let following = file.run(stop.clone());
+            parts.spawn(async move {
+                following.await;
+                "the watch of the web configuration"
+            });
+        }
+        let mut reloader = Reloader::new(self.in_force, self.workshop, reload, requests);
+        self.tenants.into_iter().for_each(|(polled, poller)| reloader.tenants.start(polled, poller));
+        service::ready();
         let failed = tokio::select! {
             signal = signals.wait() => {
                 tracing::info!(signal, "stopping");
                 None
             }
             Some(ended) = parts.join_next() => Some(early_end(ended)),
+            error = reloader.run() => Some(error),
         };
+        service::stopping();
+        // First, so that the publication keeps what they knew last.
+        if tokio::time::timeout(POLLERS_GRACE, reloader.tenants.stop()).await.is_err() {
+            tracing::warn!("a poller hangs and is left behind");
+        }
         stop.cancel();
         let drained = tokio::time::timeout(GRACE, async { while parts.join_next().await.is_some() {} });
         if drained.await.is_err() {
@@ -123,63 +159,49 @@ impl Exporter {
         tracing::info!("stopped");
         failed.map_or(Ok(()), Err)
     }
-
-    fn start(
-        self,
-        listeners: Vec<Listener>,
-        access_file: Option<AccessFile>,
-        flags: &Flags,
-        stop: &CancellationToken,
-    ) -> JoinSet<&'static str> {
-        let mut parts = JoinSet::new();
-        let access = access_file.as_ref().map_or_else(Access::open, AccessFile::reader);
-        let router = web::router(WebState {
-            published: self.reader,
-            selfmon: self.selfmon,
-            telemetry_path: flags.telemetry_path.clone(),
-            scrape_slots: ScrapeSlots::new(flags.max_requests),
-            version: env!("CARGO_PKG_VERSION"),
-            clock: self.clock,
-            access: access.clone(),
-        });
-        let tls = access.borrow().has_tls();
-        let server = web::Server::new(router, access, web::Limits::default());
-        for listener in listeners {
-            let address = listener.address();
-            tracing::info!(%address, path = flags.telemetry_path, tls, "serving metrics");
-            let (server, stop) = (server.clone(), stop.clone());
-            parts.spawn(async move {
-                match listener {
-                    Listener::Tcp(listener) => server.serve(listener, stop).await,
-                    Listener::Unix(listener) => server.serve(listener, stop).await,
-                }
-                "the web server"
-            });
-        }
-        if let Some(access_file) = access_file {
-            let following = access_file.run(stop.clone());
-            parts.spawn(async move {
-                following.await;
-                "the watch of the web configuration"
-            });
-        }
-        let publication = self.publication.run(stop.clone());
-        parts.spawn(async move {
-            publication.await;
-            "the publication"
-        });
-        for poller in self.pollers {
-            let poller = poller.run(stop.clone());
-            parts.spawn(async move {
-                poller.await;
-                "a poller"
-            });
-        }
-        parts
-    }
 }
 
-fn exposure(config: &Config) -> Exposure {
+/// Starts the web server and the publication.
+fn start(
+    web: WebState,
+    listeners: Vec<Listener>,
+    publication: Publication,
+    watchdog: &Watchdog,
+    stop: &CancellationToken,
+) -> JoinSet<&'static str> {
+    let mut parts = JoinSet::new();
+    let telling = service::run(watchdog.clone(), web.published.clone(), stop.clone());
+    parts.spawn(async move {
+        telling.await;
+        "what tells the service manager"
+    });
+    let (watchdog, reader) = (watchdog.clone(), web.published.clone());
+    let progress = move || reader.borrow().generation;
+    let (path, access) = (web.telemetry_path.clone(), web.access.clone());
+    let tls = access.borrow().has_tls();
+    let server = web::Server::new(web::router(web), access, web::Limits::default());
+    for listener in listeners {
+        let address = listener.address();
+        tracing::info!(%address, path, tls, "serving metrics");
+        let (server, stop) = (server.clone(), stop.clone());
+        parts.spawn(async move {
+            match listener {
+                Listener::Tcp(listener) => server.serve(listener, stop).await,
+                Listener::Unix(listener) => server.serve(listener, stop).await,
+            }
+            "the web server"
+        });
+    }
+    let publication = publication.run(stop.clone());
+    parts.spawn(async move {
+        let part = "the publication";
+        watchdog.over(part.to_owned(), LONGEST_PUBLICATION, progress, publication).await;
+        part
+    });
+    parts
+}
+
+pub(super) fn exposure(config: &Config) -> Exposure {
     Exposure {
         ages: poll::ages(&config.poll),
         policies: config.policies.iter().map(policy).collect(),

@@ -1,7 +1,9 @@
-//! The only place that knows every part: builds them, starts them, stops them in order.
+//! The only place that knows every part: builds them, starts them, changes them by a reload, stops them
+//! in order.
 //!
 //! [`run`] is the one way in. [`exporter`] puts the parts together for the daemon, [`once`] and the
-//! [`demo`] alike; a command differs in what it does with them, never in what they are.
+//! [`demo`] alike; a command differs in what it does with them, never in what they are. [`reload`]
+//! reads the configuration again while they run, and [`tenants`] has the pollers come and go.
 
 mod check;
 mod demo;
@@ -9,8 +11,12 @@ mod exporter;
 mod hash_password;
 mod listen;
 mod once;
+mod reload;
+mod service;
 mod signals;
 mod state;
+mod tenants;
+mod watchdog;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,11 +27,13 @@ use crate::clock::Clock;
 use crate::config::{self, LoadError, Problem};
 use crate::defender::Route;
 use crate::error::{AppError, Chain};
+use crate::file_watch::FileWatch;
 use crate::selfmon::SelfMetrics;
 use crate::web::{AccessFile, AccessFileError};
 use exporter::Exporter;
 use listen::Sockets;
-use signals::Stop;
+use reload::InForce;
+use signals::Signals;
 use state::State;
 
 /// Does what the command line says.
@@ -42,21 +50,21 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
         }
         Command::Check => block_on(check::check(flags, selfmon, clock)),
         Command::Once => {
-            let (loaded, _) = both(read(&flags.config_file, &selfmon, &clock), Ok(None::<AccessFile>))?;
-            let config = started(&flags.config_file, loaded);
+            let (read, _) = both(read(&flags.config_file, &selfmon, &clock), Ok(None::<AccessFile>))?;
+            let in_force = started(&flags.config_file, read);
             let state = State::open(flags.storage_path(), &clock, &selfmon)?;
             block_on(async {
-                once::once(Exporter::build(&config, Route::Configured, state, selfmon, clock)?).await
+                once::once(Exporter::build(in_force, Route::Configured, state, selfmon, clock)?).await
             })
         }
         Command::Run => {
-            let loaded = read(&flags.config_file, &selfmon, &clock);
-            let (loaded, access) = both(loaded, access_file(&flags, &selfmon))?;
-            let config = started(&flags.config_file, loaded);
+            let read = read(&flags.config_file, &selfmon, &clock);
+            let (read, access) = both(read, access_file(&flags, &selfmon))?;
+            let in_force = started(&flags.config_file, read);
             let state = State::open(flags.storage_path(), &clock, &selfmon)?;
             block_on(async {
-                let signals = Stop::catch()?;
-                let exporter = Exporter::build(&config, Route::Configured, state, selfmon, clock)?;
+                let signals = Signals::catch()?;
+                let exporter = Exporter::build(in_force, Route::Configured, state, selfmon, clock)?;
                 exporter.serve(sockets, access, &flags, signals).await
             })
         }
@@ -95,19 +103,20 @@ fn check_config(file: &Path, web_file: Option<&Path>) -> Result<(), AppError> {
     }
 }
 
-fn started(file: &Path, loaded: config::Loaded) -> config::Config {
-    for warning in &loaded.warnings {
+fn started(file: &Path, (in_force, warnings): (InForce, Vec<Problem>)) -> InForce {
+    for warning in &warnings {
         tracing::warn!(problem = %warning, "the configuration has an unusual value");
     }
-    let (version, tenants) = (env!("CARGO_PKG_VERSION"), loaded.config.tenants.len());
+    let (version, tenants) = (env!("CARGO_PKG_VERSION"), in_force.config.tenants.len());
     tracing::info!(version, config = %file.display(), tenants, "starting");
-    loaded.config
+    in_force
 }
 
-fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<config::Loaded, LoadError> {
-    let loaded = config::load(file)?;
+fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<(InForce, Vec<Problem>), LoadError> {
+    let watch = FileWatch::of([file.to_owned()]);
+    let config::Loaded { config, warnings } = config::load(file)?;
     selfmon.config_loaded(clock.now());
-    Ok(loaded)
+    Ok((InForce { config, file: file.to_owned(), watch }, warnings))
 }
 
 /// The web configuration that the flags name, if they name one.

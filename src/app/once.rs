@@ -19,7 +19,8 @@ use crate::publish::Published;
 /// When a tenant could not be polled. What is known of it and of the others is printed all the same.
 pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let mut polls = JoinSet::new();
-    for (index, mut poller) in exporter.pollers.into_iter().enumerate() {
+    let Exporter { tenants, workshop, exposure, .. } = exporter;
+    for (index, (_, mut poller)) in tenants.into_iter().enumerate() {
         polls.spawn(async move {
             poller.poll_all().await;
             (index, Arc::new(poller.fleet().clone()))
@@ -28,18 +29,18 @@ pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let mut polled = polls.join_all().await;
     polled.sort_by_key(|(index, _)| *index);
     let fleets: Vec<_> = polled.into_iter().map(|(_, fleet)| fleet).collect();
-    let store = exporter.store.clone();
+    let store = workshop.state.store;
     let remembered = fleets.clone();
     let saved = tokio::task::spawn_blocking(move || store.save(&remembered)).await;
     saved.expect("Safe: saving does not panic and is never aborted");
     let failed: Vec<_> = fleets.iter().filter(|fleet| !fleet.status.up).map(|fleet| &*fleet.tenant).collect();
     let failed = failed.join(", ");
 
-    let now = exporter.clock.now();
+    let now = workshop.clock.now();
     let started = Instant::now();
-    let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exporter.exposure);
-    published.count(&exporter.selfmon, started.elapsed());
-    let text = published.body.plain(&exporter.selfmon.encode_own());
+    let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exposure);
+    published.count(&workshop.selfmon, started.elapsed());
+    let text = published.body.plain(&workshop.selfmon.encode_own());
     super::print(&String::from_utf8_lossy(&text))?;
     if failed.is_empty() { Ok(()) } else { Err(AppError::PollFailed(failed)) }
 }

@@ -4,38 +4,54 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::AppError;
 
-/// The signals that end the exporter, caught from the moment this is made.
+/// The signals that mean something, caught from the moment this is made.
 #[derive(Debug)]
-pub(super) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+pub(super) struct Signals {
+    pub(super) stop: Stop,
+    pub(super) reload: Reload,
 }
 
-impl Stop {
+impl Signals {
     /// # Errors
     /// When the system does not let signals be caught.
     pub(super) fn catch() -> Result<Self, AppError> {
         let catch =
             |kind| signal(kind).map_err(|source| AppError::System { operation: "catch signals", source });
         Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: catch(SignalKind::hangup())?,
+            stop: Stop {
+                terminate: catch(SignalKind::terminate())?,
+                interrupt: catch(SignalKind::interrupt())?,
+            },
+            reload: Reload(catch(SignalKind::hangup())?),
         })
     }
+}
 
-    /// Waits for SIGTERM or SIGINT; the signal's name. SIGHUP must not end a daemon: it is answered
-    /// with a log line.
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Waits for one of them; its name.
     pub(super) async fn wait(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP is ignored: a changed configuration needs a restart");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// SIGHUP.
+#[derive(Debug)]
+pub(super) struct Reload(Signal);
+
+impl Reload {
+    /// Waits for it. Several that come before it is asked for are one.
+    pub(super) async fn wait(&mut self) {
+        // None would mean that no more can come, which does not happen before the process ends.
+        let _: Option<()> = self.0.recv().await;
     }
 }

@@ -1,24 +1,19 @@
-//! Brings back what an earlier run knew.
+//! What is remembered of tenants: by an earlier run, or from before a reload took them away.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::defender::{CallHistory, Journal};
 use crate::error::AppError;
 use crate::fleet::TenantFleet;
-use crate::selfmon::{Endpoint, SelfMetrics};
+use crate::selfmon::SelfMetrics;
 use crate::store::{SharedStore, Store};
 
-/// What was restored, and where to keep what comes.
-#[derive(Debug)]
+/// The store, in the words of those who start tenants. Cheap to clone. Calls block.
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) store: SharedStore,
-    fleets: BTreeMap<Arc<str>, TenantFleet>,
-    calls: BTreeMap<String, Vec<(Timestamp, Endpoint)>>,
 }
 
 impl State {
@@ -38,15 +33,15 @@ impl State {
             let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
             tracing::info!(folder = %folder.display(), machines, "the state of an earlier run is restored");
         }
-        let fleets = restored.fleets.into_iter().map(|fleet| (Arc::clone(&fleet.tenant), fleet)).collect();
-        Ok(Self { store: SharedStore::new(store, Arc::clone(selfmon)), fleets, calls: restored.calls })
+        Ok(Self { store: SharedStore::new(store, Arc::clone(selfmon)) })
     }
 
     /// What is known of a tenant, if only its name.
-    pub(super) fn take_fleet(&mut self, tenant: &Arc<str>) -> TenantFleet {
-        let Some(mut fleet) = self.fleets.remove(tenant) else {
+    pub(super) fn fleet(&self, tenant: &Arc<str>) -> TenantFleet {
+        let Some(fleet) = self.store.fleet(tenant) else {
             return TenantFleet::new(Arc::clone(tenant));
         };
+        let mut fleet = TenantFleet::clone(&fleet);
         // The newest attempt may be the newest for hours to come: nothing fresh is asked again.
         let status = &mut fleet.status;
         status.up = status.last_success.is_some() && status.last_success == status.last_poll;
@@ -54,7 +49,7 @@ impl State {
     }
 
     /// The calls that were made for a tenant, and where to note more.
-    pub(super) fn take_history(&mut self, tenant: &Arc<str>) -> CallHistory {
+    pub(super) fn history(&self, tenant: &Arc<str>) -> CallHistory {
         let (store, name) = (self.store.clone(), Arc::clone(tenant));
         let journal: Journal = Arc::new(move |at, endpoint| {
             let (store, name) = (store.clone(), Arc::clone(&name));
@@ -63,6 +58,6 @@ impl State {
                 noted.expect("Safe: noting a call does not panic and is never aborted");
             })
         });
-        CallHistory { made: self.calls.remove(&**tenant).unwrap_or_default(), journal: Some(journal) }
+        CallHistory { made: self.store.calls(tenant), journal: Some(journal) }
     }
 }

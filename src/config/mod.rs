@@ -10,8 +10,10 @@
 //! text its places, `section` asks for keys and reports, `load`, `tenant`, `auth`, `selectors` and
 //! `policy` say which keys there are, and `problem` prints. The YAML crate is known to `document` only.
 //! [`web`] reads the other file, that of the web server, in the same way.
+//! [`changes()`] compares a configuration with the one before, for a reload.
 
 mod auth;
+mod changes;
 mod cloud;
 mod document;
 mod load;
@@ -33,6 +35,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+pub use changes::{changes, is_reached_alike, is_same_application};
 pub use load::{Loaded, load, parse};
 pub use problem::{LoadError, Place, Problem};
 

@@ -85,11 +85,9 @@ impl Limiter {
     /// calls of `history` count like those that it lets through, which it notes there first.
     #[must_use]
     pub(super) fn new(tenant: &Tenant, history: CallHistory, clock: Clock, metrics: TenantMetrics) -> Self {
-        let Quota { per_minute, per_hour, share } = tenant.quota;
-        let ledger = |limits: [u32; 2]| Ledger::new(limits.map(|limit| allowed(limit, share)));
         let mut calls = Calls {
             tenant: Arc::clone(&tenant.name),
-            ledgers: [ledger([per_minute.get(), per_hour.get()]), ledger(EXPORT_LIST)],
+            ledgers: shares(&tenant.quota).map(Ledger::new),
             paused_until: None,
             made: 0,
         };
@@ -99,10 +97,44 @@ impl Limiter {
             let at = now.checked_sub(age).unwrap_or(now);
             calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));
         }
-        let calls = Arc::new(Mutex::new(calls));
-        let seen = Arc::clone(&calls);
-        metrics.quota_from(move || lock(&seen).common_windows(Instant::now()));
-        Self { calls, turns: Arc::default(), history: Arc::new(history), clock, metrics }
+        let (calls, turns) = (Arc::new(Mutex::new(calls)), Arc::default());
+        let limiter = Self { calls, turns, history: Arc::new(history), clock, metrics };
+        limiter.show();
+        limiter
+    }
+
+    /// Lets the self metrics read how the quota stands.
+    fn show(&self) {
+        let seen = Arc::clone(&self.calls);
+        self.metrics.quota_from(move || lock(&seen).common_windows(Instant::now()));
+    }
+
+    /// Goes on with the calls, pauses and cuts of `older` for `tenant`. Calls that `older` still lets
+    /// through count here too.
+    pub(super) fn continue_with(&mut self, older: &Self, tenant: &Tenant) {
+        self.calls = Arc::clone(&older.calls);
+        self.turns = Arc::clone(&older.turns);
+        self.allow(tenant);
+        self.show();
+    }
+
+    /// Lets through our share of the quotas of `tenant` from now on.
+    pub(super) fn allow(&self, tenant: &Tenant) {
+        self.ask(|calls| {
+            calls.tenant = Arc::clone(&tenant.name);
+            for (ledger, share) in calls.ledgers.iter_mut().zip(shares(&tenant.quota)) {
+                ledger.allow(share);
+            }
+        });
+    }
+
+    /// Whether there is a call or a pause that counts.
+    pub(super) fn is_remembered(&self) -> bool {
+        let now = Instant::now();
+        self.ask(|calls| {
+            calls.ledgers.iter().any(|ledger| ledger.used(now) != [0, 0])
+                || calls.paused_until.is_some_and(|until| until > now)
+        })
     }
 
     /// Waits until one more call is within every quota that it counts in. A download of an export
@@ -289,6 +321,12 @@ impl Calls {
             used: used[index] as u64,
         })
     }
+}
+
+/// What is allowed a minute and an hour: to all calls of the tenant, and to the export list.
+fn shares(quota: &Quota) -> [[usize; 2]; 2] {
+    let Quota { per_minute, per_hour, share } = *quota;
+    [[per_minute.get(), per_hour.get()], EXPORT_LIST].map(|limits| limits.map(|limit| allowed(limit, share)))
 }
 
 /// Our share of a limit, rounded down.

@@ -98,13 +98,27 @@ impl Client {
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Result<Self, HttpError> {
-        let token_route = if route == Route::Direct { route } else { Route::of_tokens(&tenant.auth) };
-        let token_http = http::client(&tenant.http, token_route)?;
-        Ok(Self {
-            http: http::client(&tenant.http, route)?,
-            downloads: http::download_client(&tenant.http, route)?,
+        let connections = Connections::prepare(tenant, route)?;
+        Ok(Self::over(connections, tenant, retry, random, history, clock, metrics))
+    }
+
+    /// As [`new`](Self::new), over connections that were prepared for `tenant`.
+    #[must_use]
+    pub fn over(
+        connections: Connections,
+        tenant: &Tenant,
+        retry: RetryPolicy,
+        random: fastrand::Rng,
+        history: CallHistory,
+        clock: Clock,
+        metrics: TenantMetrics,
+    ) -> Self {
+        let Connections { api, downloads, tokens } = connections;
+        Self {
+            http: api,
+            downloads,
             stall: tenant.http.timeout,
-            tokens: TokenSource::new(tenant, token_http, clock.clone(), metrics.clone()),
+            tokens: TokenSource::new(tenant, tokens, clock.clone(), metrics.clone()),
             limiter: Limiter::new(tenant, history, clock.clone(), metrics.clone()),
             api_url: tenant.api_url.clone(),
             trusted_suffixes: tenant.cloud.trusted_suffixes(),
@@ -113,7 +127,27 @@ impl Client {
             clock,
             metrics,
             known_updates: Mutex::default(),
-        })
+        }
+    }
+
+    /// The same client, which goes on with the quota of `older`, a client of the same application at the
+    /// same API: its calls count, its pauses and cuts hold. The two are not to be used side by side.
+    #[must_use]
+    pub fn continuing(mut self, older: &Self, tenant: &Tenant) -> Self {
+        self.limiter.continue_with(&older.limiter, tenant);
+        self
+    }
+
+    /// Keeps to the quota of `tenant` from now on.
+    pub fn allow(&self, tenant: &Tenant) {
+        self.limiter.allow(tenant);
+    }
+
+    /// Whether the API still has something to hold against the next call: it asked for a pause that is
+    /// not over, or had a call in the last hour.
+    #[must_use]
+    pub fn is_remembered(&self) -> bool {
+        self.limiter.is_remembered()
     }
 
     /// The machines that `query` chooses, each once. Merged and excluded ones are marked, not
@@ -218,6 +252,30 @@ impl Client {
         listed.dedup_by(|a, b| a.facts.id == b.facts.id);
         self.metrics.duplicates_dropped((received - listed.len()) as u64);
         listed
+    }
+}
+
+/// The connections of a tenant. Nothing is connected yet, but what can be wrong with the settings has
+/// shown.
+#[derive(Debug)]
+pub struct Connections {
+    api: reqwest::Client,
+    downloads: reqwest::Client,
+    tokens: reqwest::Client,
+}
+
+impl Connections {
+    /// Reads the `ca_file` and makes ready. With [`Route::Direct`] no request takes a proxy.
+    ///
+    /// # Errors
+    /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
+    pub fn prepare(tenant: &Tenant, route: Route) -> Result<Self, HttpError> {
+        let token_route = if route == Route::Direct { route } else { Route::of_tokens(&tenant.auth) };
+        Ok(Self {
+            tokens: http::client(&tenant.http, token_route)?,
+            api: http::client(&tenant.http, route)?,
+            downloads: http::download_client(&tenant.http, route)?,
+        })
     }
 }
 

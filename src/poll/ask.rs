@@ -49,18 +49,19 @@ impl Poller {
     async fn ask(&mut self, machines: Vec<MachineId>, report: &mut Report) -> Vec<(MachineId, ApiError)> {
         let mut not_found = Vec::new();
         let mut waiting = machines.into_iter();
-        let mut under_way = JoinSet::new();
+        // What an earlier poll left was dropped with it.
+        self.under_way = JoinSet::new();
         loop {
-            while under_way.len() < CONCURRENCY && !report.stopped && !report.is_over() {
+            while self.under_way.len() < CONCURRENCY && !report.stopped && !report.is_over() {
                 let Some(id) = waiting.next() else { break };
                 let client = Arc::clone(&self.client);
-                under_way.spawn(async move {
+                self.under_way.spawn(async move {
                     let answer = client.missing_kbs(&id).await;
                     (id, answer)
                 });
             }
             let ended = tokio::select! {
-                ended = under_way.join_next() => ended,
+                ended = self.under_way.join_next() => ended,
                 () = tokio::time::sleep_until(self.rests_until), if self.is_changed => {
                     self.hand_over();
                     continue;

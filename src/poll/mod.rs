@@ -15,9 +15,11 @@ mod report;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::{Poll, Selectors, Source, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{self, Ages, KbId, MachineFacts, MachineId, PollStatus, TenantFleet};
+use crate::fleet::{self, Ages, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
 use crate::publish::Publisher;
 use crate::selfmon::TenantMetrics;
 
@@ -37,6 +39,10 @@ use report::{Report, Said};
 
 /// Handing over may take a fiftieth of the time: it copies the list of a large fleet.
 const REST_PER_HANDOVER: u32 = 49;
+
+/// Longer than any call of the client takes, which are two hours with waiting for the quota: a poller that
+/// makes no [`progress`](Poller::progress) for so long hangs.
+pub const LONGEST_SILENCE: Duration = Duration::from_mins(150);
 
 /// Polls one tenant. Owns the only copy of its fleet that changes.
 #[derive(Debug)]
@@ -60,6 +66,10 @@ pub struct Poller {
     /// Not handed over again before; and whether there is something to hand over.
     rests_until: Instant,
     is_changed: bool,
+    /// Calls for machines under way.
+    under_way: JoinSet<(MachineId, Result<Vec<ReportedUpdate>, ApiError>)>,
+    /// Grows while the next poll is waited for.
+    waited: Arc<AtomicU64>,
     metrics: TenantMetrics,
     clock: Clock,
 }
@@ -70,7 +80,7 @@ impl Poller {
     pub fn new(
         tenant: &Tenant,
         poll: Poll,
-        client: Client,
+        client: impl Into<Arc<Client>>,
         mut fleet: TenantFleet,
         publisher: Publisher,
         metrics: TenantMetrics,
@@ -86,7 +96,7 @@ impl Poller {
             source: tenant.source,
             ignored: Arc::default(),
             poll,
-            client: Arc::new(client),
+            client: client.into(),
             ages: ages(&poll),
             import: Import::starting_from(&fleet),
             fleet,
@@ -98,6 +108,8 @@ impl Poller {
             publisher,
             rests_until: Instant::now(),
             is_changed: false,
+            under_way: JoinSet::new(),
+            waited: Arc::default(),
             metrics,
             clock,
         }
@@ -109,21 +121,35 @@ impl Poller {
         Self { ignored: kbs, ..self }
     }
 
-    /// Polls until `stop`. What was restored and is still fresh is not asked again.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Answers a number that grows while the poller gets on, if only with waiting.
+    #[must_use]
+    pub fn progress(&self) -> impl Fn() -> u64 + Send + use<> {
+        let (client, waited) = (Arc::clone(&self.client), Arc::clone(&self.waited));
+        move || client.calls_made() + waited.load(Ordering::Relaxed)
+    }
+
+    /// Polls until `stop`; answers what is known then. What was restored and is still fresh is not asked
+    /// again. Nothing is under way any more at the end.
+    pub async fn run(mut self, stop: CancellationToken) -> TenantFleet {
         self.announce();
         while let Some(next) = self.fleet.status.next_poll {
             let waited = stop.run_until_cancelled(self.wait_until(next)).await;
             if waited.is_none() || stop.run_until_cancelled(self.poll()).await.is_none() {
-                return;
+                break;
             }
         }
+        self.under_way.shutdown().await;
+        if self.is_changed {
+            self.hand_over();
+        }
+        self.fleet
     }
 
     /// Says what is known before the first poll.
     fn announce(&mut self) {
         let status = &self.fleet.status;
         self.metrics.poll_restored(status.last_poll, status.last_success);
+        self.metrics.forget_source();
         if let Some(snapshot) = self.fleet.snapshot.filter(|_| self.source == Source::Export) {
             self.metrics.source_snapshot(snapshot.generated_at);
         }
@@ -156,6 +182,7 @@ impl Poller {
                 break;
             }
             tokio::time::sleep(left.min(Duration::from_mins(1))).await;
+            self.waited.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -266,7 +293,7 @@ impl Poller {
                 }
                 return;
             }
-        } else {
+        } else if scope.machines.iter().any(|facts| !self.fleet.machines.contains_key(&facts.id)) {
             // An export that was read for other machines says nothing of these.
             self.import = Import::default();
         }

@@ -1,8 +1,9 @@
 //! The table of the self metrics: names, help, labels and buckets.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -55,6 +56,8 @@ pub(super) struct Families {
     pub(super) config_last_reload_success: GaugeVec,
     pub(super) web_certificate_expiry: GaugeVec,
     pub(super) log_messages: IntCounterVec,
+    /// One for each family with the label `tenant`.
+    of_tenants: Vec<Forget>,
 }
 
 /// What a self metric is called, for those who query it.
@@ -70,15 +73,18 @@ pub struct SelfFamily {
 #[must_use]
 pub fn families() -> Vec<SelfFamily> {
     let registry = Registry::new();
-    let table = Table { registry: &registry, names: RefCell::default() };
+    let table = Table::of(&registry);
     Families::make(&table);
     table.names.into_inner()
 }
 
+/// Removes the series of one tenant from a family.
+type Forget = Box<dyn Fn(&str) + Send + Sync>;
+
 impl Families {
     /// Makes the families and registers each with `registry`.
     pub(super) fn register(registry: &Registry) -> Self {
-        Self::make(&Table { registry, names: RefCell::default() })
+        Self::make(&Table::of(registry))
     }
 
     #[rustfmt::skip] // One line per family: this is a table.
@@ -95,7 +101,7 @@ impl Families {
                 "Requests to the Defender API that were sent again.", &["tenant"]),
             api_throttled: table.counter("api_throttled_responses_total",
                 "Replies 429 of the Defender API.", &["tenant"]),
-            api_throttle_wait: table.add(CounterVec::new(opts("api_throttle_wait_seconds_total",
+            api_throttle_wait: table.vector(CounterVec::new(opts("api_throttle_wait_seconds_total",
                 "Time for which requests to the Defender API were held back."), &["tenant"])),
             api_quota: table.int_gauge("api_quota_requests",
                 "Requests to the Defender API that the exporter allows itself per window.", &["tenant", "window"]),
@@ -158,7 +164,13 @@ impl Families {
             web_certificate_expiry: table.gauge("web_certificate_expiry_timestamp_seconds",
                 "When the certificate of the exporter's own web server expires; absent without TLS.", &[]),
             log_messages: table.counter("log_messages_total", "Log messages written.", &["level"]),
+            of_tenants: table.of_tenants.take(),
         }
+    }
+
+    /// Removes every series of a tenant.
+    pub(super) fn forget_tenant(&self, name: &str) {
+        self.of_tenants.iter().for_each(|forget| forget(name));
     }
 }
 
@@ -167,9 +179,14 @@ impl Families {
 struct Table<'a> {
     registry: &'a Registry,
     names: RefCell<Vec<SelfFamily>>,
+    of_tenants: RefCell<Vec<Forget>>,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    fn of(registry: &'a Registry) -> Self {
+        Self { registry, names: RefCell::default(), of_tenants: RefCell::default() }
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {
         let family = family.expect("Safe: names and labels of the table are valid");
         self.names.borrow_mut().extend(family.desc().into_iter().map(|described| SelfFamily {
@@ -181,20 +198,44 @@ impl Table<'_> {
         family
     }
 
+    fn vector<B: MetricVecBuilder + 'static>(
+        &self,
+        family: prometheus::Result<MetricVec<B>>,
+    ) -> MetricVec<B> {
+        let family = self.add(family);
+        let labels = family.desc().into_iter().flat_map(|description| &description.variable_labels);
+        if labels.into_iter().any(|label| label == "tenant") {
+            let family = family.clone();
+            self.of_tenants.borrow_mut().push(Box::new(move |tenant| forget(&family, tenant)));
+        }
+        family
+    }
+
     fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(opts(name, help), labels))
+        self.vector(IntCounterVec::new(opts(name, help), labels))
     }
 
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.add(GaugeVec::new(opts(name, help), labels))
+        self.vector(GaugeVec::new(opts(name, help), labels))
     }
 
     fn int_gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(opts(name, help), labels))
+        self.vector(IntGaugeVec::new(opts(name, help), labels))
     }
 
     fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        self.add(HistogramVec::new(histogram_opts(name, help, buckets), labels))
+        self.vector(HistogramVec::new(histogram_opts(name, help, buckets), labels))
+    }
+}
+
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, tenant: &str) {
+    for series in family.collect().iter().flat_map(|family| family.get_metric()) {
+        let labels: HashMap<_, _> =
+            series.get_label().iter().map(|label| (label.name(), label.value())).collect();
+        if labels.get("tenant") == Some(&tenant) {
+            // An error says that it went meanwhile.
+            drop(family.remove(&labels));
+        }
     }
 }
 

@@ -97,7 +97,7 @@ pub const SNAPSHOT_REASONS: [&str; 4] = ["shrunk", "older", "empty", "incomplete
 
 /// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
 /// `/metrics` stands for the telemetry path whatever it is called, `other` for what does not exist.
-pub const HTTP_PATHS: [&str; 5] = ["/", "/metrics", "/-/healthy", "/-/ready", "other"];
+pub const HTTP_PATHS: [&str; 6] = ["/", "/metrics", "/-/healthy", "/-/ready", "/-/reload", "other"];
 
 /// Values of the label `level` of `log_messages_total`.
 pub const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -171,6 +171,12 @@ impl SelfMetrics {
     #[must_use]
     pub fn tenant(self: &Arc<Self>, name: &str) -> TenantMetrics {
         TenantMetrics::start(Arc::clone(self), name)
+    }
+
+    /// The tenant `name` is no longer polled: its series go. Counters start at 0 should it come back.
+    pub fn forget_tenant(&self, name: &str) {
+        self.quota_readers().remove(name);
+        self.families.forget_tenant(name);
     }
 
     /// The fleet's exposition was rendered: `series` by detail level (fleet, machine, update), sizes

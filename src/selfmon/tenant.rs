@@ -110,6 +110,14 @@ impl TenantMetrics {
         gauge.set(interval.as_secs_f64());
     }
 
+    /// The source may be another one from now on: what is special to one is not known.
+    pub fn forget_source(&self) {
+        for family in [&self.families().source_snapshot, &self.families().possible_interval] {
+            // An error says that there was none.
+            drop(family.remove_label_values(&[&*self.tenant]));
+        }
+    }
+
     /// The data comes from an export that the source made at `at`.
     pub fn source_snapshot(&self, at: Timestamp) {
         self.families().source_snapshot.with_label_values(&[&*self.tenant]).set(seconds(at));

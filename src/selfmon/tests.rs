@@ -78,6 +78,40 @@ fn second_handle_counts_into_the_same_series() {
 }
 
 #[test]
+fn a_tenant_that_is_forgotten_leaves_no_series_and_the_others_theirs() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let (gone, stays) = (metrics.tenant("gone"), metrics.tenant("stays"));
+    for tenant in [&gone, &stays] {
+        tenant.request_finished(Endpoint::MissingKbs, Some(418), Duration::from_secs(1));
+        tenant.quota_from(|| [1, 2].map(|used| QuotaWindow { allowed: 9, used }));
+        tenant.throttle_waited(Duration::from_secs(1));
+        tenant.token_refreshed(time(1));
+        tenant.poll_interval(Duration::from_hours(1));
+        tenant.possible_interval(Duration::from_hours(1));
+        tenant.poll_succeeded(time(1));
+        tenant.poll_finished(time(1), Duration::from_secs(1));
+        tenant.next_poll(time(1));
+        tenant.source_snapshot(time(1));
+    }
+    let lines = |name: &str| text(&metrics).lines().filter(|line| line.contains(name)).count();
+    let before = lines("tenant=\"stays\"");
+    assert_eq!(lines("tenant=\"gone\""), before);
+    metrics.forget_tenant("gone");
+    assert_eq!((lines("tenant=\"gone\""), lines("tenant=\"stays\"")), (0, before));
+}
+
+#[test]
+fn what_is_special_to_a_source_goes_with_it() {
+    let metrics = Arc::new(SelfMetrics::new("1"));
+    let tenant = metrics.tenant("a");
+    tenant.possible_interval(Duration::from_hours(1));
+    tenant.source_snapshot(time(1));
+    tenant.forget_source();
+    let special = ["possible_poll_interval_seconds{", "source_snapshot_timestamp_seconds{"];
+    assert!(special.iter().all(|family| !text(&metrics).contains(family)));
+}
+
+#[test]
 fn request_without_a_reply_is_counted_as_error() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a");

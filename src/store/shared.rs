@@ -46,6 +46,18 @@ impl SharedStore {
         }
     }
 
+    /// What is remembered of a tenant, polled now or not; of a poll of an earlier run only the times.
+    #[must_use]
+    pub fn fleet(&self, tenant: &str) -> Option<Arc<TenantFleet>> {
+        self.store().fleets.get(tenant).cloned()
+    }
+
+    /// The calls to the API of a tenant in the last hour, oldest first.
+    #[must_use]
+    pub fn calls(&self, tenant: &str) -> Vec<(Timestamp, Endpoint)> {
+        self.store().calls.0.get(tenant).cloned().unwrap_or_default()
+    }
+
     /// Notes a call to the API of `tenant`, which counts against the quota of a later run too.
     pub fn record_call(&self, tenant: &str, at: Timestamp, endpoint: Endpoint) {
         let recorded = self.store().record_calls(tenant, &[(at, endpoint)]);

@@ -1,12 +1,12 @@
 //! The HTTP server: metrics, status page, health.
 //!
 //! Every answer comes from the newest [`Published`](crate::publish::Published) value and the self
-//! metrics. A request never waits for the API, never causes work on it, and changes nothing but the
+//! metrics. A GET never waits for the API, never causes work on it, and changes nothing but the
 //! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
 //! when the rest asks for a password.
 //!
 //! [`router`] is the whole of it; a [`Server`] puts it on sockets. `negotiation` reads what the client accepts,
-//! `scrape`, `health` and `status` answer. [`Access`] says who is let in, and how: `auth`, `rate_limit` and
+//! `scrape`, `health`, `status` and `reload` answer. [`Access`] says who is let in, and how: `auth`, `rate_limit` and
 //! `tls` are its parts, and an [`AccessFile`] keeps it up to date with the web configuration file.
 
 mod access;
@@ -15,6 +15,7 @@ mod auth;
 mod health;
 mod negotiation;
 mod rate_limit;
+mod reload;
 mod scrape;
 mod serve;
 mod slots;
@@ -30,7 +31,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -38,6 +40,7 @@ use crate::publish::Reader;
 use crate::selfmon::SelfMetrics;
 pub use access::{Access, AccessError, AccessReader};
 pub use access_file::{AccessFile, AccessFileError};
+pub use reload::ReloadRequest;
 pub use serve::{Limits, Listen, Server};
 pub use slots::ScrapeSlots;
 
@@ -58,9 +61,11 @@ pub struct WebState {
     pub clock: Clock,
     /// Who may ask.
     pub access: AccessReader,
+    /// Where a reload is asked for; none when nobody may.
+    pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-/// Every path that is answered. Others are 404, other methods than GET and HEAD 405.
+/// Every path that is answered. Others are 404, other methods than GET and HEAD (POST for a reload) 405.
 ///
 /// # Panics
 ///
@@ -70,8 +75,12 @@ pub fn router(state: WebState) -> Router {
     // A path is taken as it is, braces and colons included: it is no pattern.
     let literal = metrics.replace('{', "{{").replace('}', "}}");
     // `get` answers HEAD too.
-    let pages: [(&str, MethodRouter<WebState>); 3] =
-        [("/", status::page()), (HEALTHY, get(health::healthy)), (READY, get(health::ready))];
+    let pages: [(&str, MethodRouter<WebState>); 4] = [
+        ("/", status::page()),
+        (HEALTHY, get(health::healthy)),
+        (READY, get(health::ready)),
+        (RELOAD, post(reload::reload)),
+    ];
     let mut router = Router::new().without_v07_checks().route(&literal, get(scrape::metrics));
     for (path, answer) in pages.into_iter().filter(|(path, _)| *path != metrics) {
         router = router.route(path, answer);
@@ -86,6 +95,7 @@ pub fn router(state: WebState) -> Router {
 
 const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
+const RELOAD: &str = "/-/reload";
 
 /// Counts the request under a path of a closed list, and forbids browsers to guess types.
 async fn observe(State(state): State<WebState>, request: Request, next: Next) -> Response {
@@ -103,6 +113,7 @@ fn path_label(path: &str, telemetry_path: &str) -> &'static str {
         "/" => "/",
         HEALTHY => HEALTHY,
         READY => READY,
+        RELOAD => RELOAD,
         _ => "other",
     }
 }

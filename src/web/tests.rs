@@ -51,6 +51,7 @@ pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {
         version: "1.2.3",
         clock: Clock::new(now),
         access: Access::open(),
+        reload: None,
     }
 }
 
@@ -207,7 +208,7 @@ async fn other_methods_are_not_allowed() {
 #[tokio::test]
 async fn other_paths_are_not_found() {
     let state = state(vec![polled("contoso")]);
-    for path in ["/metrics/", "/metric", "/-/reload", "/-/", "//", "/favicon.ico", "/%6detrics"] {
+    for path in ["/metrics/", "/metric", "/-/reload/", "/-/", "//", "/favicon.ico", "/%6detrics"] {
         let answer = get(&state, path).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (404, "not found\n"), "{path}");
     }
@@ -287,4 +288,35 @@ async fn stopping_ends_the_server_and_idle_connections() {
     };
     let server = Server::new(router(state(vec![])), Access::open(), Limits::default());
     tokio::join!(server.serve(listener, stop.clone()), client);
+}
+
+#[tokio::test]
+async fn a_reload_is_asked_for_and_answered_with_what_came_of_it() {
+    let (ask, mut asked) = tokio::sync::mpsc::channel::<ReloadRequest>(1);
+    let state = WebState { reload: Some(ask), ..state(Vec::new()) };
+    for (outcome, status) in
+        [(Ok("changed: x\n"), StatusCode::OK), (Err("a problem\n"), StatusCode::BAD_REQUEST)]
+    {
+        let (Ok(text) | Err(text)) = outcome;
+        let answering = async {
+            let request = asked.recv().await.unwrap();
+            request.send(outcome.map(str::to_owned).map_err(str::to_owned)).unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask_reload(&state, "POST"), answering);
+        assert_eq!((answer.status, answer.text()), (status, text));
+    }
+    assert_eq!(ask_reload(&state, "GET").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    drop(asked);
+    assert_eq!(ask_reload(&state, "POST").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_reload_that_nobody_may_ask_for_is_forbidden() {
+    let answer = ask_reload(&state(Vec::new()), "POST").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text().contains("--web.enable-lifecycle"), "{}", answer.text());
+}
+
+async fn ask_reload(state: &WebState, method: &str) -> Answer {
+    ask(state, method, "/-/reload", &[]).await
 }

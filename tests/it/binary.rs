@@ -172,6 +172,13 @@ impl Running {
         self.get_at(self.addresses[0], path).await
     }
 
+    /// POST at the first address, without a body.
+    pub(crate) async fn post(&self, path: &str) -> (StatusCode, String) {
+        let url = format!("http://{}{path}", self.addresses[0]);
+        let reply = self.client.post(url).timeout(PATIENCE).send().await.unwrap();
+        (reply.status(), reply.text().await.unwrap())
+    }
+
     pub(crate) async fn get_at(&self, address: SocketAddr, path: &str) -> (StatusCode, String) {
         let reply =
             self.client.get(format!("http://{address}{path}")).timeout(PATIENCE).send().await.unwrap();

@@ -93,16 +93,3 @@ async fn hundreds_of_hanging_clients_hold_neither_a_scrape_nor_the_end() {
     assert_eq!(running.stop("TERM").await.code, Some(0));
     drop(hanging);
 }
-
-#[tokio::test]
-async fn a_hangup_is_answered_with_a_log_line_and_ends_nothing() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
-    running.signal("HUP").await;
-    running.line_with("SIGHUP is ignored").await;
-    running.signal("HUP").await;
-    running.line_with("SIGHUP is ignored").await;
-    assert_eq!(running.get("/-/healthy").await.1, "healthy\n");
-    assert_eq!(running.stop("TERM").await.code, Some(0));
-}

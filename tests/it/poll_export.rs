@@ -302,7 +302,7 @@ async fn export_that_lost_most_machines_has_to_be_seen_twice() {
 }
 
 #[tokio::test]
-async fn restart_reads_no_export_again_and_new_selectors_do() {
+async fn restart_and_a_smaller_scope_read_no_export_again_and_a_larger_scope_does() {
     let mut bulk = Bulk::of(12, Awkwardness::None).await;
     bulk.poll().await;
     let downloads = bulk.downloads();
@@ -315,8 +315,11 @@ async fn restart_reads_no_export_again_and_new_selectors_do() {
     );
     let mut other = Bulk { watch: again.watch.with(fewer, fleet), ..again };
     other.poll().await;
-    assert_eq!(other.downloads(), 2 * downloads);
-    assert_eq!(other.known().len(), 11);
+    assert_eq!((other.downloads(), other.known().len()), (downloads, 11));
+    let fleet = other.watch.poller.fleet().clone();
+    let mut whole = Bulk { watch: other.watch.with(all(), fleet), ..other };
+    whole.poll().await;
+    assert_eq!((whole.downloads(), whole.known().len()), (2 * downloads, 12));
 }
 
 #[tokio::test]

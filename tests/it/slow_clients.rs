@@ -60,6 +60,7 @@ impl Exporter {
             version: "0.0.0",
             clock,
             access: Access::open(),
+            reload: None,
         });
         let (clients, connecting) = mpsc::unbounded_channel();
         let mut serving = JoinSet::new();

@@ -252,3 +252,48 @@ async fn a_caller_who_gives_up_makes_room_for_the_next() {
     assert!(gave_up.is_err());
     assert_about(next[0], MINUTE);
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_limiter_goes_on_with_calls_and_pauses() {
+    let older = limiter(10, 100, 1.0);
+    take(&older, Endpoint::MissingKbs, 7).await;
+    let mut newer = limiter(10, 100, 1.0);
+    newer.continue_with(&older, &tenant(10, 100, 1.0));
+    let taken = take(&newer, Endpoint::MissingKbs, 4).await;
+    assert!(taken[2] < SLACK && taken[3] >= MINUTE, "{taken:?}");
+
+    refuse(&newer, Endpoint::MissingKbs, HOUR, "").await;
+    let mut newest = limiter(10, 100, 1.0);
+    newest.continue_with(&newer, &tenant(10, 100, 1.0));
+    let paused = newest.acquire(Endpoint::MissingKbs, MINUTE).await.unwrap_err();
+    assert!(paused.remaining > HOUR - SLACK);
+    // Whoever still works with the first one keeps to the same quota.
+    assert!(older.acquire(Endpoint::MissingKbs, MINUTE).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_quota_counts_from_the_next_call() {
+    let limiter = limiter(10, 100, 1.0);
+    take(&limiter, Endpoint::MissingKbs, 7).await;
+    limiter.allow(&tenant(8, 100, 0.5));
+    assert_eq!(allowed_now(&limiter), [4, 50]);
+    assert!(take(&limiter, Endpoint::MissingKbs, 1).await[0] >= MINUTE);
+    limiter.allow(&tenant(20, 100, 1.0));
+    let taken = take(&limiter, Endpoint::MissingKbs, 12).await;
+    assert!(taken[11] < SLACK, "{taken:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_and_pauses_are_remembered_as_long_as_they_count() {
+    let limiter = limiter(10, 100, 1.0);
+    assert!(!limiter.is_remembered());
+    take(&limiter, Endpoint::MissingKbs, 1).await;
+    assert!(limiter.is_remembered());
+    tokio::time::sleep(HOUR + SLACK).await;
+    assert!(!limiter.is_remembered());
+    refuse(&limiter, Endpoint::MissingKbs, 3 * HOUR, "").await;
+    tokio::time::sleep(2 * HOUR).await;
+    assert!(limiter.is_remembered());
+    tokio::time::sleep(HOUR + SLACK).await;
+    assert!(!limiter.is_remembered());
+}
