@@ -26,6 +26,7 @@ mod log;
 mod memory;
 mod metrics_golden;
 mod openmetrics;
+mod packaging;
 mod policy;
 mod poll;
 mod poll_export;

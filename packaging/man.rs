@@ -1,0 +1,89 @@
+//! The manual page `mde_exporter(1)`: commands and flags as clap knows them, then what an administrator
+//! needs besides, from `mde_exporter.1.roff`.
+
+use std::io;
+
+use clap::{Arg, Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use mde_exporter::cli::Cli;
+
+const DESCRIPTION: &str = "Asks Microsoft Defender for Endpoint in the background which KBs each machine \
+    misses, remembers when each gap was first seen, and serves that as gauges for Prometheus. A scrape \
+    gets what was last read and causes no call to Microsoft.\n\n\
+    Without a command it does what run does. Flags stand before or after the command, as --flag=value \
+    or --flag value.";
+
+/// The page, in the language of `man`.
+///
+/// # Errors
+/// As writing to memory does: never.
+pub(crate) fn page() -> io::Result<Vec<u8>> {
+    let usage = "mde_exporter [FLAG]... [COMMAND]";
+    let mut command = Cli::command().override_usage(usage).long_about(DESCRIPTION);
+    command.build();
+    let man = Man::new(command.clone()).manual("Prometheus exporters");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    commands(&command).to_writer(&mut page)?;
+    man.render_options_section(&mut page)?;
+    page.extend_from_slice(include_bytes!("mde_exporter.1.roff"));
+    Ok(page)
+}
+
+/// Each command with the arguments that it alone takes. One page holds them all, so there is none to
+/// refer to.
+fn commands(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let mut head = vec![bold(command.get_name())];
+        head.extend(command.get_positionals().flat_map(|value| [roman(" ["), value_name(value), roman("]")]));
+        roff.control("TP", []).text(head);
+        roff.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+        roff.control("RS", []);
+        for argument in command.get_arguments().filter(|argument| is_own(argument)) {
+            roff.control("TP", []).text(argument_head(argument));
+            roff.text([roman(argument_help(argument))]);
+        }
+        roff.control("RE", []);
+    }
+    roff
+}
+
+/// Not one that every command takes.
+fn is_own(argument: &Arg) -> bool {
+    !argument.is_global_set() && argument.get_id() != "help"
+}
+
+fn value_name(argument: &Arg) -> Inline {
+    italic(argument.get_value_names().unwrap_or_default().join(" "))
+}
+
+fn argument_head(argument: &Arg) -> Vec<Inline> {
+    match argument.get_long() {
+        None => vec![value_name(argument)],
+        Some(flag) if argument.get_action().takes_values() => {
+            vec![bold(format!("--{flag}")), roman(" "), value_name(argument)]
+        }
+        Some(flag) => vec![bold(format!("--{flag}"))],
+    }
+}
+
+fn argument_help(argument: &Arg) -> String {
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    if !argument.get_action().takes_values() {
+        return help;
+    }
+    let values: Vec<_> =
+        argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(" or ")) };
+    let defaults: Vec<_> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let default =
+        if defaults.is_empty() { String::new() } else { format!(" [default: {}]", defaults.join(" ")) };
+    format!("{help}{values}{default}")
+}
