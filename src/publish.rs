@@ -110,6 +110,7 @@ impl Publisher {
     /// Makes `tenants` the tenants that are published, in their order, and exposes them so. A tenant
     /// without a fleet keeps what was handed over last. What readers see changes in one step; the
     /// receiver is told when it has.
+    #[must_use]
     pub fn reconfigure(
         &self,
         tenants: Vec<(Arc<str>, Option<TenantFleet>)>,

@@ -79,9 +79,9 @@ impl Exporter {
             let way = Way::to(tenant, route).map_err(|error| {
                 AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error)))
             })?;
-            let polled = workshop.tenant(tenant, way, workshop.state.history(&tenant.name), None);
-            let poller = workshop.poller(&polled, fleet, config);
-            tenants.push((polled, poller));
+            let made = workshop.tenant(tenant, way, workshop.state.history(&tenant.name), None);
+            let poller = workshop.poller(&made, fleet, config);
+            tenants.push((made, poller));
         }
         Ok(Self { in_force, workshop, tenants, exposure, publication, reader })
     }
@@ -136,7 +136,9 @@ impl Exporter {
             });
         }
         let mut reloader = Reloader::new(self.in_force, self.workshop, reload, requests);
-        self.tenants.into_iter().for_each(|(polled, poller)| reloader.tenants.start(polled, poller));
+        for (tenant, poller) in self.tenants {
+            reloader.tenants.start(tenant, poller);
+        }
         service::ready();
         let failed = tokio::select! {
             signal = signals.wait() => {

@@ -130,13 +130,13 @@ impl Reloader {
     fn settle(&self, outcome: Result<Vec<String>, Vec<String>>, by: &str) -> Result<String, String> {
         let config = self.in_force.file.display();
         match outcome {
-            Ok(changes) => {
+            Ok(keys) => {
                 self.selfmon.config_loaded(self.clock.now());
-                if changes.is_empty() {
+                if keys.is_empty() {
                     tracing::info!(%config, by, "the configuration was read again: nothing changed");
                     return Ok("nothing changed\n".to_owned());
                 }
-                let changed = changes.join(",");
+                let changed = keys.join(",");
                 tracing::info!(%config, by, changed, "the configuration was reloaded");
                 Ok(format!("changed: {changed}\n"))
             }

@@ -86,9 +86,9 @@ impl Workshop {
         Polled { tenant: tenant.clone(), ca, client: Arc::new(client), stop: CancellationToken::new() }
     }
 
-    /// What polls `polled`, from what is known in `fleet`.
-    pub(super) fn poller(&self, polled: &Polled, fleet: TenantFleet, config: &Config) -> Poller {
-        let (tenant, client) = (&polled.tenant, Arc::clone(&polled.client));
+    /// What polls a tenant, from what is known in `fleet`.
+    pub(super) fn poller(&self, of: &Polled, fleet: TenantFleet, config: &Config) -> Poller {
+        let (tenant, client) = (&of.tenant, Arc::clone(&of.client));
         let (publisher, metrics) = (self.publisher.clone(), self.selfmon.tenant(&tenant.name));
         let poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, self.clock.clone());
         poller.ignoring(Arc::new(ignored(config)))
@@ -117,12 +117,12 @@ impl Tenants {
     }
 
     /// Polls a tenant from now on.
-    pub(super) fn start(&mut self, polled: Polled, poller: Poller) {
-        let (watchdog, name) = (self.workshop.watchdog.clone(), Arc::clone(&polled.tenant.name));
+    pub(super) fn start(&mut self, tenant: Polled, poller: Poller) {
+        let (watchdog, name) = (self.workshop.watchdog.clone(), Arc::clone(&tenant.tenant.name));
         let (part, progress) = (format!("the poller of {name}"), poller.progress());
-        let polling = poller.run(polled.stop.clone());
+        let polling = poller.run(tenant.stop.clone());
         self.pollers.spawn(async move { watchdog.over(part, LONGEST_SILENCE, progress, polling).await });
-        self.running.insert(name, polled);
+        self.running.insert(name, tenant);
     }
 
     /// Waits for a poller that ends though nobody asked it to.
@@ -184,14 +184,18 @@ impl Tenants {
             };
             let mut fleet = fleets.remove(&name).unwrap_or(stored);
             fleet.forget_updates(&ignored);
-            let polled = self.polled(tenant, ways.remove(&name), history, &names);
-            starting.push((self.workshop.poller(&polled, fleet.clone(), new), polled));
+            let made = self.polled(tenant, ways.remove(&name), history, &names);
+            starting.push((self.workshop.poller(&made, fleet.clone(), new), made));
             published.push((name, Some(fleet)));
         }
         let served = self.workshop.publisher.reconfigure(published, super::exporter::exposure(new));
         served.await.map_err(|_| AppError::EndedEarly { part: "the publication" })?;
-        gone.iter().for_each(|fleet| self.workshop.selfmon.forget_tenant(&fleet.0));
-        starting.into_iter().for_each(|(poller, polled)| self.start(polled, poller));
+        for (name, _) in &gone {
+            self.workshop.selfmon.forget_tenant(name);
+        }
+        for (poller, tenant) in starting {
+            self.start(tenant, poller);
+        }
         self.former.retain(|polled| polled.client.is_remembered());
         Ok(())
     }
@@ -202,7 +206,9 @@ impl Tenants {
         staying: &BTreeSet<Arc<str>>,
     ) -> Result<BTreeMap<Arc<str>, TenantFleet>, AppError> {
         let leaving: Vec<_> = self.running.iter().filter(|(name, _)| !staying.contains(*name)).collect();
-        leaving.iter().for_each(|(_, polled)| polled.stop.cancel());
+        for (_, polled) in &leaving {
+            polled.stop.cancel();
+        }
         let mut fleets = BTreeMap::new();
         while fleets.len() < leaving.len() {
             match self.pollers.join_next().await {

@@ -143,11 +143,10 @@ mod tests {
             (Watchdog::new(Some(LIMIT)), Arc::new(AtomicU64::new(0)), JoinSet::new());
         let (feeder, count) = (watchdog.clone(), Arc::clone(&fed));
         tasks.spawn(async move {
-            feeder
-                .run(|| {
-                    count.fetch_add(1, Ordering::Relaxed);
-                })
-                .await
+            let give = || {
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            feeder.run(give).await;
         });
         (watchdog, fed, tasks)
     }

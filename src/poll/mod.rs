@@ -122,7 +122,6 @@ impl Poller {
     }
 
     /// Answers a number that grows while the poller gets on, if only with waiting.
-    #[must_use]
     pub fn progress(&self) -> impl Fn() -> u64 + Send + use<> {
         let (client, waited) = (Arc::clone(&self.client), Arc::clone(&self.waited));
         move || client.calls_made() + waited.load(Ordering::Relaxed)

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -229,7 +230,7 @@ impl<'a> Table<'a> {
 }
 
 fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, tenant: &str) {
-    for series in family.collect().iter().flat_map(|family| family.get_metric()) {
+    for series in family.collect().iter().flat_map(MetricFamily::get_metric) {
         let labels: HashMap<_, _> =
             series.get_label().iter().map(|label| (label.name(), label.value())).collect();
         if labels.get("tenant") == Some(&tenant) {

@@ -300,7 +300,9 @@ proptest! {
 
     #[test]
     fn no_name_changes_the_structure_of_the_page(
-        name in prop_oneof!["[<>&\"'/!\\-a-z =]{1,60}", "\\PC{1,60}", ".{1,60}"],
+        // A search for white space is none, and the page of one has no way back.
+        name in prop_oneof!["[<>&\"'/!\\-a-z =]{1,60}", "\\PC{1,60}", ".{1,60}"]
+            .prop_filter("white space", |name| !name.trim().is_empty()),
     ) {
         let shown = |name: &str| {
             let page = page_of(name, name);
