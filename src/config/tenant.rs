@@ -181,10 +181,12 @@ fn quota(field: &Field<'_>) -> Option<Quota> {
     Some(Quota { per_minute: per_minute?, per_hour: per_hour?, share: share? })
 }
 
-/// A path; a relative one is taken from `folder`.
+/// A path; a relative one is taken from `folder`. A text of several lines is none, but the secret itself
+/// that somebody put in the place of its path: it must not be kept, and shown, as one.
 pub(super) fn path(field: &Field<'_>, folder: &Path) -> Option<PathBuf> {
     field.text(|text| match text {
         text if text.contains('\0') => Err("holds a NUL character"),
+        text if text.contains('\n') => Err("is a text of several lines and no path"),
         text => Ok(folder.join(text)),
     })
 }

@@ -46,4 +46,5 @@ mod token;
 mod token_routes;
 mod web_access;
 mod web_file;
+mod web_secrets;
 mod web_tls;

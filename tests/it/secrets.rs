@@ -22,7 +22,7 @@ const PROXY_LOGIN: &str = "dXNlcjpjYW5hcnktb2YtdGhlLXByb3h5";
 const VARIABLE: &str = "canary-of-the-environment";
 
 /// Everything that must not be found, by what it is.
-struct Canaries(BTreeSet<(&'static str, String)>);
+pub(crate) struct Canaries(pub(crate) BTreeSet<(&'static str, String)>);
 
 impl Canaries {
     /// Those that are planted, and the tokens and proofs that went over the wire.
@@ -75,7 +75,7 @@ impl Canaries {
         self.0.iter().filter(|(_, secret)| is_in(secret)).map(|(what, _)| *what).collect()
     }
 
-    fn assert_absent(&self, place: &str, bytes: &[u8]) {
+    pub(crate) fn assert_absent(&self, place: &str, bytes: &[u8]) {
         let found = self.found_in(bytes);
         assert!(found.is_empty(), "{found:?} in {place}:\n{}", String::from_utf8_lossy(bytes));
     }
