@@ -13,12 +13,7 @@ pub(crate) fn dashboard() -> Dashboard {
         description: "The exporter itself: can the numbers of the other two dashboards be trusted, and if \
                       not, what is in the way?",
         from: "now-24h",
-        variables: vec![
-            Variable::data_source(),
-            Variable::several("job", "Job", "mde_exporter_build_info"),
-            Variable::several("instance", "Instance", "mde_exporter_build_info{job=~\"$job\"}"),
-            Variable::several("tenant", "Tenant", "mde_up{job=~\"$job\", instance=~\"$instance\"}"),
-        ],
+        variables: Variable::common("mde_exporter_build_info"),
         filters: FILTERS,
         marks: Marks::None,
         rows: vec![

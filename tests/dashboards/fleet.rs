@@ -49,27 +49,27 @@ pub(crate) fn dashboard() -> Dashboard {
         description: "Missing security updates of the whole fleet, as Microsoft Defender for Endpoint knows \
                       them: are we patched, are we getting better, where is it worst?",
         from: "now-30d",
-        variables: vec![
-            Variable::data_source(),
-            Variable::several("job", "Job", "mde_up"),
-            Variable::several("instance", "Instance", "mde_up{job=~\"$job\"}"),
-            Variable::several("tenant", "Tenant", "mde_up{job=~\"$job\", instance=~\"$instance\"}"),
-            Variable::several_or_none(
-                "os_platform",
-                "Platform",
-                "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
-            ),
-            Variable::several_or_none(
-                "device_group",
-                "Device group",
-                "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
-            ),
-            Variable::one(
-                "policy",
-                "Policy",
-                "mde_policy_deadline_seconds{job=~\"$job\", instance=~\"$instance\"}",
-            ),
-        ],
+        variables: [
+            Variable::common("mde_up"),
+            vec![
+                Variable::several_or_none(
+                    "os_platform",
+                    "Platform",
+                    "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
+                ),
+                Variable::several_or_none(
+                    "device_group",
+                    "Device group",
+                    "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
+                ),
+                Variable::one(
+                    "policy",
+                    "Policy",
+                    "mde_policy_deadline_seconds{job=~\"$job\", instance=~\"$instance\"}",
+                ),
+            ],
+        ]
+        .concat(),
         filters: FILTERS,
         marks: Marks::PatchTuesday,
         rows: vec![

@@ -37,18 +37,16 @@ pub(crate) fn dashboard() -> Dashboard {
         description: "One machine, as Microsoft Defender for Endpoint knows it: what is wrong with it, and \
                       since when? Needs the machine level, and the update level for the list of updates.",
         from: "now-90d",
-        variables: vec![
-            Variable::data_source(),
-            Variable::several("job", "Job", "mde_up"),
-            Variable::several("instance", "Instance", "mde_up{job=~\"$job\"}"),
-            Variable::several("tenant", "Tenant", "mde_up{job=~\"$job\", instance=~\"$instance\"}"),
-            Variable::one_of(
+        variables: [
+            Variable::common("mde_up"),
+            vec![Variable::one_of(
                 "machine",
                 "Machine",
                 LISTED,
                 "/machine=\"(?<text>[^\"]+)\",.*machine_id=\"(?<value>[^\"]+)\"/",
-            ),
-        ],
+            )],
+        ]
+        .concat(),
         filters: FILTERS,
         marks: Marks::PatchTuesday,
         rows: vec![

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::data_source;
 
 /// A choice.
+#[derive(Clone)]
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
     /// What it is called on the page.
@@ -12,6 +13,7 @@ pub(crate) struct Variable {
     kind: Kind,
 }
 
+#[derive(Clone)]
 enum Kind {
     DataSource,
     /// Values of a label, of which several can be chosen; the text is what stands for all of them.
@@ -28,12 +30,22 @@ enum Kind {
 
 impl Variable {
     /// The Prometheus to ask.
-    pub(crate) fn data_source() -> Self {
+    fn data_source() -> Self {
         Self { name: "datasource", label: "Data source", kind: Kind::DataSource }
     }
 
+    /// What every dashboard starts with: the Prometheus, the targets that have `series`, and their tenants.
+    pub(crate) fn common(series: &str) -> Vec<Self> {
+        vec![
+            Self::data_source(),
+            Self::several("job", "Job", series),
+            Self::several("instance", "Instance", &format!("{series}{{job=~\"$job\"}}")),
+            Self::several("tenant", "Tenant", "mde_up{job=~\"$job\", instance=~\"$instance\"}"),
+        ]
+    }
+
     /// Any of the values that `label` has on `series`. All of them stand for series that have a value.
-    pub(crate) fn several(name: &'static str, label: &'static str, series: &str) -> Self {
+    fn several(name: &'static str, label: &'static str, series: &str) -> Self {
         let kind = Kind::Several { query: format!("label_values({series}, {name})"), all: ".+" };
         Self { name, label, kind }
     }
