@@ -38,12 +38,12 @@ const LONGEST_READ: u64 = 16 << 20;
 /// Watches a set of files.
 #[derive(Debug)]
 pub struct FileWatch {
-    files: Vec<Watched>,
+    files: Vec<WatchedFile>,
     /// What they held when that was last reported.
-    reported: Vec<Content>,
+    reported: Vec<ContentDigest>,
     next_look: Instant,
     /// A look under way, which goes on when nobody waits for it.
-    looking: Option<JoinHandle<Vec<Watched>>>,
+    looking: Option<JoinHandle<Vec<WatchedFile>>>,
 }
 
 impl FileWatch {
@@ -52,7 +52,7 @@ impl FileWatch {
     /// Made before the files are read for use, it misses nothing that is written meanwhile.
     #[must_use]
     pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        let files: Vec<_> = files.into_iter().map(Watched::new).collect();
+        let files: Vec<_> = files.into_iter().map(WatchedFile::new).collect();
         let reported = contents(&files);
         Self { files, reported, next_look: Instant::now() + LOOK_EVERY, looking: None }
     }
@@ -95,30 +95,30 @@ impl FileWatch {
     }
 }
 
-fn contents(files: &[Watched]) -> Vec<Content> {
+fn contents(files: &[WatchedFile]) -> Vec<ContentDigest> {
     files.iter().map(|file| file.content).collect()
 }
 
 /// The digest of what a file holds; none when that cannot be told.
-pub type Content = Option<[u8; 32]>;
+pub type ContentDigest = Option<[u8; 32]>;
 
 /// What `file` holds now. Blocks.
 #[must_use]
-pub fn content(file: &Path) -> Content {
+pub fn content(file: &Path) -> ContentDigest {
     Stamp::of(file).and_then(|_| digest(file).ok())
 }
 
 /// One file as it was last seen.
 #[derive(Clone, Debug)]
-struct Watched {
+struct WatchedFile {
     path: PathBuf,
     stamp: Option<Stamp>,
     /// Looks at which it is read though its stamp stays the same.
     looks_left: u32,
-    content: Content,
+    content: ContentDigest,
 }
 
-impl Watched {
+impl WatchedFile {
     fn new(path: PathBuf) -> Self {
         let mut file = Self { path, stamp: None, looks_left: 0, content: None };
         file.look();
@@ -330,7 +330,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_file_that_stays_is_not_read_again_and_again() {
         let (_folder, file, _) = watched().await;
-        let mut file = Watched::new(file);
+        let mut file = WatchedFile::new(file);
         let looks: Vec<_> = (0..6).map(|_| file.look()).collect();
         assert_eq!(looks, [true, true, false, false, false, false]);
         write(&file.path, "another");
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn what_is_no_file_is_not_read() {
         let folder = TempDir::new().unwrap();
-        assert!(!Watched::new(folder.path().to_owned()).look());
-        assert!(!Watched::new("/dev/zero".into()).look());
+        assert!(!WatchedFile::new(folder.path().to_owned()).look());
+        assert!(!WatchedFile::new("/dev/zero".into()).look());
     }
 }

@@ -18,27 +18,27 @@
 //! - [`publish`] saves and renders once per change and swaps one value.
 //! - [`web`] serves what was published; a request never causes work on the API.
 //! - [`file_watch`] tells when files on disk change; a leaf.
-//! - [`doctor`] tries what the configuration needs, once, and says what to do about failures.
-//! - [`selfmon`] counts what the exporter itself does; a leaf.
+//! - [`check`] tries what the configuration needs, once, and says what to do about failures.
+//! - [`self_metrics`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //! - [`app`] is the only place that knows every part.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod defender;
-pub mod doctor;
 pub mod error;
 pub mod file_watch;
 pub mod fleet;
+pub mod logging;
 pub mod metrics;
 pub mod poll;
 pub mod publish;
-pub mod selfmon;
+pub mod self_metrics;
 pub mod sim;
 pub mod store;
-pub mod telemetry;
 pub mod web;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Parser;
 use mde_exporter::cli::Cli;
 use mde_exporter::error::Chain;
-use mde_exporter::selfmon::SelfMetrics;
-use mde_exporter::{app, telemetry};
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_exporter::{app, logging};
 
 /// `EX_USAGE` of BSD's sysexits.
 const USAGE: u8 = 64;
@@ -21,14 +21,14 @@ fn main() -> ExitCode {
             return message.print().map_or(ExitCode::FAILURE, |()| code);
         }
     };
-    let selfmon = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
-    let counted = Arc::clone(&selfmon);
+    let self_metrics = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
+    let counted = Arc::clone(&self_metrics);
     let count = move |level| counted.log_message(level);
-    if let Err(error) = telemetry::init(cli.flags.log_level, cli.flags.log_format, count) {
+    if let Err(error) = logging::init(cli.flags.log_level, cli.flags.log_format, count) {
         eprintln!("error: {}", Chain(&error));
         return ExitCode::FAILURE;
     }
-    match app::run(cli, selfmon) {
+    match app::run(cli, self_metrics) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", Chain(&error));

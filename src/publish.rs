@@ -1,14 +1,14 @@
 //! Renders once per change and swaps one value.
 //!
 //! Pollers hand over what they know now; the publisher task renders the newest state of all tenants
-//! and replaces the one [`Published`] that readers see. States that follow each other quickly are
+//! and replaces the one [`Snapshot`] that readers see. States that follow each other quickly are
 //! rendered once. Readers never wait and never see half a change: fleets and body are in one value.
 //!
-//! A reload changes tenants and exposure in one step, see [`Publisher::reconfigure`].
+//! A reload changes tenants and exposure in one step, see [`FleetSender::reconfigure`].
 //!
 //! Each state is saved before it is served: what a scrape once saw is there again after a crash.
 //!
-//! Ages change without an answer of the API (current becomes stale), so the task also renders when
+//! Freshness change without an answer of the API (current becomes stale), so the task also renders when
 //! nothing was handed over for a while. What did not change is not rendered again.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,14 +20,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fleet::{Ages, Overview, Policy, TenantFleet};
-use crate::metrics::{Body, Encoding, Exposure, Format, Level, Renderer, Served};
-use crate::selfmon::SelfMetrics;
+use crate::fleet::{Freshness, Overview, Policy, TenantFleet};
+use crate::metrics::{Body, DetailLevel, Encoding, Format, RenderOptions, Renderer, SeriesBudget};
+use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
 
 /// What readers see; never changes once it is published.
 #[derive(Debug)]
-pub struct Published {
+pub struct Snapshot {
     /// Grows by one with each publication, from 0 for the empty fleets at start.
     pub generation: u64,
     /// When it was rendered: the moment at which ages are judged.
@@ -35,7 +35,7 @@ pub struct Published {
     /// All tenants, in the order of the configuration.
     pub fleets: Vec<Arc<TenantFleet>>,
     /// The ages that were in force.
-    pub ages: Ages,
+    pub freshness: Freshness,
     /// The patch deadlines that were in force.
     pub policies: Arc<[Policy]>,
     /// The exposition of the fleets.
@@ -44,46 +44,46 @@ pub struct Published {
     overview: OnceLock<Overview>,
 }
 
-impl Published {
+impl Snapshot {
     /// Renders `fleets` as they are at `at`.
     pub fn render(
         renderer: &mut Renderer,
         generation: u64,
         fleets: Vec<Arc<TenantFleet>>,
         at: Timestamp,
-        exposure: &Exposure,
+        options: &RenderOptions,
     ) -> Self {
-        let body = renderer.render(&fleets, at, exposure);
-        let (ages, policies) = (exposure.ages, Arc::clone(&exposure.policies));
-        Self { generation, at, fleets, ages, policies, body, overview: OnceLock::new() }
+        let body = renderer.render(&fleets, at, options);
+        let (freshness, policies) = (options.freshness, Arc::clone(&options.policies));
+        Self { generation, at, fleets, freshness, policies, body, overview: OnceLock::new() }
     }
 
     /// How tenants and machines stand, by the same judgement as the exposition. The first call takes a
     /// good part of a second for a large fleet, and others wait for it.
     pub fn overview(&self) -> &Overview {
-        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.ages, &self.policies))
+        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, &self.policies))
     }
 
     /// Counts what was rendered, and how long it `took`.
-    pub fn count(&self, selfmon: &SelfMetrics, took: Duration) {
-        let Served { limit, deepest, series, suppressed, .. } = *self.body.served();
+    pub fn count(&self, self_metrics: &SelfMetrics, took: Duration) {
+        let SeriesBudget { limit, deepest, series, suppressed, .. } = *self.body.served();
         let [text, openmetrics] =
             Format::ALL.map(|format| Encoding::ALL.map(|encoding| self.body.length(format, encoding)));
-        selfmon.rendered(series, [text[0], text[1], openmetrics[0], openmetrics[1]], took);
-        selfmon.detail(limit, suppressed, deepest as usize);
+        self_metrics.rendered(series, [text[0], text[1], openmetrics[0], openmetrics[1]], took);
+        self_metrics.detail(limit, suppressed, deepest as usize);
     }
 }
 
-/// Where readers take the newest [`Published`] from.
-pub type Reader = watch::Receiver<Arc<Published>>;
+/// Where readers take the newest [`Snapshot`] from.
+pub type SnapshotReader = watch::Receiver<Arc<Snapshot>>;
 
 /// Where pollers hand over what they know. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Publisher(Arc<HandedOver>);
+pub struct FleetSender(Arc<Pending>);
 
 #[derive(Debug)]
-struct HandedOver {
-    newest: Mutex<Newest>,
+struct Pending {
+    newest: Mutex<PendingState>,
     changed: Notify,
     /// Somebody waits for the next publication.
     awaited: Notify,
@@ -91,14 +91,14 @@ struct HandedOver {
 
 /// What the next publication is made from.
 #[derive(Debug)]
-struct Newest {
+struct PendingState {
     fleets: Vec<Arc<TenantFleet>>,
-    exposure: Exposure,
+    options: RenderOptions,
     /// To be told when it is served.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-impl Publisher {
+impl FleetSender {
     /// Hands over the state of one tenant; it replaces the older one.
     pub fn submit(&self, fleet: &TenantFleet) {
         for slot in self.newest().fleets.iter_mut().filter(|slot| slot.tenant == fleet.tenant) {
@@ -114,7 +114,7 @@ impl Publisher {
     pub fn reconfigure(
         &self,
         tenants: Vec<(Arc<str>, Option<TenantFleet>)>,
-        exposure: Exposure,
+        options: RenderOptions,
     ) -> oneshot::Receiver<()> {
         let (told, receiver) = oneshot::channel();
         let mut newest = self.newest();
@@ -125,7 +125,7 @@ impl Publisher {
             given.unwrap_or_else(|| Arc::new(TenantFleet::new(name)))
         };
         newest.fleets = tenants.into_iter().map(fleet).collect();
-        newest.exposure = exposure;
+        newest.options = options;
         newest.waiting.push(told);
         drop(newest);
         self.0.awaited.notify_one();
@@ -134,27 +134,27 @@ impl Publisher {
     }
 
     /// Every part is replaced whole, so a panic elsewhere left it usable.
-    fn newest(&self) -> MutexGuard<'_, Newest> {
+    fn newest(&self) -> MutexGuard<'_, PendingState> {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The task that renders.
 #[derive(Debug)]
-pub struct Publication {
-    publisher: Publisher,
-    sender: watch::Sender<Arc<Published>>,
+pub struct SnapshotTask {
+    publisher: FleetSender,
+    sender: watch::Sender<Arc<Snapshot>>,
     renderer: Renderer,
     /// What was last said about series that are left out.
     said: LeftOut,
     clock: Clock,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     store: Option<SharedStore>,
 }
 
 /// The deepest level that is served and the levels of which series are left out, which is said anew
 /// when it changes; none when no series is left out.
-type LeftOut = Option<(Level, [bool; Level::ALL.len()])>;
+type LeftOut = Option<(DetailLevel, [bool; DetailLevel::ALL.len()])>;
 
 /// States are rendered at least so often, for ages that pass.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -168,26 +168,26 @@ const REST_PER_RENDERING: u32 = 9;
 #[must_use]
 pub fn publication(
     fleets: Vec<TenantFleet>,
-    exposure: Exposure,
+    options: RenderOptions,
     clock: Clock,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     store: Option<SharedStore>,
-) -> (Publisher, Publication, Reader) {
+) -> (FleetSender, SnapshotTask, SnapshotReader) {
     let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
     let (mut renderer, started) = (Renderer::default(), Instant::now());
-    let known = Published::render(&mut renderer, 0, fleets.clone(), clock.now(), &exposure);
-    known.count(&selfmon, started.elapsed());
+    let known = Snapshot::render(&mut renderer, 0, fleets.clone(), clock.now(), &options);
+    known.count(&self_metrics, started.elapsed());
     let said = say_what_is_left_out(None, known.body.served());
     let (sender, reader) = watch::channel(Arc::new(known));
-    let newest = Mutex::new(Newest { fleets, exposure, waiting: Vec::new() });
+    let newest = Mutex::new(PendingState { fleets, options, waiting: Vec::new() });
     let (changed, awaited) = (Notify::new(), Notify::new());
-    let publisher = Publisher(Arc::new(HandedOver { newest, changed, awaited }));
+    let publisher = FleetSender(Arc::new(Pending { newest, changed, awaited }));
     let publication =
-        Publication { publisher: publisher.clone(), sender, renderer, said, clock, selfmon, store };
+        SnapshotTask { publisher: publisher.clone(), sender, renderer, said, clock, self_metrics, store };
     (publisher, publication, reader)
 }
 
-impl Publication {
+impl SnapshotTask {
     /// Renders and publishes until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
@@ -208,9 +208,9 @@ impl Publication {
 
     async fn publish(&mut self) -> Duration {
         let started = Instant::now();
-        let (fleets, exposure, waiting) = {
+        let (fleets, options, waiting) = {
             let mut newest = self.publisher.newest();
-            (newest.fleets.clone(), newest.exposure.clone(), std::mem::take(&mut newest.waiting))
+            (newest.fleets.clone(), newest.options.clone(), std::mem::take(&mut newest.waiting))
         };
         let (generation, now) = (self.sender.borrow().generation + 1, self.clock.now());
         let store = self.store.clone();
@@ -221,13 +221,13 @@ impl Publication {
             if let Some(store) = store {
                 store.save(&fleets);
             }
-            (Published::render(&mut renderer, generation, fleets, now, &exposure), renderer)
+            (Snapshot::render(&mut renderer, generation, fleets, now, &options), renderer)
         });
         let published;
         (published, self.renderer) =
             rendering.await.expect("Safe: rendering does not panic and is never aborted");
         let took = started.elapsed();
-        published.count(&self.selfmon, took);
+        published.count(&self.self_metrics, took);
         self.said = say_what_is_left_out(self.said, published.body.served());
         let old = self.sender.send_replace(Arc::new(published));
         for told in waiting {
@@ -243,8 +243,8 @@ impl Publication {
 
 /// One line in the log when series begin to be left out, or others than before, and one when none is
 /// left out any more. Answers what was said.
-fn say_what_is_left_out(said: LeftOut, served: &Served) -> LeftOut {
-    let Served { limit, wanted, deepest, series, suppressed } = served;
+fn say_what_is_left_out(said: LeftOut, served: &SeriesBudget) -> LeftOut {
+    let SeriesBudget { limit, wanted, deepest, series, suppressed } = served;
     let left_out: u64 = suppressed.iter().sum();
     let to_say = (left_out > 0).then(|| (*deepest, suppressed.map(|series| series > 0)));
     let total = left_out + series.iter().sum::<u64>();
@@ -288,24 +288,25 @@ mod tests {
         }
     }
 
-    fn exposure(detail: Level, series_limit: u64) -> Exposure {
+    fn options(detail: DetailLevel, series_limit: u64) -> RenderOptions {
         let (hour, policies) = (Duration::from_hours(1), Arc::default());
-        let ages = Ages { stale_after: hour, expire_after: 2 * hour, inactive_after: 3 * hour };
-        Exposure { ages, policies, detail, series_limit }
+        let freshness = Freshness { stale_after: hour, expire_after: 2 * hour, inactive_after: 3 * hour };
+        RenderOptions { freshness, policies, detail, series_limit }
     }
 
-    fn publication_within(series_limit: u64) -> (Publication, Reader, Arc<SelfMetrics>) {
-        let (fleet, selfmon) = (TenantFleet::new("t".into()), Arc::new(SelfMetrics::new("1")));
-        let (exposure, clock) =
-            (exposure(Level::Machine, series_limit), Clock::new(|| Timestamp::UNIX_EPOCH));
-        let (_, publication, reader) = publication(vec![fleet], exposure, clock, Arc::clone(&selfmon), None);
-        (publication, reader, selfmon)
+    fn publication_within(series_limit: u64) -> (SnapshotTask, SnapshotReader, Arc<SelfMetrics>) {
+        let (fleet, self_metrics) = (TenantFleet::new("t".into()), Arc::new(SelfMetrics::new("1")));
+        let (options, clock) =
+            (options(DetailLevel::Machine, series_limit), Clock::new(|| Timestamp::UNIX_EPOCH));
+        let (_, publication, reader) =
+            publication(vec![fleet], options, clock, Arc::clone(&self_metrics), None);
+        (publication, reader, self_metrics)
     }
 
     #[test]
     fn what_is_served_is_counted_from_the_start() {
-        let (_, reader, selfmon) = publication_within(6);
-        let text = String::from_utf8(selfmon.encode_own()).unwrap();
+        let (_, reader, self_metrics) = publication_within(6);
+        let text = String::from_utf8(self_metrics.encode_own()).unwrap();
         let whole: u64 = publication_within(0).1.borrow().body.served().series.iter().sum();
         let body = &reader.borrow().body;
         for (line, value) in [
@@ -329,9 +330,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_exposition_replaces_the_old_one() {
-        let (mut publication, reader, selfmon) = publication_within(0);
+        let (mut publication, reader, self_metrics) = publication_within(0);
         let tenants = ["u", "t"].map(|name| (name.into(), None)).into();
-        let mut served = publication.publisher.reconfigure(tenants, exposure(Level::Machine, 6));
+        let mut served = publication.publisher.reconfigure(tenants, options(DetailLevel::Machine, 6));
         assert!(served.try_recv().is_err());
         publication.publish().await;
         served.try_recv().expect("it is served");
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(reader.borrow().body.served().limit, 6);
         let tenants: Vec<_> = reader.borrow().fleets.iter().map(|fleet| Arc::clone(&fleet.tenant)).collect();
         assert_eq!(tenants, ["u".into(), "t".into()]);
-        let text = String::from_utf8(selfmon.encode_own()).unwrap();
+        let text = String::from_utf8(self_metrics.encode_own()).unwrap();
         assert!(text.contains("mde_exporter_series_limit 6\n"), "{text}");
         assert!(text.contains("mde_exporter_render_duration_seconds_count 2\n"), "{text}");
     }
@@ -354,9 +355,9 @@ mod tests {
         };
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let served = |deepest, suppressed| Served {
+        let served = |deepest, suppressed| SeriesBudget {
             limit: 10,
-            wanted: Level::Update,
+            wanted: DetailLevel::Update,
             deepest,
             series: [5, 0, 0],
             suppressed,
@@ -364,13 +365,13 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let mut said = None;
             for (served, expected) in [
-                (served(Level::Update, [0, 0, 0]), ""),
-                (served(Level::Machine, [0, 0, 7]), "WARN"),
-                (served(Level::Machine, [0, 0, 9]), ""),
-                (served(Level::Fleet, [0, 6, 9]), "WARN"),
-                (served(Level::Fleet, [1, 6, 9]), "WARN"),
-                (served(Level::Update, [0, 0, 0]), "INFO"),
-                (served(Level::Update, [0, 0, 0]), ""),
+                (served(DetailLevel::Update, [0, 0, 0]), ""),
+                (served(DetailLevel::Machine, [0, 0, 7]), "WARN"),
+                (served(DetailLevel::Machine, [0, 0, 9]), ""),
+                (served(DetailLevel::Fleet, [0, 6, 9]), "WARN"),
+                (served(DetailLevel::Fleet, [1, 6, 9]), "WARN"),
+                (served(DetailLevel::Update, [0, 0, 0]), "INFO"),
+                (served(DetailLevel::Update, [0, 0, 0]), ""),
             ] {
                 said = say_what_is_left_out(said, &served);
                 let lines = lines();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Ages, Attempt, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, Severity,
-    TenantFleet, UpdateFacts,
+    Assessment, Attempt, Freshness, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate,
+    Severity, TenantFleet, UpdateFacts,
 };
 
 /// Missing updates of each machine.
@@ -16,7 +16,7 @@ pub(crate) const GAPS: u32 = 10;
 /// Lines of a machine at machine and update level.
 pub(crate) const LINES_PER_MACHINE: u32 = 8 + GAPS;
 
-pub(crate) const AGES: Ages = Ages {
+pub(crate) const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),
     expire_after: Duration::from_hours(48),
     inactive_after: Duration::from_hours(720),
@@ -38,7 +38,7 @@ pub(crate) fn fleet(machines: u32) -> TenantFleet {
 }
 
 fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
-    let gap = |index: u32| Gap {
+    let missing = |index: u32| MissingUpdate {
         update: ReportedUpdate {
             kb: KbId::new(5_000_000 + index * 1_000 + number % 6).expect("seven digits"),
             facts: Arc::clone(&facts[index as usize]),
@@ -61,7 +61,7 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             last_seen: Some(now()),
             onboarded: true,
         },
-        reading: Some(Reading::of_now(now(), (0..GAPS).map(gap).collect())),
+        assessment: Some(Assessment::of_now(now(), (0..GAPS).map(missing).collect())),
         attempt: Some(Attempt { at: now(), succeeded: true }),
     }
 }
@@ -85,11 +85,11 @@ pub(crate) fn change(machine: &mut Machine, round: u32) {
     let moved = Duration::from_secs(u64::from(round) + 1);
     machine.facts.os_version = format!("23H2.{round}");
     machine.facts.last_seen = machine.facts.last_seen.map(|at| at - moved);
-    if let Some(reading) = &mut machine.reading {
-        reading.at -= moved;
-        for gap in &mut reading.gaps {
-            gap.first_seen -= moved;
-            gap.update.cves = gap.update.cves.map(|cves| cves + 1);
+    if let Some(assessment) = &mut machine.assessment {
+        assessment.at -= moved;
+        for missing in &mut assessment.missing_updates {
+            missing.first_seen -= moved;
+            missing.update.cves = missing.update.cves.map(|cves| cves + 1);
         }
     }
 }

@@ -18,9 +18,9 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
-use mde_exporter::defender::{CallHistory, Client, Exported, RetryPolicy, Route};
+use mde_exporter::defender::{Client, ExportOutcome, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::MachineId;
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::self_metrics::SelfMetrics;
 use serde::Deserialize;
 
 use crate::polling;
@@ -112,14 +112,14 @@ pub(crate) async fn read(config: &str) {
     let tenant = &config.tenants[0];
     let metrics = Arc::new(SelfMetrics::new("bench")).tenant(&tenant.name);
     let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(1));
-    let history = CallHistory::default();
-    let client = Client::new(tenant, Route::Direct, retry, random, history, Clock::system(), metrics);
+    let history = QuotaHistory::default();
+    let client = Client::new(tenant, ProxyMode::Direct, retry, random, history, Clock::system(), metrics);
     let scope: HashSet<_> = (0..MACHINES)
         .map(|machine| MachineId::parse(&format!("{machine:040x}")).expect("40 digits"))
         .collect();
     let exported = client.expect("good connection settings").export(Arc::new(scope), None).await;
     match exported.expect("a good export") {
-        Exported::Snapshot(export) => {
+        ExportOutcome::New(export) => {
             assert!(export.machines() > 0 && export.generated_at() < Timestamp::now());
         }
         other => panic!("{other:?}"),

@@ -15,12 +15,12 @@ use axum::routing::get;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Tenant};
-use mde_exporter::defender::{CallHistory, Client, RetryPolicy, Route};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{Exposure, Level};
+use mde_exporter::metrics::{DetailLevel, RenderOptions};
 use mde_exporter::poll::{self, Poller};
 use mde_exporter::publish::publication;
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::sim::{Options, Simulator};
 use tokio::task::JoinSet;
 use tokio_util::io::ReaderStream;
@@ -169,21 +169,22 @@ fn missing_kbs() -> String {
 pub(crate) async fn poll(config: &str, machines: u32) {
     let config = config::load(Path::new(config)).expect("a good configuration").config;
     let tenant: &Tenant = &config.tenants[0];
-    let selfmon = Arc::new(SelfMetrics::new("bench"));
-    let metrics = selfmon.tenant(&tenant.name);
+    let self_metrics = Arc::new(SelfMetrics::new("bench"));
+    let metrics = self_metrics.tenant(&tenant.name);
     let clock = Clock::system();
     let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(1));
-    let history = CallHistory::default();
-    let client = Client::new(tenant, Route::Direct, retry, random, history, clock.clone(), metrics.clone());
+    let history = QuotaHistory::default();
+    let client =
+        Client::new(tenant, ProxyMode::Direct, retry, random, history, clock.clone(), metrics.clone());
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
-    let exposure = Exposure {
-        ages: poll::ages(&config.poll),
+    let options = RenderOptions {
+        freshness: poll::freshness(&config.poll),
         policies: [].into(),
-        detail: Level::Fleet,
+        detail: DetailLevel::Fleet,
         series_limit: 0,
     };
     let (publisher, _publication, _reader) =
-        publication(vec![fleet.clone()], exposure, clock.clone(), Arc::clone(&selfmon), None);
+        publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
     let client = client.expect("good connection settings");
     let mut poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);
     // As the exporter does: on a thread of the pool, where the connections are.
@@ -193,6 +194,7 @@ pub(crate) async fn poll(config: &str, machines: u32) {
         poller
     });
     let poller = tasks.join_next().await.expect("a task").expect("no panic");
-    let gaps: usize = poller.fleet().machines.values().map(|machine| machine.gaps().len()).sum();
-    assert_eq!(gaps, (machines * GAPS) as usize, "{:?}", poller.fleet().status.last_error);
+    let missing_updates: usize =
+        poller.fleet().machines.values().map(|machine| machine.missing_updates().len()).sum();
+    assert_eq!(missing_updates, (machines * GAPS) as usize, "{:?}", poller.fleet().status.last_error);
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{Exposure, Level, Renderer};
+use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
 
 use crate::{fleet, http, process};
 
@@ -12,12 +12,16 @@ const ROUNDS: u32 = 15;
 
 pub(crate) fn run(lines: Option<u32>) {
     let machines = lines.unwrap_or(160_000) / fleet::LINES_PER_MACHINE;
-    let exposure =
-        Exposure { ages: fleet::AGES, policies: [].into(), detail: Level::Update, series_limit: 0 };
+    let options = RenderOptions {
+        freshness: fleet::FRESHNESS,
+        policies: [].into(),
+        detail: DetailLevel::Update,
+        series_limit: 0,
+    };
     let mut fleet = fleet::fleet(machines);
     let now = fleet::now();
     let mut renderer = Renderer::default();
-    let body = renderer.render(&[Arc::new(fleet.clone())], now, &exposure);
+    let body = renderer.render(&[Arc::new(fleet.clone())], now, &options);
     let text = body.plain(b"");
     let count = http::lines(&text);
     println!("{count} lines of {machines} machines, processor time of a rebuild (least, median, most)");
@@ -25,7 +29,7 @@ pub(crate) fn run(lines: Option<u32>) {
     let mut render = |fleet: &TenantFleet| {
         let fleets = [Arc::new(fleet.clone())];
         let before = process::own_cpu_seconds();
-        let body = renderer.render(&fleets, now, &exposure);
+        let body = renderer.render(&fleets, now, &options);
         let took = process::own_cpu_seconds() - before;
         drop(body);
         took

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Connection};
 use crate::process::Server;
 use crate::{fleet, process};
-use mde_exporter::metrics::{Exposure, Level};
+use mde_exporter::metrics::{DetailLevel, RenderOptions};
 use mde_exporter::publish::publication;
-use mde_exporter::selfmon::SelfMetrics;
-use mde_exporter::web::{self, ScrapeSlots, WebState};
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_exporter::web::{self, ScrapeLimiter, WebState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -105,19 +105,23 @@ pub(crate) fn in_turns(servers: &[(&str, Server)], encoding: &str) -> Vec<Cost> 
 #[tokio::main]
 pub(crate) async fn serve(lines: u32, is_changing: bool) {
     let mut fleet = fleet::fleet(lines / fleet::LINES_PER_MACHINE);
-    let selfmon = Arc::new(SelfMetrics::new("bench"));
-    let exposure =
-        Exposure { detail: Level::Update, series_limit: 0, ages: fleet::AGES, policies: [].into() };
+    let self_metrics = Arc::new(SelfMetrics::new("bench"));
+    let options = RenderOptions {
+        detail: DetailLevel::Update,
+        series_limit: 0,
+        freshness: fleet::FRESHNESS,
+        policies: [].into(),
+    };
     let (publisher, publication, reader) =
-        publication(vec![fleet.clone()], exposure, fleet::clock(), Arc::clone(&selfmon), None);
+        publication(vec![fleet.clone()], options, fleet::clock(), Arc::clone(&self_metrics), None);
     let state = WebState {
         published: reader,
-        selfmon,
+        self_metrics,
         telemetry_path: "/metrics".to_owned(),
-        scrape_slots: ScrapeSlots::new(0),
+        scrape_slots: ScrapeLimiter::new(0),
         version: "bench",
         clock: fleet::clock(),
-        access: web::Access::open(),
+        access: web::WebSecurity::open(),
         reload: None,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -136,7 +140,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
             }
         });
     }
-    let server = web::Server::new(web::router(state), web::Access::open(), web::Limits::default());
+    let server = web::Server::new(web::router(state), web::WebSecurity::open(), web::Limits::default());
     server.serve(listener, CancellationToken::new()).await;
 }
 

@@ -11,7 +11,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Attempt, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, TenantFleet, UpdateFacts,
+    Assessment, Attempt, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, TenantFleet,
+    UpdateFacts,
 };
 use mde_exporter::store::Store;
 
@@ -60,12 +61,12 @@ fn fleet(machines: u32) -> TenantFleet {
     let facts: Vec<_> = (0..500u32).map(facts).collect();
     let mut fleet = TenantFleet::new("contoso".into());
     for number in 0..machines {
-        let gap = |index| {
+        let missing = |index| {
             let kb = 5_000_000 + index * 50 + number % 50;
             let facts = Arc::clone(&facts[(kb % 500) as usize]);
             let first_seen = at(NOW - i64::from(number % 10_000));
             let kb = KbId::new(kb).expect("seven digits");
-            Gap {
+            MissingUpdate {
                 update: ReportedUpdate {
                     kb,
                     facts,
@@ -86,8 +87,8 @@ fn fleet(machines: u32) -> TenantFleet {
             onboarded: true,
             last_seen: Some(at(NOW)),
         };
-        let reading = Some(Reading::of_now(at(NOW), (0..GAPS).map(gap).collect()));
-        let machine = Machine { facts, reading, attempt: Some(Attempt { at: at(NOW), succeeded: true }) };
+        let assessment = Some(Assessment::of_now(at(NOW), (0..GAPS).map(missing).collect()));
+        let machine = Machine { facts, assessment, attempt: Some(Attempt { at: at(NOW), succeeded: true }) };
         fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
     }
     fleet
@@ -101,32 +102,32 @@ fn facts(number: u32) -> Arc<UpdateFacts> {
 /// Every machine was read again; of each tenth one two gaps: one fixed, one new.
 fn after_a_poll(fleet: &TenantFleet) -> TenantFleet {
     let mut number = 0;
-    every_reading(fleet, |reading| {
-        reading.at = at(NOW + 3600);
+    every_reading(fleet, |assessment| {
+        assessment.at = at(NOW + 3600);
         number += 1;
         if number % 10 == 0 {
-            let mut gap = reading.gaps.remove(0);
-            gap.update.kb = KbId::new(6_000_000).expect("seven digits");
-            gap.first_seen = reading.at;
-            reading.gaps.push(gap);
+            let mut missing = assessment.missing_updates.remove(0);
+            missing.update.kb = KbId::new(6_000_000).expect("seven digits");
+            missing.first_seen = assessment.at;
+            assessment.missing_updates.push(missing);
         }
     })
 }
 
 fn with_new_counts(fleet: &TenantFleet) -> TenantFleet {
-    every_reading(fleet, |reading| {
-        for gap in &mut reading.gaps {
-            gap.update.reported_machines = Some(1);
+    every_reading(fleet, |assessment| {
+        for missing in &mut assessment.missing_updates {
+            missing.update.reported_machines = Some(1);
         }
     })
 }
 
-fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Reading)) -> TenantFleet {
+fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Assessment)) -> TenantFleet {
     let mut fleet = fleet.clone();
     for machine in fleet.machines.values_mut() {
         let machine = Arc::make_mut(machine);
-        change(machine.reading.as_mut().expect("every machine was read"));
-        let at = machine.reading.as_ref().expect("every machine was read").at;
+        change(machine.assessment.as_mut().expect("every machine was read"));
+        let at = machine.assessment.as_ref().expect("every machine was read").at;
         machine.attempt = Some(Attempt { at, succeeded: true });
     }
     fleet

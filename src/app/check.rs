@@ -11,22 +11,26 @@ use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
 use super::{load, print};
+use crate::check::{self, CheckReport, CheckSection, StepOutcome};
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::config::web::LoadedWeb;
 use crate::config::{self, Problem};
-use crate::doctor::{self, Outcome, Report, Section};
 use crate::error::AppError;
-use crate::selfmon::SelfMetrics;
+use crate::self_metrics::SelfMetrics;
 
 /// Examines the configuration, the storage and every tenant, and prints what comes of it.
 ///
 /// # Errors
 /// When the configuration cannot be used, and when a step failed: which, was printed.
-pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
+pub(super) async fn check(
+    flags: Flags,
+    self_metrics: Arc<SelfMetrics>,
+    clock: Clock,
+) -> Result<(), AppError> {
     let (loaded, web) = load(&flags.config_file, flags.web_config_file.as_deref())?;
-    let mut report = Report::default();
-    let mut show = |section: &Section| {
+    let mut report = CheckReport::default();
+    let mut show = |section: &CheckSection| {
         report.add(section);
         print(&section.to_string())
     };
@@ -34,10 +38,10 @@ pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock)
 
     let mut examinations = Vec::new();
     for tenant in loaded.config.tenants {
-        let metrics = selfmon.tenant(&tenant.name);
+        let metrics = self_metrics.tenant(&tenant.name);
         // Tenants do not wait for each other, and yet appear in their order.
         let mut examination = JoinSet::new();
-        let examined = doctor::examine(tenant, loaded.config.poll, clock.clone(), metrics);
+        let examined = check::examine(tenant, loaded.config.poll, clock.clone(), metrics);
         // What is found is printed; a line of the log would say it again, and out of place.
         examination.spawn(examined.with_subscriber(NoSubscriber::new()));
         examinations.push(examination);
@@ -53,21 +57,21 @@ pub(super) async fn check(flags: Flags, selfmon: Arc<SelfMetrics>, clock: Clock)
 }
 
 /// What all tenants share.
-fn this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> Section {
-    let mut section = Section::new("this machine");
+fn this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> CheckSection {
+    let mut section = CheckSection::new("this machine");
     let mut add = |step, file: &Path, warnings: &[Problem]| {
         for warning in warnings {
-            section.add(step, Outcome::Warning, &warning.to_string());
+            section.add(step, StepOutcome::Warning, &warning.to_string());
         }
         if warnings.is_empty() {
-            section.add(step, Outcome::Ok, &format!("`{}` is good", file.display()));
+            section.add(step, StepOutcome::Ok, &format!("`{}` is good", file.display()));
         }
     };
     add("configuration", &flags.config_file, &loaded.warnings);
     if let Some((web, file)) = web.zip(flags.web_config_file.as_deref()) {
         add("web configuration", file, &web.warnings);
     }
-    let (outcome, text) = doctor::storage(flags.storage_path());
+    let (outcome, text) = check::storage(flags.storage_path());
     section.add("storage", outcome, &text);
     section
 }

@@ -20,9 +20,9 @@ use super::state::State;
 use super::{access_file, both, print, read};
 use crate::cli::{DemoFlags, DemoSource, Flags};
 use crate::clock::Clock;
-use crate::defender::Route;
+use crate::defender::ProxyMode;
 use crate::error::AppError;
-use crate::selfmon::SelfMetrics;
+use crate::self_metrics::SelfMetrics;
 use crate::sim::{Options, Simulator};
 
 /// A simulated day.
@@ -43,7 +43,7 @@ pub(super) async fn demo(
     demo: DemoFlags,
     flags: Flags,
     sockets: Sockets,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     clock: Clock,
 ) -> Result<(), AppError> {
     let signals = Signals::catch()?;
@@ -53,12 +53,12 @@ pub(super) async fn demo(
     let folder = configuration(&simulator, demo.source)
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // Its warnings are meant: nobody polls a real tenant so often.
-    let config = read(&folder.path().join("mde_exporter.yml"), &selfmon, &clock);
-    let ((in_force, _), access) = both(config, access_file(&flags, &selfmon))?;
+    let config = read(&folder.path().join("mde_exporter.yml"), &self_metrics, &clock);
+    let ((in_force, _), access) = both(config, access_file(&flags, &self_metrics))?;
     let thrown_away = folder.path().join("data");
-    let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &selfmon)?;
+    let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &self_metrics)?;
     // A proxy of the environment could not reach the simulation.
-    let exporter = Exporter::build(in_force, Route::Direct, state, selfmon, clock)?;
+    let exporter = Exporter::build(in_force, ProxyMode::Direct, state, self_metrics, clock)?;
     let listeners = sockets.listen().await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.address().parse().ok()).collect();
     let scheme = match &access {

@@ -17,14 +17,14 @@ use super::{service, tenants};
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::defender::Route;
+use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
 use crate::fleet::{DeadlineStart, Policy};
-use crate::metrics::{Exposure, Level};
+use crate::metrics::{DetailLevel, RenderOptions};
 use crate::poll::{self, Poller};
-use crate::publish::{Publication, Reader, publication};
-use crate::selfmon::SelfMetrics;
-use crate::web::{self, Access, AccessFile, ScrapeSlots, WebState};
+use crate::publish::{SnapshotReader, SnapshotTask, publication};
+use crate::self_metrics::SelfMetrics;
+use crate::web::{self, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
 
 /// Time for replies under way when the exporter stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -42,9 +42,9 @@ pub(super) struct Exporter {
     in_force: InForce,
     pub(super) workshop: Workshop,
     pub(super) tenants: Vec<(Polled, Poller)>,
-    pub(super) exposure: Exposure,
-    publication: Publication,
-    reader: Reader,
+    pub(super) options: RenderOptions,
+    publication: SnapshotTask,
+    reader: SnapshotReader,
 }
 
 impl Exporter {
@@ -54,12 +54,12 @@ impl Exporter {
     /// When the connection settings of a tenant cannot be used.
     pub(super) fn build(
         in_force: InForce,
-        route: Route,
+        route: ProxyMode,
         state: State,
-        selfmon: Arc<SelfMetrics>,
+        self_metrics: Arc<SelfMetrics>,
         clock: Clock,
     ) -> Result<Self, AppError> {
-        let (config, exposure) = (&in_force.config, exposure(&in_force.config));
+        let (config, options) = (&in_force.config, options(&in_force.config));
         let ignored = tenants::ignored(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| state.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
@@ -67,13 +67,13 @@ impl Exporter {
         }
         let (publisher, publication, reader) = publication(
             fleets.clone(),
-            exposure.clone(),
+            options.clone(),
             clock.clone(),
-            Arc::clone(&selfmon),
+            Arc::clone(&self_metrics),
             Some(state.store.clone()),
         );
         let watchdog = Watchdog::new(service::watchdog_limit());
-        let workshop = Workshop { route, state, publisher, selfmon, clock, watchdog };
+        let workshop = Workshop { route, state, publisher, self_metrics, clock, watchdog };
         let mut tenants = Vec::new();
         for (tenant, fleet) in config.tenants.iter().zip(fleets) {
             let way = Way::to(tenant, route).map_err(|error| {
@@ -83,7 +83,7 @@ impl Exporter {
             let poller = workshop.poller(&made, fleet, config);
             tenants.push((made, poller));
         }
-        Ok(Self { in_force, workshop, tenants, exposure, publication, reader })
+        Ok(Self { in_force, workshop, tenants, options, publication, reader })
     }
 
     /// Listens on `sockets` and serves until a signal.
@@ -93,7 +93,7 @@ impl Exporter {
     pub(super) async fn serve(
         self,
         sockets: Sockets,
-        access: Option<AccessFile>,
+        access: Option<WebConfigWatcher>,
         flags: &Flags,
         signals: Signals,
     ) -> Result<(), AppError> {
@@ -108,7 +108,7 @@ impl Exporter {
     pub(super) async fn serve_on(
         self,
         listeners: Vec<Listener>,
-        access: Option<AccessFile>,
+        access: Option<WebConfigWatcher>,
         flags: &Flags,
         signals: Signals,
     ) -> Result<(), AppError> {
@@ -117,12 +117,12 @@ impl Exporter {
         let (ask, requests) = mpsc::channel(1);
         let web = WebState {
             published: self.reader,
-            selfmon: Arc::clone(&self.workshop.selfmon),
+            self_metrics: Arc::clone(&self.workshop.self_metrics),
             telemetry_path: flags.telemetry_path.clone(),
-            scrape_slots: ScrapeSlots::new(flags.max_requests),
+            scrape_slots: ScrapeLimiter::new(flags.max_requests),
             version: env!("CARGO_PKG_VERSION"),
             clock: self.workshop.clock.clone(),
-            access: access.as_ref().map_or_else(Access::open, AccessFile::reader),
+            access: access.as_ref().map_or_else(WebSecurity::open, WebConfigWatcher::reader),
             reload: flags.enable_lifecycle.then_some(ask),
         };
         let stop = CancellationToken::new();
@@ -167,7 +167,7 @@ impl Exporter {
 fn start(
     web: WebState,
     listeners: Vec<Listener>,
-    publication: Publication,
+    publication: SnapshotTask,
     watchdog: &Watchdog,
     stop: &CancellationToken,
 ) -> JoinSet<&'static str> {
@@ -203,15 +203,15 @@ fn start(
     parts
 }
 
-pub(super) fn exposure(config: &Config) -> Exposure {
-    Exposure {
-        ages: poll::ages(&config.poll),
+pub(super) fn options(config: &Config) -> RenderOptions {
+    RenderOptions {
+        freshness: poll::freshness(&config.poll),
         policies: config.policies.iter().map(policy).collect(),
         detail: match config.metrics.detail {
-            config::Detail::Fleet => Level::Fleet,
-            config::Detail::Machine => Level::Machine,
+            config::Detail::Fleet => DetailLevel::Fleet,
+            config::Detail::Machine => DetailLevel::Machine,
             // The limit holds for a level set by hand too.
-            config::Detail::Update | config::Detail::Auto => Level::Update,
+            config::Detail::Update | config::Detail::Auto => DetailLevel::Update,
         },
         series_limit: config.metrics.series_limit,
     }

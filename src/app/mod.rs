@@ -25,11 +25,11 @@ use std::sync::Arc;
 use crate::cli::{Cli, Command, Flags};
 use crate::clock::Clock;
 use crate::config::{self, LoadError, Problem};
-use crate::defender::Route;
+use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
 use crate::file_watch::FileWatch;
-use crate::selfmon::SelfMetrics;
-use crate::web::{AccessFile, AccessFileError};
+use crate::self_metrics::SelfMetrics;
+use crate::web::{WebConfigError, WebConfigWatcher};
 use exporter::Exporter;
 use listen::Sockets;
 use reload::InForce;
@@ -40,7 +40,7 @@ use state::State;
 ///
 /// # Errors
 /// See [`AppError`]; its exit code tells a wrong configuration from a failure at run time.
-pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
+pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
     let clock = Clock::system();
     let flags = cli.flags;
     let sockets = Sockets::of(&flags);
@@ -48,27 +48,29 @@ pub fn run(cli: Cli, selfmon: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::CheckConfig { file } => {
             check_config(file.as_ref().unwrap_or(&flags.config_file), flags.web_config_file.as_deref())
         }
-        Command::Check => block_on(check::check(flags, selfmon, clock)),
+        Command::Check => block_on(check::check(flags, self_metrics, clock)),
         Command::Once => {
-            let (read, _) = both(read(&flags.config_file, &selfmon, &clock), Ok(None::<AccessFile>))?;
+            let (read, _) =
+                both(read(&flags.config_file, &self_metrics, &clock), Ok(None::<WebConfigWatcher>))?;
             let in_force = started(&flags.config_file, read);
-            let state = State::open(flags.storage_path(), &clock, &selfmon)?;
+            let state = State::open(flags.storage_path(), &clock, &self_metrics)?;
             block_on(async {
-                once::once(Exporter::build(in_force, Route::Configured, state, selfmon, clock)?).await
+                once::once(Exporter::build(in_force, ProxyMode::Configured, state, self_metrics, clock)?)
+                    .await
             })
         }
         Command::Run => {
-            let read = read(&flags.config_file, &selfmon, &clock);
-            let (read, access) = both(read, access_file(&flags, &selfmon))?;
+            let read = read(&flags.config_file, &self_metrics, &clock);
+            let (read, access) = both(read, access_file(&flags, &self_metrics))?;
             let in_force = started(&flags.config_file, read);
-            let state = State::open(flags.storage_path(), &clock, &selfmon)?;
+            let state = State::open(flags.storage_path(), &clock, &self_metrics)?;
             block_on(async {
                 let signals = Signals::catch()?;
-                let exporter = Exporter::build(in_force, Route::Configured, state, selfmon, clock)?;
+                let exporter = Exporter::build(in_force, ProxyMode::Configured, state, self_metrics, clock)?;
                 exporter.serve(sockets, access, &flags, signals).await
             })
         }
-        Command::Demo(demo) => block_on(demo::demo(demo, flags, sockets, selfmon, clock)),
+        Command::Demo(demo) => block_on(demo::demo(demo, flags, sockets, self_metrics, clock)),
         Command::HashPassword => hash_password::hash_password(),
     }
 }
@@ -88,7 +90,7 @@ fn load(
     web_file: Option<&Path>,
 ) -> Result<(config::Loaded, Option<config::web::LoadedWeb>), AppError> {
     let web = web_file.map(|file| config::web::load(file).outcome).transpose();
-    both(config::load(file), web.map_err(AccessFileError::from))
+    both(config::load(file), web.map_err(WebConfigError::from))
 }
 
 fn check_config(file: &Path, web_file: Option<&Path>) -> Result<(), AppError> {
@@ -112,30 +114,37 @@ fn started(file: &Path, (in_force, warnings): (InForce, Vec<Problem>)) -> InForc
     in_force
 }
 
-fn read(file: &Path, selfmon: &SelfMetrics, clock: &Clock) -> Result<(InForce, Vec<Problem>), LoadError> {
+fn read(
+    file: &Path,
+    self_metrics: &SelfMetrics,
+    clock: &Clock,
+) -> Result<(InForce, Vec<Problem>), LoadError> {
     let watch = FileWatch::of([file.to_owned()]);
     let config::Loaded { config, warnings } = config::load(file)?;
-    selfmon.config_loaded(clock.now());
+    self_metrics.config_loaded(clock.now());
     Ok((InForce { config, file: file.to_owned(), watch }, warnings))
 }
 
 /// The web configuration that the flags name, if they name one.
-fn access_file(flags: &Flags, selfmon: &Arc<SelfMetrics>) -> Result<Option<AccessFile>, AccessFileError> {
+fn access_file(
+    flags: &Flags,
+    self_metrics: &Arc<SelfMetrics>,
+) -> Result<Option<WebConfigWatcher>, WebConfigError> {
     let file = flags.web_config_file.as_deref();
-    file.map(|file| AccessFile::open(file, Arc::clone(selfmon))).transpose()
+    file.map(|file| WebConfigWatcher::open(file, Arc::clone(self_metrics))).transpose()
 }
 
 /// What came of the configuration and of the web configuration; else the problems of both, so that both
 /// can be mended at once.
 fn both<T, W>(
     main: Result<T, LoadError>,
-    web: Result<Option<W>, AccessFileError>,
+    web: Result<Option<W>, WebConfigError>,
 ) -> Result<(T, Option<W>), AppError> {
     match (main, web) {
         (Ok(main), Ok(web)) => Ok((main, web)),
-        (Ok(_), Err(AccessFileError::File(web))) => Err(unusable(&[], web.problems())),
+        (Ok(_), Err(WebConfigError::File(web))) => Err(unusable(&[], web.problems())),
         (Ok(_), Err(error)) => Err(AppError::Configuration(Chain(&error).to_string())),
-        (Err(main), Err(AccessFileError::File(web))) => Err(unusable(main.problems(), web.problems())),
+        (Err(main), Err(WebConfigError::File(web))) => Err(unusable(main.problems(), web.problems())),
         (Err(main), _) => Err(unusable(main.problems(), &[])),
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::exporter::Exporter;
 use crate::error::AppError;
 use crate::metrics::Renderer;
-use crate::publish::Published;
+use crate::publish::Snapshot;
 
 /// Polls and prints.
 ///
@@ -19,7 +19,7 @@ use crate::publish::Published;
 /// When a tenant could not be polled. What is known of it and of the others is printed all the same.
 pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
     let mut polls = JoinSet::new();
-    let Exporter { tenants, workshop, exposure, .. } = exporter;
+    let Exporter { tenants, workshop, options, .. } = exporter;
     for (index, (_, mut poller)) in tenants.into_iter().enumerate() {
         polls.spawn(async move {
             poller.poll_all().await;
@@ -38,9 +38,9 @@ pub(super) async fn once(exporter: Exporter) -> Result<(), AppError> {
 
     let now = workshop.clock.now();
     let started = Instant::now();
-    let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exposure);
-    published.count(&workshop.selfmon, started.elapsed());
-    let text = published.body.plain(&workshop.selfmon.encode_own());
+    let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now, &options);
+    published.count(&workshop.self_metrics, started.elapsed());
+    let text = published.body.plain(&workshop.self_metrics.encode_own());
     super::print(&String::from_utf8_lossy(&text))?;
     if failed.is_empty() { Ok(()) } else { Err(AppError::PollFailed(failed)) }
 }

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use super::tenants::{Tenants, Way, Workshop, ca};
 use super::{service, signals};
 use crate::clock::Clock;
-use crate::config::{self, Config, Problem, is_reached_alike};
-use crate::defender::Route;
+use crate::config::{self, Config, Problem, uses_same_connection};
+use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
-use crate::file_watch::{Content, FileWatch};
-use crate::selfmon::SelfMetrics;
+use crate::file_watch::{ContentDigest, FileWatch};
+use crate::self_metrics::SelfMetrics;
 use crate::web::ReloadRequest;
 
 /// The configuration that is in force, and the file that it comes from.
@@ -34,11 +34,11 @@ pub(super) struct InForce {
 #[derive(Debug)]
 pub(super) struct Reloader {
     in_force: InForce,
-    route: Route,
+    route: ProxyMode,
     pub(super) tenants: Tenants,
     signal: signals::Reload,
     requests: mpsc::Receiver<ReloadRequest>,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     clock: Clock,
 }
 
@@ -67,9 +67,9 @@ impl Reloader {
         signal: signals::Reload,
         requests: mpsc::Receiver<ReloadRequest>,
     ) -> Self {
-        let (route, selfmon) = (workshop.route, Arc::clone(&workshop.selfmon));
+        let (route, self_metrics) = (workshop.route, Arc::clone(&workshop.self_metrics));
         let (clock, tenants) = (workshop.clock.clone(), Tenants::new(workshop));
-        Self { in_force, route, tenants, signal, requests, selfmon, clock }
+        Self { in_force, route, tenants, signal, requests, self_metrics, clock }
     }
 
     /// Reloads whenever that is asked for. Ends when a part ends though nobody asked it to.
@@ -131,7 +131,7 @@ impl Reloader {
         let config = self.in_force.file.display();
         match outcome {
             Ok(keys) => {
-                self.selfmon.config_loaded(self.clock.now());
+                self.self_metrics.config_loaded(self.clock.now());
                 if keys.is_empty() {
                     tracing::info!(%config, by, "the configuration was read again: nothing changed");
                     return Ok("nothing changed\n".to_owned());
@@ -141,7 +141,7 @@ impl Reloader {
                 Ok(format!("changed: {changed}\n"))
             }
             Err(problems) => {
-                self.selfmon.config_rejected();
+                self.self_metrics.config_rejected();
                 for problem in &problems {
                     tracing::error!(
                         by,
@@ -161,8 +161,8 @@ impl Plan {
     fn read(
         file: &Path,
         old: &Config,
-        cas: &BTreeMap<Arc<str>, Content>,
-        route: Route,
+        cas: &BTreeMap<Arc<str>, ContentDigest>,
+        route: ProxyMode,
     ) -> Result<Self, Vec<String>> {
         let loaded = config::load(file);
         let loaded =
@@ -173,7 +173,7 @@ impl Plan {
         let known: BTreeMap<_, _> = old.tenants.iter().map(|tenant| (&tenant.name, tenant)).collect();
         for tenant in &config.tenants {
             let name = &tenant.name;
-            if known.get(name).is_some_and(|known| is_reached_alike(known, tenant)) {
+            if known.get(name).is_some_and(|known| uses_same_connection(known, tenant)) {
                 if cas.get(name) == Some(&ca(tenant)) {
                     continue;
                 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::watchdog::Watchdog;
 use crate::error::Chain;
-use crate::publish::{Published, Reader};
+use crate::publish::{Snapshot, SnapshotReader};
 
 /// The time in which the service manager wants a sign of life; none when it wants none.
 pub(super) fn watchdog_limit() -> Option<Duration> {
@@ -37,7 +37,7 @@ pub(super) fn stopping() {
 }
 
 /// Gives signs of life and says how it goes, until `stop`.
-pub(super) async fn run(watchdog: Watchdog, mut reader: Reader, stop: CancellationToken) {
+pub(super) async fn run(watchdog: Watchdog, mut reader: SnapshotReader, stop: CancellationToken) {
     let status = async {
         let mut said = String::new();
         loop {
@@ -56,7 +56,7 @@ pub(super) async fn run(watchdog: Watchdog, mut reader: Reader, stop: Cancellati
 }
 
 /// One line for `systemctl status`.
-fn status(published: &Published) -> String {
+fn status(published: &Snapshot) -> String {
     let fleets = &published.fleets;
     let machines = fleets.iter().map(|fleet| fleet.machines.len()).sum();
     let last_poll = fleets.iter().filter_map(|fleet| fleet.status.last_poll).max();
@@ -82,23 +82,28 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::fleet::{Ages, MachineFacts, MachineId, TenantFleet};
-    use crate::metrics::{Exposure, Level, Renderer};
+    use crate::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
+    use crate::metrics::{DetailLevel, RenderOptions, Renderer};
 
     #[test]
     fn the_status_is_one_short_line() {
         let hour = Duration::from_hours(1);
-        let ages = Ages { stale_after: hour, expire_after: hour, inactive_after: hour };
-        let exposure = Exposure { ages, policies: Arc::default(), detail: Level::Fleet, series_limit: 0 };
+        let freshness = Freshness { stale_after: hour, expire_after: hour, inactive_after: hour };
+        let options = RenderOptions {
+            freshness,
+            policies: Arc::default(),
+            detail: DetailLevel::Fleet,
+            series_limit: 0,
+        };
         let said = |fleets: Vec<TenantFleet>| {
             let (fleets, at) = (fleets.into_iter().map(Arc::new).collect(), jiff::Timestamp::UNIX_EPOCH);
-            status(&Published::render(&mut Renderer::default(), 1, fleets, at, &exposure))
+            status(&Snapshot::render(&mut Renderer::default(), 1, fleets, at, &options))
         };
         let (contoso, mut fabrikam) =
             (TenantFleet::new("contoso".into()), TenantFleet::new("fabrikam".into()));
         assert_eq!(said(vec![contoso.clone()]), "1 tenant, 0 machines, not polled yet");
         let machine = MachineFacts::unlisted(MachineId::parse("a").unwrap());
-        fabrikam.apply_list(vec![machine], "2026-03-10T12:30:59Z".parse().unwrap(), &ages);
+        fabrikam.apply_list(vec![machine], "2026-03-10T12:30:59Z".parse().unwrap(), &freshness);
         fabrikam.status.last_poll = fabrikam.listed_at;
         assert_eq!(said(vec![contoso, fabrikam]), "2 tenants, 1 machine, last poll 12:30 UTC");
     }

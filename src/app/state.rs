@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::defender::{CallHistory, Journal};
+use crate::defender::{CallRecorder, QuotaHistory};
 use crate::error::AppError;
 use crate::fleet::TenantFleet;
-use crate::selfmon::SelfMetrics;
+use crate::self_metrics::SelfMetrics;
 use crate::store::{SharedStore, Store};
 
 /// The store, in the words of those who start tenants. Cheap to clone. Calls block.
@@ -22,18 +22,22 @@ impl State {
     ///
     /// # Errors
     /// When another process works on the same folder.
-    pub(super) fn open(folder: &Path, clock: &Clock, selfmon: &Arc<SelfMetrics>) -> Result<Self, AppError> {
+    pub(super) fn open(
+        folder: &Path,
+        clock: &Clock,
+        self_metrics: &Arc<SelfMetrics>,
+    ) -> Result<Self, AppError> {
         let opened = Store::open(folder, clock.clone());
         let (store, restored) = opened.map_err(|error| AppError::Storage(error.to_string()))?;
         for notice in &restored.notices {
             tracing::warn!(folder = %folder.display(), problem = %notice, "the state on disk is not as it should be");
         }
         if restored.restored {
-            selfmon.state_restored();
+            self_metrics.state_restored();
             let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
             tracing::info!(folder = %folder.display(), machines, "the state of an earlier run is restored");
         }
-        Ok(Self { store: SharedStore::new(store, Arc::clone(selfmon)) })
+        Ok(Self { store: SharedStore::new(store, Arc::clone(self_metrics)) })
     }
 
     /// What is known of a tenant, if only its name.
@@ -49,15 +53,15 @@ impl State {
     }
 
     /// The calls that were made for a tenant, and where to note more.
-    pub(super) fn history(&self, tenant: &Arc<str>) -> CallHistory {
+    pub(super) fn history(&self, tenant: &Arc<str>) -> QuotaHistory {
         let (store, name) = (self.store.clone(), Arc::clone(tenant));
-        let journal: Journal = Arc::new(move |at, endpoint| {
+        let journal: CallRecorder = Arc::new(move |at, endpoint| {
             let (store, name) = (store.clone(), Arc::clone(&name));
             Box::pin(async move {
                 let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
                 noted.expect("Safe: noting a call does not panic and is never aborted");
             })
         });
-        CallHistory { made: self.store.calls(tenant), journal: Some(journal) }
+        QuotaHistory { made: self.store.calls(tenant), journal: Some(journal) }
     }
 }

@@ -15,21 +15,21 @@ use super::state::State;
 use super::watchdog::Watchdog;
 use crate::clock::Clock;
 use crate::config::{self, Config, Tenant};
-use crate::defender::{CallHistory, Client, Connections, HttpError, RetryPolicy, Route};
+use crate::defender::{Client, Connections, HttpError, ProxyMode, QuotaHistory, RetryPolicy};
 use crate::error::AppError;
-use crate::file_watch::{self, Content};
+use crate::file_watch::{self, ContentDigest};
 use crate::fleet::{KbId, TenantFleet};
-use crate::poll::{LONGEST_SILENCE, Poller};
-use crate::publish::Publisher;
-use crate::selfmon::SelfMetrics;
+use crate::poll::{Poller, STALL_TIMEOUT};
+use crate::publish::FleetSender;
+use crate::self_metrics::SelfMetrics;
 
 /// Makes what polls a tenant.
 #[derive(Debug)]
 pub(super) struct Workshop {
-    pub(super) route: Route,
+    pub(super) route: ProxyMode,
     pub(super) state: State,
-    pub(super) publisher: Publisher,
-    pub(super) selfmon: Arc<SelfMetrics>,
+    pub(super) publisher: FleetSender,
+    pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) clock: Clock,
     pub(super) watchdog: Watchdog,
 }
@@ -39,7 +39,7 @@ pub(super) struct Workshop {
 pub(super) struct Polled {
     tenant: Tenant,
     /// What its `ca_file` held when the client was made.
-    ca: Content,
+    ca: ContentDigest,
     client: Arc<Client>,
     stop: CancellationToken,
 }
@@ -48,7 +48,7 @@ pub(super) struct Polled {
 #[derive(Debug)]
 pub(super) struct Way {
     connections: Connections,
-    ca: Content,
+    ca: ContentDigest,
 }
 
 impl Way {
@@ -56,7 +56,7 @@ impl Way {
     ///
     /// # Errors
     /// When the connection settings cannot be used.
-    pub(super) fn to(tenant: &Tenant, route: Route) -> Result<Self, HttpError> {
+    pub(super) fn to(tenant: &Tenant, route: ProxyMode) -> Result<Self, HttpError> {
         // First, so that a file that changes meanwhile counts as changed later.
         let ca = ca(tenant);
         Ok(Self { connections: Connections::prepare(tenant, route)?, ca })
@@ -64,7 +64,7 @@ impl Way {
 }
 
 /// What the `ca_file` of a tenant holds now. Blocks.
-pub(super) fn ca(tenant: &Tenant) -> Content {
+pub(super) fn ca(tenant: &Tenant) -> ContentDigest {
     tenant.http.ca_file.as_deref().and_then(file_watch::content)
 }
 
@@ -74,14 +74,14 @@ impl Workshop {
         &self,
         tenant: &Tenant,
         way: Way,
-        history: CallHistory,
+        history: QuotaHistory,
         older: Option<Polled>,
     ) -> Polled {
         let (retry, random, clock) = (RetryPolicy::default(), fastrand::Rng::new(), self.clock.clone());
-        let (Way { connections, ca }, metrics) = (way, self.selfmon.tenant(&tenant.name));
+        let (Way { connections, ca }, metrics) = (way, self.self_metrics.tenant(&tenant.name));
         let mut client = Client::over(connections, tenant, retry, random, history, clock, metrics);
         if let Some(older) = older {
-            client = client.continuing(&older.client, tenant);
+            client = client.inherit_quota(&older.client, tenant);
         }
         Polled { tenant: tenant.clone(), ca, client: Arc::new(client), stop: CancellationToken::new() }
     }
@@ -89,7 +89,7 @@ impl Workshop {
     /// What polls a tenant, from what is known in `fleet`.
     pub(super) fn poller(&self, of: &Polled, fleet: TenantFleet, config: &Config) -> Poller {
         let (tenant, client) = (&of.tenant, Arc::clone(&of.client));
-        let (publisher, metrics) = (self.publisher.clone(), self.selfmon.tenant(&tenant.name));
+        let (publisher, metrics) = (self.publisher.clone(), self.self_metrics.tenant(&tenant.name));
         let poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, self.clock.clone());
         poller.ignoring(Arc::new(ignored(config)))
     }
@@ -121,7 +121,7 @@ impl Tenants {
         let (watchdog, name) = (self.workshop.watchdog.clone(), Arc::clone(&tenant.tenant.name));
         let (part, progress) = (format!("the poller of {name}"), poller.progress());
         let polling = poller.run(tenant.stop.clone());
-        self.pollers.spawn(async move { watchdog.over(part, LONGEST_SILENCE, progress, polling).await });
+        self.pollers.spawn(async move { watchdog.over(part, STALL_TIMEOUT, progress, polling).await });
         self.running.insert(name, tenant);
     }
 
@@ -141,7 +141,7 @@ impl Tenants {
     }
 
     /// What each `ca_file` held when it was last used.
-    pub(super) fn cas(&self) -> BTreeMap<Arc<str>, Content> {
+    pub(super) fn cas(&self) -> BTreeMap<Arc<str>, ContentDigest> {
         self.running.iter().map(|(name, polled)| (Arc::clone(name), polled.ca)).collect()
     }
 
@@ -188,15 +188,15 @@ impl Tenants {
             starting.push((self.workshop.poller(&made, fleet.clone(), new), made));
             published.push((name, Some(fleet)));
         }
-        let served = self.workshop.publisher.reconfigure(published, super::exporter::exposure(new));
+        let served = self.workshop.publisher.reconfigure(published, super::exporter::options(new));
         served.await.map_err(|_| AppError::EndedEarly { part: "the publication" })?;
         for (name, _) in &gone {
-            self.workshop.selfmon.forget_tenant(name);
+            self.workshop.self_metrics.forget_tenant(name);
         }
         for (poller, tenant) in starting {
             self.start(tenant, poller);
         }
-        self.former.retain(|polled| polled.client.is_remembered());
+        self.former.retain(|polled| polled.client.has_quota_state());
         Ok(())
     }
 
@@ -227,7 +227,7 @@ impl Tenants {
         &self,
         gone: &[(Arc<str>, TenantFleet)],
         coming: Vec<Arc<str>>,
-    ) -> BTreeMap<Arc<str>, (TenantFleet, CallHistory)> {
+    ) -> BTreeMap<Arc<str>, (TenantFleet, QuotaHistory)> {
         let gone: Vec<_> = gone.iter().map(|(_, fleet)| Arc::new(fleet.clone())).collect();
         let state = self.workshop.state.clone();
         let looked_up = tokio::task::spawn_blocking(move || {
@@ -247,7 +247,7 @@ impl Tenants {
         &mut self,
         tenant: &Tenant,
         way: Option<Way>,
-        history: CallHistory,
+        history: QuotaHistory,
         names: &BTreeSet<Arc<str>>,
     ) -> Polled {
         // The newest of its name is the one that was stopped just now.
@@ -258,7 +258,7 @@ impl Tenants {
             known.client.allow(tenant);
             return Polled { tenant: tenant.clone(), stop: CancellationToken::new(), ..known };
         };
-        let is_same = |known: &Polled| config::is_same_application(&known.tenant, tenant);
+        let is_same = |known: &Polled| config::is_same_app_registration(&known.tenant, tenant);
         let renamed = |known: &Polled| !names.contains(&known.tenant.name) && is_same(known);
         let former = || self.former.iter();
         let older = former().rposition(|known| had(known) && is_same(known));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::section::{Field, Section};
+use super::section::{MapReader, ValueReader};
 use super::tenant::{GUID_ALLOWED, guid, path};
 use super::{Auth, SecretSource};
 
@@ -32,7 +32,7 @@ pub(super) struct Choice {
     pub(super) client_id: ClientId,
 }
 
-pub(super) fn read(field: &Field<'_>, folder: &Path) -> Choice {
+pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> Choice {
     let Some(section) = field.section() else {
         return Choice { auth: None, client_id: ClientId::Required };
     };
@@ -75,7 +75,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path) -> Choice {
     Choice { auth: read.into_iter().flatten().next(), client_id }
 }
 
-fn judge_count(section: &Section<'_>, given: &[&str]) {
+fn judge_count(section: &MapReader<'_>, given: &[&str]) {
     match given {
         [] => section.problem("no credential is given", ALLOWED),
         [_] => {}
@@ -86,14 +86,14 @@ fn judge_count(section: &Section<'_>, given: &[&str]) {
     }
 }
 
-fn managed_identity(field: &Field<'_>) -> Option<Auth> {
+fn managed_identity(field: &ValueReader<'_>) -> Option<Auth> {
     let section = field.section()?;
     let client_id = section.optional_or("client_id", GUID_ALLOWED, None, |field| field.text(guid).map(Some));
     section.finish();
     Some(Auth::ManagedIdentity { client_id: client_id? })
 }
 
-fn workload_identity(field: &Field<'_>, folder: &Path) -> Option<Auth> {
+fn workload_identity(field: &ValueReader<'_>, folder: &Path) -> Option<Auth> {
     let section = field.section()?;
     let allowed = "the path of a file is allowed; the default is what AZURE_FEDERATED_TOKEN_FILE names";
     let token_file = section.optional_or("token_file", allowed, None, |field| path(field, folder).map(Some));

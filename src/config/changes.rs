@@ -34,7 +34,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
 /// Whether the two say the same of how the tenant is reached, so that connections and tokens of the
 /// one do for the other.
 #[must_use]
-pub fn is_reached_alike(old: &Tenant, new: &Tenant) -> bool {
+pub fn uses_same_connection(old: &Tenant, new: &Tenant) -> bool {
     let asked_alike =
         Tenant { source: old.source, machines: old.machines.clone(), quota: old.quota, ..new.clone() };
     asked_alike == *old
@@ -43,7 +43,7 @@ pub fn is_reached_alike(old: &Tenant, new: &Tenant) -> bool {
 /// Whether the API counts the calls of both in one quota: they are those of one application in one
 /// tenant, whatever they are named here.
 #[must_use]
-pub fn is_same_application(old: &Tenant, new: &Tenant) -> bool {
+pub fn is_same_app_registration(old: &Tenant, new: &Tenant) -> bool {
     let ids = |tenant: &Tenant| {
         let application = match &tenant.auth {
             Auth::ManagedIdentity { client_id } => client_id,
@@ -258,7 +258,7 @@ policies:
     fn an_application_is_known_by_its_ids_and_its_api() {
         let same = |old: &str, new: &str| {
             let (old, new) = (config(FILE), config(&FILE.replacen(old, new, 1)));
-            is_same_application(&old.tenants[0], &new.tenants[0])
+            is_same_app_registration(&old.tenants[0], &new.tenants[0])
         };
         assert!(same("name: contoso", "name: other"));
         assert!(same("canary.txt", "other.txt"));
@@ -271,7 +271,7 @@ policies:
     fn what_is_asked_does_not_change_how_a_tenant_is_reached() {
         let alike = |old: &str, new: &str| {
             let (old, new) = (config(FILE), config(&FILE.replacen(old, new, 1)));
-            is_reached_alike(&old.tenants[0], &new.tenants[0])
+            uses_same_connection(&old.tenants[0], &new.tenants[0])
         };
         assert!(alike(
             "machines: { all: true }",

@@ -15,17 +15,17 @@ use serde_saphyr::{
     UserMessageFormatter,
 };
 
-use super::problem::Place;
+use super::problem::SourceLocation;
 
 /// A value and where it stands.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) content: Content,
-    pub(super) place: Place,
+    pub(super) content: NodeValue,
+    pub(super) place: SourceLocation,
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum NodeValue {
     /// `null`, `~`, or no value at all.
     Nothing,
     Scalar(Scalar),
@@ -53,14 +53,14 @@ pub(super) enum ScalarKind {
 pub(super) struct Entry {
     /// None when the key is no scalar.
     pub(super) key: Option<String>,
-    pub(super) place: Place,
+    pub(super) place: SourceLocation,
     pub(super) node: Node,
 }
 
 /// Text that is not YAML: where, and why.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
-    pub(super) place: Place,
+    pub(super) place: SourceLocation,
     pub(super) what: String,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     };
     serde_saphyr::from_str_with_options(text, options).map(|root| resolve(root, text)).map_err(|error| {
         SyntaxError {
-            place: error.location().map_or(Place { line: 1, column: 1 }, place),
+            place: error.location().map_or(SourceLocation { line: 1, column: 1 }, place),
             what: describe(&error),
         }
     })
@@ -90,8 +90,8 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn place(location: Location) -> Place {
-    Place { line: location.line().max(1), column: location.column().max(1) }
+fn place(location: Location) -> SourceLocation {
+    SourceLocation { line: location.line().max(1), column: location.column().max(1) }
 }
 
 /// A node as the YAML crate shows it: scalars of other types than text have lost their spelling.
@@ -108,12 +108,12 @@ enum Raw {
 fn resolve(raw: Spanned<Raw>, text: &str) -> Node {
     let location = raw.defined;
     let content = match raw.value {
-        Raw::Nothing => Content::Nothing,
-        Raw::Text(text) => Content::Scalar(Scalar { text, kind: ScalarKind::Text }),
-        Raw::Typed(kind) => Content::Scalar(Scalar { text: spelling(location, text).to_owned(), kind }),
-        Raw::List(items) => Content::List(items.into_iter().map(|item| resolve(item, text)).collect()),
+        Raw::Nothing => NodeValue::Nothing,
+        Raw::Text(text) => NodeValue::Scalar(Scalar { text, kind: ScalarKind::Text }),
+        Raw::Typed(kind) => NodeValue::Scalar(Scalar { text: spelling(location, text).to_owned(), kind }),
+        Raw::List(items) => NodeValue::List(items.into_iter().map(|item| resolve(item, text)).collect()),
         Raw::Map(entries) => {
-            Content::Map(entries.into_iter().map(|(key, value)| entry(key, value, text)).collect())
+            NodeValue::Map(entries.into_iter().map(|(key, value)| entry(key, value, text)).collect())
         }
     };
     Node { content, place: place(location) }
@@ -123,7 +123,7 @@ fn entry(key: Spanned<Raw>, value: Spanned<Raw>, text: &str) -> Entry {
     let key = resolve(key, text);
     Entry {
         key: match key.content {
-            Content::Scalar(scalar) => Some(scalar.text),
+            NodeValue::Scalar(scalar) => Some(scalar.text),
             _ => None,
         },
         place: key.place,
@@ -203,8 +203,8 @@ mod tests {
 
     fn only_value(text: &str) -> Scalar {
         match parse(text).unwrap().content {
-            Content::Map(mut entries) => match entries.remove(0).node.content {
-                Content::Scalar(scalar) => scalar,
+            NodeValue::Map(mut entries) => match entries.remove(0).node.content {
+                NodeValue::Scalar(scalar) => scalar,
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
@@ -234,16 +234,16 @@ mod tests {
 
     #[test]
     fn nodes_know_their_place() {
-        let Content::Map(entries) = parse("\n  ü: [ä, 7]\n").unwrap().content else { panic!("a map") };
-        assert_eq!(entries[0].place, Place { line: 2, column: 3 });
-        let Content::List(items) = &entries[0].node.content else { panic!("a list") };
-        assert_eq!(items[1].place, Place { line: 2, column: 10 });
+        let NodeValue::Map(entries) = parse("\n  ü: [ä, 7]\n").unwrap().content else { panic!("a map") };
+        assert_eq!(entries[0].place, SourceLocation { line: 2, column: 3 });
+        let NodeValue::List(items) = &entries[0].node.content else { panic!("a list") };
+        assert_eq!(items[1].place, SourceLocation { line: 2, column: 10 });
     }
 
     #[test]
     fn an_alias_stands_where_its_anchor_does() {
-        let Content::Map(entries) = parse("a: &x 5\nb: *x\n").unwrap().content else { panic!("a map") };
-        assert_eq!(entries[1].node.place, Place { line: 1, column: 7 });
+        let NodeValue::Map(entries) = parse("a: &x 5\nb: *x\n").unwrap().content else { panic!("a map") };
+        assert_eq!(entries[1].node.place, SourceLocation { line: 1, column: 7 });
     }
 
     #[test]

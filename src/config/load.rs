@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::document::{self, Node, SyntaxError};
-use super::problem::{LoadError, Place, Problem, Report};
-use super::section::Field;
+use super::problem::{LoadError, Problem, ProblemCollector, SourceLocation};
+use super::section::ValueReader;
 use super::tenant::{self, TenantNames};
 use super::{Config, Metrics, Policy, Poll, Tenant, metrics, policy};
 
@@ -35,7 +35,7 @@ pub struct Loaded {
 /// Every problem of the file at once. Text that is not YAML, or a file that cannot be read, is one
 /// problem.
 pub fn load(file: &Path) -> Result<Loaded, LoadError> {
-    let report = Report::new(file);
+    let report = ProblemCollector::new(file);
     let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report));
     report.conclude(config).map(loaded)
 }
@@ -46,7 +46,7 @@ pub fn load(file: &Path) -> Result<Loaded, LoadError> {
 ///
 /// As [`load`].
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError> {
-    let report = Report::new(file);
+    let report = ProblemCollector::new(file);
     let config = config(file, bytes, &report);
     report.conclude(config).map(loaded)
 }
@@ -56,7 +56,7 @@ fn loaded((config, warnings): (Config, Vec<Problem>)) -> Loaded {
 }
 
 /// The content of `file`.
-pub(super) fn read(file: &Path, report: &Report) -> Option<Vec<u8>> {
+pub(super) fn read(file: &Path, report: &ProblemCollector) -> Option<Vec<u8>> {
     let read = read_at_most(file, FILE_LIMIT);
     let problem = |error: io::Error| {
         let what = format!("cannot be read: {error}");
@@ -76,7 +76,7 @@ pub(super) fn read_at_most(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The one YAML document in `bytes`.
-pub(super) fn root(bytes: &[u8], report: &Report) -> Option<Node> {
+pub(super) fn root(bytes: &[u8], report: &ProblemCollector) -> Option<Node> {
     let parsed = document::parse(text(bytes, report)?);
     let problem = |error: SyntaxError| {
         let what = format!("is not YAML: {}", error.what);
@@ -85,13 +85,13 @@ pub(super) fn root(bytes: &[u8], report: &Report) -> Option<Node> {
     parsed.map_err(problem).ok()
 }
 
-fn text<'a>(bytes: &'a [u8], report: &Report) -> Option<&'a str> {
+fn text<'a>(bytes: &'a [u8], report: &ProblemCollector) -> Option<&'a str> {
     match str::from_utf8(bytes) {
         Ok(text) => Some(text),
         Err(error) => {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let last_line = good.rsplit('\n').next().unwrap_or_default();
-            let place = Place {
+            let place = SourceLocation {
                 line: good.matches('\n').count() as u64 + 1,
                 column: last_line.chars().count() as u64 + 1,
             };
@@ -101,10 +101,10 @@ fn text<'a>(bytes: &'a [u8], report: &Report) -> Option<&'a str> {
     }
 }
 
-fn config(file: &Path, bytes: &[u8], report: &Report) -> Option<Config> {
+fn config(file: &Path, bytes: &[u8], report: &ProblemCollector) -> Option<Config> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let root = root(bytes, report)?;
-    let section = Field::root(&root, "a mapping with the key tenants is allowed", report).section()?;
+    let section = ValueReader::root(&root, "a mapping with the key tenants is allowed", report).section()?;
     let tenants = section
         .required("tenants", "a list of at least one tenant is allowed")
         .and_then(|field| tenants(&field, folder));
@@ -120,7 +120,7 @@ fn config(file: &Path, bytes: &[u8], report: &Report) -> Option<Config> {
     Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, policies: policies? })
 }
 
-fn tenants(field: &Field<'_>, folder: &Path) -> Option<Vec<Tenant>> {
+fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {
     let items = field.list("a mapping with the keys of a tenant is allowed")?;
     if items.is_empty() {
         field.problem("is empty");
@@ -132,7 +132,7 @@ fn tenants(field: &Field<'_>, folder: &Path) -> Option<Vec<Tenant>> {
     tenants.into_iter().collect()
 }
 
-fn poll(field: &Field<'_>) -> Option<Poll> {
+fn poll(field: &ValueReader<'_>) -> Option<Poll> {
     let section = field.section()?;
     let default = Poll::default();
     let duration = |key, allowed, default, longest| {

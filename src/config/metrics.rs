@@ -1,9 +1,9 @@
 //! The section `metrics`: how much is exposed.
 
-use super::section::Field;
+use super::section::ValueReader;
 use super::{Detail, Metrics};
 
-pub(super) fn read(field: &Field<'_>) -> Option<Metrics> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {
     let section = field.section()?;
     let default = Metrics::default();
     let detail =

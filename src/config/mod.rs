@@ -35,9 +35,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-pub use changes::{changes, is_reached_alike, is_same_application};
+pub use changes::{changes, is_same_app_registration, uses_same_connection};
 pub use load::{Loaded, load, parse};
-pub use problem::{LoadError, Place, Problem};
+pub use problem::{LoadError, Problem, SourceLocation};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]

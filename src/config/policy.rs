@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::section::Field;
+use super::section::ValueReader;
 use super::tenant::label;
 use super::{DeadlineStart, Policy};
 
@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 /// The names that policies have, each with the path of the first policy that has it.
 type PolicyNames = HashMap<Arc<str>, String>;
 
-pub(super) fn read(field: &Field<'_>) -> Option<Vec<Policy>> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<Vec<Policy>> {
     let items = field.list("a mapping with the keys of a policy is allowed")?;
     let mut names = PolicyNames::default();
     // Collected before it is judged, so that every policy is read.
@@ -22,7 +22,7 @@ pub(super) fn read(field: &Field<'_>) -> Option<Vec<Policy>> {
     policies.into_iter().collect()
 }
 
-fn policy(field: &Field<'_>, names: &mut PolicyNames) -> Option<Policy> {
+fn policy(field: &ValueReader<'_>, names: &mut PolicyNames) -> Option<Policy> {
     let section = field.section()?;
     let allowed = "text without control characters, of its own for each policy, is allowed";
     let name = section.required("name", allowed).and_then(|field| {

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration file, and where.
 //!
 //! Problems name keys and say what is allowed; they never repeat a value, since a secret may have
-//! been written where it does not belong. Readers put what they find into one [`Report`] and go on,
+//! been written where it does not belong. Readers put what they find into one [`ProblemCollector`] and go on,
 //! so that one pass shows all of it.
 
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A place in the file. Both numbers start at 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceLocation {
     /// Line, from 1.
     pub line: u64,
     /// Column in characters, from 1.
@@ -25,7 +25,7 @@ pub struct Place {
 pub struct Problem {
     file: Arc<str>,
     key: String,
-    place: Option<Place>,
+    place: Option<SourceLocation>,
     what: String,
     allowed: String,
 }
@@ -39,7 +39,7 @@ impl Problem {
 
     /// Where it is; none when the file could not be read at all.
     #[must_use]
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<SourceLocation> {
         self.place
     }
 }
@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file)?;
         f.write_str(&self.key)?;
-        if let Some(Place { line, column }) = self.place {
+        if let Some(SourceLocation { line, column }) = self.place {
             let gap = if self.key.is_empty() { "" } else { " " };
             write!(f, "{gap}(line {line}, column {column}): ")?;
         }
@@ -85,13 +85,13 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// Collects what is found while a file is read.
-pub(super) struct Report {
+pub(super) struct ProblemCollector {
     file: Arc<str>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
-impl Report {
+impl ProblemCollector {
     pub(super) fn new(file: &Path) -> Self {
         Self {
             file: file.display().to_string().into(),
@@ -103,7 +103,7 @@ impl Report {
     pub(super) fn problem(
         &self,
         key: &str,
-        place: Option<Place>,
+        place: Option<SourceLocation>,
         what: impl Into<String>,
         allowed: impl Into<String>,
     ) {
@@ -114,7 +114,7 @@ impl Report {
     pub(super) fn warning(
         &self,
         key: &str,
-        place: Place,
+        place: SourceLocation,
         what: impl Into<String>,
         allowed: impl Into<String>,
     ) {
@@ -140,7 +140,7 @@ impl Report {
         Ok((value, by_line(self.warnings.into_inner())))
     }
 
-    fn entry(&self, key: &str, place: Option<Place>, what: String, allowed: String) -> Problem {
+    fn entry(&self, key: &str, place: Option<SourceLocation>, what: String, allowed: String) -> Problem {
         Problem { file: Arc::clone(&self.file), key: key.to_owned(), place, what, allowed }
     }
 }

@@ -1,32 +1,32 @@
 //! Reading a located tree key by key, reporting what does not fit and going on.
 //!
-//! A [`Section`] knows which keys were asked for, so that [`Section::finish`] can report the others.
-//! A [`Field`] carries the sentence that says what it may hold, so that every problem of it ends
+//! A [`MapReader`] knows which keys were asked for, so that [`MapReader::finish`] can report the others.
+//! A [`ValueReader`] carries the sentence that says what it may hold, so that every problem of it ends
 //! alike. Every reading method gives `None` after it has reported why; callers read everything first
 //! and unwrap last.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::document::{Content, Entry, Node, Scalar, ScalarKind};
-use super::problem::{Place, Report};
+use super::document::{Entry, Node, NodeValue, Scalar, ScalarKind};
+use super::problem::{ProblemCollector, SourceLocation};
 
 /// The value of one key, or one item of a list.
-pub(super) struct Field<'a> {
+pub(super) struct ValueReader<'a> {
     node: &'a Node,
     path: String,
-    place: Place,
+    place: SourceLocation,
     allowed: String,
-    report: &'a Report,
+    report: &'a ProblemCollector,
 }
 
-impl<'a> Field<'a> {
+impl<'a> ValueReader<'a> {
     /// The whole document.
-    pub(super) fn root(node: &'a Node, allowed: &str, report: &'a Report) -> Self {
+    pub(super) fn root(node: &'a Node, allowed: &str, report: &'a ProblemCollector) -> Self {
         Self {
             node,
             path: String::new(),
-            place: Place { line: 1, column: 1 },
+            place: SourceLocation { line: 1, column: 1 },
             allowed: allowed.to_owned(),
             report,
         }
@@ -45,9 +45,9 @@ impl<'a> Field<'a> {
     /// Whether it has no value, or an empty text as its value.
     pub(super) fn is_blank(&self) -> bool {
         match &self.node.content {
-            Content::Nothing => true,
-            Content::Scalar(scalar) => scalar.text.is_empty(),
-            Content::List(_) | Content::Map(_) => false,
+            NodeValue::Nothing => true,
+            NodeValue::Scalar(scalar) => scalar.text.is_empty(),
+            NodeValue::List(_) | NodeValue::Map(_) => false,
         }
     }
 
@@ -89,16 +89,16 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list; `item_allowed` says what each may hold. No value is an empty list.
-    pub(super) fn list(&self, item_allowed: &str) -> Option<Vec<Field<'a>>> {
+    pub(super) fn list(&self, item_allowed: &str) -> Option<Vec<ValueReader<'a>>> {
         let items = match &self.node.content {
-            Content::Nothing => &[][..],
-            Content::List(items) => items,
+            NodeValue::Nothing => &[][..],
+            NodeValue::List(items) => items,
             other => {
                 self.problem(kind_of(other));
                 return None;
             }
         };
-        let field = |(number, node): (usize, &'a Node)| Field {
+        let field = |(number, node): (usize, &'a Node)| ValueReader {
             node,
             path: format!("{}[{number}]", self.path),
             place: node.place,
@@ -109,16 +109,16 @@ impl<'a> Field<'a> {
     }
 
     /// The keys below. No value is a section without keys.
-    pub(super) fn section(&self) -> Option<Section<'a>> {
+    pub(super) fn section(&self) -> Option<MapReader<'a>> {
         let entries = match &self.node.content {
-            Content::Nothing => &[][..],
-            Content::Map(entries) => entries,
+            NodeValue::Nothing => &[][..],
+            NodeValue::Map(entries) => entries,
             other => {
                 self.problem(kind_of(other));
                 return None;
             }
         };
-        Some(Section {
+        Some(MapReader {
             entries,
             path: self.path.clone(),
             place: self.place,
@@ -129,7 +129,7 @@ impl<'a> Field<'a> {
 
     fn scalar<T>(&self, check: impl FnOnce(&Scalar) -> Result<T, &'static str>) -> Option<T> {
         let outcome = match &self.node.content {
-            Content::Scalar(scalar) => check(scalar),
+            NodeValue::Scalar(scalar) => check(scalar),
             other => Err(kind_of(other)),
         };
         outcome.map_err(|what| self.problem(what)).ok()
@@ -137,29 +137,29 @@ impl<'a> Field<'a> {
 
     /// A scalar's own place, else that of its key: a block below a key starts far from what the
     /// operator looks for.
-    fn place(&self) -> Place {
+    fn place(&self) -> SourceLocation {
         match self.node.content {
-            Content::Scalar(_) => self.node.place,
+            NodeValue::Scalar(_) => self.node.place,
             _ => self.place,
         }
     }
 }
 
 /// A mapping whose keys are asked for one by one.
-pub(super) struct Section<'a> {
+pub(super) struct MapReader<'a> {
     entries: &'a [Entry],
     path: String,
-    place: Place,
-    report: &'a Report,
+    place: SourceLocation,
+    report: &'a ProblemCollector,
     asked: RefCell<Vec<&'static str>>,
 }
 
-impl<'a> Section<'a> {
+impl<'a> MapReader<'a> {
     /// The value of `key`; none when it is not given.
-    pub(super) fn optional(&self, key: &'static str, allowed: &str) -> Option<Field<'a>> {
+    pub(super) fn optional(&self, key: &'static str, allowed: &str) -> Option<ValueReader<'a>> {
         self.asked.borrow_mut().push(key);
         let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key))?;
-        Some(Field {
+        Some(ValueReader {
             node: &entry.node,
             path: self.path_of(key),
             place: entry.place,
@@ -169,7 +169,7 @@ impl<'a> Section<'a> {
     }
 
     /// The value of `key`; it is a problem when it is not given.
-    pub(super) fn required(&self, key: &'static str, allowed: &str) -> Option<Field<'a>> {
+    pub(super) fn required(&self, key: &'static str, allowed: &str) -> Option<ValueReader<'a>> {
         let field = self.optional(key, allowed);
         if field.is_none() {
             let path = self.path_of(key);
@@ -184,7 +184,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         allowed: &str,
         default: T,
-        read: impl FnOnce(&Field<'a>) -> Option<T>,
+        read: impl FnOnce(&ValueReader<'a>) -> Option<T>,
     ) -> Option<T> {
         match self.optional(key, allowed) {
             Some(field) => read(&field),
@@ -198,7 +198,7 @@ impl<'a> Section<'a> {
         &self,
         allowed: &str,
         check: impl Fn(&str) -> Result<(), &'static str>,
-    ) -> Vec<(&'a str, Field<'a>)> {
+    ) -> Vec<(&'a str, ValueReader<'a>)> {
         let mut fields = Vec::new();
         for (number, entry) in self.entries.iter().enumerate() {
             let key = entry.key.as_deref();
@@ -217,7 +217,7 @@ impl<'a> Section<'a> {
             }
             self.judge_repetition(number, entry, &path);
             let (node, place, allowed) = (&entry.node, entry.place, allowed.to_owned());
-            fields.push((key, Field { node, path, place, allowed, report: self.report }));
+            fields.push((key, ValueReader { node, path, place, allowed, report: self.report }));
         }
         fields
     }
@@ -271,7 +271,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn place_of(&self, key: &str) -> Place {
+    fn place_of(&self, key: &str) -> SourceLocation {
         let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key));
         entry.map_or(self.place, |entry| entry.place)
     }
@@ -291,11 +291,11 @@ fn printable(key: &str) -> Option<&str> {
     ((1..=30).contains(&key.len()) && key.bytes().all(plain)).then_some(key)
 }
 
-fn kind_of(content: &Content) -> &'static str {
+fn kind_of(content: &NodeValue) -> &'static str {
     match content {
-        Content::Nothing => "has no value",
-        Content::Scalar(_) => "is a single value",
-        Content::List(_) => "is a list",
-        Content::Map(_) => "is a mapping",
+        NodeValue::Nothing => "has no value",
+        NodeValue::Scalar(_) => "is a single value",
+        NodeValue::List(_) => "is a list",
+        NodeValue::Map(_) => "is a mapping",
     }
 }

@@ -1,11 +1,11 @@
 //! The section `machines`: which machines are in scope.
 
 use super::Selectors;
-use super::section::{Field, Section};
+use super::section::{MapReader, ValueReader};
 
 const ALLOWED: &str = "at least one of ids, names, tags, filter, or all: true is allowed";
 
-pub(super) fn read(field: &Field<'_>) -> Option<Selectors> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<Selectors> {
     let section = field.section()?;
     let ids = texts(&section, "ids", ID_ALLOWED, device_id);
     let names = texts(
@@ -18,7 +18,7 @@ pub(super) fn read(field: &Field<'_>) -> Option<Selectors> {
     let filter = section.optional_or("filter", "the text of an OData $filter is allowed", None, |field| {
         field.text(filter).map(Some)
     });
-    let all = section.optional_or("all", "true or false is allowed", false, Field::boolean);
+    let all = section.optional_or("all", "true or false is allowed", false, ValueReader::boolean);
     let exclude = section.optional_or(
         "exclude",
         "a mapping with ids, names is allowed",
@@ -46,7 +46,7 @@ pub(super) fn read(field: &Field<'_>) -> Option<Selectors> {
     })
 }
 
-fn exclude(field: &Field<'_>) -> Option<(Vec<String>, Vec<String>)> {
+fn exclude(field: &ValueReader<'_>) -> Option<(Vec<String>, Vec<String>)> {
     let section = field.section()?;
     let ids = texts(&section, "ids", ID_ALLOWED, device_id);
     let allowed = "a DNS name is allowed; * stands for any text";
@@ -57,7 +57,7 @@ fn exclude(field: &Field<'_>) -> Option<(Vec<String>, Vec<String>)> {
 
 /// The items of the list `key`, each as `check` makes it; empty when the key is not given.
 fn texts(
-    section: &Section<'_>,
+    section: &MapReader<'_>,
     key: &'static str,
     allowed: &str,
     check: fn(&str) -> Result<String, &'static str>,

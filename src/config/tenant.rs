@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::auth::ClientId;
-use super::section::{Field, Section};
+use super::section::{MapReader, ValueReader};
 use super::{Cloud, Http, Quota, Source, Tenant, auth, selectors};
 
 pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-000000000000 is allowed";
@@ -18,7 +18,7 @@ pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-00
 /// The names that tenants have, each with the path of the first tenant that has it.
 pub(super) type TenantNames = HashMap<Arc<str>, String>;
 
-pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) -> Option<Tenant> {
+pub(super) fn read(field: &ValueReader<'_>, folder: &Path, names: &mut TenantNames) -> Option<Tenant> {
     let section = field.section()?;
     let allowed = "a GUID or a domain name such as contoso.onmicrosoft.com is allowed";
     let tenant_id = section.required("tenant_id", allowed).and_then(|field| field.text(tenant_id));
@@ -60,7 +60,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, names: &mut TenantNames) ->
     })
 }
 
-fn name(section: &Section<'_>, tenant_id: Option<&str>, names: &mut TenantNames) -> Option<Arc<str>> {
+fn name(section: &MapReader<'_>, tenant_id: Option<&str>, names: &mut TenantNames) -> Option<Arc<str>> {
     let name = match section.optional("name", "text without control characters is allowed") {
         Some(field) => field.text(label),
         None => tenant_id.map(Arc::from),
@@ -87,7 +87,7 @@ pub(super) fn label(text: &str) -> Result<Arc<str>, &'static str> {
 
 /// The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no client id is an answer, and so is a wrong one")]
-fn client_id(section: &Section<'_>, use_of_it: ClientId) -> Option<Option<String>> {
+fn client_id(section: &MapReader<'_>, use_of_it: ClientId) -> Option<Option<String>> {
     if use_of_it == ClientId::Required {
         let field = section.required("client_id", GUID_ALLOWED)?;
         return field.text(guid).map(Some);
@@ -109,7 +109,7 @@ struct Endpoints {
     scope: String,
 }
 
-fn endpoints(section: &Section<'_>) -> Option<Endpoints> {
+fn endpoints(section: &MapReader<'_>) -> Option<Endpoints> {
     let cloud = section.optional_or(
         "cloud",
         "one of commercial, gcc, gcc_high, dod is allowed",
@@ -144,7 +144,7 @@ fn endpoints(section: &Section<'_>) -> Option<Endpoints> {
     Some(Endpoints { cloud: cloud?, authority_url: authority_url?, api_url: api_url?, scope: scope? })
 }
 
-fn http(field: &Field<'_>, folder: &Path) -> Option<Http> {
+fn http(field: &ValueReader<'_>, folder: &Path) -> Option<Http> {
     let section = field.section()?;
     let timeout = section.optional_or(
         "timeout",
@@ -165,11 +165,11 @@ fn http(field: &Field<'_>, folder: &Path) -> Option<Http> {
     Some(Http { timeout: timeout?, ca_file: ca_file?, proxy_url: proxy_url? })
 }
 
-fn quota(field: &Field<'_>) -> Option<Quota> {
+fn quota(field: &ValueReader<'_>) -> Option<Quota> {
     let section = field.section()?;
     let default = Quota::default();
     let calls = "a whole number from 1 is allowed";
-    let count = |field: &Field<'_>| field.number(|text| text.parse::<NonZeroU32>().ok());
+    let count = |field: &ValueReader<'_>| field.number(|text| text.parse::<NonZeroU32>().ok());
     let per_minute = section.optional_or("per_minute", calls, default.per_minute, count);
     let per_hour = section.optional_or("per_hour", calls, default.per_hour, count);
     let share =
@@ -183,7 +183,7 @@ fn quota(field: &Field<'_>) -> Option<Quota> {
 
 /// A path; a relative one is taken from `folder`. A text of several lines is none, but the secret itself
 /// that somebody put in the place of its path: it must not be kept, and shown, as one.
-pub(super) fn path(field: &Field<'_>, folder: &Path) -> Option<PathBuf> {
+pub(super) fn path(field: &ValueReader<'_>, folder: &Path) -> Option<PathBuf> {
     field.text(|text| match text {
         text if text.contains('\0') => Err("holds a NUL character"),
         text if text.contains('\n') => Err("is a text of several lines and no path"),

@@ -30,9 +30,9 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::certificate;
-use super::no_reply::NoReply;
-use super::server_clock::ServerClock;
+use super::clock_skew::ClockSkew;
 use super::token_error::{Refusal, SecretError, TokenError, read, read_variable};
+use super::transport_error::TransportError;
 use crate::config::{Auth, SecretSource, Tenant};
 
 /// Longest reply that is read. A token has a few kilobytes.
@@ -78,7 +78,7 @@ impl Grant {
         &self,
         client: &reqwest::Client,
         now: Timestamp,
-        their_clock: &ServerClock,
+        their_clock: &ClockSkew,
     ) -> Result<AccessToken, TokenError> {
         let transport = Arc::new(Transport {
             client: client.clone(),
@@ -220,7 +220,7 @@ impl ClientAssertion for Assertion {
 /// Sends the library's requests with our client and keeps how the last one ended.
 struct Transport {
     client: reqwest::Client,
-    their_clock: ServerClock,
+    their_clock: ClockSkew,
     last: Mutex<Option<Outcome>>,
 }
 
@@ -230,7 +230,7 @@ enum Outcome {
     /// No reply in time, or not all of it.
     Late,
     /// No reply, or not all of it.
-    Failed(NoReply),
+    Failed(TransportError),
     /// A reply that was not read to its end.
     TooLong { status: u16 },
     /// A reply with a status outside of 200 to 299.
@@ -249,7 +249,11 @@ impl Transport {
     }
 
     fn failed(&self, error: reqwest::Error) -> azure_core::Error {
-        self.ended(if error.is_timeout() { Outcome::Late } else { Outcome::Failed(NoReply::of(error)) });
+        self.ended(if error.is_timeout() {
+            Outcome::Late
+        } else {
+            Outcome::Failed(TransportError::of(error))
+        });
         azure_core::Error::with_message(ErrorKind::Io, "the request failed")
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::export::Damage;
-use super::no_reply::NoReply;
+use super::export::ExportFileError;
 use super::token::TokenError;
 use super::token_error::TIMEOUT_ADVICE;
-use crate::selfmon::Endpoint;
+use super::transport_error::TransportError;
+use crate::self_metrics::ApiOperation;
 
 /// A call that brought no usable answer. [`ApiError::kind`] is the metric label.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum ApiError {
     #[error("`{endpoint}` refused a new token (401){detail}")]
     Unauthorized {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The API's own words.
         detail: Detail,
     },
@@ -29,7 +29,7 @@ pub enum ApiError {
     #[error("`{endpoint}` is forbidden (403){detail}{}", grant_hint(*.endpoint, .detail))]
     Forbidden {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The API's own words.
         detail: Detail,
     },
@@ -37,7 +37,7 @@ pub enum ApiError {
     #[error("`{endpoint}` found nothing (404){detail}")]
     NotFound {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The API's own words.
         detail: Detail,
     },
@@ -45,7 +45,7 @@ pub enum ApiError {
     #[error("`{endpoint}` refuses calls for another {} (429){detail}", humantime::format_duration(*.wait))]
     Throttled {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// Rounded up to seconds.
         wait: Duration,
         /// The API's own words.
@@ -55,7 +55,7 @@ pub enum ApiError {
     #[error("`{endpoint}` does not accept the request (400){detail}")]
     BadRequest {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The API's own words.
         detail: Detail,
     },
@@ -63,7 +63,7 @@ pub enum ApiError {
     #[error("`{endpoint}` failed ({}){detail}", .status.as_u16())]
     Server {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The newest reply's status.
         status: StatusCode,
         /// The API's own words.
@@ -73,7 +73,7 @@ pub enum ApiError {
     #[error("`{endpoint}` answered with an unexpected status ({}){detail}", .status.as_u16())]
     UnexpectedStatus {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The reply's status.
         status: StatusCode,
         /// The API's own words.
@@ -83,22 +83,22 @@ pub enum ApiError {
     #[error("`{endpoint}` gave no whole reply in time [{}]", TIMEOUT_ADVICE)]
     Timeout {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
     },
     /// The connection failed or broke, after every retry.
     #[error("the connection to `{endpoint}` failed")]
     Network {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// What went wrong on the way.
         #[source]
-        source: NoReply,
+        source: TransportError,
     },
     /// The reply is no JSON, or not of the expected shape.
     #[error("the reply of `{endpoint}` does not have the expected shape")]
     Decode {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// Where it stops making sense.
         #[source]
         source: serde_json::Error,
@@ -107,7 +107,7 @@ pub enum ApiError {
     #[error("none of the {records} records in the reply of `{endpoint}` can be used")]
     Unusable {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// How many records came.
         records: u64,
     },
@@ -115,7 +115,7 @@ pub enum ApiError {
     #[error("the reply of `{endpoint}` is larger than {limit_bytes} bytes")]
     TooLarge {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// The bound, after decompression.
         limit_bytes: usize,
     },
@@ -123,7 +123,7 @@ pub enum ApiError {
     #[error("the pages of `{endpoint}` do not end (gave up after {pages})")]
     PageLimit {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// Pages read.
         pages: u32,
     },
@@ -134,7 +134,7 @@ pub enum ApiError {
         file: usize,
         /// What is wrong with it.
         #[source]
-        damage: Damage,
+        damage: ExportFileError,
     },
     /// The export has no file or no row: believed, it would read as "nobody misses anything".
     #[error("the export is empty")]
@@ -149,14 +149,14 @@ pub enum ApiError {
     #[error("a next link of `{endpoint}` leads to `{origin}`, which is not trusted with the token")]
     ForeignLink {
         /// The endpoint asked.
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         /// Scheme, host and port of the link.
         origin: String,
     },
 }
 
 impl ApiError {
-    /// The kind, one of [`crate::selfmon::FAILURE_REASONS`].
+    /// The kind, one of [`crate::self_metrics::FAILURE_REASONS`].
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -204,7 +204,7 @@ impl ApiError {
 }
 
 /// What to grant, when the API says that a role is missing (a switched-off feature is a 403 too).
-fn grant_hint(endpoint: Endpoint, detail: &Detail) -> String {
+fn grant_hint(endpoint: ApiOperation, detail: &Detail) -> String {
     if !detail.message.contains("roles") {
         return String::new();
     }
@@ -219,12 +219,12 @@ fn grant_hint(endpoint: Endpoint, detail: &Detail) -> String {
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-machines> and
 /// <https://learn.microsoft.com/defender-endpoint/api/get-missing-kbs-machine>, "Permissions").
 #[must_use]
-pub fn role(endpoint: Endpoint) -> &'static str {
+pub fn role(endpoint: ApiOperation) -> &'static str {
     match endpoint {
-        Endpoint::Machines | Endpoint::FindByTag => "Machine.Read.All",
-        Endpoint::MissingKbs => "Software.Read.All",
+        ApiOperation::Machines | ApiOperation::FindByTag => "Machine.Read.All",
+        ApiOperation::MissingKbs => "Software.Read.All",
         // A file needs the right to the list that named it.
-        Endpoint::Export | Endpoint::ExportFile => "Vulnerability.Read.All",
+        ApiOperation::Export | ApiOperation::ExportFile => "Vulnerability.Read.All",
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn the_envelope_becomes_one_readable_line() {
         let body = br#"{"error":{"code":"Forbidden","message":"Missing application roles.\r\nAPI required roles: Software.Read.All, application roles: .","target":"43f4cb08"}}"#;
-        let error = ApiError::Forbidden { endpoint: Endpoint::MissingKbs, detail: Detail::parse(body) };
+        let error = ApiError::Forbidden { endpoint: ApiOperation::MissingKbs, detail: Detail::parse(body) };
         insta::assert_snapshot!(error, @"`getmissingkbs` is forbidden (403): Forbidden: Missing application roles.  API required roles: Software.Read.All, application roles: . (correlation id 43f4cb08) [grant the application role `Software.Read.All` of WindowsDefenderATP, and then admin consent: Entra admin center > App registrations > the application > API permissions]");
     }
 

@@ -23,14 +23,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which way requests take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum ProxyMode {
     /// Through `proxy_url` when there is one, else as `HTTPS_PROXY` and `NO_PROXY` say.
     Configured,
     /// Never through a proxy: for endpoints of this very machine, which a proxy cannot reach.
     Direct,
 }
 
-impl Route {
+impl ProxyMode {
     /// The way that token requests take: the endpoint of a managed identity is on the machine.
     #[must_use]
     pub fn of_tokens(auth: &Auth) -> Self {
@@ -82,7 +82,7 @@ pub enum HttpError {
 ///
 /// When `ca_file` cannot be read or holds something else than certificates, and when there is no CA
 /// certificate at all, neither in the system nor in `ca_file`.
-pub fn client(http: &Http, route: Route) -> Result<Client, HttpError> {
+pub fn client(http: &Http, route: ProxyMode) -> Result<Client, HttpError> {
     build(Client::builder().timeout(http.timeout), http, route)
 }
 
@@ -92,11 +92,11 @@ pub fn client(http: &Http, route: Route) -> Result<Client, HttpError> {
 /// # Errors
 ///
 /// As [`client`].
-pub fn download_client(http: &Http, route: Route) -> Result<Client, HttpError> {
+pub fn download_client(http: &Http, route: ProxyMode) -> Result<Client, HttpError> {
     build(Client::builder().no_gzip(), http, route)
 }
 
-fn build(builder: ClientBuilder, http: &Http, route: Route) -> Result<Client, HttpError> {
+fn build(builder: ClientBuilder, http: &Http, route: ProxyMode) -> Result<Client, HttpError> {
     let settings = |source| HttpError::Settings { source };
     let mut builder = builder
         .user_agent(concat!("mde_exporter/", env!("CARGO_PKG_VERSION")))
@@ -106,11 +106,11 @@ fn build(builder: ClientBuilder, http: &Http, route: Route) -> Result<Client, Ht
         builder = builder.tls_certs_merge(certificates(path)?);
     }
     match (route, &http.proxy_url) {
-        (Route::Direct, _) => builder = builder.no_proxy(),
-        (Route::Configured, Some(url)) => {
+        (ProxyMode::Direct, _) => builder = builder.no_proxy(),
+        (ProxyMode::Configured, Some(url)) => {
             builder = builder.proxy(Proxy::all(url.clone()).map_err(settings)?);
         }
-        (Route::Configured, None) => {}
+        (ProxyMode::Configured, None) => {}
     }
     builder.build().map_err(settings)
 }
@@ -142,7 +142,7 @@ mod tests {
 
     fn with_ca(path: &Path) -> Result<Client, HttpError> {
         let http = Http { timeout: Duration::from_secs(5), ca_file: Some(path.into()), proxy_url: None };
-        client(&http, Route::Configured)
+        client(&http, ProxyMode::Configured)
     }
 
     fn with_ca_text(text: &str) -> Result<Client, HttpError> {

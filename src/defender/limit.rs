@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::history::CallHistory;
+use super::quota_history::QuotaHistory;
 use super::retry::named_windows;
 use super::window::{Ledger, sustainable_interval};
 use crate::clock::Clock;
 use crate::config::{Quota, Tenant};
-use crate::selfmon::{Endpoint, QuotaWindow, TenantMetrics};
+use crate::self_metrics::{ApiOperation, QuotaWindow, TenantMetrics};
 
 /// What the API allows for the export list, a minute and an hour
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).
@@ -32,31 +32,31 @@ const EXPORT_LIST: [u32; 2] = [5, 20];
 #[derive(Clone, Debug)]
 pub(super) struct Limiter {
     calls: Arc<Mutex<Calls>>,
-    turns: Arc<Turns>,
-    history: Arc<CallHistory>,
+    turns: Arc<CallQueues>,
+    history: Arc<QuotaHistory>,
     clock: Clock,
     metrics: TenantMetrics,
 }
 
 /// Whoever holds one is the next of its kind.
 #[derive(Debug, Default)]
-struct Turns {
+struct CallQueues {
     common: tokio::sync::Mutex<()>,
     export_list: tokio::sync::Mutex<()>,
 }
 
 /// The API asks for a pause that is longer than the caller would wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Paused {
+pub(super) struct QuotaPaused {
     /// Until calls are let through again.
     pub remaining: Duration,
 }
 
-/// Room for one call, which nobody else can take while this lives.
+/// Reservation for one call, which nobody else can take while this lives.
 #[derive(Debug)]
-pub(super) struct Room<'a> {
+pub(super) struct Reservation<'a> {
     limiter: &'a Limiter,
-    endpoint: Endpoint,
+    endpoint: ApiOperation,
     patience: Duration,
     _own: Option<tokio::sync::MutexGuard<'a, ()>>,
     _common: Option<tokio::sync::MutexGuard<'a, ()>>,
@@ -66,7 +66,7 @@ pub(super) struct Room<'a> {
 #[derive(Debug)]
 pub(super) struct Permit {
     calls: Arc<Mutex<Calls>>,
-    endpoint: Endpoint,
+    endpoint: ApiOperation,
     at: Instant,
 }
 
@@ -84,7 +84,7 @@ impl Limiter {
     /// A limiter that lets through our share of each quota, at least one call in each window. The
     /// calls of `history` count like those that it lets through, which it notes there first.
     #[must_use]
-    pub(super) fn new(tenant: &Tenant, history: CallHistory, clock: Clock, metrics: TenantMetrics) -> Self {
+    pub(super) fn new(tenant: &Tenant, history: QuotaHistory, clock: Clock, metrics: TenantMetrics) -> Self {
         let mut calls = Calls {
             tenant: Arc::clone(&tenant.name),
             ledgers: shares(&tenant.quota).map(Ledger::new),
@@ -92,7 +92,7 @@ impl Limiter {
             made: 0,
         };
         let now = Instant::now();
-        for (age, endpoint) in history.ages(clock.now()) {
+        for (age, endpoint) in history.freshness(clock.now()) {
             // The clock may not reach back so far on a machine that has just started: then as if now.
             let at = now.checked_sub(age).unwrap_or(now);
             calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));
@@ -129,7 +129,7 @@ impl Limiter {
     }
 
     /// Whether there is a call or a pause that counts.
-    pub(super) fn is_remembered(&self) -> bool {
+    pub(super) fn has_quota_state(&self) -> bool {
         let now = Instant::now();
         self.ask(|calls| {
             calls.ledgers.iter().any(|ledger| ledger.used(now) != [0, 0])
@@ -142,13 +142,17 @@ impl Limiter {
     ///
     /// # Errors
     /// When the API asked for a pause that lasts longer than `patience`.
-    pub(super) async fn room(&self, endpoint: Endpoint, patience: Duration) -> Result<Room<'_>, Paused> {
+    pub(super) async fn room(
+        &self,
+        endpoint: ApiOperation,
+        patience: Duration,
+    ) -> Result<Reservation<'_>, QuotaPaused> {
         let own = match endpoint {
-            Endpoint::ExportFile => {
-                return Ok(Room { limiter: self, endpoint, patience, _own: None, _common: None });
+            ApiOperation::ExportFile => {
+                return Ok(Reservation { limiter: self, endpoint, patience, _own: None, _common: None });
             }
-            Endpoint::Export => Some(self.turns.export_list.lock().await),
-            Endpoint::Machines | Endpoint::FindByTag | Endpoint::MissingKbs => None,
+            ApiOperation::Export => Some(self.turns.export_list.lock().await),
+            ApiOperation::Machines | ApiOperation::FindByTag | ApiOperation::MissingKbs => None,
         };
         loop {
             while let Some(until) = self.ask(|calls| calls.own_busy_until(endpoint)) {
@@ -159,7 +163,7 @@ impl Limiter {
                 match self.ask(|calls| calls.common_busy_until(patience))? {
                     Some(until) => self.sleep_until(until).await,
                     None => {
-                        return Ok(Room {
+                        return Ok(Reservation {
                             limiter: self,
                             endpoint,
                             patience,
@@ -199,16 +203,16 @@ impl Limiter {
     }
 }
 
-impl Room<'_> {
+impl Reservation<'_> {
     /// Counts the call, after it was noted. Nobody else has a turn meanwhile, so a slow disk does not
     /// bring calls together that were let through apart.
     ///
     /// # Errors
     /// When the API asked for a long pause in the last moment; nothing is counted then.
-    pub(super) async fn take(self) -> Result<Permit, Paused> {
+    pub(super) async fn take(self) -> Result<Permit, QuotaPaused> {
         let Self { limiter, endpoint, patience, .. } = self;
         let permit = |at| Permit { calls: Arc::clone(&limiter.calls), endpoint, at };
-        if endpoint == Endpoint::ExportFile {
+        if endpoint == ApiOperation::ExportFile {
             return Ok(permit(Instant::now()));
         }
         loop {
@@ -241,39 +245,43 @@ impl Drop for Permit {
 
 impl Calls {
     /// The quotas that calls of `endpoint` count in, the narrowest last.
-    fn ledgers_of(&mut self, endpoint: Endpoint) -> &mut [Ledger] {
+    fn ledgers_of(&mut self, endpoint: ApiOperation) -> &mut [Ledger] {
         let count = match endpoint {
-            Endpoint::ExportFile => 0,
-            Endpoint::Machines | Endpoint::FindByTag | Endpoint::MissingKbs => 1,
-            Endpoint::Export => 2,
+            ApiOperation::ExportFile => 0,
+            ApiOperation::Machines | ApiOperation::FindByTag | ApiOperation::MissingKbs => 1,
+            ApiOperation::Export => 2,
         };
         &mut self.ledgers[..count]
     }
 
     /// When to ask again because of a quota that not every call counts in.
-    fn own_busy_until(&mut self, endpoint: Endpoint) -> Option<Instant> {
+    fn own_busy_until(&mut self, endpoint: ApiOperation) -> Option<Instant> {
         let now = Instant::now();
         self.ledgers_of(endpoint).iter_mut().skip(1).filter_map(|ledger| ledger.busy_until(now)).max()
     }
 
     /// When to ask again because of the quota of the tenant or a pause.
-    fn common_busy_until(&mut self, patience: Duration) -> Result<Option<Instant>, Paused> {
+    fn common_busy_until(&mut self, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
         let now = Instant::now();
         self.tell_recoveries(now);
         let busy = self.ledgers[0].busy_until(now);
         let pause = self.paused_until.filter(|until| *until > now);
         match pause.filter(|until| *until > now + patience) {
-            Some(until) => Err(Paused { remaining: until - now }),
+            Some(until) => Err(QuotaPaused { remaining: until - now }),
             None => Ok(busy.max(pause)),
         }
     }
 
-    fn busy_until(&mut self, endpoint: Endpoint, patience: Duration) -> Result<Option<Instant>, Paused> {
+    fn busy_until(
+        &mut self,
+        endpoint: ApiOperation,
+        patience: Duration,
+    ) -> Result<Option<Instant>, QuotaPaused> {
         Ok(self.common_busy_until(patience)?.max(self.own_busy_until(endpoint)))
     }
 
     /// Counts a call, if there still is room for it. Tells from when on.
-    fn take(&mut self, endpoint: Endpoint, patience: Duration) -> Result<Option<Instant>, Paused> {
+    fn take(&mut self, endpoint: ApiOperation, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
         if self.busy_until(endpoint, patience)?.is_some() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Client of the Microsoft Defender for Endpoint API.
+//! Client of the Microsoft Defender for ApiOperation API.
 //!
 //! Three verbs: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`]. Behind them, in
 //! the order that a call passes through: [`limit`] waits for the quota ([`window`]), [`token`] has a token
@@ -12,21 +12,21 @@
 mod aadsts;
 mod certificate;
 mod claims;
+mod clock_skew;
 mod entra;
 mod error;
 mod export;
-mod history;
 pub mod http;
 mod json;
 mod limit;
 mod model;
-mod no_reply;
 mod page;
+mod quota_history;
 mod request;
 mod retry;
-mod server_clock;
 pub mod token;
 mod token_error;
+mod transport_error;
 mod window;
 
 use std::collections::HashSet;
@@ -39,18 +39,18 @@ use reqwest::Url;
 
 pub use claims::{Claims, TokenFacts};
 pub use error::{ApiError, Detail, role};
-pub use export::{Damage, Export, Exported, ListedExport};
-pub use history::{CallHistory, Journal};
-pub use http::{HttpError, Route};
+pub use export::{Export, ExportFileError, ExportOutcome, ListedExport};
+pub use http::{HttpError, ProxyMode};
 pub use model::ListedMachine;
-pub use no_reply::NoReply;
+pub use quota_history::{CallRecorder, QuotaHistory};
 pub use retry::RetryPolicy;
 pub use token::TokenError;
+pub use transport_error::TransportError;
 
 use crate::clock::Clock;
 use crate::config::Tenant;
 use crate::fleet::{MachineId, ReportedUpdate, UpdateFacts};
-use crate::selfmon::{Endpoint, TenantMetrics};
+use crate::self_metrics::{ApiOperation, TenantMetrics};
 use limit::Limiter;
 use page::Bounds;
 use token::TokenSource;
@@ -85,16 +85,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `tenant`; nothing is asked yet. With [`Route::Direct`] no request takes a proxy.
+    /// A client for `tenant`; nothing is asked yet. With [`ProxyMode::Direct`] no request takes a proxy.
     ///
     /// # Errors
     /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
     pub fn new(
         tenant: &Tenant,
-        route: Route,
+        route: ProxyMode,
         retry: RetryPolicy,
         random: fastrand::Rng,
-        history: CallHistory,
+        history: QuotaHistory,
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Result<Self, HttpError> {
@@ -109,7 +109,7 @@ impl Client {
         tenant: &Tenant,
         retry: RetryPolicy,
         random: fastrand::Rng,
-        history: CallHistory,
+        history: QuotaHistory,
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Self {
@@ -133,7 +133,7 @@ impl Client {
     /// The same client, which goes on with the quota of `older`, a client of the same application at the
     /// same API: its calls count, its pauses and cuts hold. The two are not to be used side by side.
     #[must_use]
-    pub fn continuing(mut self, older: &Self, tenant: &Tenant) -> Self {
+    pub fn inherit_quota(mut self, older: &Self, tenant: &Tenant) -> Self {
         self.limiter.continue_with(&older.limiter, tenant);
         self
     }
@@ -146,8 +146,8 @@ impl Client {
     /// Whether the API still has something to hold against the next call: it asked for a pause that is
     /// not over, or had a call in the last hour.
     #[must_use]
-    pub fn is_remembered(&self) -> bool {
-        self.limiter.is_remembered()
+    pub fn has_quota_state(&self) -> bool {
+        self.limiter.has_quota_state()
     }
 
     /// The machines that `query` chooses, each once. Merged and excluded ones are marked, not
@@ -158,10 +158,10 @@ impl Client {
     /// Any [`ApiError`] but `NotFound`. Part of a list is never returned.
     pub async fn machines(&self, query: ListQuery<'_>) -> Result<Vec<ListedMachine>, ApiError> {
         let (endpoint, path, pairs) = match query {
-            ListQuery::All => (Endpoint::Machines, "/api/machines", vec![]),
-            ListQuery::Filter(filter) => (Endpoint::Machines, "/api/machines", vec![("$filter", filter)]),
+            ListQuery::All => (ApiOperation::Machines, "/api/machines", vec![]),
+            ListQuery::Filter(filter) => (ApiOperation::Machines, "/api/machines", vec![("$filter", filter)]),
             ListQuery::Tag(tag) => (
-                Endpoint::FindByTag,
+                ApiOperation::FindByTag,
                 "/api/machines/findbytag",
                 vec![("tag", tag), ("useStartsWithFilter", "false")],
             ),
@@ -181,7 +181,7 @@ impl Client {
     pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
         let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
         let mut updates =
-            self.pages(Endpoint::MissingKbs, url, &Bounds::MISSING_KBS, model::missing_kb).await?;
+            self.pages(ApiOperation::MissingKbs, url, &Bounds::MISSING_KBS, model::missing_kb).await?;
         let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
         // Facts that no machine refers to any more; the set stays as small as the answers are alike.
         if known.len() > 10_000 {
@@ -211,7 +211,7 @@ impl Client {
     /// How far the clocks of Entra and of the API are ahead of ours, by their newest reply and to a second or
     /// so. None when no reply told the time.
     #[must_use]
-    pub fn their_clock_ahead(&self) -> Option<SignedDuration> {
+    pub fn clock_skew(&self) -> Option<SignedDuration> {
         self.tokens.their_clock().ahead()
     }
 
@@ -265,12 +265,12 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Reads the `ca_file` and makes ready. With [`Route::Direct`] no request takes a proxy.
+    /// Reads the `ca_file` and makes ready. With [`ProxyMode::Direct`] no request takes a proxy.
     ///
     /// # Errors
     /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
-    pub fn prepare(tenant: &Tenant, route: Route) -> Result<Self, HttpError> {
-        let token_route = if route == Route::Direct { route } else { Route::of_tokens(&tenant.auth) };
+    pub fn prepare(tenant: &Tenant, route: ProxyMode) -> Result<Self, HttpError> {
+        let token_route = if route == ProxyMode::Direct { route } else { ProxyMode::of_tokens(&tenant.auth) };
         Ok(Self {
             tokens: http::client(&tenant.http, token_route)?,
             api: http::client(&tenant.http, route)?,

@@ -25,7 +25,7 @@ pub struct ListedMachine {
     pub left_out: bool,
 }
 
-/// Why a record was left out; one of [`crate::selfmon::REJECT_REASONS`].
+/// Why a record was left out; one of [`crate::self_metrics::REJECT_REASONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reject {
     /// No id at all.

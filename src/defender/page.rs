@@ -12,7 +12,7 @@ use reqwest::Url;
 use super::json::Json;
 use super::model::{Page, Reject};
 use super::{ApiError, Client};
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
 
 /// How much one list may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Client {
     /// All records behind `first`.
     pub(super) async fn pages<T>(
         &self,
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         first: Url,
         bounds: &Bounds,
         decode: fn(Json<'_>) -> Result<T, Reject>,
@@ -57,7 +57,7 @@ impl Client {
 
     async fn follow<T>(
         &self,
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         first: Url,
         bounds: &Bounds,
         decode: fn(Json<'_>) -> Result<T, Reject>,
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// Where `link` leads, when the token may go there.
-    fn trusted_link(&self, endpoint: Endpoint, current: &Url, link: &str) -> Result<Url, ApiError> {
+    fn trusted_link(&self, endpoint: ApiOperation, current: &Url, link: &str) -> Result<Url, ApiError> {
         let foreign = |origin: String| ApiError::ForeignLink { endpoint, origin };
         let url = current.join(link).map_err(|_| foreign("no URL".to_owned()))?;
         let named = url.username().is_empty() && url.password().is_none();
@@ -139,8 +139,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Auth, Cloud, Http, Quota, Selectors, Tenant};
-    use crate::defender::{CallHistory, RetryPolicy, Route};
-    use crate::selfmon::SelfMetrics;
+    use crate::defender::{ProxyMode, QuotaHistory, RetryPolicy};
+    use crate::self_metrics::SelfMetrics;
 
     fn client(cloud: Cloud, api_url: &str) -> Client {
         let tenant = Tenant {
@@ -159,12 +159,20 @@ mod tests {
         };
         let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
         let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(1));
-        Client::new(&tenant, Route::Direct, retry, random, CallHistory::default(), Clock::system(), metrics)
-            .unwrap()
+        Client::new(
+            &tenant,
+            ProxyMode::Direct,
+            retry,
+            random,
+            QuotaHistory::default(),
+            Clock::system(),
+            metrics,
+        )
+        .unwrap()
     }
 
     fn trusts(client: &Client, link: &str) -> bool {
-        client.trusted_link(Endpoint::Machines, &client.api_url, link).is_ok()
+        client.trusted_link(ApiOperation::Machines, &client.api_url, link).is_ok()
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::Instant;
 
-use super::limit::{Paused, Permit};
-use super::no_reply::NoReply;
+use super::limit::{Permit, QuotaPaused};
 use super::retry::{retry_after, throttle_default};
 use super::token::Token;
+use super::transport_error::TransportError;
 use super::{ApiError, Client, Detail};
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
 
 /// A longer pause than this is not waited for within a poll: the poll ends and says so.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,7 +35,7 @@ impl Client {
     /// The body behind `url`, at most `limit_bytes` of it.
     pub(super) async fn get(
         &self,
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         url: &Url,
         limit_bytes: usize,
     ) -> Result<Vec<u8>, ApiError> {
@@ -65,10 +65,15 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, endpoint: Endpoint, url: &Url, limit_bytes: usize) -> Result<Vec<u8>, Failure> {
+    async fn attempt(
+        &self,
+        endpoint: ApiOperation,
+        url: &Url,
+        limit_bytes: usize,
+    ) -> Result<Vec<u8>, Failure> {
         // A token first: it does not count against the quota, and its trouble should not either.
         self.token().await?;
-        let paused = |paused: Paused| {
+        let paused = |paused: QuotaPaused| {
             let (wait, detail) = (whole_seconds(paused.remaining), Detail::default());
             Failure::Lasting(ApiError::Throttled { endpoint, wait, detail })
         };
@@ -113,7 +118,7 @@ impl Client {
     /// What a reply other than a success means.
     fn refused(
         &self,
-        endpoint: Endpoint,
+        endpoint: ApiOperation,
         status: StatusCode,
         response: &Response,
         detail: Detail,
@@ -160,11 +165,11 @@ async fn read(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, 
 }
 
 /// A call without a whole reply.
-pub(super) fn broken(endpoint: Endpoint, error: reqwest::Error) -> ApiError {
+pub(super) fn broken(endpoint: ApiOperation, error: reqwest::Error) -> ApiError {
     if error.is_timeout() {
         ApiError::Timeout { endpoint }
     } else {
-        ApiError::Network { endpoint, source: NoReply::of(error) }
+        ApiError::Network { endpoint, source: TransportError::of(error) }
     }
 }
 

@@ -15,12 +15,12 @@ use azure_core::time::OffsetDateTime;
 use jiff::Timestamp;
 
 use super::claims::{Claims, TokenFacts};
+use super::clock_skew::ClockSkew;
 use super::entra::Grant;
-use super::server_clock::ServerClock;
 pub use super::token_error::{Refusal, SecretError, TokenError};
 use crate::clock::Clock;
 use crate::config::Tenant;
-use crate::selfmon::TenantMetrics;
+use crate::self_metrics::TenantMetrics;
 
 /// A token is renewed so long before its end, or after four fifths of its life if that is later.
 const MARGIN: Duration = Duration::from_mins(5);
@@ -79,7 +79,7 @@ pub struct TokenSource {
     grant: Grant,
     client: reqwest::Client,
     clock: Clock,
-    their_clock: ServerClock,
+    their_clock: ClockSkew,
     metrics: TenantMetrics,
     kept: Mutex<Option<Token>>,
     /// Held by the caller who asks for a token; the error of the last request that failed.
@@ -89,15 +89,15 @@ pub struct TokenSource {
 }
 
 impl TokenSource {
-    /// A source that has not asked yet. `client` is made for [`Route::of_tokens`].
+    /// A source that has not asked yet. `client` is made for [`ProxyMode::of_tokens`].
     ///
-    /// [`Route::of_tokens`]: super::http::Route::of_tokens
+    /// [`ProxyMode::of_tokens`]: super::http::ProxyMode::of_tokens
     #[must_use]
     pub fn new(tenant: &Tenant, client: reqwest::Client, clock: Clock, metrics: TenantMetrics) -> Self {
         Self {
             grant: Grant::of(tenant),
             client,
-            their_clock: ServerClock::new(clock.clone()),
+            their_clock: ClockSkew::new(clock.clone()),
             clock,
             metrics,
             kept: Mutex::default(),
@@ -148,7 +148,7 @@ impl TokenSource {
     }
 
     /// What replies say of the time, those of the API too.
-    pub(super) fn their_clock(&self) -> &ServerClock {
+    pub(super) fn their_clock(&self) -> &ClockSkew {
         &self.their_clock
     }
 

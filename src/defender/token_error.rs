@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::aadsts;
-use super::no_reply::NoReply;
+use super::transport_error::TransportError;
 
 /// What to do when there is no reply, or not all of it.
 pub(super) const TIMEOUT_ADVICE: &str =
@@ -45,7 +45,7 @@ pub enum TokenError {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
         /// What went wrong on the way.
-        source: NoReply,
+        source: TransportError,
     },
     /// No full reply in time.
     #[error("no token from `{endpoint}` in time [{}]", TIMEOUT_ADVICE)]

@@ -198,7 +198,7 @@ pub struct Finding {
 
 /// One open gap: a machine misses an update since `first_seen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct MissingUpdate {
     /// What the newest answer says of it.
     pub update: ReportedUpdate,
     /// When the gap was first seen; does not move while the gap is open.
@@ -214,6 +214,6 @@ pub mod summary;
 pub use overview::Overview;
 pub use policy::{DeadlineStart, Policy};
 pub use state::{
-    Ages, Attempt, Departed, Machine, MachineState, PollStatus, Reading, Resolution, Snapshot, TenantFleet,
-    Totals,
+    Assessment, Attempt, ExportVersion, Freshness, Machine, MachineState, OutOfScope, PollStatus,
+    ResolutionHistogram, TenantFleet, Totals,
 };

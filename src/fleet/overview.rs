@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::policy::{self, Policy};
 use super::summary::Summary;
-use super::{Ages, Machine, MachineState, TenantFleet};
+use super::{Freshness, Machine, MachineState, TenantFleet};
 
 /// How tenants and machines stand at one time.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Overview {
     /// One for each fleet, in their order.
     pub tenants: Vec<TenantOverview>,
     /// Every machine in scope, the one that needs care most first.
-    pub machines: Vec<Standing>,
+    pub machines: Vec<MachineSummary>,
 }
 
 /// How the machines of a tenant stand together.
@@ -33,7 +33,7 @@ pub struct TenantOverview {
 
 /// How one machine stands.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct MachineSummary {
     /// Place of its tenant among the fleets.
     pub tenant: usize,
     /// What is known of it.
@@ -43,12 +43,12 @@ pub struct Standing {
     /// How far what is known may be believed.
     pub state: MachineState,
     /// What it misses; none when that is not known, which is not the same as nothing.
-    pub backlog: Option<Backlog>,
+    pub backlog: Option<MissingCounts>,
 }
 
 /// What a judged machine misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
+pub struct MissingCounts {
     /// Missing updates.
     pub missing: usize,
     /// Those past the shortest deadline; none when there is no policy.
@@ -60,25 +60,30 @@ pub struct Backlog {
 impl Overview {
     /// Looks over `fleets` as they stand at `now`.
     #[must_use]
-    pub fn of(fleets: &[Arc<TenantFleet>], now: Timestamp, ages: &Ages, policies: &[Policy]) -> Self {
+    pub fn of(
+        fleets: &[Arc<TenantFleet>],
+        now: Timestamp,
+        freshness: &Freshness,
+        policies: &[Policy],
+    ) -> Self {
         let strictest = policy::strictest(policies);
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
-            let summary = Summary::of(fleet, now, ages);
+            let summary = Summary::of(fleet, now, freshness);
             let mut oldest_data: Option<Timestamp> = None;
             for machine in fleet.machines.values() {
-                let backlog = machine.judged_gaps(now, ages).map(|gaps| Backlog {
-                    missing: gaps.len(),
-                    overdue: strictest.map(|policy| policy.overdue(gaps, &summary.updates, now)),
-                    oldest: gaps.iter().map(|gap| gap.first_seen).min(),
+                let backlog = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
+                    missing: missing_updates.len(),
+                    overdue: strictest.map(|policy| policy.overdue(missing_updates, &summary.updates, now)),
+                    oldest: missing_updates.iter().map(|missing| missing.first_seen).min(),
                 });
-                let judged = machine.reading.as_ref().filter(|_| backlog.is_some());
-                oldest_data = judged.map(|reading| reading.as_of).into_iter().chain(oldest_data).min();
-                overview.machines.push(Standing {
+                let judged = machine.assessment.as_ref().filter(|_| backlog.is_some());
+                oldest_data = judged.map(|assessment| assessment.as_of).into_iter().chain(oldest_data).min();
+                overview.machines.push(MachineSummary {
                     tenant,
                     machine: Arc::clone(machine),
                     lower_name: machine.facts.name.to_lowercase().into(),
-                    state: machine.state(now, ages),
+                    state: machine.state(now, freshness),
                     backlog,
                 });
             }
@@ -90,12 +95,12 @@ impl Overview {
     }
 }
 
-impl Standing {
+impl MachineSummary {
     /// The least needs care most.
     fn need(&self) -> (u8, Reverse<usize>, Option<Timestamp>, &str) {
         let (group, missing, oldest) = match self.backlog {
-            Some(Backlog { missing: 0, .. }) => (2, 0, None),
-            Some(Backlog { missing, oldest, .. }) => (0, missing, oldest),
+            Some(MissingCounts { missing: 0, .. }) => (2, 0, None),
+            Some(MissingCounts { missing, oldest, .. }) => (0, missing, oldest),
             None => (1, 0, None),
         };
         (group, Reverse(missing), oldest, &self.lower_name)
@@ -107,9 +112,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fleet::{DeadlineStart, Gap, KbId, MachineFacts, MachineId, Reading, ReportedUpdate};
+    use crate::fleet::{
+        Assessment, DeadlineStart, KbId, MachineFacts, MachineId, MissingUpdate, ReportedUpdate,
+    };
 
-    const AGES: Ages = Ages {
+    const FRESHNESS: Freshness = Freshness {
         stale_after: Duration::from_hours(13),
         expire_after: Duration::from_hours(48),
         inactive_after: Duration::from_hours(720),
@@ -124,8 +131,8 @@ mod tests {
     }
 
     /// A machine that was read so many hours ago, with gaps so many hours old.
-    fn machine(name: &str, reading: Option<(u64, &[u64])>) -> Machine {
-        let gap = |(number, hours): (usize, &u64)| Gap {
+    fn machine(name: &str, assessment: Option<(u64, &[u64])>) -> Machine {
+        let missing = |(number, hours): (usize, &u64)| MissingUpdate {
             update: ReportedUpdate {
                 kb: KbId::new(u32::try_from(number).unwrap()).unwrap(),
                 facts: Arc::default(),
@@ -135,12 +142,12 @@ mod tests {
             },
             first_seen: hours_ago(*hours),
         };
-        let reading = reading.map(|(hours, gaps)| {
-            Reading::of_now(hours_ago(hours), gaps.iter().enumerate().map(gap).collect())
+        let assessment = assessment.map(|(hours, missing_updates)| {
+            Assessment::of_now(hours_ago(hours), missing_updates.iter().enumerate().map(missing).collect())
         });
         let facts =
             MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(MachineId::parse("x").unwrap()) };
-        Machine { facts, reading, attempt: None }
+        Machine { facts, assessment, attempt: None }
     }
 
     /// A fleet whose ids are in the order of `machines`.
@@ -176,7 +183,7 @@ mod tests {
         );
         let two =
             fleet("two", vec![machine("two a", Some((20, &[10, 3]))), machine("PATCHED", Some((1, &[])))]);
-        let overview = Overview::of(&[one, two], now(), &AGES, &[]);
+        let overview = Overview::of(&[one, two], now(), &FRESHNESS, &[]);
         assert_eq!(
             names(&overview),
             [
@@ -192,12 +199,12 @@ mod tests {
                 "PATCHED"
             ]
         );
-        let known = |standing: &Standing| standing.backlog.is_some() == standing.state.is_judged();
+        let known = |standing: &MachineSummary| standing.backlog.is_some() == standing.state.is_assessed();
         assert!(overview.machines.iter().all(known));
         let first = &overview.machines[0];
         assert_eq!((first.tenant, first.state), (1, MachineState::Stale));
         let oldest = Some(hours_ago(10));
-        assert_eq!(first.backlog, Some(Backlog { missing: 2, overdue: None, oldest }));
+        assert_eq!(first.backlog, Some(MissingCounts { missing: 2, overdue: None, oldest }));
     }
 
     #[test]
@@ -208,7 +215,7 @@ mod tests {
             from: DeadlineStart::FirstSeen,
         };
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
-        let overview = Overview::of(&[fleet], now(), &AGES, &[policy(20), policy(10)]);
+        let overview = Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)]);
         assert_eq!(overview.machines[0].backlog.unwrap().overdue, Some(2));
     }
 
@@ -219,7 +226,7 @@ mod tests {
             vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],
         );
         let unknown = fleet("b", vec![machine("", None), machine("", Some((49, &[])))]);
-        let overview = Overview::of(&[served, unknown], now(), &AGES, &[]);
+        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, &[]);
         let oldest: Vec<_> = overview.tenants.iter().map(|tenant| tenant.oldest_data).collect();
         assert_eq!(oldest, [Some(hours_ago(20)), None]);
         assert_eq!(overview.tenants[0].summary.machines(MachineState::Unknown), 1);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::summary::UpdateSummary;
-use super::{Ages, Gap, KbId, TenantFleet};
+use super::{Freshness, KbId, MissingUpdate, TenantFleet};
 
 /// A deadline for patches; from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +41,23 @@ pub enum DeadlineStart {
 impl Policy {
     /// Those of `gaps` that are past the deadline at `now`; at the very deadline none is.
     #[must_use]
-    pub fn overdue(&self, gaps: &[Gap], updates: &BTreeMap<KbId, UpdateSummary>, now: Timestamp) -> u64 {
+    pub fn overdue(
+        &self,
+        missing_updates: &[MissingUpdate],
+        updates: &BTreeMap<KbId, UpdateSummary>,
+        now: Timestamp,
+    ) -> u64 {
         // Nothing is overdue when the deadline reaches back beyond the calendar.
         let Ok(latest_start) = now.checked_sub(self.deadline) else {
             return 0;
         };
-        let released = |gap: &Gap| updates.get(&gap.update.kb).and_then(|update| update.released);
-        let start = |gap: &Gap| match self.from {
-            DeadlineStart::FirstSeen => gap.first_seen,
-            DeadlineStart::Released => released(gap).unwrap_or(gap.first_seen),
+        let released =
+            |missing: &MissingUpdate| updates.get(&missing.update.kb).and_then(|update| update.released);
+        let start = |missing: &MissingUpdate| match self.from {
+            DeadlineStart::FirstSeen => missing.first_seen,
+            DeadlineStart::Released => released(missing).unwrap_or(missing.first_seen),
         };
-        gaps.iter().filter(|gap| start(gap) < latest_start).count() as u64
+        missing_updates.iter().filter(|missing| start(missing) < latest_start).count() as u64
     }
 }
 
@@ -107,17 +113,19 @@ impl<'a> PolicySummary<'a> {
         fleet: &TenantFleet,
         updates: &BTreeMap<KbId, UpdateSummary>,
         now: Timestamp,
-        ages: &Ages,
+        freshness: &Freshness,
     ) -> Vec<Self> {
         let mut summaries: Vec<_> =
             policies.iter().map(|policy| Self { policy, by_state: Default::default() }).collect();
         for machine in fleet.machines.values() {
-            let gaps = machine.judged_gaps(now, ages);
+            let missing_updates = machine.assessed_updates(now, freshness);
             for summary in &mut summaries {
-                let state = match gaps {
+                let state = match missing_updates {
                     None => PolicyState::Unknown,
                     Some([]) => PolicyState::Compliant,
-                    Some(gaps) if summary.policy.overdue(gaps, updates, now) > 0 => PolicyState::Overdue,
+                    Some(missing_updates) if summary.policy.overdue(missing_updates, updates, now) > 0 => {
+                        PolicyState::Overdue
+                    }
                     Some(_) => PolicyState::Due,
                 };
                 summary.by_state[state as usize] += 1;
@@ -137,9 +145,9 @@ impl<'a> PolicySummary<'a> {
 mod tests {
     use super::*;
     use crate::fleet::summary::Summary;
-    use crate::fleet::{Machine, MachineFacts, MachineId, Reading, ReportedUpdate, UpdateFacts};
+    use crate::fleet::{Assessment, Machine, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
 
-    const AGES: Ages = Ages {
+    const FRESHNESS: Freshness = Freshness {
         stale_after: Duration::from_hours(13),
         expire_after: Duration::from_hours(48),
         inactive_after: Duration::from_hours(720),
@@ -165,7 +173,7 @@ mod tests {
         Policy { name: name.into(), deadline, from }
     }
 
-    fn gap(kb: u32, title: &str, age: Duration) -> Gap {
+    fn missing(kb: u32, title: &str, age: Duration) -> MissingUpdate {
         let update = ReportedUpdate {
             kb: KbId::parse(&kb.to_string()).unwrap(),
             facts: Arc::new(UpdateFacts { title: title.to_owned(), products: Vec::new() }),
@@ -173,33 +181,34 @@ mod tests {
             reported_machines: None,
             severity: None,
         };
-        Gap { update, first_seen: ago(age) }
+        MissingUpdate { update, first_seen: ago(age) }
     }
 
     /// A fleet of the machines 0, 1 and so on, each read at its age with its gaps, if ever.
-    fn fleet(readings: Vec<Option<(Duration, Vec<Gap>)>>) -> TenantFleet {
+    fn fleet(readings: Vec<Option<(Duration, Vec<MissingUpdate>)>>) -> TenantFleet {
         let mut fleet = TenantFleet::new("t".into());
-        for (number, reading) in readings.into_iter().enumerate() {
+        for (number, assessment) in readings.into_iter().enumerate() {
             let id = MachineId::parse(&number.to_string()).unwrap();
             let facts = MachineFacts::unlisted(id.clone());
-            let reading = reading.map(|(age, gaps)| Reading::of_now(ago(age), gaps));
-            fleet.machines.insert(id, Arc::new(Machine { facts, reading, attempt: None }));
+            let assessment =
+                assessment.map(|(age, missing_updates)| Assessment::of_now(ago(age), missing_updates));
+            fleet.machines.insert(id, Arc::new(Machine { facts, assessment, attempt: None }));
         }
         fleet
     }
 
     fn states(fleet: &TenantFleet, policies: &[Policy]) -> Vec<[u64; 4]> {
-        let updates = Summary::of(fleet, now(), &AGES).updates;
-        let summaries = PolicySummary::of_each(policies, fleet, &updates, now(), &AGES);
+        let updates = Summary::of(fleet, now(), &FRESHNESS).updates;
+        let summaries = PolicySummary::of_each(policies, fleet, &updates, now(), &FRESHNESS);
         assert!(summaries.iter().map(|summary| summary.policy).eq(policies));
         let states = |summary: &PolicySummary<'_>| PolicyState::ALL.map(|state| summary.machines(state));
         summaries.iter().map(states).collect()
     }
 
     #[test]
-    fn gap_is_overdue_after_its_deadline_and_not_at_it() {
+    fn missing_update_is_overdue_after_its_deadline_and_not_at_it() {
         let policy = policy("p", days(14), DeadlineStart::FirstSeen);
-        let overdue = |age| policy.overdue(&[gap(1, JUNE, age)], &BTreeMap::new(), now());
+        let overdue = |age| policy.overdue(&[missing(1, JUNE, age)], &BTreeMap::new(), now());
         assert_eq!(overdue(days(14)), 0);
         assert_eq!(overdue(days(14) + Duration::from_nanos(1)), 1);
         assert_eq!(overdue(Duration::ZERO), 0);
@@ -209,9 +218,9 @@ mod tests {
     fn release_starts_the_deadline_for_every_machine_alike() {
         // The machine was enrolled yesterday: the update had been out for 19 days.
         let fleet = fleet(vec![
-            Some((days(0), vec![gap(1, JUNE, days(1))])),
-            Some((days(0), vec![gap(1, "", days(1)), gap(2, "", days(1))])),
-            Some((days(0), vec![gap(2, "", days(1))])),
+            Some((days(0), vec![missing(1, JUNE, days(1))])),
+            Some((days(0), vec![missing(1, "", days(1)), missing(2, "", days(1))])),
+            Some((days(0), vec![missing(2, "", days(1))])),
         ]);
         let from = |start, deadline| states(&fleet, &[policy("p", deadline, start)])[0];
         assert_eq!(from(DeadlineStart::FirstSeen, days(14)), [0, 3, 0, 0]);
@@ -227,19 +236,19 @@ mod tests {
     fn unknown_release_falls_back_to_first_seen() {
         let policy = policy("p", days(14), DeadlineStart::Released);
         let fleet = fleet(vec![
-            Some((days(0), vec![gap(1, "KB of no batch", days(15))])),
-            Some((days(0), vec![gap(1, "KB of no batch", days(13))])),
+            Some((days(0), vec![missing(1, "KB of no batch", days(15))])),
+            Some((days(0), vec![missing(1, "KB of no batch", days(13))])),
         ]);
         assert_eq!(states(&fleet, &[policy]), [[0, 1, 1, 0]]);
     }
 
     #[test]
-    fn machine_stands_by_its_worst_gap_and_only_when_judged() {
-        let old_and_new = || vec![gap(1, "", days(15)), gap(2, "", days(1))];
+    fn machine_stands_by_its_worst_missing_update_and_only_when_judged() {
+        let old_and_new = || vec![missing(1, "", days(15)), missing(2, "", days(1))];
         let mut fleet = fleet(vec![
             Some((days(0), vec![])),
             Some((Duration::from_hours(14), vec![])),
-            Some((days(0), vec![gap(2, "", days(1))])),
+            Some((days(0), vec![missing(2, "", days(1))])),
             Some((days(0), old_and_new())),
             Some((Duration::from_hours(14), old_and_new())),
             Some((days(3), old_and_new())),
@@ -274,6 +283,6 @@ mod tests {
     #[test]
     fn deadline_beyond_the_calendar_is_never_missed() {
         let forever = policy("p", Duration::MAX, DeadlineStart::FirstSeen);
-        assert_eq!(forever.overdue(&[gap(1, "", days(9999))], &BTreeMap::new(), now()), 0);
+        assert_eq!(forever.overdue(&[missing(1, "", days(9999))], &BTreeMap::new(), now()), 0);
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Finding, Gap, KbId, MachineFacts, MachineId, ReportedUpdate, Source};
+use super::{Finding, KbId, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, Source};
 
-/// Ages at which data changes its meaning; from the configuration.
+/// Freshness at which data changes its meaning; from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ages {
+pub struct Freshness {
     /// Older data is stale.
     pub stale_after: Duration,
     /// Older data is no longer served.
@@ -50,14 +50,14 @@ impl MachineState {
 
     /// Whether the machine's gaps are served and counted.
     #[must_use]
-    pub fn is_judged(self) -> bool {
+    pub fn is_assessed(self) -> bool {
         matches!(self, Self::Current | Self::Stale)
     }
 }
 
 /// One good answer of the source about a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct Assessment {
     /// When it was read.
     pub at: Timestamp,
     /// The time of which it speaks, by which its age is judged: earlier than `at` when the source
@@ -66,14 +66,14 @@ pub struct Reading {
     /// Where it comes from.
     pub source: Source,
     /// The open gaps, sorted by KB, each KB once.
-    pub gaps: Vec<Gap>,
+    pub missing_updates: Vec<MissingUpdate>,
 }
 
-impl Reading {
+impl Assessment {
     /// An answer of the API about this moment.
     #[must_use]
-    pub fn of_now(at: Timestamp, gaps: Vec<Gap>) -> Self {
-        Self { at, as_of: at, source: Source::Machines, gaps }
+    pub fn of_now(at: Timestamp, missing_updates: Vec<MissingUpdate>) -> Self {
+        Self { at, as_of: at, source: Source::Machines, missing_updates }
     }
 }
 
@@ -92,7 +92,7 @@ pub struct Machine {
     /// What the machine list says.
     pub facts: MachineFacts,
     /// The newest good answer.
-    pub reading: Option<Reading>,
+    pub assessment: Option<Assessment>,
     /// The newest attempt, good or not.
     pub attempt: Option<Attempt>,
 }
@@ -100,31 +100,31 @@ pub struct Machine {
 impl Machine {
     /// How far its data may be believed at `now`.
     #[must_use]
-    pub fn state(&self, now: Timestamp, ages: &Ages) -> MachineState {
+    pub fn state(&self, now: Timestamp, freshness: &Freshness) -> MachineState {
         let older = |at, limit| is_older(at, limit, now);
-        if self.facts.last_seen.is_some_and(|at| older(at, ages.inactive_after)) {
+        if self.facts.last_seen.is_some_and(|at| older(at, freshness.inactive_after)) {
             return MachineState::Inactive;
         }
-        match &self.reading {
+        match &self.assessment {
             None => MachineState::Unknown,
-            Some(reading) if older(reading.as_of, ages.expire_after) => MachineState::Unknown,
-            Some(reading) if older(reading.as_of, ages.stale_after) => MachineState::Stale,
+            Some(assessment) if older(assessment.as_of, freshness.expire_after) => MachineState::Unknown,
+            Some(assessment) if older(assessment.as_of, freshness.stale_after) => MachineState::Stale,
             Some(_) => MachineState::Current,
         }
     }
 
     /// The gaps that are known, whether they are believed or not.
     #[must_use]
-    pub fn gaps(&self) -> &[Gap] {
-        self.reading.as_ref().map_or(&[], |reading| &reading.gaps)
+    pub fn missing_updates(&self) -> &[MissingUpdate] {
+        self.assessment.as_ref().map_or(&[], |assessment| &assessment.missing_updates)
     }
 
     /// The gaps that are served and counted at `now`; none while the machine is not judged, which is
     /// not the same as no gap.
     #[must_use]
-    pub fn judged_gaps(&self, now: Timestamp, ages: &Ages) -> Option<&[Gap]> {
-        let reading = self.reading.as_ref()?;
-        self.state(now, ages).is_judged().then_some(&reading.gaps)
+    pub fn assessed_updates(&self, now: Timestamp, freshness: &Freshness) -> Option<&[MissingUpdate]> {
+        let assessment = self.assessment.as_ref()?;
+        self.state(now, freshness).is_assessed().then_some(&assessment.missing_updates)
     }
 }
 
@@ -139,7 +139,7 @@ fn is_older(at: Timestamp, limit: Duration, now: Timestamp) -> bool {
 
 /// A machine that left the scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departed {
+pub struct OutOfScope {
     /// What was known of it.
     pub machine: Arc<Machine>,
     /// When it left.
@@ -148,7 +148,7 @@ pub struct Departed {
 
 /// The bulk export that the data comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct ExportVersion {
     /// When the source made it.
     pub generated_at: Timestamp,
     /// When it was last found to be the newest one.
@@ -181,19 +181,19 @@ pub struct Totals {
     /// the KB is ignored; neither open nor fixed.
     pub dropped: u64,
     /// How long the fixed pairs were open.
-    pub resolution: Resolution,
+    pub resolution: ResolutionHistogram,
 }
 
 /// A histogram of the times from first seen to fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resolution {
+pub struct ResolutionHistogram {
     /// Fixed pairs by the first bound that holds them; the last slot is beyond every bound.
     pub slots: [u64; Self::BOUNDS_DAYS.len() + 1],
     /// Sum of the times, in milliseconds.
     pub sum_millis: u64,
 }
 
-impl Resolution {
+impl ResolutionHistogram {
     /// Upper bounds in days.
     pub const BOUNDS_DAYS: [u32; 8] = [1, 3, 7, 14, 30, 60, 90, 180];
 
@@ -217,7 +217,7 @@ pub struct TenantFleet {
     pub machines: BTreeMap<MachineId, Arc<Machine>>,
     /// Machines that left the scope and may come back: their gaps keep their first seen times until
     /// they were away for `expire_after`.
-    pub departed: BTreeMap<MachineId, Departed>,
+    pub out_of_scope: BTreeMap<MachineId, OutOfScope>,
     /// What happened to pairs; survives restarts.
     pub totals: Totals,
     /// When the scope was last found out.
@@ -226,7 +226,7 @@ pub struct TenantFleet {
     /// shrinks under other selectors is no surprise.
     pub selectors: Arc<str>,
     /// The newest export that was taken over; none with [`Source::Machines`].
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<ExportVersion>,
     /// How the polls go.
     pub status: PollStatus,
 }
@@ -239,7 +239,7 @@ impl TenantFleet {
             tenant,
             source: Source::default(),
             machines: BTreeMap::new(),
-            departed: BTreeMap::new(),
+            out_of_scope: BTreeMap::new(),
             totals: Totals::default(),
             listed_at: None,
             selectors: "".into(),
@@ -252,31 +252,31 @@ impl TenantFleet {
     /// that come back have theirs again. Machines that are not listed leave, which resolves nothing;
     /// those that were away for `expire_after` are forgotten. Of a machine listed twice the first
     /// record counts.
-    pub fn apply_list(&mut self, listed: Vec<MachineFacts>, now: Timestamp, ages: &Ages) {
-        self.forget_departed(now, ages);
+    pub fn apply_list(&mut self, listed: Vec<MachineFacts>, now: Timestamp, freshness: &Freshness) {
+        self.forget_departed(now, freshness);
         let mut old = std::mem::take(&mut self.machines);
         for facts in listed {
             let Entry::Vacant(slot) = self.machines.entry(facts.id.clone()) else {
                 continue;
             };
-            let returned = || self.departed.remove(&facts.id).map(|departed| departed.machine);
+            let returned = || self.out_of_scope.remove(&facts.id).map(|out_of_scope| out_of_scope.machine);
             slot.insert(match old.remove(&facts.id).or_else(returned) {
                 Some(known) if known.facts == facts => known,
                 Some(known) => Arc::new(Machine { facts, ..Arc::unwrap_or_clone(known) }),
-                None => Arc::new(Machine { facts, reading: None, attempt: None }),
+                None => Arc::new(Machine { facts, assessment: None, attempt: None }),
             });
         }
-        let left = old.into_iter().filter(|(_, machine)| machine.reading.is_some());
-        self.departed.extend(left.map(|(id, machine)| (id, Departed { machine, since: now })));
+        let left = old.into_iter().filter(|(_, machine)| machine.assessment.is_some());
+        self.out_of_scope.extend(left.map(|(id, machine)| (id, OutOfScope { machine, since: now })));
         self.listed_at = Some(now);
     }
 
-    fn forget_departed(&mut self, now: Timestamp, ages: &Ages) {
+    fn forget_departed(&mut self, now: Timestamp, freshness: &Freshness) {
         let totals = &mut self.totals;
-        self.departed.retain(|_, departed| {
-            let kept = !is_older(departed.since, ages.expire_after, now);
+        self.out_of_scope.retain(|_, out_of_scope| {
+            let kept = !is_older(out_of_scope.since, freshness.expire_after, now);
             if !kept {
-                totals.dropped += departed.machine.gaps().len() as u64;
+                totals.dropped += out_of_scope.machine.missing_updates().len() as u64;
             }
             kept
         });
@@ -287,11 +287,17 @@ impl TenantFleet {
     ///
     /// The answer about an inactive machine is not believed, since Defender drops the findings of
     /// machines that it no longer sees: what was known stays, and nothing is fixed.
-    pub fn apply_answer(&mut self, id: &MachineId, at: Timestamp, missing: Vec<ReportedUpdate>, ages: &Ages) {
+    pub fn apply_answer(
+        &mut self,
+        id: &MachineId,
+        at: Timestamp,
+        missing: Vec<ReportedUpdate>,
+        freshness: &Freshness,
+    ) {
         let findings = missing.into_iter().map(|update| Finding { update, first_seen: None }).collect();
         let answer = Answer { at, as_of: at, source: Source::Machines, findings };
         if let Some(slot) = self.machines.get_mut(id) {
-            answer.apply(slot, &mut self.totals, ages);
+            answer.apply(slot, &mut self.totals, freshness);
         }
     }
 
@@ -301,17 +307,21 @@ impl TenantFleet {
     /// Returns how many machines have data from it.
     pub fn apply_snapshot(
         &mut self,
-        snapshot: Snapshot,
+        snapshot: ExportVersion,
         mut findings_of: impl FnMut(&MachineId) -> Option<Vec<Finding>>,
-        ages: &Ages,
+        freshness: &Freshness,
     ) -> u64 {
-        let Snapshot { generated_at: as_of, checked_at: at } = snapshot;
+        let ExportVersion { generated_at: as_of, checked_at: at } = snapshot;
         let mut known = 0;
         for (id, slot) in &mut self.machines {
             let seen_since = || slot.facts.last_seen.is_some_and(|seen| seen >= as_of);
             let nothing = || (slot.facts.onboarded && seen_since()).then(Vec::new);
             if let Some(findings) = findings_of(id).or_else(nothing) {
-                Answer { at, as_of, source: Source::Export, findings }.apply(slot, &mut self.totals, ages);
+                Answer { at, as_of, source: Source::Export, findings }.apply(
+                    slot,
+                    &mut self.totals,
+                    freshness,
+                );
                 known += 1;
             } else {
                 Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
@@ -323,16 +333,16 @@ impl TenantFleet {
 
     /// Forgets the gaps of `ignored` KBs, which is not fixing them.
     pub fn forget_updates(&mut self, ignored: &BTreeSet<KbId>) {
-        let is_ignored = |gap: &Gap| ignored.contains(&gap.update.kb);
-        let departed = self.departed.values_mut().map(|departed| &mut departed.machine);
-        for slot in self.machines.values_mut().chain(departed) {
-            if !slot.gaps().iter().any(is_ignored) {
+        let is_ignored = |missing: &MissingUpdate| ignored.contains(&missing.update.kb);
+        let out_of_scope = self.out_of_scope.values_mut().map(|out_of_scope| &mut out_of_scope.machine);
+        for slot in self.machines.values_mut().chain(out_of_scope) {
+            if !slot.missing_updates().iter().any(is_ignored) {
                 continue;
             }
-            if let Some(reading) = &mut Arc::make_mut(slot).reading {
-                let before = reading.gaps.len();
-                reading.gaps.retain(|gap| !is_ignored(gap));
-                self.totals.dropped += (before - reading.gaps.len()) as u64;
+            if let Some(assessment) = &mut Arc::make_mut(slot).assessment {
+                let before = assessment.missing_updates.len();
+                assessment.missing_updates.retain(|missing| !is_ignored(missing));
+                self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
             }
         }
     }
@@ -354,36 +364,42 @@ struct Answer {
 }
 
 impl Answer {
-    fn apply(self, slot: &mut Arc<Machine>, totals: &mut Totals, ages: &Ages) {
+    fn apply(self, slot: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
         let Self { at, as_of, source, mut findings } = self;
         let attempt = Some(Attempt { at, succeeded: true });
-        if slot.state(at, ages) == MachineState::Inactive {
+        if slot.state(at, freshness) == MachineState::Inactive {
             Arc::make_mut(slot).attempt = attempt;
             return;
         }
         findings.sort_by_key(|finding| finding.update.kb);
         findings.dedup_by_key(|finding| finding.update.kb);
-        let known = slot.gaps();
-        let open = |kb| known.binary_search_by_key(&kb, |gap| gap.update.kb).ok();
-        let gap = |Finding { update, first_seen }: Finding| {
+        let known = slot.missing_updates();
+        let open = |kb| known.binary_search_by_key(&kb, |missing| missing.update.kb).ok();
+        let missing = |Finding { update, first_seen }: Finding| {
             let before = open(update.kb).map(|index| known[index].first_seen);
             totals.detected += u64::from(before.is_none());
             let ours = before.unwrap_or(as_of);
-            Gap { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
+            MissingUpdate { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
         };
-        let gaps: Vec<Gap> = findings.into_iter().map(gap).collect();
-        let is_gone = |gap: &&Gap| gaps.binary_search_by_key(&gap.update.kb, |gap| gap.update.kb).is_err();
-        let same_source = slot.reading.as_ref().is_none_or(|reading| reading.source == source);
-        for gap in known.iter().filter(is_gone) {
+        let missing_updates: Vec<MissingUpdate> = findings.into_iter().map(missing).collect();
+        let is_gone = |missing: &&MissingUpdate| {
+            missing_updates.binary_search_by_key(&missing.update.kb, |missing| missing.update.kb).is_err()
+        };
+        let same_source = slot.assessment.as_ref().is_none_or(|assessment| assessment.source == source);
+        for missing in known.iter().filter(is_gone) {
             if same_source {
                 totals.resolved += 1;
-                totals.resolution.observe(age(gap.first_seen, as_of));
+                totals.resolution.observe(age(missing.first_seen, as_of));
             } else {
                 totals.dropped += 1;
             }
         }
         let facts = slot.facts.clone();
-        *slot = Arc::new(Machine { facts, reading: Some(Reading { at, as_of, source, gaps }), attempt });
+        *slot = Arc::new(Machine {
+            facts,
+            assessment: Some(Assessment { at, as_of, source, missing_updates }),
+            attempt,
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::release::release_time;
-use super::{Ages, Gap, KbId, MachineState, Severity, TenantFleet, UpdateFacts};
+use super::{Freshness, KbId, MachineState, MissingUpdate, Severity, TenantFleet, UpdateFacts};
 
 /// What holds for a tenant's fleet at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Summary {
     /// Sum of what the pairs report; none when no machine is judged or no pair reports it.
     pub addressed_cves: Option<u64>,
     /// First seen time of the longest open gap.
-    pub oldest_gap: Option<Timestamp>,
+    pub oldest_first_seen: Option<Timestamp>,
     /// Every update that a judged machine misses.
     pub updates: BTreeMap<KbId, UpdateSummary>,
 }
@@ -73,30 +73,32 @@ pub struct UpdateSummary {
 impl Summary {
     /// Counts over `fleet` as it stands at `now`.
     #[must_use]
-    pub fn of(fleet: &TenantFleet, now: Timestamp, ages: &Ages) -> Self {
+    pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness) -> Self {
         let mut groups: BTreeMap<(&str, &str), GroupSummary> = BTreeMap::new();
-        let mut updates: BTreeMap<KbId, PairsOfUpdate<'_>> = BTreeMap::new();
+        let mut updates: BTreeMap<KbId, MissingByUpdate<'_>> = BTreeMap::new();
         let mut summary = Self::default();
         let mut judged = false;
         for machine in fleet.machines.values() {
             let facts = &machine.facts;
             let group = groups.entry((&facts.os_platform, &facts.device_group)).or_default();
-            group.by_state[machine.state(now, ages) as usize] += 1;
-            let Some(gaps) = machine.judged_gaps(now, ages) else {
+            group.by_state[machine.state(now, freshness) as usize] += 1;
+            let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
             judged = true;
-            if gaps.is_empty() {
+            if missing_updates.is_empty() {
                 group.compliant += 1;
                 continue;
             }
-            if let Some(cves) = addressed_cves(gaps) {
+            if let Some(cves) = addressed_cves(missing_updates) {
                 *summary.addressed_cves.get_or_insert(0) += cves;
             }
-            for gap in gaps {
-                summary.by_severity[slot(gap.update.severity)] += 1;
-                let pairs = updates.entry(gap.update.kb).or_insert_with(|| PairsOfUpdate::starting_with(gap));
-                pairs.add(gap);
+            for missing in missing_updates {
+                summary.by_severity[slot(missing.update.severity)] += 1;
+                let pairs = updates
+                    .entry(missing.update.kb)
+                    .or_insert_with(|| MissingByUpdate::starting_with(missing));
+                pairs.add(missing);
             }
         }
         if judged && updates.is_empty() {
@@ -104,7 +106,7 @@ impl Summary {
         }
         summary.groups = groups.into_iter().map(|(key, group)| (MachineGroup::from(key), group)).collect();
         summary.updates = updates.into_iter().map(|(kb, pairs)| (kb, pairs.finish())).collect();
-        summary.oldest_gap = summary.updates.values().map(|update| update.first_seen).min();
+        summary.oldest_first_seen = summary.updates.values().map(|update| update.first_seen).min();
         summary
     }
 
@@ -155,15 +157,19 @@ impl From<(&str, &str)> for MachineGroup {
 /// Sum of the CVEs that closing `gaps` addresses, over those that report it; none when there are
 /// gaps but none reports it. The same CVE can count more than once.
 #[must_use]
-pub fn addressed_cves(gaps: &[Gap]) -> Option<u64> {
-    if gaps.is_empty() {
+pub fn addressed_cves(missing_updates: &[MissingUpdate]) -> Option<u64> {
+    if missing_updates.is_empty() {
         return Some(0);
     }
-    gaps.iter().filter_map(|gap| gap.update.cves).map(u64::from).reduce(|sum, cves| sum + cves)
+    missing_updates
+        .iter()
+        .filter_map(|missing| missing.update.cves)
+        .map(u64::from)
+        .reduce(|sum, cves| sum + cves)
 }
 
 /// The pairs of one update, while they are collected.
-struct PairsOfUpdate<'a> {
+struct MissingByUpdate<'a> {
     /// Facts of the newest pair: machines mostly share theirs, which are then looked at once.
     facts: &'a Arc<UpdateFacts>,
     title: &'a str,
@@ -174,10 +180,10 @@ struct PairsOfUpdate<'a> {
     first_seen: Timestamp,
 }
 
-impl<'a> PairsOfUpdate<'a> {
+impl<'a> MissingByUpdate<'a> {
     /// No pair yet; `gap` is the first one to [`add`](Self::add).
-    fn starting_with(gap: &'a Gap) -> Self {
-        let facts = &gap.update.facts;
+    fn starting_with(missing: &'a MissingUpdate) -> Self {
+        let facts = &missing.update.facts;
         Self {
             facts,
             title: &facts.title,
@@ -185,12 +191,12 @@ impl<'a> PairsOfUpdate<'a> {
             missing_machines: 0,
             reported_machines: None,
             addressed_cves: None,
-            first_seen: gap.first_seen,
+            first_seen: missing.first_seen,
         }
     }
 
-    fn add(&mut self, gap: &'a Gap) {
-        let update = &gap.update;
+    fn add(&mut self, missing: &'a MissingUpdate) {
+        let update = &missing.update;
         if !Arc::ptr_eq(self.facts, &update.facts) {
             self.facts = &update.facts;
             // The empty title is the least of all, so it never wins over another one.
@@ -200,7 +206,7 @@ impl<'a> PairsOfUpdate<'a> {
         self.missing_machines += 1;
         self.reported_machines = self.reported_machines.max(update.reported_machines);
         self.addressed_cves = self.addressed_cves.max(update.cves);
-        self.first_seen = self.first_seen.min(gap.first_seen);
+        self.first_seen = self.first_seen.min(missing.first_seen);
     }
 
     fn finish(self) -> UpdateSummary {
@@ -225,7 +231,7 @@ mod tests {
     use super::*;
     use crate::fleet::{MachineFacts, MachineId, ReportedUpdate};
 
-    const AGES: Ages = Ages {
+    const FRESHNESS: Freshness = Freshness {
         stale_after: Duration::from_hours(13),
         expire_after: Duration::from_hours(48),
         inactive_after: Duration::from_hours(720),
@@ -263,12 +269,12 @@ mod tests {
 
     fn fleet(machines: Vec<MachineFacts>) -> TenantFleet {
         let mut fleet = TenantFleet::new("t".into());
-        fleet.apply_list(machines, hour(0), &AGES);
+        fleet.apply_list(machines, hour(0), &FRESHNESS);
         fleet
     }
 
     #[test]
-    fn only_judged_machines_contribute_gaps() {
+    fn only_judged_machines_contribute_missing_updates() {
         let mut fleet = fleet(vec![
             machine("current", "a", None),
             machine("stale", "a", None),
@@ -278,13 +284,13 @@ mod tests {
             machine("clean", "a", Some(hour(0))),
         ]);
         let missing = || vec![update("1", "x", &["edge"], Some(7))];
-        fleet.apply_answer(&id("current"), hour(0), missing(), &AGES);
-        fleet.apply_answer(&id("stale"), hour(-20), missing(), &AGES);
-        fleet.apply_answer(&id("expired"), hour(-60), missing(), &AGES);
-        fleet.apply_answer(&id("inactive"), hour(0), vec![], &AGES);
-        fleet.apply_answer(&id("clean"), hour(0), vec![], &AGES);
+        fleet.apply_answer(&id("current"), hour(0), missing(), &FRESHNESS);
+        fleet.apply_answer(&id("stale"), hour(-20), missing(), &FRESHNESS);
+        fleet.apply_answer(&id("expired"), hour(-60), missing(), &FRESHNESS);
+        fleet.apply_answer(&id("inactive"), hour(0), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("clean"), hour(0), vec![], &FRESHNESS);
 
-        let summary = Summary::of(&fleet, hour(1), &AGES);
+        let summary = Summary::of(&fleet, hour(1), &FRESHNESS);
         let states = |group: &str| {
             let key = MachineGroup::from(("Windows11", group));
             MachineState::ALL.map(|state| summary.groups[&key].machines(state))
@@ -295,7 +301,7 @@ mod tests {
         assert_eq!(compliant, [1, 0], "an inactive machine's zero is not believed");
         assert_eq!(summary.missing_updates(None), 2);
         assert_eq!(summary.addressed_cves, Some(14));
-        assert_eq!(summary.oldest_gap, Some(hour(-20)));
+        assert_eq!(summary.oldest_first_seen, Some(hour(-20)));
         assert_eq!(summary.machines(MachineState::Unknown), 2);
     }
 
@@ -310,9 +316,9 @@ mod tests {
             let mut fleet = fleet(["a", "b", "c"].map(|name| machine(name, "", None)).to_vec());
             for (index, name) in ["a", "b", "c"].iter().enumerate() {
                 let at = hour(i64::try_from(index).unwrap());
-                fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()], &AGES);
+                fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()], &FRESHNESS);
             }
-            let summary = Summary::of(&fleet, hour(3), &AGES);
+            let summary = Summary::of(&fleet, hour(3), &FRESHNESS);
             let update = &summary.updates[&KbId::parse("5").unwrap()];
             assert_eq!(update.facts.title, "March 2020 Security Updates");
             assert_eq!(update.facts.products, ["edge", "windows_10"]);
@@ -329,9 +335,9 @@ mod tests {
         let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
         let with = |kb, severity| ReportedUpdate { severity, ..update(kb, "", &[], None) };
         let (critical, low) = (Some(Severity::Critical), Some(Severity::Low));
-        fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &AGES);
-        fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &AGES);
-        let summary = Summary::of(&fleet, hour(0), &AGES);
+        fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &FRESHNESS);
+        fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &FRESHNESS);
+        let summary = Summary::of(&fleet, hour(0), &FRESHNESS);
         assert_eq!(Severity::ALL.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
         assert_eq!(summary.missing_updates(None), 1);
     }
@@ -347,9 +353,9 @@ mod tests {
             (0..*size).map(named)
         });
         let mut fleet = fleet(machines.collect());
-        fleet.apply_answer(&id("c0"), hour(0), vec![], &AGES);
+        fleet.apply_answer(&id("c0"), hour(0), vec![], &FRESHNESS);
         let folded = |bound| {
-            let mut summary = Summary::of(&fleet, hour(0), &AGES);
+            let mut summary = Summary::of(&fleet, hour(0), &FRESHNESS);
             summary.fold_groups(bound);
             assert_eq!(summary.machines(MachineState::Unknown), 12);
             assert_eq!(summary.machines(MachineState::Current), 1);
@@ -367,13 +373,13 @@ mod tests {
     #[test]
     fn unreported_cves_are_unknown_not_zero() {
         let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
-        let cves = |fleet: &TenantFleet| Summary::of(fleet, hour(0), &AGES).addressed_cves;
+        let cves = |fleet: &TenantFleet| Summary::of(fleet, hour(0), &FRESHNESS).addressed_cves;
         assert_eq!(cves(&fleet), None, "nothing was read yet");
-        fleet.apply_answer(&id("a"), hour(0), vec![], &AGES);
+        fleet.apply_answer(&id("a"), hour(0), vec![], &FRESHNESS);
         assert_eq!(cves(&fleet), Some(0), "nothing is missing");
-        fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &AGES);
+        fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &FRESHNESS);
         assert_eq!(cves(&fleet), None, "the only pair does not say");
-        fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &AGES);
+        fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &FRESHNESS);
         assert_eq!(cves(&fleet), Some(4), "what is known is summed");
     }
 }

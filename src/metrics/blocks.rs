@@ -8,50 +8,55 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Level;
-use super::chunk::{Chunk, Press};
-use super::exposition::Rows;
+use super::DetailLevel;
+use super::chunk::{Chunk, ChunkEncoder};
+use super::exposition::FamilyWriter;
 use super::families::{self, Family, MACHINE, MachineRows, MachineScope, UPDATE};
 use crate::fleet::{Machine, MachineId};
 
 /// The families of the levels below the fleet's.
-pub(super) const DEEPER: [&[Family<MachineRows>]; 2] = [MACHINE, UPDATE];
+pub(super) const MACHINE_TABLES: [&[Family<MachineRows>]; 2] = [MACHINE, UPDATE];
 
 /// A machine and all else that its rows depend on.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct RenderInput {
     pub(super) machine: Arc<Machine>,
     /// Whether its gaps are served.
-    pub(super) is_judged: bool,
+    pub(super) is_assessed: bool,
     /// Gaps past the shortest deadline; none when it is not judged or there is no policy.
     pub(super) overdue: Option<u64>,
 }
 
-impl PartialEq for Member {
+impl PartialEq for RenderInput {
     /// A block keeps its machines, so what is at the same place in memory was not changed.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.machine, &other.machine)
-            && self.is_judged == other.is_judged
+            && self.is_assessed == other.is_assessed
             && self.overdue == other.overdue
     }
 }
 
-impl Member {
+impl RenderInput {
     /// What row functions see. Labels are only written for a `tenant`.
     fn scope(&self, tenant: Option<&str>) -> MachineScope<'_> {
         let machine = &*self.machine;
         let labels = tenant.map(|tenant| families::labels(tenant, machine)).unwrap_or_default();
-        MachineScope { labels, machine, gaps: self.is_judged.then(|| machine.gaps()), overdue: self.overdue }
+        MachineScope {
+            labels,
+            machine,
+            missing_updates: self.is_assessed.then(|| machine.missing_updates()),
+            overdue: self.overdue,
+        }
     }
 }
 
 /// Neighbouring machines of one tenant and their rows.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    machines: Vec<Member>,
-    /// Of each of [`DEEPER`].
+    machines: Vec<RenderInput>,
+    /// Of each of [`MACHINE_TABLES`].
     series: [u64; 2],
-    /// Rows by family, for each of [`DEEPER`]; empty while the level is not served.
+    /// FamilyWriter by family, for each of [`MACHINE_TABLES`]; empty while the level is not served.
     rows: [Vec<Chunk>; 2],
     /// Whether the rows are those of earlier machines.
     is_outdated: bool,
@@ -68,7 +73,7 @@ impl Block {
     }
 
     /// The block with `machines` in it.
-    fn with(mut self, machines: Vec<Member>) -> Self {
+    fn with(mut self, machines: Vec<RenderInput>) -> Self {
         if self.machines != machines {
             self.machines = machines;
             self.is_outdated = true;
@@ -79,9 +84,9 @@ impl Block {
 
     fn count(&self) -> [u64; 2] {
         let scopes: Vec<_> = self.machines.iter().map(|machine| machine.scope(None)).collect();
-        DEEPER.map(|table| {
+        MACHINE_TABLES.map(|table| {
             let of_family = |family: &Family<MachineRows>| {
-                let mut rows = Rows::counting(&family.header);
+                let mut rows = FamilyWriter::counting(&family.header);
                 for scope in &scopes {
                     (family.rows)(scope, &mut rows);
                 }
@@ -91,11 +96,17 @@ impl Block {
         })
     }
 
-    /// Renders what `deepest` needs and is not there, and drops what it does not need. Rows that come
+    /// Renders what `deepest` needs and is not there, and drops what it does not need. FamilyWriter that come
     /// out as they were share their memory with the earlier ones.
-    pub(super) fn render(&mut self, tenant: &str, deepest: Level, press: &mut Press, text: &mut Vec<u8>) {
+    pub(super) fn render(
+        &mut self,
+        tenant: &str,
+        deepest: DetailLevel,
+        press: &mut ChunkEncoder,
+        text: &mut Vec<u8>,
+    ) {
         let mut scopes = Vec::new();
-        for (level, table) in DEEPER.iter().enumerate() {
+        for (level, table) in MACHINE_TABLES.iter().enumerate() {
             if level >= deepest as usize {
                 self.rows[level] = Vec::new();
             } else if self.is_outdated || self.rows[level].is_empty() {
@@ -104,7 +115,7 @@ impl Block {
                 }
                 let rendered = table.iter().enumerate().map(|(index, family)| {
                     text.clear();
-                    let mut rows = Rows::writing(&family.header, text);
+                    let mut rows = FamilyWriter::writing(&family.header, text);
                     for scope in &scopes {
                         (family.rows)(scope, &mut rows);
                     }
@@ -126,7 +137,7 @@ pub(super) const MACHINES_PER_BLOCK: u32 = 256;
 
 /// Puts `machines`, in the order of their ids, into blocks; what stays as it was is taken from
 /// `known`.
-pub(super) fn cut(mut known: Blocks, machines: impl Iterator<Item = Member>, per_block: u32) -> Blocks {
+pub(super) fn cut(mut known: Blocks, machines: impl Iterator<Item = RenderInput>, per_block: u32) -> Blocks {
     let mut blocks = Blocks::new();
     let mut end = |start: Option<MachineId>, machines| {
         let block = known.remove(&start).unwrap_or_default().with(machines);

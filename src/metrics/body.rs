@@ -13,17 +13,17 @@ use std::vec;
 use bytes::Bytes;
 use crc32fast::Hasher;
 
-use super::Level;
-use super::chunk::{Part, Pieces, Press};
+use super::DetailLevel;
+use super::chunk::{Buffers, ChunkEncoder, ChunkSequence};
 use super::exposition::Format;
-use super::limit::Served;
+use super::limit::SeriesBudget;
 
 /// Deflate, no name, no time, unknown system: the same data gives the same bytes.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 thread_local! {
     /// For self metrics: making one takes as long as compressing them.
-    static PRESS: RefCell<Press> = RefCell::new(Press::quick());
+    static PRESS: RefCell<ChunkEncoder> = RefCell::new(ChunkEncoder::quick());
 }
 
 /// How bytes are packed for the way.
@@ -44,31 +44,38 @@ impl Encoding {
 #[derive(Debug)]
 pub struct Body {
     /// The fleet level, by format.
-    pub(super) fleet: [Part; Format::ALL.len()],
+    pub(super) fleet: [ChunkSequence; Format::ALL.len()],
     /// Machine and update level, the same in every format; empty when not served.
-    pub(super) deeper: [Part; 2],
+    pub(super) deeper: [ChunkSequence; 2],
     /// What the series limit made of it.
-    pub(super) served: Served,
+    pub(super) served: SeriesBudget,
 }
 
 impl Body {
     /// Which levels are served and which series are left out.
     #[must_use]
-    pub fn served(&self) -> &Served {
+    pub fn served(&self) -> &SeriesBudget {
         &self.served
     }
 
     /// The text down to the deepest level, with `self_metrics` at its end.
     #[must_use]
     pub fn plain(&self, self_metrics: &[u8]) -> Vec<u8> {
-        let answer = self.answer(Level::Update, Format::Text, Encoding::Identity, self_metrics.to_vec());
+        let answer =
+            self.answer(DetailLevel::Update, Format::Text, Encoding::Identity, self_metrics.to_vec());
         answer.collect::<Vec<Bytes>>().concat()
     }
 
     /// The exposition down to `level`, as far as that is served, with `self_metrics`, which are in the same
     /// format, at its end.
     #[must_use]
-    pub fn answer(&self, level: Level, format: Format, encoding: Encoding, self_metrics: Vec<u8>) -> Answer {
+    pub fn answer(
+        &self,
+        level: DetailLevel,
+        format: Format,
+        encoding: Encoding,
+        self_metrics: Vec<u8>,
+    ) -> ExpositionBody {
         let mut end = self_metrics;
         if format == Format::OpenMetrics {
             end.extend_from_slice(b"# EOF\n");
@@ -76,7 +83,7 @@ impl Body {
         let parts = || std::iter::once(&self.fleet[format as usize]).chain(&self.deeper[..level as usize]);
         match encoding {
             Encoding::Identity => {
-                Answer::new(Bytes::new(), parts().map(|part| &part.plain), Bytes::from(end))
+                ExpositionBody::new(Bytes::new(), parts().map(|part| &part.plain), Bytes::from(end))
             }
             Encoding::Gzip => {
                 let (mut checksum, mut length) = (Hasher::new(), end.len() as u64);
@@ -90,7 +97,7 @@ impl Body {
                 // ISIZE is the length modulo 2^32.
                 last.extend_from_slice(&length.to_le_bytes()[..4]);
                 let header = Bytes::from_static(&GZIP_HEADER);
-                Answer::new(header, parts().map(|part| &part.deflated), Bytes::from(last))
+                ExpositionBody::new(header, parts().map(|part| &part.deflated), Bytes::from(last))
             }
         }
     }
@@ -98,19 +105,19 @@ impl Body {
     /// Length of the answer down to the deepest level, without self metrics.
     #[must_use]
     pub fn length(&self, format: Format, encoding: Encoding) -> u64 {
-        self.answer(Level::Update, format, encoding, Vec::new()).remaining()
+        self.answer(DetailLevel::Update, format, encoding, Vec::new()).remaining()
     }
 }
 
 /// The bytes of an answer, piece by piece.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ExpositionBody {
     pieces: vec::IntoIter<Bytes>,
     remaining: u64,
 }
 
-impl Answer {
-    fn new<'a>(first: Bytes, parts: impl Iterator<Item = &'a Pieces>, last: Bytes) -> Self {
+impl ExpositionBody {
+    fn new<'a>(first: Bytes, parts: impl Iterator<Item = &'a Buffers>, last: Bytes) -> Self {
         let shared = parts.flat_map(|part| part.list.iter().cloned());
         let pieces: Vec<Bytes> = [first].into_iter().chain(shared).chain([last]).collect();
         let remaining = pieces.iter().map(|piece| piece.len() as u64).sum();
@@ -124,7 +131,7 @@ impl Answer {
     }
 }
 
-impl Iterator for Answer {
+impl Iterator for ExpositionBody {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {

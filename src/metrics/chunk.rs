@@ -2,7 +2,7 @@
 //!
 //! A [`Chunk`] is compressed once, on its own: its raw deflate data (RFC 1951) refers to nothing before
 //! it, and a full flush ends it with a whole byte. So chunks can be put one after the other in any
-//! choice, and [`Part`]s of many chunks too; the checksum of the whole is combined from theirs. Bytes
+//! choice, and [`ChunkSequence`]s of many chunks too; the checksum of the whole is combined from theirs. Bytes
 //! are shared: a chunk that stays the same from one exposition to the next is in memory once.
 
 use std::fmt;
@@ -35,24 +35,24 @@ impl Chunk {
 }
 
 /// Makes chunks; keeps its buffers, since fresh memory costs more than the work in it.
-pub(super) struct Press {
+pub(super) struct ChunkEncoder {
     compress: Compress,
     deflated: Vec<u8>,
 }
 
-impl Default for Press {
+impl Default for ChunkEncoder {
     fn default() -> Self {
         Self { compress: Compress::new(ONCE, false), deflated: Vec::new() }
     }
 }
 
-impl fmt::Debug for Press {
+impl fmt::Debug for ChunkEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Press").finish_non_exhaustive()
+        f.debug_struct("ChunkEncoder").finish_non_exhaustive()
     }
 }
 
-impl Press {
+impl ChunkEncoder {
     /// A press for [`end`](Self::end), which takes little time.
     pub(super) fn quick() -> Self {
         Self { compress: Compress::new(EACH_TIME, false), deflated: Vec::new() }
@@ -100,14 +100,14 @@ impl Press {
 
 /// Chunks that are always sent together.
 #[derive(Debug, Default)]
-pub(super) struct Part {
-    pub(super) plain: Pieces,
-    pub(super) deflated: Pieces,
+pub(super) struct ChunkSequence {
+    pub(super) plain: Buffers,
+    pub(super) deflated: Buffers,
     /// Of the plain text.
     pub(super) checksum: Hasher,
 }
 
-impl<'a> FromIterator<&'a Chunk> for Part {
+impl<'a> FromIterator<&'a Chunk> for ChunkSequence {
     fn from_iter<I: IntoIterator<Item = &'a Chunk>>(chunks: I) -> Self {
         let mut part = Self::default();
         for Chunk { plain, deflated, checksum } in chunks {
@@ -123,13 +123,13 @@ impl<'a> FromIterator<&'a Chunk> for Part {
 
 /// Bytes in pieces that are worth a system call.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(super) struct Buffers {
     pub(super) list: Vec<Bytes>,
     pub(super) length: u64,
     gathered: Vec<u8>,
 }
 
-impl Pieces {
+impl Buffers {
     /// A shorter run of bytes is copied beside its neighbours: sending sixteen pieces takes a system
     /// call, and a copy of the short ones costs little memory.
     const SHORT: usize = 16 * 1024;

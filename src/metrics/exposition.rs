@@ -2,13 +2,13 @@
 //!
 //! The only place that writes a label, so escaping, grouping and the number of labels cannot be
 //! wrong elsewhere. A family of the fleet level is written whole, each label set once. One of the deeper
-//! levels is written in pieces: [`Header::lines`], then [`Rows`] for some machines at a time. What a row
+//! levels is written in pieces: [`FamilyDescriptor::lines`], then [`FamilyWriter`] for some machines at a time. What a row
 //! of a histogram stands for is written here too, so buckets always add up. Values are integers,
 //! times or durations, so neither NaN nor an exponent can occur.
 //!
 //! The formats differ in few places: `OpenMetrics` names a counter's family without `_total`, escapes
 //! quotes in help, and wants bounds of buckets as floats. A gauge whose help has no quote is the same
-//! bytes in both ([`Header::is_alike`]).
+//! bytes in both ([`FamilyDescriptor::is_alike`]).
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>,
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
@@ -58,7 +58,7 @@ impl Kind {
 
 /// What is said of a family before its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct FamilyDescriptor {
     /// Name, valid in the data model of Prometheus.
     pub name: &'static str,
     /// Meaning, in plain text.
@@ -123,7 +123,7 @@ fn seconds(f: &mut fmt::Formatter<'_>, millis: u128) -> fmt::Result {
     }
 }
 
-impl Header {
+impl FamilyDescriptor {
     /// The lines `HELP` and `TYPE`.
     #[must_use]
     pub fn lines(&self, format: Format) -> Vec<u8> {
@@ -145,11 +145,11 @@ impl Header {
 
     /// Writes the whole family with the rows that `fill` pushes: its text and its series. Nothing when
     /// it pushes none. Of two rows with the same labels the first one stays.
-    pub fn family(&self, format: Format, fill: impl FnOnce(&mut Rows<'_>)) -> (Vec<u8>, u64) {
+    pub fn family(&self, format: Format, fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (Vec<u8>, u64) {
         let mut text = self.lines(format);
         let start = text.len();
         let mut rows =
-            Rows { header: self, format, text: Some(&mut text), series: 0, spans: Some(Vec::new()) };
+            FamilyWriter { header: self, format, text: Some(&mut text), series: 0, spans: Some(Vec::new()) };
         fill(&mut rows);
         let (spans, mut series) = (rows.spans.take().unwrap_or_default(), rows.series);
         if let Some(distinct) = distinct(&text, spans) {
@@ -188,8 +188,8 @@ impl LabelPrefix {
 
 /// The rows of one family, as they are pushed.
 #[derive(Debug)]
-pub struct Rows<'a> {
-    header: &'a Header,
+pub struct FamilyWriter<'a> {
+    header: &'a FamilyDescriptor,
     format: Format,
     /// Where they are written; nowhere when they are only counted.
     text: Option<&'a mut Vec<u8>>,
@@ -209,16 +209,16 @@ struct Span {
     series: u64,
 }
 
-impl<'a> Rows<'a> {
-    /// Rows of a gauge that are written to the end of `text`, below the header's lines. No two of them
+impl<'a> FamilyWriter<'a> {
+    /// FamilyWriter of a gauge that are written to the end of `text`, below the header's lines. No two of them
     /// may have the same labels: the writer does not look.
-    pub fn writing(header: &'a Header, text: &'a mut Vec<u8>) -> Self {
+    pub fn writing(header: &'a FamilyDescriptor, text: &'a mut Vec<u8>) -> Self {
         Self { header, format: Format::Text, text: Some(text), series: 0, spans: None }
     }
 
-    /// Rows that are only counted.
+    /// FamilyWriter that are only counted.
     #[must_use]
-    pub fn counting(header: &'a Header) -> Self {
+    pub fn counting(header: &'a FamilyDescriptor) -> Self {
         Self { header, format: Format::Text, text: None, series: 0, spans: None }
     }
 
@@ -298,7 +298,7 @@ impl<'a> Rows<'a> {
         let Some(text) = &mut self.text else {
             return 0;
         };
-        let Header { name, labels: names, .. } = self.header;
+        let FamilyDescriptor { name, labels: names, .. } = self.header;
         assert_eq!(names.len(), prefix.count + labels.len(), "labels of {name}");
         text.extend_from_slice(name.as_bytes());
         text.extend_from_slice(suffix.as_bytes());
@@ -330,7 +330,7 @@ fn label(text: &mut Vec<u8>, name: &str, value: impl Display) {
     text.push(b'"');
 }
 
-/// The first row of each label set, in their order; none when every row stays. Rows mostly come in the
+/// The first row of each label set, in their order; none when every row stays. FamilyWriter mostly come in the
 /// order of their text, which shows in one pass that there is nothing to take out.
 fn distinct(text: &[u8], mut spans: Vec<Span>) -> Option<Vec<Span>> {
     let labels = |span: &Span| &text[span.start..span.labels_end];

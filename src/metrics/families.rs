@@ -8,25 +8,25 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::exposition::{Header, Histogram, Kind, LabelPrefix, Rows, Value};
+use super::exposition::{FamilyDescriptor, FamilyWriter, Histogram, Kind, LabelPrefix, Value};
 use crate::fleet::policy::{PolicyState, PolicySummary};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
-use crate::fleet::{Gap, Machine, MachineState, Resolution, Severity, TenantFleet};
+use crate::fleet::{Machine, MachineState, MissingUpdate, ResolutionHistogram, Severity, TenantFleet};
 
 /// A family and the function that pushes its rows.
 #[derive(Debug)]
 pub struct Family<R> {
     /// Name, help, type and labels.
-    pub header: Header,
+    pub header: FamilyDescriptor,
     /// [`FleetRows`] or [`MachineRows`].
     pub rows: R,
 }
 
 /// Pushes the rows of one tenant.
-pub type FleetRows = fn(&FleetScope<'_>, &mut Rows<'_>);
+pub type FleetRows = fn(&FleetScope<'_>, &mut FamilyWriter<'_>);
 
 /// Pushes the rows of one machine.
-pub type MachineRows = fn(&MachineScope<'_>, &mut Rows<'_>);
+pub type MachineRows = fn(&MachineScope<'_>, &mut FamilyWriter<'_>);
 
 /// One tenant, counted.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct MachineScope<'a> {
     /// The machine.
     pub machine: &'a Machine,
     /// Its open gaps; none when it is not judged.
-    pub gaps: Option<&'a [Gap]>,
+    pub missing_updates: Option<&'a [MissingUpdate]>,
     /// Those past the shortest deadline; none when it is not judged or there is no policy.
     pub overdue: Option<u64>,
 }
@@ -60,7 +60,7 @@ const OF_A_MACHINE: [&str; 3] = ["tenant", "machine_id", "machine"];
 macro_rules! family {
     ($kind:ident $name:literal, $help:literal, $labels:expr, $rows:expr) => {
         Family {
-            header: Header {
+            header: FamilyDescriptor {
                 name: $name,
                 help: concat!($help, " Data is cached and polled in the background."),
                 kind: Kind::$kind,
@@ -130,7 +130,7 @@ pub const FLEET: &[Family<FleetRows>] = &[
         "First seen time of the longest open gap.",
         ["tenant"],
         |scope, rows| {
-            if let Some(time) = scope.summary.oldest_gap {
+            if let Some(time) = scope.summary.oldest_first_seen {
                 rows.push(&[scope.tenant()], Value::Time(time));
             }
         }
@@ -202,7 +202,7 @@ pub const FLEET: &[Family<FleetRows>] = &[
     ),
     family!(
         Counter "mde_missing_updates_detected_total",
-        "Pairs of machine and update that became missing, those of a machine's first reading included; \
+        "Pairs of machine and update that became missing, those of a machine's first assessment included; \
          survives restarts.",
         ["tenant"],
         |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.detected))
@@ -244,13 +244,13 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         Gauge "mde_machine_missing_updates",
         "Updates that the machine misses; absent when that is unknown or the machine is inactive.",
         ["tenant", "machine_id", "machine"],
-        |scope, rows| scope.value(rows, scope.gaps.map(|gaps| Value::Count(gaps.len() as u64)))
+        |scope, rows| scope.value(rows, scope.missing_updates.map(|missing_updates| Value::Count(missing_updates.len() as u64)))
     ),
     family!(
         Gauge "mde_machine_missing_updates_addressed_cves",
         "Sum of the CVEs that the machine's missing updates address.",
         ["tenant", "machine_id", "machine"],
-        |scope, rows| scope.value(rows, scope.gaps.and_then(addressed_cves).map(Value::Count))
+        |scope, rows| scope.value(rows, scope.missing_updates.and_then(addressed_cves).map(Value::Count))
     ),
     family!(
         Gauge "mde_machine_overdue_updates",
@@ -263,7 +263,7 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         "First seen time of the machine's longest open gap; absent when it has none.",
         ["tenant", "machine_id", "machine"],
         |scope, rows| {
-            let first_seen = scope.gaps.and_then(|gaps| gaps.iter().map(|gap| gap.first_seen).min());
+            let first_seen = scope.missing_updates.and_then(|missing_updates| missing_updates.iter().map(|missing| missing.first_seen).min());
             scope.value(rows, first_seen.map(Value::Time));
         }
     ),
@@ -278,8 +278,8 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         "When the machine's data was read.",
         ["tenant", "machine_id", "machine"],
         |scope, rows| {
-            let reading = scope.machine.reading.as_ref();
-            scope.value(rows, reading.map(|reading| Value::Time(reading.at)));
+            let assessment = scope.machine.assessment.as_ref();
+            scope.value(rows, assessment.map(|assessment| Value::Time(assessment.at)));
         }
     ),
 ];
@@ -290,8 +290,8 @@ pub const UPDATE: &[Family<MachineRows>] = &[family!(
     "Present while the machine misses the update; the value is when that was first seen.",
     ["tenant", "machine_id", "machine", "kb"],
     |scope, rows| {
-        for gap in scope.gaps.unwrap_or_default() {
-            rows.push_after(&scope.labels, &[&gap.update.kb], Value::Time(gap.first_seen));
+        for missing in scope.missing_updates.unwrap_or_default() {
+            rows.push_after(&scope.labels, &[&missing.update.kb], Value::Time(missing.first_seen));
         }
     }
 )];
@@ -302,7 +302,7 @@ impl FleetScope<'_> {
     }
 
     /// A row for each update of which `value` is known.
-    fn per_update(&self, rows: &mut Rows<'_>, value: impl Fn(&UpdateSummary) -> Option<Value>) {
+    fn per_update(&self, rows: &mut FamilyWriter<'_>, value: impl Fn(&UpdateSummary) -> Option<Value>) {
         for (kb, update) in &self.summary.updates {
             if let Some(value) = value(update) {
                 rows.push(&[self.tenant(), kb], value);
@@ -330,7 +330,7 @@ pub const SERIES_OF_GROUP: u64 = MachineState::ALL.len() as u64 + 1;
 
 impl MachineScope<'_> {
     /// The machine's only row, when the value is known.
-    fn value(&self, rows: &mut Rows<'_>, value: Option<Value>) {
+    fn value(&self, rows: &mut FamilyWriter<'_>, value: Option<Value>) {
         if let Some(value) = value {
             rows.push_after(&self.labels, &[], value);
         }
@@ -341,10 +341,10 @@ fn count(known: Option<u32>) -> Option<Value> {
     known.map(|count| Value::Count(count.into()))
 }
 
-fn resolution(resolution: &Resolution) -> Histogram {
+fn resolution(resolution: &ResolutionHistogram) -> Histogram {
     let [slots @ .., beyond] = &resolution.slots;
     let bound = |days: u32| Duration::from_hours(24 * u64::from(days));
-    let bounds = Resolution::BOUNDS_DAYS.into_iter().map(bound);
+    let bounds = ResolutionHistogram::BOUNDS_DAYS.into_iter().map(bound);
     Histogram {
         buckets: bounds.zip(slots.iter().copied()).collect(),
         beyond: *beyond,
@@ -366,7 +366,7 @@ mod tests {
         }
     }
 
-    fn headers() -> Vec<Header> {
+    fn headers() -> Vec<FamilyDescriptor> {
         let fleet = FLEET.iter().map(|family| family.header);
         let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header);
         fleet.chain(machine).collect()
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules() {
-        for Header { name, kind, labels, help } in headers() {
+        for FamilyDescriptor { name, kind, labels, help } in headers() {
             assert!(name.starts_with("mde_") && !name.starts_with("mde_exporter_"), "{name}");
             assert!(!name.split('_').any(|segment| segment == "kb"), "{name}");
             assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");

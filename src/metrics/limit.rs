@@ -8,38 +8,38 @@
 //! 2. Updates are left out, those that the fewest machines miss first, with all their families.
 //! 3. Families are left out, from the end of the table.
 
-use super::Level;
+use super::DetailLevel;
 use super::families::{FleetScope, SERIES_OF_GROUP, series_of_update};
 
 /// What the limit made of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Served {
+pub struct SeriesBudget {
     /// The limit that was in force; 0 is none.
     pub limit: u64,
     /// The deepest level that was asked for.
-    pub wanted: Level,
+    pub wanted: DetailLevel,
     /// The deepest level that is served.
-    pub deepest: Level,
+    pub deepest: DetailLevel,
     /// Series that are served, by level.
-    pub series: [u64; Level::ALL.len()],
+    pub series: [u64; DetailLevel::ALL.len()],
     /// Series that were asked for and are left out, by level.
-    pub suppressed: [u64; Level::ALL.len()],
+    pub suppressed: [u64; DetailLevel::ALL.len()],
 }
 
-impl Served {
+impl SeriesBudget {
     /// Chooses the level: `fleet` are the series of the fleet level before and after it gave way,
     /// `deeper` those of the other levels.
-    pub(super) fn choose(limit: u64, wanted: Level, fleet: (u64, u64), deeper: [u64; 2]) -> Self {
+    pub(super) fn choose(limit: u64, wanted: DetailLevel, fleet: (u64, u64), deeper: [u64; 2]) -> Self {
         let (asked, given) = fleet;
         let all = [asked, deeper[0], deeper[1]];
-        let is_within = |level: &Level| is_within(all[..=*level as usize].iter().sum(), limit);
-        let deepest = Level::ALL.into_iter().take_while(|level| *level <= wanted && is_within(level));
-        let deepest = deepest.last().unwrap_or(Level::Fleet);
+        let is_within = |level: &DetailLevel| is_within(all[..=*level as usize].iter().sum(), limit);
+        let deepest = DetailLevel::ALL.into_iter().take_while(|level| *level <= wanted && is_within(level));
+        let deepest = deepest.last().unwrap_or(DetailLevel::Fleet);
         let mut served = Self { limit, wanted, deepest, series: [0; 3], suppressed: [0; 3] };
-        for level in Level::ALL.into_iter().take_while(|level| *level <= wanted) {
+        for level in DetailLevel::ALL.into_iter().take_while(|level| *level <= wanted) {
             let index = level as usize;
             served.series[index] = match level {
-                Level::Fleet => given,
+                DetailLevel::Fleet => given,
                 _ if level <= deepest => all[index],
                 _ => 0,
             };
@@ -55,7 +55,7 @@ pub(super) fn is_within(series: u64, limit: u64) -> bool {
 }
 
 /// Makes the tenants' `series` give way to `limit`, as far as groups and updates can.
-pub(super) fn give_way(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
+pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
     let updates = |scopes: &[FleetScope<'_>]| -> u64 {
         scopes.iter().flat_map(|scope| scope.summary.updates.values()).map(series_of_update).sum()
     };

@@ -3,7 +3,7 @@
 //! [`families`] is the table of families, [`exposition`] the only writer of samples, [`Renderer`] renders
 //! what changed, [`Body`] is the ready bytes that are served. Rendering happens once per change of the
 //! data, never per scrape, and the same data gives the same bytes. The series limit holds for whatever
-//! is rendered, see [`Served`].
+//! is rendered, see [`SeriesBudget`].
 //!
 //! Rules of the names and values, beyond those of Prometheus:
 //! - `mde_<noun>[_<unit>][_total|_info|_timestamp_seconds]`; every family here carries `tenant`.
@@ -26,29 +26,29 @@ mod renderer;
 
 use std::sync::Arc;
 
-use crate::fleet::{Ages, Policy};
+use crate::fleet::{Freshness, Policy};
 
-pub use body::{Answer, Body, Encoding};
+pub use body::{Body, Encoding, ExpositionBody};
 pub use exposition::Format;
-pub use limit::Served;
+pub use limit::SeriesBudget;
 pub use renderer::Renderer;
 
 /// How much is exposed and by what it is judged; from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exposure {
+pub struct RenderOptions {
     /// When data changes its meaning.
-    pub ages: Ages,
+    pub freshness: Freshness,
     /// The deadlines by which machines are judged.
     pub policies: Arc<[Policy]>,
     /// The deepest level.
-    pub detail: Level,
+    pub detail: DetailLevel,
     /// Series of all levels together, beside the self metrics; 0 is no limit.
     pub series_limit: u64,
 }
 
 /// How much detail an exposition has; a level contains those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum DetailLevel {
     /// Counts per tenant, group of machines and update.
     Fleet,
     /// Per machine too.
@@ -57,7 +57,7 @@ pub enum Level {
     Update,
 }
 
-impl Level {
+impl DetailLevel {
     /// Every level, the shallowest first.
     pub const ALL: [Self; 3] = [Self::Fleet, Self::Machine, Self::Update];
 

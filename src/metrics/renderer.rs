@@ -1,7 +1,7 @@
 //! Renders one exposition after the other.
 //!
 //! The families of the fleet level are counts over everything, so they are written anew each time,
-//! but what comes out the same is not compressed again. Rows of machines are kept by [`blocks`]. Which
+//! but what comes out the same is not compressed again. FamilyWriter of machines are kept by [`blocks`]. Which
 //! levels are served is decided by numbers before any of their rows is written, so a level that is not
 //! served costs neither time nor memory.
 
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::blocks::{self, Blocks, DEEPER, MACHINES_PER_BLOCK, Member};
+use super::blocks::{self, Blocks, MACHINE_TABLES, MACHINES_PER_BLOCK, RenderInput};
 use super::body::Body;
-use super::chunk::{Chunk, Part, Press};
+use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
 use super::exposition::Format;
 use super::families::{FLEET, Family, FleetRows, FleetScope};
-use super::limit::{self, Served};
-use super::{Exposure, Level};
+use super::limit::{self, SeriesBudget};
+use super::{DetailLevel, RenderOptions};
 use crate::fleet::policy::{self, PolicySummary};
 use crate::fleet::summary::Summary;
 use crate::fleet::{Machine, TenantFleet};
@@ -26,10 +26,10 @@ use crate::fleet::{Machine, TenantFleet};
 /// The result never depends on what is remembered: it only costs less.
 #[derive(Debug)]
 pub struct Renderer {
-    press: Press,
+    press: ChunkEncoder,
     /// Families of the fleet level, by format.
     fleet: [Vec<Chunk>; Format::ALL.len()],
-    /// `HELP` and `TYPE` of the families of [`DEEPER`].
+    /// `HELP` and `TYPE` of the families of [`MACHINE_TABLES`].
     headers: [Vec<Chunk>; 2],
     blocks: BTreeMap<Arc<str>, Blocks>,
     machines_per_block: u32,
@@ -37,8 +37,8 @@ pub struct Renderer {
 
 impl Default for Renderer {
     fn default() -> Self {
-        let mut press = Press::default();
-        let headers = DEEPER.map(|table| {
+        let mut press = ChunkEncoder::default();
+        let headers = MACHINE_TABLES.map(|table| {
             table.iter().map(|family| press.chunk(&family.header.lines(Format::Text), None)).collect()
         });
         let machines_per_block = MACHINES_PER_BLOCK;
@@ -49,15 +49,15 @@ impl Default for Renderer {
 impl Renderer {
     /// Renders `fleets`, in any order, as they stand at `now`. Of two fleets of one tenant the first
     /// counts.
-    pub fn render(&mut self, fleets: &[Arc<TenantFleet>], now: Timestamp, exposure: &Exposure) -> Body {
+    pub fn render(&mut self, fleets: &[Arc<TenantFleet>], now: Timestamp, options: &RenderOptions) -> Body {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
-        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, exposure)).collect();
+        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, options)).collect();
         let mut known = std::mem::take(&mut self.blocks);
         for scope in &scopes {
             let tenant = &scope.fleet.tenant;
-            let machines = scope.fleet.machines.values().map(|machine| judge(machine, scope, now, exposure));
+            let machines = scope.fleet.machines.values().map(|machine| assess(machine, scope, now, options));
             let cut =
                 blocks::cut(known.remove(tenant).unwrap_or_default(), machines, self.machines_per_block);
             self.blocks.insert(Arc::clone(tenant), cut);
@@ -68,22 +68,22 @@ impl Renderer {
             deeper.iter_mut().zip(block.series()).for_each(|(sum, series)| *sum += series);
         }
 
-        let limit = exposure.series_limit;
+        let limit = options.series_limit;
         let mut families = write_fleet(&scopes);
         let asked = families.iter().map(|family| family.series).sum();
         if !limit::is_within(asked, limit) {
-            limit::give_way(&mut scopes, asked, limit);
+            limit::fit_to_limit(&mut scopes, asked, limit);
             families = write_fleet(&scopes);
             while !limit::is_within(families.iter().map(|family| family.series).sum(), limit) {
                 families.pop();
             }
         }
         let given = families.iter().map(|family| family.series).sum();
-        let served = Served::choose(limit, exposure.detail, (asked, given), deeper);
+        let served = SeriesBudget::choose(limit, options.detail, (asked, given), deeper);
         Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(served.deepest), served }
     }
 
-    fn fleet_level(&mut self, families: &[FleetFamily]) -> [Part; Format::ALL.len()] {
+    fn fleet_level(&mut self, families: &[FleetFamily]) -> [ChunkSequence; Format::ALL.len()] {
         let known = std::mem::take(&mut self.fleet);
         for (index, family) in families.iter().enumerate() {
             let mut chunk = |text, format| self.press.chunk(text, known[format as usize].get(index));
@@ -95,7 +95,7 @@ impl Renderer {
         self.fleet.each_ref().map(|chunks| chunks.iter().collect())
     }
 
-    fn deeper_levels(&mut self, deepest: Level) -> [Part; 2] {
+    fn deeper_levels(&mut self, deepest: DetailLevel) -> [ChunkSequence; 2] {
         let mut text = Vec::new();
         for (tenant, blocks) in &mut self.blocks {
             for block in blocks.values_mut() {
@@ -136,18 +136,25 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
     FLEET.iter().map(write).collect()
 }
 
-fn scope<'a>(fleet: &'a TenantFleet, now: Timestamp, exposure: &'a Exposure) -> FleetScope<'a> {
-    let Exposure { ages, policies, .. } = exposure;
-    let summary = Summary::of(fleet, now, ages);
-    let policies = PolicySummary::of_each(policies, fleet, &summary.updates, now, ages);
+fn scope<'a>(fleet: &'a TenantFleet, now: Timestamp, options: &'a RenderOptions) -> FleetScope<'a> {
+    let RenderOptions { freshness, policies, .. } = options;
+    let summary = Summary::of(fleet, now, freshness);
+    let policies = PolicySummary::of_each(policies, fleet, &summary.updates, now, freshness);
     FleetScope { fleet, summary, policies }
 }
 
-fn judge(machine: &Arc<Machine>, scope: &FleetScope<'_>, now: Timestamp, exposure: &Exposure) -> Member {
-    let gaps = machine.judged_gaps(now, &exposure.ages);
-    let strictest = policy::strictest(&exposure.policies);
-    let overdue = strictest.zip(gaps).map(|(policy, gaps)| policy.overdue(gaps, &scope.summary.updates, now));
-    Member { machine: Arc::clone(machine), is_judged: gaps.is_some(), overdue }
+fn assess(
+    machine: &Arc<Machine>,
+    scope: &FleetScope<'_>,
+    now: Timestamp,
+    options: &RenderOptions,
+) -> RenderInput {
+    let missing_updates = machine.assessed_updates(now, &options.freshness);
+    let strictest = policy::strictest(&options.policies);
+    let overdue = strictest
+        .zip(missing_updates)
+        .map(|(policy, missing_updates)| policy.overdue(missing_updates, &scope.summary.updates, now));
+    RenderInput { machine: Arc::clone(machine), is_assessed: missing_updates.is_some(), overdue }
 }
 
 #[cfg(test)]

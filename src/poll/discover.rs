@@ -1,6 +1,6 @@
 //! From the selectors of the configuration to the machines in scope.
 //!
-//! [`discover`] asks for the lists that the selectors need, [`Lists::select`] chooses from them. All or
+//! [`discover`] asks for the lists that the selectors need, [`MachineLists::select`] chooses from them. All or
 //! nothing: when one list cannot be had, the scope stays what it was, since part of a scope would
 //! read as machines that left.
 
@@ -12,7 +12,7 @@ use crate::fleet::{MachineFacts, MachineId};
 
 /// The lists that the selectors need.
 #[derive(Debug, Default)]
-pub struct Lists {
+pub struct MachineLists {
     /// Every machine, when `all`, `ids` or `names` need it.
     pub whole: Vec<ListedMachine>,
     /// What `filter` finds.
@@ -32,8 +32,8 @@ pub struct Scope {
 
 /// The scope as the API lists it now.
 pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<Scope, ApiError> {
-    let mut lists = Lists::default();
-    if Lists::need_whole(selectors) {
+    let mut lists = MachineLists::default();
+    if MachineLists::need_whole(selectors) {
         lists.whole = client.machines(ListQuery::All).await?;
     }
     if let Some(filter) = &selectors.filter {
@@ -48,7 +48,7 @@ pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<S
 /// The scope without a machine list: the ids as they are configured, or none when other selectors
 /// need the list.
 #[must_use]
-pub fn unlisted(selectors: &Selectors) -> Option<Scope> {
+pub fn scope_without_list(selectors: &Selectors) -> Option<Scope> {
     let needs_list = selectors.all
         || selectors.filter.is_some()
         || !selectors.names.is_empty()
@@ -58,7 +58,7 @@ pub fn unlisted(selectors: &Selectors) -> Option<Scope> {
     (!needs_list).then(|| Scope { machines: machines(), unmatched: Vec::new() })
 }
 
-impl Lists {
+impl MachineLists {
     /// Whether some of `selectors` can only be judged by the list of every machine.
     #[must_use]
     pub fn need_whole(selectors: &Selectors) -> bool {
@@ -134,8 +134,8 @@ mod tests {
         ListedMachine { facts, active: true, left_out: false }
     }
 
-    fn whole(machines: Vec<ListedMachine>) -> Lists {
-        Lists { whole: machines, ..Lists::default() }
+    fn whole(machines: Vec<ListedMachine>) -> MachineLists {
+        MachineLists { whole: machines, ..MachineLists::default() }
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -155,7 +155,7 @@ mod tests {
             filter: Some("x".to_owned()),
             ..Selectors::default()
         };
-        let lists = Lists {
+        let lists = MachineLists {
             whole: vec![machine("a1", "srv-a"), machine("b1", "SRV-B"), machine("z1", "srv-z")],
             filtered: vec![machine("a1", "srv-a"), machine("c1", "srv-c")],
             tagged: vec![("production".to_owned(), vec![machine("d1", "srv-d"), machine("a1", "srv-a")])],
@@ -201,8 +201,8 @@ mod tests {
     fn ids_alone_work_without_the_list() {
         let selectors =
             Selectors { ids: texts(&["a1", "b1"]), exclude_ids: texts(&["b1"]), ..Selectors::default() };
-        assert_eq!(ids(&unlisted(&selectors).unwrap()), ["a1"]);
-        assert_eq!(unlisted(&Selectors { tags: texts(&["x"]), ..selectors }), None);
+        assert_eq!(ids(&scope_without_list(&selectors).unwrap()), ["a1"]);
+        assert_eq!(scope_without_list(&Selectors { tags: texts(&["x"]), ..selectors }), None);
     }
 
     #[test]

@@ -10,29 +10,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Poller;
-use super::plausibility::{Plausibility, Verdict};
-use super::report::Report;
-use crate::defender::{ApiError, Export, Exported};
-use crate::fleet::{self, Machine, Snapshot, TenantFleet};
+use super::report::PollReport;
+use super::shrink_guard::{ShrinkGuard, Verdict};
+use crate::defender::{ApiError, Export, ExportOutcome};
+use crate::fleet::{self, ExportVersion, Machine, TenantFleet};
 
 /// When exports were looked for.
 #[derive(Debug, Default)]
 pub(super) struct Import {
     /// When the newest one was had or found to be known; none when it has to be read anew.
     at: Option<Timestamp>,
-    plausibility: Plausibility,
+    plausibility: ShrinkGuard,
 }
 
 impl Import {
     /// What an earlier run read is not read again.
     pub(super) fn starting_from(fleet: &TenantFleet) -> Self {
-        Self { at: fleet.snapshot.map(|snapshot| snapshot.checked_at), plausibility: Plausibility::default() }
+        Self { at: fleet.snapshot.map(|snapshot| snapshot.checked_at), plausibility: ShrinkGuard::default() }
     }
 
     /// When to look again.
     pub(super) fn next_due(&self, interval: Duration) -> Timestamp {
         let regular = self.at.map_or(Timestamp::MIN, |at| at + interval);
-        self.plausibility.second_look().map_or(regular, |at| at.min(regular))
+        self.plausibility.recheck_at().map_or(regular, |at| at.min(regular))
     }
 
     /// Whether to look at `now`; as with machines, a tenth of the interval early.
@@ -43,7 +43,7 @@ impl Import {
 
 impl Poller {
     /// Looks for a new export when that is due, and takes it.
-    pub(super) async fn import(&mut self, interval: Duration, report: &mut Report) {
+    pub(super) async fn import(&mut self, interval: Duration, report: &mut PollReport) {
         // No row would be kept.
         let nobody = self.fleet.machines.is_empty();
         if nobody || !self.import.is_due(self.clock.now(), interval) {
@@ -52,17 +52,17 @@ impl Poller {
         let scope: HashSet<_> = self.fleet.machines.keys().cloned().collect();
         let in_force = self.import.at.and(self.fleet.snapshot).map(|snapshot| snapshot.generated_at);
         match self.client.export(Arc::new(scope), in_force).await {
-            Ok(Exported::Unchanged) => self.note_check(),
-            Ok(Exported::Older { generated_at }) => {
-                self.metrics.snapshot_rejected("older");
+            Ok(ExportOutcome::Unchanged) => self.note_check(),
+            Ok(ExportOutcome::Older { generated_at }) => {
+                self.metrics.list_rejected("older");
                 let tenant = &*self.fleet.tenant;
                 tracing::warn!(tenant, %generated_at, "the export is older than the one in force, which stays");
                 self.note_check();
             }
-            Ok(Exported::Snapshot(export)) => self.take_export(export, report).await,
+            Ok(ExportOutcome::New(export)) => self.take_export(export, report).await,
             Err(error) => {
                 if let Some(reason) = rejected_as(&error) {
-                    self.metrics.snapshot_rejected(reason);
+                    self.metrics.list_rejected(reason);
                 }
                 report.failed(&error, error.stops_the_poll());
             }
@@ -78,17 +78,17 @@ impl Poller {
         }
     }
 
-    async fn take_export(&mut self, mut export: Export, report: &mut Report) {
+    async fn take_export(&mut self, mut export: Export, report: &mut PollReport) {
         let now = self.clock.now();
         self.import.at = Some(now);
         let was_there = |machine: &&Arc<Machine>| {
-            machine.reading.as_ref().is_some_and(|reading| reading.source == fleet::Source::Export)
+            machine.assessment.as_ref().is_some_and(|assessment| assessment.source == fleet::Source::Export)
         };
         let known: Vec<_> = self.fleet.machines.values().filter(was_there).collect();
         let lost = known.iter().filter(|machine| !export.contains(&machine.facts.id)).count();
         let (tenant, known) = (Arc::clone(&self.fleet.tenant), known.len());
-        if let Verdict::Suspected { first } = self.import.plausibility.judge(lost, known, now) {
-            self.metrics.snapshot_rejected("shrunk");
+        if let Verdict::Hold { first } = self.import.plausibility.judge(lost, known, now) {
+            self.metrics.list_rejected("shrunk");
             if first {
                 let what = "the export lost more than half of the machines; it has to be seen twice, five minutes apart";
                 tracing::warn!(tenant = &*tenant, lost, known, "{what}");
@@ -96,14 +96,18 @@ impl Poller {
             return;
         }
         let (generated_at, rows) = (export.generated_at(), export.rows());
-        let (mut fleet, ages, ignored) = (self.fleet.clone(), self.ages, Arc::clone(&self.ignored));
+        let (mut fleet, freshness, ignored) = (self.fleet.clone(), self.freshness, Arc::clone(&self.ignored));
         let applied = tokio::task::spawn_blocking(move || {
             let findings_of = |id: &_| {
                 let mut findings = export.take(id)?;
                 findings.retain(|finding| !ignored.contains(&finding.update.kb));
                 Some(findings)
             };
-            let known = fleet.apply_snapshot(Snapshot { generated_at, checked_at: now }, findings_of, &ages);
+            let known = fleet.apply_snapshot(
+                ExportVersion { generated_at, checked_at: now },
+                findings_of,
+                &freshness,
+            );
             (fleet, known)
         });
         let (fleet, known) = applied.await.expect("Safe: applying does not panic and is never aborted");

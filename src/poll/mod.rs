@@ -5,13 +5,13 @@
 //! waits for another. A poll may be dropped at any moment (stop does): every answer is applied as it
 //! comes, and what was not asked is due next time. A failed call changes no data.
 
-mod ask;
 mod discover;
+mod fetch;
 mod import;
-mod pace;
 mod plan;
-mod plausibility;
+mod quota_advisor;
 mod report;
+mod shrink_guard;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -27,22 +27,22 @@ use crate::clock::Clock;
 use crate::config::{Poll, Selectors, Source, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{self, Ages, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
-use crate::publish::Publisher;
-use crate::selfmon::TenantMetrics;
+use crate::fleet::{self, Freshness, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
+use crate::publish::FleetSender;
+use crate::self_metrics::TenantMetrics;
 
-pub use discover::{Lists, Scope, unlisted};
+pub use discover::{MachineLists, Scope, scope_without_list};
 use import::Import;
-use pace::Pace;
-use plausibility::{Plausibility, Verdict};
-use report::{Report, Said};
+use quota_advisor::QuotaAdvisor;
+use report::{LoggedFailures, PollReport};
+use shrink_guard::{ShrinkGuard, Verdict};
 
 /// Handing over may take a fiftieth of the time: it copies the list of a large fleet.
 const REST_PER_HANDOVER: u32 = 49;
 
 /// Longer than any call of the client takes, which are two hours with waiting for the quota: a poller that
 /// makes no [`progress`](Poller::progress) for so long hangs.
-pub const LONGEST_SILENCE: Duration = Duration::from_mins(150);
+pub const STALL_TIMEOUT: Duration = Duration::from_mins(150);
 
 /// Polls one tenant. Owns the only copy of its fleet that changes.
 #[derive(Debug)]
@@ -52,17 +52,17 @@ pub struct Poller {
     ignored: Arc<BTreeSet<KbId>>,
     poll: Poll,
     client: Arc<Client>,
-    ages: Ages,
+    freshness: Freshness,
     fleet: TenantFleet,
-    plausibility: Plausibility,
+    plausibility: ShrinkGuard,
     import: Import,
     /// The machine list is forbidden, and that was said.
-    unlisted: bool,
+    list_is_forbidden: bool,
     /// Selectors that found nothing, as they were last said.
     unmatched: Vec<String>,
-    said: Said,
-    pace: Pace,
-    publisher: Publisher,
+    said: LoggedFailures,
+    pace: QuotaAdvisor,
+    publisher: FleetSender,
     /// Not handed over again before; and whether there is something to hand over.
     rests_until: Instant,
     is_changed: bool,
@@ -82,7 +82,7 @@ impl Poller {
         poll: Poll,
         client: impl Into<Arc<Client>>,
         mut fleet: TenantFleet,
-        publisher: Publisher,
+        publisher: FleetSender,
         metrics: TenantMetrics,
         clock: Clock,
     ) -> Self {
@@ -97,14 +97,14 @@ impl Poller {
             ignored: Arc::default(),
             poll,
             client: client.into(),
-            ages: ages(&poll),
+            freshness: freshness(&poll),
             import: Import::starting_from(&fleet),
             fleet,
-            plausibility: Plausibility::default(),
-            unlisted: false,
+            plausibility: ShrinkGuard::default(),
+            list_is_forbidden: false,
             unmatched: Vec::new(),
-            said: Said::default(),
-            pace: Pace::new(tenant.source),
+            said: LoggedFailures::default(),
+            pace: QuotaAdvisor::new(tenant.source),
             publisher,
             rests_until: Instant::now(),
             is_changed: false,
@@ -197,7 +197,7 @@ impl Poller {
 
     async fn poll_what_is_older_than(&mut self, interval: Duration) {
         let started = Instant::now();
-        let mut report = Report::default();
+        let mut report = PollReport::default();
         if self.list_is_older_than(interval) {
             self.refresh_scope(&mut report).await;
         }
@@ -210,7 +210,7 @@ impl Poller {
             // after a look at the machine list. A poll of everything takes as long as it takes.
             report.until = (!interval.is_zero()).then(|| Instant::now() + interval);
             let due = plan::due(&self.fleet, self.clock.now(), interval);
-            self.ask_all(due, &mut report).await;
+            self.fetch_machines(due, &mut report).await;
         }
         self.finish(&report, started.elapsed());
     }
@@ -218,12 +218,12 @@ impl Poller {
     fn list_is_older_than(&self, interval: Duration) -> bool {
         let now = self.clock.now();
         let fresh = |at: Timestamp| at <= now && now + interval / 10 < at + interval;
-        let suspected = self.plausibility.second_look().is_some_and(|at| at <= now);
-        suspected || !self.is_chosen_alike() || !self.fleet.listed_at.is_some_and(fresh)
+        let suspected = self.plausibility.recheck_at().is_some_and(|at| at <= now);
+        suspected || !self.uses_same_selectors() || !self.fleet.listed_at.is_some_and(fresh)
     }
 
     /// Whether the scope was found with the selectors in force.
-    fn is_chosen_alike(&self) -> bool {
+    fn uses_same_selectors(&self) -> bool {
         *self.fleet.selectors == *self.selectors_text()
     }
 
@@ -237,11 +237,11 @@ impl Poller {
         &self.fleet
     }
 
-    async fn refresh_scope(&mut self, report: &mut Report) {
+    async fn refresh_scope(&mut self, report: &mut PollReport) {
         let (now, calls_before) = (self.clock.now(), self.client.calls_made());
         let scope = match discover::discover(&self.client, &self.selectors).await {
             Ok(scope) => scope,
-            Err(error) => match (&error, discover::unlisted(&self.selectors)) {
+            Err(error) => match (&error, discover::scope_without_list(&self.selectors)) {
                 (ApiError::Forbidden { .. }, Some(mut scope)) => {
                     // What an earlier list said is better than nothing.
                     for facts in &mut scope.machines {
@@ -249,11 +249,11 @@ impl Poller {
                             *facts = known.facts.clone();
                         }
                     }
-                    if !self.unlisted {
+                    if !self.list_is_forbidden {
                         tracing::warn!(tenant = &*self.fleet.tenant, error = %Chain(&error),
                             "going on without the machine list: machines have no name and no platform");
                     }
-                    self.unlisted = true;
+                    self.list_is_forbidden = true;
                     scope
                 }
                 // The scope stays what it was, and its machines are asked as far as that makes sense.
@@ -277,10 +277,10 @@ impl Poller {
             }
             self.unmatched = scope.unmatched;
         }
-        if self.is_chosen_alike() {
+        if self.uses_same_selectors() {
             let (lost, known) = (self.lost(&scope.machines), self.fleet.machines.len());
-            if let Verdict::Suspected { first } = self.plausibility.judge(lost, known, now) {
-                self.metrics.snapshot_rejected("shrunk");
+            if let Verdict::Hold { first } = self.plausibility.judge(lost, known, now) {
+                self.metrics.list_rejected("shrunk");
                 if first {
                     let tenant = &*self.fleet.tenant;
                     tracing::warn!(
@@ -297,7 +297,7 @@ impl Poller {
             self.import = Import::default();
         }
         self.fleet.selectors = self.selectors_text().into();
-        self.fleet.apply_list(scope.machines, now, &self.ages);
+        self.fleet.apply_list(scope.machines, now, &self.freshness);
         self.fleet_changed();
     }
 
@@ -311,17 +311,17 @@ impl Poller {
     /// still to be had for the selectors in force.
     fn next_due(&self) -> Option<Timestamp> {
         let interval = self.poll.interval;
-        let list = self.fleet.listed_at.filter(|_| self.is_chosen_alike())? + interval;
+        let list = self.fleet.listed_at.filter(|_| self.uses_same_selectors())? + interval;
         let data = match self.source {
             Source::Machines => plan::next_due(&self.fleet, interval),
             Source::Export if self.fleet.machines.is_empty() => None,
             Source::Export => Some(self.import.next_due(interval)),
         };
-        [Some(list), data, self.plausibility.second_look()].into_iter().flatten().min()
+        [Some(list), data, self.plausibility.recheck_at()].into_iter().flatten().min()
     }
 
     /// Settles what the poll means: status, metrics, log, and when to poll again.
-    fn finish(&mut self, report: &Report, took: Duration) {
+    fn finish(&mut self, report: &PollReport, took: Duration) {
         let now = self.clock.now();
         let interval = self.poll.interval;
         let soon = now + interval.min(plan::FAILURE_PAUSE);
@@ -352,8 +352,8 @@ impl Poller {
 
 /// The ages of `poll`, in the fleet's words.
 #[must_use]
-pub fn ages(poll: &Poll) -> Ages {
-    Ages {
+pub fn freshness(poll: &Poll) -> Freshness {
+    Freshness {
         stale_after: poll.stale_after,
         expire_after: poll.expire_after,
         inactive_after: poll.inactive_after,

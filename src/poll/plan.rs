@@ -48,10 +48,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::{Ages, MachineFacts};
+    use crate::fleet::{Freshness, MachineFacts};
 
     const HOUR: Duration = Duration::from_hours(1);
-    const AGES: Ages = Ages {
+    const FRESHNESS: Freshness = Freshness {
         stale_after: Duration::from_hours(13),
         expire_after: Duration::from_hours(48),
         inactive_after: Duration::from_hours(720),
@@ -60,7 +60,7 @@ mod tests {
     fn fleet(ids: &[&str]) -> TenantFleet {
         let mut fleet = TenantFleet::new("contoso".into());
         let facts = ids.iter().map(|id| MachineFacts::unlisted(MachineId::parse(id).unwrap()));
-        fleet.apply_list(facts.collect(), at(0), &AGES);
+        fleet.apply_list(facts.collect(), at(0), &FRESHNESS);
         fleet
     }
 
@@ -75,16 +75,16 @@ mod tests {
     #[test]
     fn machines_never_asked_come_first_then_the_oldest_attempt() {
         let mut fleet = fleet(&["a", "b", "c", "d"]);
-        fleet.apply_answer(&id("a"), at(10), vec![], &AGES);
-        fleet.apply_answer(&id("c"), at(5), vec![], &AGES);
+        fleet.apply_answer(&id("a"), at(10), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("c"), at(5), vec![], &FRESHNESS);
         assert_eq!(due(&fleet, at(120), HOUR), [id("b"), id("d"), id("c"), id("a")]);
     }
 
     #[test]
     fn a_fresh_machine_is_not_asked_and_a_nearly_due_one_is() {
         let mut fleet = fleet(&["a", "b"]);
-        fleet.apply_answer(&id("a"), at(0), vec![], &AGES);
-        fleet.apply_answer(&id("b"), at(5), vec![], &AGES);
+        fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("b"), at(5), vec![], &FRESHNESS);
         assert_eq!(due(&fleet, at(53), HOUR), []);
         assert_eq!(due(&fleet, at(54), HOUR), [id("a")]);
         assert_eq!(next_due(&fleet, HOUR), Some(at(60)));
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_makes_machines_due() {
         let mut fleet = fleet(&["a"]);
-        fleet.apply_answer(&id("a"), at(6000), vec![], &AGES);
+        fleet.apply_answer(&id("a"), at(6000), vec![], &FRESHNESS);
         assert_eq!(due(&fleet, at(0), HOUR), [id("a")]);
     }
 
@@ -117,7 +117,7 @@ mod tests {
                     if machine == id(&format!("m{failing}")) {
                         fleet.apply_failure(&machine, now);
                     } else {
-                        fleet.apply_answer(&machine, now, vec![], &AGES);
+                        fleet.apply_answer(&machine, now, vec![], &FRESHNESS);
                     }
                     asked.insert(machine);
                 }

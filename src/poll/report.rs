@@ -1,6 +1,6 @@
 //! What came of one poll, and what of it is worth a line in the log.
 //!
-//! A poll is one line, whatever came of it. Trouble is a warning when it begins and when it becomes
+//! A poll is one line, whatever came of it. FailureKey is a warning when it begins and when it becomes
 //! another one, not in each poll of a week in which nobody mends it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::fleet::MachineId;
 
 /// Counts and failures of one poll.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct PollReport {
     /// No further machine is asked after this.
     pub(super) until: Option<Instant>,
     /// The poll was given up: what is left would fail alike.
@@ -34,13 +34,13 @@ pub(super) struct Report {
     export: Option<(Timestamp, u64)>,
 }
 
-/// Trouble that was said already. It is alike while reason, Entra's code and extent stay: words have an id or
+/// FailureKey that was said already. It is alike while reason, Entra's code and extent stay: words have an id or
 /// a time in them that differs each time.
 #[derive(Debug, Default)]
-pub(super) struct Said(BTreeSet<Trouble>);
+pub(super) struct LoggedFailures(BTreeSet<FailureKey>);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Trouble {
+struct FailureKey {
     reason: &'static str,
     code: Option<String>,
     of_machines: bool,
@@ -56,7 +56,7 @@ struct Failures {
     error: String,
 }
 
-impl Report {
+impl PollReport {
     /// Whether the poll's time is over.
     pub(super) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
@@ -124,17 +124,17 @@ impl Report {
     }
 
     /// One line for the poll, and one for each trouble that was not `said` before.
-    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, said: &mut Said) {
+    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, said: &mut LoggedFailures) {
         let mut troubles = BTreeSet::new();
         for (reason, failures) in &self.failures {
             let Failures { code, machine, .. } = failures;
-            let trouble = Trouble { reason, code: code.clone(), of_machines: machine.is_some() };
+            let trouble = FailureKey { reason, code: code.clone(), of_machines: machine.is_some() };
             if !said.0.contains(&trouble) {
                 failures.warn(tenant, reason);
             }
             troubles.insert(trouble);
         }
-        let of_tenant = |troubles: &BTreeSet<Trouble>| troubles.iter().any(|trouble| !trouble.of_machines);
+        let of_tenant = |troubles: &BTreeSet<FailureKey>| troubles.iter().any(|trouble| !trouble.of_machines);
         if of_tenant(&said.0) && !of_tenant(&troubles) {
             tracing::info!(tenant, "polls work again");
         }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
+use super::event::{Reason, SaveError, StoreEvent};
 use super::load::{Loaded, load};
-use super::notice::{Notice, Reason, SaveError};
 use super::schema::{self, Origin};
 
 /// Name of the state file.
@@ -41,7 +41,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
 /// Why a file could not be read.
 enum Unusable {
     /// Its contents are at fault: another file must take its place.
-    Contents(Reason),
+    PersistedState(Reason),
     /// The disk is; the contents may be fine.
     Disk(rusqlite::Error),
 }
@@ -49,9 +49,9 @@ enum Unusable {
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => Self::Contents(Reason::Foreign),
+            Some(ErrorCode::NotADatabase) => Self::PersistedState(Reason::Foreign),
             _ if is_of_the_disk(&error) => Self::Disk(error),
-            _ => Self::Contents(Reason::Damaged),
+            _ => Self::PersistedState(Reason::Damaged),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
 pub(super) fn open_or_create(
     folder: &Path,
     now: Timestamp,
-    notices: &mut Vec<Notice>,
+    notices: &mut Vec<StoreEvent>,
 ) -> Result<(Connection, Loaded), SaveError> {
     let path = folder.join(NAME);
     let found = path.try_exists().map_err(|source| SaveError::Folder { path: folder.to_owned(), source })?;
@@ -97,7 +97,7 @@ pub(super) fn open_or_create(
     match open(&path, now) {
         Ok(opened) => Ok(opened),
         Err(Unusable::Disk(source)) => Err(SaveError::File { path, source }),
-        Err(Unusable::Contents(reason)) => {
+        Err(Unusable::PersistedState(reason)) => {
             set_aside(folder, reason, now, notices)?;
             Ok((create(folder, now, notices)?, Loaded::default()))
         }
@@ -106,10 +106,10 @@ pub(super) fn open_or_create(
 
 fn open(path: &Path, now: Timestamp) -> Result<(Connection, Loaded), Unusable> {
     if !path.is_file() {
-        return Err(Unusable::Contents(Reason::Foreign));
+        return Err(Unusable::PersistedState(Reason::Foreign));
     }
     if is_misleading(path) {
-        return Err(Unusable::Contents(Reason::Damaged));
+        return Err(Unusable::PersistedState(Reason::Damaged));
     }
     let mut connection = connect(path)?;
     let is_writable = !connection.is_readonly(MAIN_DB)?;
@@ -189,16 +189,16 @@ fn examine(connection: &Connection) -> Result<Age, Unusable> {
     let age = match schema::recognise(connection)? {
         Origin::Ours => Age::Newest,
         Origin::Older => Age::Older,
-        Origin::Foreign => return Err(Unusable::Contents(Reason::Foreign)),
-        Origin::Newer => return Err(Unusable::Contents(Reason::Newer)),
-        Origin::Damaged => return Err(Unusable::Contents(Reason::Damaged)),
+        Origin::Foreign => return Err(Unusable::PersistedState(Reason::Foreign)),
+        Origin::Newer => return Err(Unusable::PersistedState(Reason::Newer)),
+        Origin::Damaged => return Err(Unusable::PersistedState(Reason::Damaged)),
     };
-    // A pass over all pages. Reading every row, which follows, sees rows that are broken, but not
+    // A pass over all pages. Assessment every row, which follows, sees rows that are broken, but not
     // pages that were lost from a tree: these gaps would be forgotten without a word. It costs a
     // fraction of the reading, and once per start.
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        return Err(Unusable::Contents(Reason::Damaged));
+        return Err(Unusable::PersistedState(Reason::Damaged));
     }
     Ok(age)
 }
@@ -217,7 +217,7 @@ fn ready_for_saves(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn create(
     folder: &Path,
     now: Timestamp,
-    notices: &mut Vec<Notice>,
+    notices: &mut Vec<StoreEvent>,
 ) -> Result<Connection, SaveError> {
     let folder_failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     // A log without its file would be taken for that of the new one.
@@ -246,7 +246,7 @@ pub(super) fn set_aside(
     folder: &Path,
     reason: Reason,
     now: Timestamp,
-    notices: &mut Vec<Notice>,
+    notices: &mut Vec<StoreEvent>,
 ) -> Result<(), SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     let name = format!("{NAME}.{}-{}", reason.as_str(), now.strftime("%Y%m%dT%H%M%SZ"));
@@ -261,6 +261,6 @@ pub(super) fn set_aside(
             _ => {}
         }
     }
-    notices.push(Notice::SetAside { reason, path: folder.join(name) });
+    notices.push(StoreEvent::SetAside { reason, path: folder.join(name) });
     Ok(())
 }

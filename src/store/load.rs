@@ -1,4 +1,4 @@
-//! Reading a file whole.
+//! Assessment a file whole.
 //!
 //! Every value is checked as if a stranger had written it: a row that makes no sense is left out and
 //! counted, and the file is then rewritten by the next save. An error means that the file as a whole
@@ -10,17 +10,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::contents::{Calls, Contents, Held, resolution_slots, severity_number, source_name};
-use crate::fleet::{
-    Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate,
-    Resolution, Severity, Snapshot, Source, TenantFleet, Totals, UpdateFacts,
+use super::persisted_state::{
+    Calls, PersistedState, PersistedTenant, resolution_slots, severity_number, source_name,
 };
-use crate::selfmon::Endpoint;
+use crate::fleet::{
+    Assessment, Attempt, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, OutOfScope,
+    PollStatus, ReportedUpdate, ResolutionHistogram, Severity, Source, TenantFleet, Totals, UpdateFacts,
+};
+use crate::self_metrics::ApiOperation;
 
 /// A file as it was read.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    pub(super) contents: Contents,
+    pub(super) contents: PersistedState,
     pub(super) calls: Calls,
     /// Rows that made no sense.
     pub(super) skipped: u64,
@@ -42,23 +44,23 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     resolution(connection, &mut tenants, &mut skipped)?;
     let mut facts = facts(connection, &mut skipped)?;
     let mut machines = machines(connection, &mut skipped)?;
-    gaps(connection, &mut machines, &mut facts, &mut skipped)?;
+    missing_updates(connection, &mut machines, &mut facts, &mut skipped)?;
     for row in machines {
         place(row, &mut tenants, &mut skipped);
     }
     let calls = calls(connection, now, &mut skipped)?;
     let unused_facts = facts.iter().filter(|(_, facts)| !facts.is_used).map(|(key, _)| *key).collect();
     let used = facts.into_iter().filter(|(_, facts)| facts.is_used);
-    let contents = Contents {
+    let contents = PersistedState {
         tenants: tenants
             .into_iter()
             .map(|(key, (fleet, machines))| {
-                (Arc::clone(&fleet.tenant), Held { key, fleet: Arc::new(fleet), machines })
+                (Arc::clone(&fleet.tenant), PersistedTenant { key, fleet: Arc::new(fleet), machines })
             })
             .collect(),
         facts: used.map(|(key, facts)| (UpdateFacts::clone(&facts.facts), key)).collect(),
         unused_facts,
-        is_tainted: false,
+        needs_rewrite: false,
     };
     Ok(Loaded { contents, calls, skipped })
 }
@@ -110,10 +112,11 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
             detected: count(row, 6)?,
             resolved: count(row, 7)?,
             dropped: count(row, 8)?,
-            resolution: Resolution { sum_millis: count(row, 9)?, ..Resolution::default() },
+            resolution: ResolutionHistogram { sum_millis: count(row, 9)?, ..ResolutionHistogram::default() },
         };
         let snapshot = optional(row, 10, at)?.zip(optional(row, 11, at)?);
-        fleet.snapshot = snapshot.map(|(generated_at, checked_at)| Snapshot { generated_at, checked_at });
+        fleet.snapshot =
+            snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
         if tenants.values().any(|(known, _)| known.tenant == fleet.tenant) {
             return None;
         }
@@ -162,12 +165,12 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             last_seen: optional(row, 8, at)?,
             onboarded: integer(row, 12)? != 0,
         };
-        let reading = match optional(row, 9, at)? {
-            Some(read_at) => Some(Reading {
+        let assessment = match optional(row, 9, at)? {
+            Some(read_at) => Some(Assessment {
                 at: read_at,
                 as_of: optional(row, 13, at)?.unwrap_or(read_at),
                 source: source(text(row, 14)?)?,
-                gaps: Vec::new(),
+                missing_updates: Vec::new(),
             }),
             None => None,
         };
@@ -179,7 +182,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             key: integer(row, 0)?,
             tenant: integer(row, 1)?,
             departed_at: optional(row, 2, at)?,
-            machine: Machine { facts, reading, attempt },
+            machine: Machine { facts, assessment, attempt },
         });
         Some(())
     })?;
@@ -187,7 +190,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
 }
 
 /// Gives each machine its gaps. Both come by ascending key, so one pass over both is enough.
-fn gaps(
+fn missing_updates(
     connection: &Connection,
     machines: &mut [MachineRow],
     facts: &mut HashMap<i64, SharedFacts>,
@@ -195,16 +198,16 @@ fn gaps(
 ) -> rusqlite::Result<()> {
     let mut machines = machines.iter_mut().peekable();
     // Filled per machine and then copied, so that what stays in memory has no spare room.
-    let mut gathered: Vec<Gap> = Vec::new();
+    let mut gathered: Vec<MissingUpdate> = Vec::new();
     let small = |number| u32::try_from(number).ok();
-    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM gap \
+    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM missing \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
         let owner = integer(row, 0)?;
         while let Some(done) = machines.next_if(|machine| machine.key < owner) {
             give(done, &mut gathered);
         }
-        machines.peek().filter(|machine| machine.key == owner && machine.machine.reading.is_some())?;
+        machines.peek().filter(|machine| machine.key == owner && machine.machine.assessment.is_some())?;
         let kb = KbId::new(small(integer(row, 1)?)?)?;
         gathered.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
         let first_seen = time(row, 2)?;
@@ -214,7 +217,7 @@ fn gaps(
         shared.is_used = true;
         let facts = Arc::clone(&shared.facts);
         let update = ReportedUpdate { kb, facts, cves, reported_machines, severity };
-        gathered.push(Gap { update, first_seen });
+        gathered.push(MissingUpdate { update, first_seen });
         Some(())
     })?;
     if let Some(last) = machines.next() {
@@ -223,9 +226,9 @@ fn gaps(
     Ok(())
 }
 
-fn give(machine: &mut MachineRow, gathered: &mut Vec<Gap>) {
-    if let Some(reading) = &mut machine.machine.reading {
-        reading.gaps = gathered.as_slice().to_vec();
+fn give(machine: &mut MachineRow, gathered: &mut Vec<MissingUpdate>) {
+    if let Some(assessment) = &mut machine.machine.assessment {
+        assessment.missing_updates = gathered.as_slice().to_vec();
     }
     gathered.clear();
 }
@@ -241,7 +244,7 @@ fn place(row: MachineRow, tenants: &mut Tenants, skipped: &mut u64) {
     let machine = Arc::new(row.machine);
     match row.departed_at {
         None => drop(fleet.machines.insert(id, machine)),
-        Some(since) => drop(fleet.departed.insert(id, Departed { machine, since })),
+        Some(since) => drop(fleet.out_of_scope.insert(id, OutOfScope { machine, since })),
     }
 }
 
@@ -258,10 +261,10 @@ fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite
 }
 
 /// Version 1 did not note the endpoint, and called none that has a quota of its own.
-fn endpoint(row: &Row<'_>, column: usize) -> Option<Endpoint> {
+fn endpoint(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
     match row.get_ref(column).ok()?.as_str_or_null().ok()? {
-        None => Some(Endpoint::MissingKbs),
-        Some(name) => Endpoint::ALL.into_iter().find(|endpoint| endpoint.as_str() == name),
+        None => Some(ApiOperation::MissingKbs),
+        Some(name) => ApiOperation::ALL.into_iter().find(|endpoint| endpoint.as_str() == name),
     }
 }
 

@@ -8,7 +8,7 @@
 //! Only a second instance on the folder is an error at the start. A file of an earlier release is
 //! brought up in one transaction, or read as it is where it cannot be written. A file that cannot be
 //! used is renamed to `state.db.<reason>-<time>` and a new one is begun; a disk that cannot be written
-//! leaves the exporter without memory until a later save succeeds. [`Notice`]s tell what happened.
+//! leaves the exporter without memory until a later save succeeds. [`StoreEvent`]s tell what happened.
 //! SQLite keeps no checksums, so a value that rotted into another valid value goes unseen.
 //!
 //! The tables, for those who look into the file with `sqlite3` (`application_id` `mdeX`, schema number
@@ -25,12 +25,12 @@
 //!   `severity` is 1 for low to 4 for critical.
 //! - `update_facts`: title and products (a JSON array) of updates, shared by gaps.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in those of schema 1).
-//! - `machines` and `open_gaps`: views with names and readable times.
+//! - `machines` and `open_missing_updates`: views with names and readable times.
 
-mod contents;
+mod event;
 mod file;
 mod load;
-mod notice;
+mod persisted_state;
 mod schema;
 mod shared;
 mod write;
@@ -43,13 +43,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-pub use self::notice::{Notice, OpenError, Reason, SaveError};
+pub use self::event::{OpenError, Reason, SaveError, StoreEvent};
 pub use self::shared::SharedStore;
 
-use self::contents::{Calls, Contents};
+use self::persisted_state::{Calls, PersistedState};
 use crate::clock::Clock;
 use crate::fleet::TenantFleet;
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
 
 /// What was found at the start.
 #[derive(Debug, Default)]
@@ -57,9 +57,9 @@ pub struct Restored {
     /// Every tenant in the file, by name; of their polls only the times are known.
     pub fleets: Vec<TenantFleet>,
     /// The API calls of the last hour by tenant, oldest first.
-    pub calls: BTreeMap<String, Vec<(Timestamp, Endpoint)>>,
+    pub calls: BTreeMap<String, Vec<(Timestamp, ApiOperation)>>,
     /// What an operator should know.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<StoreEvent>,
     /// Whether an earlier state was taken over.
     pub restored: bool,
 }
@@ -70,7 +70,7 @@ pub struct Saved {
     /// Whether there was anything to write.
     pub changed: bool,
     /// What an operator should know.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<StoreEvent>,
 }
 
 /// The state on disk.
@@ -90,7 +90,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Disk {
     connection: Connection,
-    contents: Contents,
+    contents: PersistedState,
     /// Whether the file holds all calls that memory does.
     holds_calls: bool,
     /// Dropped last.
@@ -123,7 +123,7 @@ impl Store {
                     store.fleets = loaded.fleets();
                     store.calls = loaded.calls;
                 }
-                notices.push(Notice::WithoutDisk(error));
+                notices.push(StoreEvent::WithoutDisk(error));
             }
         }
         let fleets: Vec<_> = store.fleets.values().map(|fleet| TenantFleet::clone(fleet)).collect();
@@ -147,14 +147,14 @@ impl Store {
         let named = fleets.iter().map(|fleet| (Arc::clone(&fleet.tenant), Arc::clone(fleet)));
         self.fleets.extend(named);
         let mut notices = Vec::new();
-        self.leave_lost_file();
+        self.reopen_if_removed();
         if self.disk.is_none() {
             self.connect(&mut notices)?;
-            notices.push(Notice::OnDisk { path: self.path() });
+            notices.push(StoreEvent::OnDisk { path: self.path() });
         }
         let changed = match self.write() {
             Err(error) if self.is_damaged(&error) => {
-                self.start_anew(&mut notices)?;
+                self.recreate(&mut notices)?;
                 self.write()
             }
             other => other,
@@ -168,7 +168,11 @@ impl Store {
     ///
     /// # Errors
     /// When the disk cannot be written; the next save carries them.
-    pub fn record_calls(&mut self, tenant: &str, made: &[(Timestamp, Endpoint)]) -> Result<(), SaveError> {
+    pub fn record_calls(
+        &mut self,
+        tenant: &str,
+        made: &[(Timestamp, ApiOperation)],
+    ) -> Result<(), SaveError> {
         let horizon = Calls::horizon(self.clock.now());
         self.calls.add(tenant, made);
         self.calls.forget(horizon);
@@ -186,7 +190,7 @@ impl Store {
     }
 
     /// Opens the file, and takes in what it holds if memory holds nothing newer.
-    fn connect(&mut self, notices: &mut Vec<Notice>) -> Result<(), SaveError> {
+    fn connect(&mut self, notices: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
         let now = self.clock.now();
         let lock = file::lock(&self.folder)?;
         let (mut connection, mut loaded) = file::open_or_create(&self.folder, now, notices)?;
@@ -207,15 +211,15 @@ impl Store {
             self.calls = loaded.calls;
         }
         if loaded.skipped > 0 {
-            notices.push(Notice::Skipped { rows: loaded.skipped });
-            loaded.contents = Contents { is_tainted: true, ..Contents::default() };
+            notices.push(StoreEvent::Skipped { rows: loaded.skipped });
+            loaded.contents = PersistedState { needs_rewrite: true, ..PersistedState::default() };
         }
         self.disk = Some(Disk { connection, contents: loaded.contents, holds_calls, lock });
         Ok(())
     }
 
     /// Forgets a file that somebody removed: SQLite would go on writing to what no path leads to.
-    fn leave_lost_file(&mut self) {
+    fn reopen_if_removed(&mut self) {
         if self.disk.is_some() && !self.path().exists() {
             self.disk = None;
         }
@@ -240,7 +244,7 @@ impl Store {
     }
 
     /// Sets the file aside and begins one that holds nothing yet.
-    fn start_anew(&mut self, notices: &mut Vec<Notice>) -> Result<(), SaveError> {
+    fn recreate(&mut self, notices: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
         let Some(Disk { connection, lock, .. }) = self.disk.take() else {
             return Ok(());
         };
@@ -249,7 +253,7 @@ impl Store {
         drop(connection);
         file::set_aside(&self.folder, Reason::Damaged, now, notices)?;
         let connection = file::create(&self.folder, now, notices)?;
-        self.disk = Some(Disk { connection, contents: Contents::default(), holds_calls: false, lock });
+        self.disk = Some(Disk { connection, contents: PersistedState::default(), holds_calls: false, lock });
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{SaveError, Store};
 use crate::error::Chain;
 use crate::fleet::TenantFleet;
-use crate::selfmon::{Endpoint, SelfMetrics};
+use crate::self_metrics::{ApiOperation, SelfMetrics};
 
 /// Cheap to clone; clones share the store. Calls block: off the async threads with them.
 #[derive(Clone)]
@@ -19,14 +19,14 @@ pub struct SharedStore(Arc<Shared>);
 struct Shared {
     store: Mutex<Store>,
     failing: AtomicBool,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
 }
 
 impl SharedStore {
-    /// Shares `store`; `selfmon` counts its writes.
+    /// Shares `store`; `self_metrics` counts its writes.
     #[must_use]
-    pub fn new(store: Store, selfmon: Arc<SelfMetrics>) -> Self {
-        Self(Arc::new(Shared { store: Mutex::new(store), failing: AtomicBool::new(false), selfmon }))
+    pub fn new(store: Store, self_metrics: Arc<SelfMetrics>) -> Self {
+        Self(Arc::new(Shared { store: Mutex::new(store), failing: AtomicBool::new(false), self_metrics }))
     }
 
     /// Writes what changed. A failure costs nothing but the memory of it: the next write carries
@@ -54,12 +54,12 @@ impl SharedStore {
 
     /// The calls to the API of a tenant in the last hour, oldest first.
     #[must_use]
-    pub fn calls(&self, tenant: &str) -> Vec<(Timestamp, Endpoint)> {
+    pub fn calls(&self, tenant: &str) -> Vec<(Timestamp, ApiOperation)> {
         self.store().calls.0.get(tenant).cloned().unwrap_or_default()
     }
 
     /// Notes a call to the API of `tenant`, which counts against the quota of a later run too.
-    pub fn record_call(&self, tenant: &str, at: Timestamp, endpoint: Endpoint) {
+    pub fn record_call(&self, tenant: &str, at: Timestamp, endpoint: ApiOperation) {
         let recorded = self.store().record_calls(tenant, &[(at, endpoint)]);
         if let Err(error) = recorded {
             self.failed(&error);
@@ -67,14 +67,14 @@ impl SharedStore {
     }
 
     fn succeeded(&self) {
-        self.0.selfmon.state_written(true);
+        self.0.self_metrics.state_written(true);
         if self.0.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("the state can be written again");
         }
     }
 
     fn failed(&self, error: &SaveError) {
-        self.0.selfmon.state_written(false);
+        self.0.self_metrics.state_written(false);
         if !self.0.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(error = %Chain(error),
                 "the state cannot be written; going on from memory, a restart now would forget");

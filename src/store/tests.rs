@@ -8,7 +8,9 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fleet::{Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, UpdateFacts};
+use crate::fleet::{
+    Assessment, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, UpdateFacts,
+};
 
 fn clock() -> Clock {
     Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap())
@@ -30,10 +32,10 @@ fn fleet(tenant: &str, machines: u32) -> Arc<TenantFleet> {
             reported_machines: None,
             severity: None,
         };
-        let reading = Some(Reading::of_now(at, vec![Gap { update, first_seen: at }]));
+        let assessment = Some(Assessment::of_now(at, vec![MissingUpdate { update, first_seen: at }]));
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
         let facts = MachineFacts { name: "name".repeat(20), ..MachineFacts::unlisted(id.clone()) };
-        fleet.machines.insert(id, Arc::new(Machine { facts, reading, attempt: None }));
+        fleet.machines.insert(id, Arc::new(Machine { facts, assessment, attempt: None }));
     }
     Arc::new(fleet)
 }
@@ -86,19 +88,19 @@ fn assert_breaks_are_mended(breaking: impl FnOnce(&Path, &Store)) {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 500), fleet("other", 2)]).unwrap();
-    store.record_calls("one", &[(clock().now(), Endpoint::Machines)]).unwrap();
+    store.record_calls("one", &[(clock().now(), ApiOperation::Machines)]).unwrap();
     drop(store);
     let (mut store, _) = open(folder.path());
     breaking(folder.path(), &store);
     let saved = store.save(&[fleet("one", 400)]).unwrap();
-    let [Notice::SetAside { reason: Reason::Damaged, path }] = &saved.notices[..] else {
+    let [StoreEvent::SetAside { reason: Reason::Damaged, path }] = &saved.notices[..] else {
         panic!("{:?}", saved.notices);
     };
     assert!(path.exists());
     assert!(store.save(&[fleet("one", 401)]).unwrap().notices.is_empty());
     drop(store);
     assert_eq!(held(folder.path()), [("one".to_owned(), 401), ("other".to_owned(), 2)]);
-    assert_eq!(open(folder.path()).1.calls["one"], [(clock().now(), Endpoint::Machines)]);
+    assert_eq!(open(folder.path()).1.calls["one"], [(clock().now(), ApiOperation::Machines)]);
 }
 
 #[test]
@@ -125,19 +127,19 @@ fn a_state_that_cannot_be_written_is_served_all_the_same() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();
-    store.record_calls("one", &[(clock().now(), Endpoint::Machines)]).unwrap();
+    store.record_calls("one", &[(clock().now(), ApiOperation::Machines)]).unwrap();
     drop(store);
     let lock = folder.path().join("lock");
     fs::remove_file(&lock).unwrap();
     symlink(folder.path().join("no folder/lock"), &lock).unwrap();
     let (mut store, restored) = open(folder.path());
     assert!(restored.restored && !store.is_on_disk());
-    assert!(matches!(restored.notices[..], [Notice::WithoutDisk(_)]));
+    assert!(matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
     assert_eq!(restored.calls["one"].len(), 1);
     store.save(&[fleet("one", 4)]).unwrap_err();
     fs::remove_file(&lock).unwrap();
     let saved = store.save(&[fleet("other", 1)]).unwrap();
-    assert!(matches!(saved.notices[..], [Notice::OnDisk { .. }]), "{:?}", saved.notices);
+    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.notices);
     drop(store);
     assert_eq!(held(folder.path()), [("one".to_owned(), 4), ("other".to_owned(), 1)]);
 }

@@ -10,23 +10,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Statement, Transaction, params};
 
-use super::contents::{
-    Calls, Contents, Held, Known, machines, outer_join, resolution_slots, severity_number, source_name,
+use super::persisted_state::{
+    Calls, Known, PersistedState, PersistedTenant, machines, merge_join, resolution_slots, severity_number,
+    source_name,
 };
-use crate::fleet::{Gap, KbId, Machine, MachineId, TenantFleet, Totals, UpdateFacts};
-use crate::selfmon::Endpoint;
+use crate::fleet::{KbId, Machine, MachineId, MissingUpdate, TenantFleet, Totals, UpdateFacts};
+use crate::self_metrics::ApiOperation;
 
 /// Brings the file from `contents` to `fleets`; tenants that are not among them stay as they are.
 /// `contents` follows when the transaction is done, and only then. Tells whether a row was written.
 pub(super) fn write<'a>(
     connection: &mut Connection,
-    contents: &mut Contents,
+    contents: &mut PersistedState,
     fleets: impl IntoIterator<Item = &'a Arc<TenantFleet>>,
 ) -> rusqlite::Result<bool> {
     // Deferred: without a row to write it touches no file.
     let transaction = connection.transaction()?;
-    if contents.is_tainted {
-        let tables = "DELETE FROM gap; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
+    if contents.needs_rewrite {
+        let tables = "DELETE FROM missing; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
                       DELETE FROM tenant; DELETE FROM update_facts";
         transaction.execute_batch(tables)?;
     }
@@ -41,7 +42,7 @@ pub(super) fn write<'a>(
     };
     transaction.commit()?;
     contents.unused_facts.clear();
-    contents.is_tainted = false;
+    contents.needs_rewrite = false;
     contents.facts.extend(new_facts);
     for change in changes {
         change.apply(contents);
@@ -53,7 +54,7 @@ pub(super) fn write<'a>(
 pub(super) fn add_calls(
     connection: &mut Connection,
     tenant: &str,
-    made: &[(Timestamp, Endpoint)],
+    made: &[(Timestamp, ApiOperation)],
     horizon: Timestamp,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
@@ -75,16 +76,16 @@ pub(super) fn replace_calls(connection: &mut Connection, calls: &Calls) -> rusql
 fn insert_calls(
     transaction: &Transaction<'_>,
     tenant: &str,
-    made: &[(Timestamp, Endpoint)],
+    made: &[(Timestamp, ApiOperation)],
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare("INSERT INTO call (tenant, at, endpoint) VALUES (?1, ?2, ?3)")?;
-    let mut insert = |at: Timestamp, endpoint: Endpoint| {
+    let mut insert = |at: Timestamp, endpoint: ApiOperation| {
         insert.execute(params![tenant, at.as_millisecond(), endpoint.as_str()]).map(drop)
     };
     made.iter().try_for_each(|(at, endpoint)| insert(*at, *endpoint))
 }
 
-/// What a written tenant changes in [`Contents`].
+/// What a written tenant changes in [`PersistedState`].
 struct Change {
     fleet: Arc<TenantFleet>,
     key: i64,
@@ -93,10 +94,10 @@ struct Change {
 }
 
 impl Change {
-    fn apply(self, contents: &mut Contents) {
+    fn apply(self, contents: &mut PersistedState) {
         let Self { fleet, key, added, removed } = self;
         let name = Arc::clone(&fleet.tenant);
-        let held = contents.tenants.entry(name).or_insert_with(|| Held {
+        let held = contents.tenants.entry(name).or_insert_with(|| PersistedTenant {
             key,
             fleet: Arc::clone(&fleet),
             machines: HashMap::new(),
@@ -112,7 +113,7 @@ impl Change {
 struct Writer<'a> {
     statements: Statements<'a>,
     transaction: &'a Transaction<'a>,
-    contents: &'a Contents,
+    contents: &'a PersistedState,
     new_facts: HashMap<UpdateFacts, i64>,
     rows: usize,
 }
@@ -123,9 +124,9 @@ struct Statements<'a> {
     delete_machine: Statement<'a>,
     put_times: Statement<'a>,
     delete_times: Statement<'a>,
-    put_gap: Statement<'a>,
-    delete_gap: Statement<'a>,
-    delete_gaps: Statement<'a>,
+    put_missing_update: Statement<'a>,
+    delete_missing_update: Statement<'a>,
+    delete_missing_updates: Statement<'a>,
     insert_facts: Statement<'a>,
 }
 
@@ -146,12 +147,12 @@ impl<'a> Statements<'a> {
                  as_of, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             delete_times: transaction.prepare("DELETE FROM times WHERE machine = ?1")?,
-            put_gap: transaction.prepare(
-                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity) \
+            put_missing_update: transaction.prepare(
+                "INSERT OR REPLACE INTO missing (machine, kb, first_seen, facts, cves, reported_machines, severity) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
-            delete_gap: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,
-            delete_gaps: transaction.prepare("DELETE FROM gap WHERE machine = ?1")?,
+            delete_missing_update: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,
+            delete_missing_updates: transaction.prepare("DELETE FROM gap WHERE machine = ?1")?,
             insert_facts: transaction
                 .prepare("INSERT INTO update_facts (title, products) VALUES (?1, ?2)")?,
         })
@@ -159,7 +160,7 @@ impl<'a> Statements<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(transaction: &'a Transaction<'a>, contents: &'a Contents) -> rusqlite::Result<Self> {
+    fn new(transaction: &'a Transaction<'a>, contents: &'a PersistedState) -> rusqlite::Result<Self> {
         let statements = Statements::new(transaction)?;
         Ok(Self { statements, transaction, contents, new_facts: HashMap::new(), rows: 0 })
     }
@@ -173,7 +174,7 @@ impl<'a> Writer<'a> {
         let key = self.tenant_row(fleet, held)?;
         let mut change = Change { fleet: Arc::clone(fleet), key, added: Vec::new(), removed: Vec::new() };
         let before = held.into_iter().flat_map(|held| machines(&held.fleet));
-        for (id, old, new) in outer_join(before, machines(fleet)) {
+        for (id, old, new) in merge_join(before, machines(fleet)) {
             let row = held.and_then(|held| held.machines.get(id));
             match (old.zip(row), new) {
                 (Some((old, row)), Some(new)) => self.changed_machine(*row, old, new)?,
@@ -188,7 +189,7 @@ impl<'a> Writer<'a> {
         Ok(Some(change))
     }
 
-    fn tenant_row(&mut self, fleet: &TenantFleet, held: Option<&Held>) -> rusqlite::Result<i64> {
+    fn tenant_row(&mut self, fleet: &TenantFleet, held: Option<&PersistedTenant>) -> rusqlite::Result<i64> {
         if let Some(held) = held.filter(|held| tenant_fields(&held.fleet) == tenant_fields(fleet)) {
             return Ok(held.key);
         }
@@ -236,7 +237,7 @@ impl<'a> Writer<'a> {
         ])?;
         let key = self.transaction.last_insert_rowid();
         self.times(key, known.machine)?;
-        self.gaps(key, &[], gaps_of(known.machine))?;
+        self.missing_updates(key, &[], missing_updates_of(known.machine))?;
         Ok(key)
     }
 
@@ -259,13 +260,13 @@ impl<'a> Writer<'a> {
         if times_of(old.machine) != times_of(new.machine) {
             self.times(key, new.machine)?;
         }
-        self.gaps(key, gaps_of(old.machine), gaps_of(new.machine))
+        self.missing_updates(key, missing_updates_of(old.machine), missing_updates_of(new.machine))
     }
 
     fn gone_machine(&mut self, key: i64) -> rusqlite::Result<()> {
         self.rows += self.statements.delete_machine.execute([key])?;
         self.rows += self.statements.delete_times.execute([key])?;
-        self.rows += self.statements.delete_gaps.execute([key])?;
+        self.rows += self.statements.delete_missing_updates.execute([key])?;
         Ok(())
     }
 
@@ -276,13 +277,18 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn gaps(&mut self, machine: i64, old: &[Gap], new: &[Gap]) -> rusqlite::Result<()> {
-        for (kb, old, new) in outer_join(old.iter().map(by_kb), new.iter().map(by_kb)) {
+    fn missing_updates(
+        &mut self,
+        machine: i64,
+        old: &[MissingUpdate],
+        new: &[MissingUpdate],
+    ) -> rusqlite::Result<()> {
+        for (kb, old, new) in merge_join(old.iter().map(by_kb), new.iter().map(by_kb)) {
             match (old, new) {
                 (Some(old), Some(new)) if old == new => {}
                 (_, Some(new)) => {
                     let facts = self.facts_key(&new.update.facts)?;
-                    self.rows += self.statements.put_gap.execute(params![
+                    self.rows += self.statements.put_missing_update.execute(params![
                         machine,
                         kb.number(),
                         new.first_seen.as_millisecond(),
@@ -293,7 +299,8 @@ impl<'a> Writer<'a> {
                     ])?;
                 }
                 (_, None) => {
-                    self.rows += self.statements.delete_gap.execute([machine, kb.number().into()])?;
+                    self.rows +=
+                        self.statements.delete_missing_update.execute([machine, kb.number().into()])?;
                 }
             }
         }
@@ -331,27 +338,27 @@ fn machine_fields(known: Known<'_>) -> ([&str; 4], Option<i64>, bool) {
 
 /// The columns of a row of times, to compare and to write.
 fn times_of(machine: &Machine) -> ([Option<i64>; 5], &'static str) {
-    let (reading, attempt) = (machine.reading.as_ref(), machine.attempt);
+    let (assessment, attempt) = (machine.assessment.as_ref(), machine.attempt);
     let times = [
         machine.facts.last_seen,
-        reading.map(|reading| reading.at),
+        assessment.map(|assessment| assessment.at),
         attempt.map(|attempt| attempt.at),
-        reading.map(|reading| reading.as_of),
+        assessment.map(|assessment| assessment.as_of),
     ];
     let [last_seen, read_at, attempt_at, as_of] = times.map(|at| at.map(Timestamp::as_millisecond));
     let succeeded = attempt.map(|attempt| attempt.succeeded.into());
     // Mostly the same time, which NULL says in less room.
     let as_of = as_of.filter(|as_of| Some(*as_of) != read_at);
-    let source = reading.map(|reading| reading.source).unwrap_or_default();
+    let source = assessment.map(|assessment| assessment.source).unwrap_or_default();
     ([last_seen, read_at, attempt_at, succeeded, as_of], source_name(source))
 }
 
-fn gaps_of(machine: &Machine) -> &[Gap] {
-    machine.reading.as_ref().map_or(&[], |reading| &reading.gaps)
+fn missing_updates_of(machine: &Machine) -> &[MissingUpdate] {
+    machine.assessment.as_ref().map_or(&[], |assessment| &assessment.missing_updates)
 }
 
-fn by_kb(gap: &Gap) -> (KbId, &Gap) {
-    (gap.update.kb, gap)
+fn by_kb(missing: &MissingUpdate) -> (KbId, &MissingUpdate) {
+    (missing.update.kb, missing)
 }
 
 /// SQLite's integers are signed; no count gets that far.

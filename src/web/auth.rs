@@ -34,7 +34,7 @@ const REMEMBERED: Duration = Duration::from_mins(5);
 type Verify = Arc<dyn Fn(&[u8], &PasswordHash) -> bool + Send + Sync>;
 
 /// The users and what is remembered of them; at least one.
-pub(super) struct Passwords {
+pub(super) struct BasicAuth {
     users: BTreeMap<String, User>,
     key: hmac::Key,
     turn: Arc<Semaphore>,
@@ -52,7 +52,7 @@ struct Verified {
     last_used: Instant,
 }
 
-impl Passwords {
+impl BasicAuth {
     /// # Errors
     /// When the system gives no random numbers.
     pub(super) fn new(users: &BTreeMap<String, PasswordHash>) -> Result<Self, Unspecified> {
@@ -74,7 +74,7 @@ impl Passwords {
     }
 
     /// Whether a request with these headers comes from a user.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> bool {
+    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> bool {
         let Some((name, password)) = credentials(headers) else { return false };
         let user = self.users.get(&name);
         let tag = self.tag(&name, &password);
@@ -142,9 +142,9 @@ impl User {
     }
 }
 
-impl fmt::Debug for Passwords {
+impl fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passwords").field("users", &self.users.len()).finish_non_exhaustive()
+        f.debug_struct("BasicAuth").field("users", &self.users.len()).finish_non_exhaustive()
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
 
     /// The users alice and bob, whose hashes are fakes that name their passwords, and a count of the
     /// verifications.
-    fn passwords() -> (Passwords, Arc<AtomicUsize>) {
+    fn passwords() -> (BasicAuth, Arc<AtomicUsize>) {
         let users = ["alice", "bob"].map(|name| (name.to_owned(), PasswordHash::fake(&format!("{name}'s"))));
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
@@ -180,7 +180,7 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
             password == hash.as_str().as_bytes()
         };
-        (Passwords::verified_by(&BTreeMap::from(users), Arc::new(verify)).unwrap(), count)
+        (BasicAuth::verified_by(&BTreeMap::from(users), Arc::new(verify)).unwrap(), count)
     }
 
     fn headers(value: &str) -> HeaderMap {
@@ -195,30 +195,33 @@ mod tests {
     async fn a_right_password_is_verified_once_while_it_is_used() {
         let (passwords, count) = passwords();
         for _ in 0..3 {
-            assert!(passwords.admit(&basic("alice:alice's")).await);
+            assert!(passwords.authenticate(&basic("alice:alice's")).await);
             tokio::time::advance(REMEMBERED.saturating_sub(Duration::from_secs(1))).await;
         }
         assert_eq!(count.load(Ordering::Relaxed), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(passwords.admit(&basic("alice:alice's")).await);
+        assert!(passwords.authenticate(&basic("alice:alice's")).await);
         assert_eq!(count.load(Ordering::Relaxed), 2);
-        assert!(passwords.admit(&basic("bob:bob's")).await);
+        assert!(passwords.authenticate(&basic("bob:bob's")).await);
         assert_eq!(count.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]
     async fn wrong_passwords_and_unknown_names_cost_a_verification_each_time() {
         let (passwords, count) = passwords();
-        assert!(passwords.admit(&basic("alice:alice's")).await);
+        assert!(passwords.authenticate(&basic("alice:alice's")).await);
         for (tried, wrong) in
             ["alice:bob's", "alice:", "carol:alice's", "carol:bob's", ":", "Alice:alice's"].iter().enumerate()
         {
             for again in 0..2 {
-                assert!(!passwords.admit(&basic(wrong)).await, "{wrong}");
+                assert!(!passwords.authenticate(&basic(wrong)).await, "{wrong}");
                 assert_eq!(count.load(Ordering::Relaxed), 2 + 2 * tried + again, "{wrong}");
             }
         }
-        assert!(passwords.admit(&basic("alice:alice's")).await, "a wrong password makes nobody unknown");
+        assert!(
+            passwords.authenticate(&basic("alice:alice's")).await,
+            "a wrong password makes nobody unknown"
+        );
     }
 
     #[tokio::test]
@@ -246,12 +249,12 @@ mod tests {
             &format!("Basic {}", STANDARD.encode("alice")),
             &format!("Basic {}", STANDARD.encode(b"\xff:alice's")),
         ] {
-            assert!(!passwords.admit(&headers(wrong)).await, "{wrong}");
+            assert!(!passwords.authenticate(&headers(wrong)).await, "{wrong}");
         }
-        assert!(!passwords.admit(&HeaderMap::new()).await);
+        assert!(!passwords.authenticate(&HeaderMap::new()).await);
         assert_eq!(count.load(Ordering::Relaxed), 0);
         for right in [format!("basic {encoded}"), format!("BASIC  {encoded}")] {
-            assert!(passwords.admit(&headers(&right)).await, "{right}");
+            assert!(passwords.authenticate(&headers(&right)).await, "{right}");
         }
     }
 
@@ -267,11 +270,11 @@ mod tests {
             counts.fetch_add(1, Ordering::SeqCst);
             false
         };
-        let passwords = Arc::new(Passwords::verified_by(&users, Arc::new(verify)).unwrap());
+        let passwords = Arc::new(BasicAuth::verified_by(&users, Arc::new(verify)).unwrap());
         let mut requests = tokio::task::JoinSet::new();
         for number in 0..50 {
             let passwords = Arc::clone(&passwords);
-            requests.spawn(async move { passwords.admit(&basic(&format!("alice:{number}"))).await });
+            requests.spawn(async move { passwords.authenticate(&basic(&format!("alice:{number}"))).await });
         }
         assert_eq!(requests.join_all().await, [false; 50]);
         assert_eq!(total.load(Ordering::SeqCst), 50);
@@ -283,10 +286,10 @@ mod tests {
         for variant in ["2a", "2b", "2y"] {
             let hash = format!("${variant}$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e");
             let users = BTreeMap::from([("alice".to_owned(), PasswordHash::fake(&hash))]);
-            let passwords = Passwords::new(&users).unwrap();
-            assert!(passwords.admit(&basic("alice:correct horse")).await, "{variant}");
-            assert!(!passwords.admit(&basic("alice:correct horsf")).await, "{variant}");
-            assert!(!passwords.admit(&basic("bob:correct horse")).await, "{variant}");
+            let passwords = BasicAuth::new(&users).unwrap();
+            assert!(passwords.authenticate(&basic("alice:correct horse")).await, "{variant}");
+            assert!(!passwords.authenticate(&basic("alice:correct horsf")).await, "{variant}");
+            assert!(!passwords.authenticate(&basic("bob:correct horse")).await, "{variant}");
         }
     }
 }

@@ -22,5 +22,5 @@ pub(super) async fn ready(State(state): State<WebState>) -> (StatusCode, String)
 }
 
 fn has_data(fleet: &TenantFleet) -> bool {
-    fleet.status.last_success.is_some() || fleet.machines.values().any(|machine| machine.reading.is_some())
+    fleet.status.last_success.is_some() || fleet.machines.values().any(|machine| machine.assessment.is_some())
 }

@@ -1,24 +1,24 @@
 //! The HTTP server: metrics, status page, health.
 //!
-//! Every answer comes from the newest [`Published`](crate::publish::Published) value and the self
+//! Every answer comes from the newest [`Snapshot`](crate::publish::Snapshot) value and the self
 //! metrics. A GET never waits for the API, never causes work on it, and changes nothing but the
 //! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
 //! when the rest asks for a password.
 //!
 //! [`router`] is the whole of it; a [`Server`] puts it on sockets. `negotiation` reads what the client accepts,
-//! `scrape`, `health`, `status` and `reload` answer. [`Access`] says who is let in, and how: `auth`, `rate_limit` and
-//! `tls` are its parts, and an [`AccessFile`] keeps it up to date with the web configuration file.
+//! `scrape`, `health`, `status` and `reload` answer. [`WebSecurity`] says who is let in, and how: `auth`, `rate_limit` and
+//! `tls` are its parts, and an [`WebConfigWatcher`] keeps it up to date with the web configuration file.
 
-mod access;
-mod access_file;
 mod auth;
+mod config_watcher;
 mod health;
 mod negotiation;
 mod rate_limit;
 mod reload;
 mod scrape;
+mod scrape_limiter;
+mod security;
 mod serve;
-mod slots;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -36,31 +36,31 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::publish::Reader;
-use crate::selfmon::SelfMetrics;
-pub use access::{Access, AccessError, AccessReader};
-pub use access_file::{AccessFile, AccessFileError};
+use crate::publish::SnapshotReader;
+use crate::self_metrics::SelfMetrics;
+pub use config_watcher::{WebConfigError, WebConfigWatcher};
 pub use reload::ReloadRequest;
+pub use scrape_limiter::ScrapeLimiter;
+pub use security::{WebSecurity, WebSecurityError, WebSecurityReader};
 pub use serve::{Limits, Listen, Server};
-pub use slots::ScrapeSlots;
 
 /// What answers are made from.
 #[derive(Clone)]
 pub struct WebState {
     /// The newest fleets and their exposition.
-    pub published: Reader,
+    pub published: SnapshotReader,
     /// Added to every scrape; counts the requests.
-    pub selfmon: Arc<SelfMetrics>,
+    pub self_metrics: Arc<SelfMetrics>,
     /// Path of the metrics, starting with `/`. Another page at the same path gives way to it.
     pub telemetry_path: String,
     /// How many scrapes are served at once; one more is answered with 503.
-    pub scrape_slots: ScrapeSlots,
+    pub scrape_slots: ScrapeLimiter,
     /// Shown on the status page.
     pub version: &'static str,
     /// What ages on the status page are counted from.
     pub clock: Clock,
     /// Who may ask.
-    pub access: AccessReader,
+    pub access: WebSecurityReader,
     /// Where a reload is asked for; none when nobody may.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
@@ -88,7 +88,7 @@ pub fn router(state: WebState) -> Router {
     router
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"))
-        .layer(middleware::from_fn_with_state(state.clone(), access::guard))
+        .layer(middleware::from_fn_with_state(state.clone(), security::guard))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }
@@ -103,7 +103,7 @@ async fn observe(State(state): State<WebState>, request: Request, next: Next) ->
     let path = path_label(request.uri().path(), &state.telemetry_path);
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    state.selfmon.http_request_finished(path, response.status().as_u16(), started.elapsed());
+    state.self_metrics.http_request_finished(path, response.status().as_u16(), started.elapsed());
     response
 }
 

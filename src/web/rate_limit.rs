@@ -8,13 +8,13 @@ use crate::config::web::RateLimit;
 
 /// A bucket of tokens that starts full.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     limit: RateLimit,
     /// When it will be, or was, full: it lacks a token for each interval until then.
     full: Mutex<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(super) fn new(limit: RateLimit) -> Self {
         Self { limit, full: Mutex::new(Instant::now()) }
     }
@@ -40,12 +40,12 @@ mod tests {
 
     use super::*;
 
-    fn bucket(burst: u32) -> Bucket {
+    fn bucket(burst: u32) -> TokenBucket {
         let burst = NonZeroU32::new(burst).unwrap();
-        Bucket::new(RateLimit { interval: Duration::from_secs(10), burst })
+        TokenBucket::new(RateLimit { interval: Duration::from_secs(10), burst })
     }
 
-    async fn taken_after(bucket: &Bucket, seconds: u64) -> usize {
+    async fn taken_after(bucket: &TokenBucket, seconds: u64) -> usize {
         tokio::time::advance(Duration::from_secs(seconds)).await;
         (0..10).filter(|_| bucket.take()).count()
     }

@@ -15,8 +15,8 @@ use http_body::{Frame, SizeHint};
 
 use super::WebState;
 use super::negotiation::{wanted_encoding, wanted_format};
-use super::slots::Slot;
-use crate::metrics::{Answer, Encoding, Format, Level};
+use super::scrape_limiter::ScrapePermit;
+use crate::metrics::{DetailLevel, Encoding, ExpositionBody, Format};
 
 pub(super) async fn metrics(
     State(state): State<WebState>,
@@ -31,13 +31,13 @@ pub(super) async fn metrics(
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
     let level = wanted_level(query.as_deref().unwrap_or_default());
     let self_metrics = match format {
-        Format::Text => state.selfmon.encode(),
-        Format::OpenMetrics => state.selfmon.encode_openmetrics(),
+        Format::Text => state.self_metrics.encode(),
+        Format::OpenMetrics => state.self_metrics.encode_openmetrics(),
     };
     // The guard must not live longer: the publisher would wait for it.
     let published = state.published.borrow().clone();
     let answer = published.body.answer(level, format, encoding, self_metrics);
-    let mut response = Response::new(Body::new(Pieces { answer, slot }));
+    let mut response = Response::new(Body::new(ResponseBody { answer, slot }));
     let described = response.headers_mut();
     described.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
     described.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
@@ -56,19 +56,19 @@ fn content_type(format: Format) -> &'static str {
 
 /// The level that `?detail=` asks for. A word that is no level asks for nothing, so that a scrape gets
 /// its data all the same.
-fn wanted_level(query: &str) -> Level {
+fn wanted_level(query: &str) -> DetailLevel {
     let mut words = query.split('&').filter_map(|pair| pair.strip_prefix("detail="));
-    let named = words.find_map(|word| Level::ALL.into_iter().find(|level| level.as_str() == word));
-    named.unwrap_or(Level::Update)
+    let named = words.find_map(|word| DetailLevel::ALL.into_iter().find(|level| level.as_str() == word));
+    named.unwrap_or(DetailLevel::Update)
 }
 
 /// An answer as a body of known length.
-struct Pieces {
-    answer: Answer,
-    slot: Slot,
+struct ResponseBody {
+    answer: ExpositionBody,
+    slot: ScrapePermit,
 }
 
-impl HttpBody for Pieces {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -5,7 +5,7 @@
 //! the one that has been quiet longest (`connections`). Nobody waits to be accepted. Where files run out
 //! before, the same one gives its file back.
 //!
-//! Whether there is TLS below HTTP says the [`Access`](super::Access) in force when a connection is made. The
+//! Whether there is TLS below HTTP says the [`WebSecurity`](super::WebSecurity) in force when a connection is made. The
 //! handshake is off the accept path and within the limit for the head of the first request, so that one that
 //! hangs is a silent client like any other. In it the client chooses HTTP/2 or HTTP/1; in the clear there is
 //! HTTP/1 alone.
@@ -37,7 +37,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::access::AccessReader;
+use super::security::WebSecurityReader;
 use super::tls::HTTP2;
 pub use connections::Limits;
 use connections::{Connection, Connections};
@@ -48,7 +48,7 @@ use watched::{WatchedBody, WatchedStream};
 const MOST_HEAD_BYTES: u16 = 16 * 1024;
 
 /// How often connections are looked at: limits are kept to this precision.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failure to accept, which the next attempt would only repeat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ impl Listen for UnixListener {
 #[derive(Clone, Debug)]
 pub struct Server {
     router: Router,
-    access: AccessReader,
+    access: WebSecurityReader,
     http1: http1::Builder,
     connections: Arc<Connections>,
 }
@@ -102,7 +102,7 @@ pub struct Server {
 impl Server {
     /// A server of `router`, with TLS when `access` says so.
     #[must_use]
-    pub fn new(router: Router, access: AccessReader, limits: Limits) -> Self {
+    pub fn new(router: Router, access: WebSecurityReader, limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
         // The limits in time are ours: they cost no timer for each request.
         http1.header_read_timeout(None).max_header_size(MOST_HEAD_BYTES.into());
@@ -114,7 +114,7 @@ impl Server {
     /// is the caller's to limit: dropping the future ends all connections.
     pub async fn serve(self, listener: impl Listen, stop: CancellationToken) {
         let mut answering = JoinSet::new();
-        let mut look = interval(LOOK_INTERVAL);
+        let mut look = interval(SWEEP_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut warned = None;
         while !stop.is_cancelled() {

@@ -1,6 +1,6 @@
 //! One test for each kind of reply.
 
-mod access;
+mod security;
 
 use std::io::Read;
 
@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::fleet::{Ages, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, TenantFleet};
-use crate::metrics::{Exposure, Level, Renderer};
-use crate::publish::Published;
+use crate::fleet::{Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, TenantFleet};
+use crate::metrics::{DetailLevel, RenderOptions, Renderer};
+use crate::publish::Snapshot;
 
 pub(super) const HOSTILE: &str = "<script>alert('1')</script>\"&";
 
@@ -29,28 +29,37 @@ pub(super) fn ago(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() - seconds).unwrap()
 }
 
-pub(super) const AGES: Ages = Ages {
+pub(super) const FRESHNESS: Freshness = Freshness {
     stale_after: std::time::Duration::from_hours(13),
     expire_after: std::time::Duration::from_hours(48),
     inactive_after: std::time::Duration::from_hours(720),
 };
 
-pub(super) fn published(fleets: Vec<TenantFleet>, policies: Vec<Policy>, series_limit: u64) -> Reader {
-    let exposure = Exposure { ages: AGES, policies: policies.into(), detail: Level::Update, series_limit };
+pub(super) fn published(
+    fleets: Vec<TenantFleet>,
+    policies: Vec<Policy>,
+    series_limit: u64,
+) -> SnapshotReader {
+    let options = RenderOptions {
+        freshness: FRESHNESS,
+        policies: policies.into(),
+        detail: DetailLevel::Update,
+        series_limit,
+    };
     let fleets = fleets.into_iter().map(Arc::new).collect();
-    let published = Published::render(&mut Renderer::default(), 1, fleets, now(), &exposure);
+    let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options);
     watch::channel(Arc::new(published)).1
 }
 
 pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {
     WebState {
         published: published(fleets, Vec::new(), 0),
-        selfmon: Arc::new(SelfMetrics::new("1.2.3")),
+        self_metrics: Arc::new(SelfMetrics::new("1.2.3")),
         telemetry_path: "/metrics".to_owned(),
-        scrape_slots: ScrapeSlots::new(2),
+        scrape_slots: ScrapeLimiter::new(2),
         version: "1.2.3",
         clock: Clock::new(now),
-        access: Access::open(),
+        access: WebSecurity::open(),
         reload: None,
     }
 }
@@ -61,7 +70,7 @@ pub(super) fn polled(tenant: &str) -> TenantFleet {
     let id = |name: &str| MachineId::parse(name).unwrap();
     let facts = |name: &str| MachineFacts { name: HOSTILE.to_owned(), ..MachineFacts::unlisted(id(name)) };
     let inactive = MachineFacts { last_seen: Some(ago(40 * 86_400)), ..facts("inactive") };
-    fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")], now(), &AGES);
+    fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")], now(), &FRESHNESS);
     let update = ReportedUpdate {
         kb: KbId::new(5_039_212).unwrap(),
         facts: Arc::default(),
@@ -69,9 +78,9 @@ pub(super) fn polled(tenant: &str) -> TenantFleet {
         reported_machines: None,
         severity: None,
     };
-    fleet.apply_answer(&id("current"), ago(60), vec![update], &AGES);
-    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &AGES);
-    fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &AGES);
+    fleet.apply_answer(&id("current"), ago(60), vec![update], &FRESHNESS);
+    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &FRESHNESS);
+    fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &FRESHNESS);
     fleet.status.up = true;
     fleet.status.last_poll = Some(ago(60) + std::time::Duration::from_nanos(1));
     fleet.status.last_success = Some(ago(7200));
@@ -252,7 +261,7 @@ async fn ready_is_when_every_tenant_has_data() {
     let ready = get(&state(vec![restored, without_machines]), "/-/ready").await;
     assert_eq!((ready.status.as_u16(), ready.text()), (200, "ready\n"));
     let mut listed_only = TenantFleet::new("listed".into());
-    listed_only.apply_list(vec![MachineFacts::unlisted(MachineId::parse("a").unwrap())], now(), &AGES);
+    listed_only.apply_list(vec![MachineFacts::unlisted(MachineId::parse("a").unwrap())], now(), &FRESHNESS);
     assert_eq!(get(&state(vec![listed_only]), "/-/ready").await.status, 503);
 }
 
@@ -286,7 +295,7 @@ async fn stopping_ends_the_server_and_idle_connections() {
         connection.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(b"healthy\n"));
     };
-    let server = Server::new(router(state(vec![])), Access::open(), Limits::default());
+    let server = Server::new(router(state(vec![])), WebSecurity::open(), Limits::default());
     tokio::join!(server.serve(listener, stop.clone()), client);
 }
 

@@ -6,7 +6,7 @@
 //! whole tenants: without the filters that pick some of their machines.
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::selfmon;
+use mde_exporter::self_metrics;
 
 /// What a selector is filtered by.
 pub(crate) type Filters = &'static [Filter];
@@ -76,8 +76,9 @@ pub(crate) fn exported() -> Vec<Metric> {
     let data = fleet
         .chain(deeper)
         .map(|header| Metric { name: header.name.to_owned(), labels: owned(header.labels) });
-    let own =
-        selfmon::families().into_iter().map(|family| Metric { name: family.name, labels: family.labels });
+    let own = self_metrics::families()
+        .into_iter()
+        .map(|family| Metric { name: family.name, labels: family.labels });
     data.chain(own).collect()
 }
 

@@ -296,7 +296,7 @@ fn updates() -> Vec<(u32, u32, Panel)> {
             .query(format!("time() - min by (kb) (@mde_update_released_timestamp_seconds) and on (kb) {top}"), "")
             .query(format!("time() - min by (kb) (@mde_update_first_seen_timestamp_seconds) and on (kb) {top}"), "")
             .query(format!("sum by (kb) (@mde_update_reported_missing_machines) and on (kb) {top}"), "")),
-        (6, 10, ages(
+        (6, 10, freshness(
             "Missing updates by age of the update",
             "Pairs of machine and missing update, by the time since any machine was first seen missing it. \
              Good: the bars below 30 days hold nearly all. What is older than 90 days is no backlog but a \
@@ -333,7 +333,7 @@ fn updates() -> Vec<(u32, u32, Panel)> {
 }
 
 /// A bar for each span of days.
-fn ages(title: &'static str, description: &'static str, count: fn(u32, Option<u32>) -> String) -> Panel {
+fn freshness(title: &'static str, description: &'static str, count: fn(u32, Option<u32>) -> String) -> Panel {
     Panel::bar_gauge(title, description)
         .query(count(0, Some(14)), "up to 14 days")
         .query(count(14, Some(30)), "up to 30 days")
@@ -406,7 +406,7 @@ fn machines() -> Vec<(u32, u32, Panel)> {
              * on (job, instance, tenant, machine_id) group_left (os_platform) @mde_machine_info)",
             "{{os_platform}}",
         ).above_zero()),
-        (8, 8, ages(
+        (8, 8, freshness(
             "Open gaps by age",
             "Every open gap by the time since it was first seen on its machine; needs the update level. Good: \
              nothing older than the deadline.",

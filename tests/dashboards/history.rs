@@ -19,13 +19,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
-use mde_exporter::defender::{CallHistory, Client, RetryPolicy, Route};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::{DeadlineStart, Policy, TenantFleet};
 use mde_exporter::metrics::exposition::Format;
-use mde_exporter::metrics::{Encoding, Exposure, Level, Renderer};
-use mde_exporter::poll::{Poller, ages};
-use mde_exporter::publish::{Published, publication};
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::metrics::{DetailLevel, Encoding, RenderOptions, Renderer};
+use mde_exporter::poll::{Poller, freshness};
+use mde_exporter::publish::{Snapshot, publication};
+use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::sim::{Awkwardness, Options, Simulator};
 
 /// Time from one poll to the next, the default of `poll.interval`.
@@ -48,13 +48,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let steps = Arc::new(AtomicU64::new(0));
     let made = Arc::clone(&steps);
     let clock = Clock::new(move || start + Duration::from_secs(made.load(Ordering::SeqCst) * STEP.as_secs()));
-    let selfmon = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
-    selfmon.config_loaded(start);
+    let self_metrics = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
+    self_metrics.config_loaded(start);
 
     let folder = tempfile::tempdir()?;
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
-        tenants.push(polled(seed, name, machines, folder.path(), &clock, &selfmon).await?);
+        tenants.push(polled(seed, name, machines, folder.path(), &clock, &self_metrics).await?);
     }
     let mut output = BufWriter::new(io::stdout().lock());
     let mut renderer = Renderer::default();
@@ -67,22 +67,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tenant.poller.poll_all().await;
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
-        let published = Published::render(&mut renderer, step, fleets, clock.now(), &exposure());
-        published.count(&selfmon, Duration::ZERO);
-        write(&mut output, &published, &selfmon, clock.now())?;
+        let published = Snapshot::render(&mut renderer, step, fleets, clock.now(), &options());
+        published.count(&self_metrics, Duration::ZERO);
+        write(&mut output, &published, &self_metrics, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
     output.flush()?;
     Ok(())
 }
 
-fn exposure() -> Exposure {
+fn options() -> RenderOptions {
     let day = Duration::from_hours(24);
     let policy = Policy { name: "14d".into(), deadline: 14 * day, from: DeadlineStart::FirstSeen };
-    Exposure {
-        ages: ages(&config::Poll::default()),
+    RenderOptions {
+        freshness: freshness(&config::Poll::default()),
         policies: [policy].into(),
-        detail: Level::Update,
+        detail: DetailLevel::Update,
         series_limit: 0,
     }
 }
@@ -93,7 +93,7 @@ async fn polled(
     machines: usize,
     folder: &Path,
     clock: &Clock,
-    selfmon: &Arc<SelfMetrics>,
+    self_metrics: &Arc<SelfMetrics>,
 ) -> Result<Polled, Box<dyn Error>> {
     let now = clock.clone();
     let simulator = Simulator::start(Options {
@@ -132,20 +132,20 @@ async fn polled(
     );
     let loaded = config::parse(&folder.join("mde_exporter.yml"), text.as_bytes())?;
     let tenant = &loaded.config.tenants[0];
-    let (metrics, fleet) = (selfmon.tenant(name), TenantFleet::new(Arc::clone(&tenant.name)));
+    let (metrics, fleet) = (self_metrics.tenant(name), TenantFleet::new(Arc::clone(&tenant.name)));
     let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(seed));
     let client = Client::new(
         tenant,
-        Route::Direct,
+        ProxyMode::Direct,
         retry,
         random,
-        CallHistory::default(),
+        QuotaHistory::default(),
         clock.clone(),
         metrics.clone(),
     )?;
     // What it publishes nobody reads: the fleet is taken from the poller itself.
     let known = vec![fleet.clone()];
-    let (publisher, ..) = publication(known, exposure(), clock.clone(), Arc::clone(selfmon), None);
+    let (publisher, ..) = publication(known, options(), clock.clone(), Arc::clone(self_metrics), None);
     let poll = loaded.config.poll;
     let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
     Ok(Polled { simulator, poller })
@@ -154,12 +154,12 @@ async fn polled(
 /// One scrape: every sample with the labels of a target and a timestamp.
 fn write(
     output: &mut impl Write,
-    published: &Published,
-    selfmon: &SelfMetrics,
+    published: &Snapshot,
+    self_metrics: &SelfMetrics,
     at: Timestamp,
 ) -> io::Result<()> {
-    let own = selfmon.encode_openmetrics();
-    let pieces = published.body.answer(Level::Update, Format::OpenMetrics, Encoding::Identity, own);
+    let own = self_metrics.encode_openmetrics();
+    let pieces = published.body.answer(DetailLevel::Update, Format::OpenMetrics, Encoding::Identity, own);
     let text: Vec<u8> = pieces.flatten().collect();
     for line in String::from_utf8_lossy(&text).lines() {
         if line.starts_with("# EOF") || line.starts_with("process_") {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Quota, Tenant};
-use mde_exporter::defender::{ApiError, CallHistory, Client, RetryPolicy, Route};
+use mde_exporter::defender::{ApiError, Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::MachineId;
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, Options, Simulator};
 use tempfile::TempDir;
 
@@ -60,7 +60,7 @@ pub(crate) struct Api {
     pub(crate) scene: Scene,
     pub(crate) tenant: Tenant,
     pub(crate) wall: Wall,
-    pub(crate) selfmon: Arc<SelfMetrics>,
+    pub(crate) self_metrics: Arc<SelfMetrics>,
     pub(crate) client: Client,
 }
 
@@ -74,9 +74,9 @@ impl Api {
         tenant.quota = Quota { per_minute: plenty, per_hour: plenty, share: 1.0 };
         change(&mut tenant);
         let wall = Wall::new();
-        let selfmon = Arc::new(SelfMetrics::new("test"));
-        let client = client(&tenant, &wall, &selfmon);
-        Self { scene, tenant, wall, selfmon, client }
+        let self_metrics = Arc::new(SelfMetrics::new("test"));
+        let client = client(&tenant, &wall, &self_metrics);
+        Self { scene, tenant, wall, self_metrics, client }
     }
 
     /// Plain machines, so few that each can be asked.
@@ -105,18 +105,19 @@ impl Api {
 
     /// The value of a self metric of the tenant; 0 when there is no such series.
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        count(&self.selfmon, &self.tenant.name, name, labels)
+        count(&self.self_metrics, &self.tenant.name, name, labels)
     }
 }
 
-pub(crate) fn client(tenant: &Tenant, wall: &Wall, selfmon: &Arc<SelfMetrics>) -> Client {
-    let metrics = selfmon.tenant(&tenant.name);
+pub(crate) fn client(tenant: &Tenant, wall: &Wall, self_metrics: &Arc<SelfMetrics>) -> Client {
+    let metrics = self_metrics.tenant(&tenant.name);
     let random = fastrand::Rng::with_seed(7);
-    Client::new(tenant, Route::Direct, RETRY, random, CallHistory::default(), wall.clock(), metrics).unwrap()
+    Client::new(tenant, ProxyMode::Direct, RETRY, random, QuotaHistory::default(), wall.clock(), metrics)
+        .unwrap()
 }
 
-pub(crate) fn count(selfmon: &SelfMetrics, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let exposition = parse(&String::from_utf8(selfmon.encode_own()).unwrap()).unwrap();
+pub(crate) fn count(self_metrics: &SelfMetrics, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let exposition = parse(&String::from_utf8(self_metrics.encode_own()).unwrap()).unwrap();
     let labels = [&[("tenant", tenant)], labels].concat();
     exposition.value(&format!("mde_exporter_{name}"), &labels).unwrap_or_default()
 }

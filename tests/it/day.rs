@@ -10,17 +10,17 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Poll, Source};
-use mde_exporter::defender::{CallHistory, Client, RetryPolicy, Route};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::sim::{Control, Endpoint, Fault, Options, Simulator, Times};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
-use crate::poll::{all, exposure};
+use crate::poll::{all, render_options};
 use crate::poll_quota::in_time;
 use crate::tenant::Scene;
 
@@ -44,16 +44,16 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
     (tenant.machines, tenant.source) = (all(), source);
     // Time moves on in steps, also while a reply is on its way.
     tenant.http.timeout = HOUR;
-    let selfmon = Arc::new(SelfMetrics::new("test"));
-    let metrics = selfmon.tenant(&tenant.name);
+    let self_metrics = Arc::new(SelfMetrics::new("test"));
+    let metrics = self_metrics.tenant(&tenant.name);
     let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(7));
-    let (route, history) = (Route::Direct, CallHistory::default());
+    let (route, history) = (ProxyMode::Direct, QuotaHistory::default());
     let client = Client::new(&tenant, route, retry, random, history, clock.clone(), metrics.clone()).unwrap();
     let poll = Poll::default();
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
-    let exposure = exposure(mde_exporter::poll::ages(&poll));
+    let options = render_options(mde_exporter::poll::freshness(&poll));
     let (publisher, publication, _reader) =
-        publication(vec![fleet.clone()], exposure, clock.clone(), Arc::clone(&selfmon), None);
+        publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
     let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);
 
     let log = Log::default();

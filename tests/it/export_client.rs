@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::Tenant;
-use mde_exporter::defender::{ApiError, Export, Exported};
+use mde_exporter::defender::{ApiError, Export, ExportOutcome};
 use mde_exporter::error::Chain;
 use mde_exporter::fleet::MachineId;
 use mde_exporter::sim::Awkwardness;
@@ -52,14 +52,14 @@ impl Scene {
         scene
     }
 
-    async fn export(&self, known: Option<&str>) -> Result<Exported, ApiError> {
+    async fn export(&self, known: Option<&str>) -> Result<ExportOutcome, ApiError> {
         let scope: HashSet<_> = ["a1", "b2", "c3"].iter().map(|text| id(text)).collect();
         self.api.client.export(Arc::new(scope), known.map(time)).await
     }
 
     /// The KBs of both machines of a snapshot.
     async fn kbs(&self) -> [Vec<u32>; 2] {
-        let Exported::Snapshot(export) = self.export(None).await.unwrap() else { panic!("no snapshot") };
+        let ExportOutcome::New(export) = self.export(None).await.unwrap() else { panic!("no snapshot") };
         kbs(export)
     }
 
@@ -120,7 +120,7 @@ async fn every_file_of_the_list_is_read_into_one_snapshot() {
             json!({"SoftwareVendor": "microsoft"}),
         ])],
     );
-    let Exported::Snapshot(export) = scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap() else {
+    let ExportOutcome::New(export) = scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap() else {
         panic!()
     };
     assert_eq!((export.generated_at(), export.rows(), export.machines()), (time(TIME), 5, 3));
@@ -156,13 +156,14 @@ async fn files_are_fetched_without_the_token_and_outside_the_quota() {
 #[tokio::test]
 async fn a_snapshot_that_is_known_or_older_is_not_downloaded() {
     let scene = Scene::of_two_files().await;
-    assert!(matches!(scene.export(Some(TIME)).await.unwrap(), Exported::Unchanged));
-    let Exported::Older { generated_at } = scene.export(Some("2026-03-10T17:00:00Z")).await.unwrap() else {
+    assert!(matches!(scene.export(Some(TIME)).await.unwrap(), ExportOutcome::Unchanged));
+    let ExportOutcome::Older { generated_at } = scene.export(Some("2026-03-10T17:00:00Z")).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(generated_at, time(TIME));
     assert_eq!(scene.host.paths().len(), 2, "lists only");
-    assert!(matches!(scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap(), Exported::Snapshot(_)));
+    assert!(matches!(scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap(), ExportOutcome::New(_)));
 }
 
 #[tokio::test]
@@ -170,7 +171,7 @@ async fn a_list_without_a_time_is_of_now() {
     let scene = Scene::of_two_files().await;
     let body = json!({"ExportFiles": [format!("{}/one", scene.host.url)]});
     scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
-    let Exported::Snapshot(export) = scene.export(Some(TIME)).await.unwrap() else { panic!() };
+    let ExportOutcome::New(export) = scene.export(Some(TIME)).await.unwrap() else { panic!() };
     assert_eq!(export.generated_at(), scene.api.wall.now());
 }
 
@@ -200,7 +201,7 @@ async fn a_new_snapshot_behind_expired_links_is_read_from_its_start() {
     scene.host.answer(LIST, lists);
     scene.host.answer("/one", [Reply::file(&[row("a1", 5_000_009)]), Reply::file(&[row("a1", 5_000_001)])]);
     scene.host.answer("/two", [Reply::status(403), Reply::file(&[row("b2", 5_000_002)])]);
-    let Exported::Snapshot(export) = scene.export(None).await.unwrap() else { panic!() };
+    let ExportOutcome::New(export) = scene.export(None).await.unwrap() else { panic!() };
     assert_eq!((export.generated_at(), export.rows()), (time(later), 2));
     assert_eq!(kbs(export), both());
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    Ages, DeadlineStart, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Resolution, Severity,
-    TenantFleet, UpdateFacts,
+    DeadlineStart, Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, ResolutionHistogram,
+    Severity, TenantFleet, UpdateFacts,
 };
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::metrics::{Body, Encoding, Exposure, Format, Level, Renderer};
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format, RenderOptions, Renderer};
+use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
 use crate::exposition::{Exposition, parse};
 
-const AGES: Ages = Ages {
+const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),
     expire_after: Duration::from_hours(48),
     inactive_after: Duration::from_hours(30 * 24),
@@ -80,28 +80,33 @@ pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
             MachineFacts::unlisted(id("a7")),
         ],
         now(),
-        &AGES,
+        &FRESHNESS,
     );
-    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &AGES);
+    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &FRESHNESS);
     let older = update("5036893", "April 2024 Security Updates", &["windows_11"], None);
-    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &AGES);
+    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &FRESHNESS);
     let other_june = update("5039212", "", &["internet_explorer"], Some(50));
-    contoso.apply_answer(&id("a2"), hours_ago(2), vec![older.clone(), other_june.clone(), other_june], &AGES);
-    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &AGES);
-    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &AGES);
-    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &AGES);
+    contoso.apply_answer(
+        &id("a2"),
+        hours_ago(2),
+        vec![older.clone(), other_june.clone(), other_june],
+        &FRESHNESS,
+    );
+    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &FRESHNESS);
+    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &FRESHNESS);
     contoso.apply_failure(&id("a4"), hours_ago(1));
-    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &AGES);
-    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &AGES);
+    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &FRESHNESS);
     contoso.status.up = true;
-    contoso.totals.resolution = Resolution::default();
+    contoso.totals.resolution = ResolutionHistogram::default();
     for hours in [24, 25, 50 * 24, 400 * 24] {
         contoso.totals.resolution.observe(Duration::from_hours(hours) + Duration::from_millis(10));
     }
 
     let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
-    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")], now(), &AGES);
-    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &AGES);
+    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")], now(), &FRESHNESS);
+    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &FRESHNESS);
 
     let unread = TenantFleet::new("a-tenant-not-yet-read".into());
     vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
@@ -121,25 +126,25 @@ pub(crate) fn awkward_policies() -> [Policy; 2] {
 pub(crate) fn body_within(
     fleets: &[Arc<TenantFleet>],
     policies: &[Policy],
-    detail: Level,
+    detail: DetailLevel,
     series_limit: u64,
 ) -> Body {
-    let exposure = Exposure { ages: AGES, policies: policies.into(), detail, series_limit };
-    Renderer::default().render(fleets, now(), &exposure)
+    let options = RenderOptions { freshness: FRESHNESS, policies: policies.into(), detail, series_limit };
+    Renderer::default().render(fleets, now(), &options)
 }
 
 pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {
-    body_within(fleets, &awkward_policies(), Level::Update, 0)
+    body_within(fleets, &awkward_policies(), DetailLevel::Update, 0)
 }
 
 /// An answer without self metrics.
-pub(crate) fn answer(body: &Body, level: Level, format: Format) -> String {
+pub(crate) fn answer(body: &Body, level: DetailLevel, format: Format) -> String {
     let pieces: Vec<_> = body.answer(level, format, Encoding::Identity, Vec::new()).collect();
     String::from_utf8(pieces.concat()).expect("UTF-8")
 }
 
 pub(crate) fn text_under(fleets: &[Arc<TenantFleet>], policies: &[Policy]) -> String {
-    answer(&body_within(fleets, policies, Level::Update, 0), Level::Update, Format::Text)
+    answer(&body_within(fleets, policies, DetailLevel::Update, 0), DetailLevel::Update, Format::Text)
 }
 
 fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
@@ -262,10 +267,10 @@ fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
     let machines = prop::collection::vec(any_machine(), 0..12);
     (any_text(), machines).prop_map(|(tenant, machines)| {
         let mut fleet = TenantFleet::new(tenant.into());
-        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect(), now(), &AGES);
+        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect(), now(), &FRESHNESS);
         for (facts, read) in machines {
             if let Some((at, missing)) = read {
-                fleet.apply_answer(&facts.id, at, missing, &AGES);
+                fleet.apply_answer(&facts.id, at, missing, &FRESHNESS);
             }
         }
         Arc::new(fleet)

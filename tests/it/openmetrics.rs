@@ -5,16 +5,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{Body, Encoding, Format, Level};
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format};
+use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
 use crate::exposition::{Exposition, parse, parse_openmetrics};
 use crate::metrics_golden::{answer, any_fleets, awkward_fleets, body_of};
 
 fn both(body: &Body) -> (Exposition, Exposition) {
-    let text = parse(&answer(body, Level::Update, Format::Text)).expect("the format");
-    let openmetrics = parse_openmetrics(&answer(body, Level::Update, Format::OpenMetrics));
+    let text = parse(&answer(body, DetailLevel::Update, Format::Text)).expect("the format");
+    let openmetrics = parse_openmetrics(&answer(body, DetailLevel::Update, Format::OpenMetrics));
     (text, openmetrics.expect("the format"))
 }
 
@@ -23,7 +23,7 @@ fn self_metrics() -> Arc<SelfMetrics> {
     let tenant = metrics.tenant("quote \" backslash \\ line\nle=\"1\"");
     tenant.poll_failed("network");
     tenant.request_finished(
-        mde_exporter::selfmon::Endpoint::Machines,
+        mde_exporter::self_metrics::ApiOperation::Machines,
         Some(200),
         std::time::Duration::from_secs(1),
     );
@@ -31,7 +31,7 @@ fn self_metrics() -> Arc<SelfMetrics> {
 }
 
 fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -> Vec<u8> {
-    body.answer(Level::Update, format, encoding, self_metrics.to_vec()).collect::<Vec<_>>().concat()
+    body.answer(DetailLevel::Update, format, encoding, self_metrics.to_vec()).collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -71,14 +71,14 @@ proptest! {
         for policy in &policies {
             let mut overdue: BTreeMap<_, u64> =
                 parsed.samples("mde_machine_missing_updates").map(|sample| (key(sample), 0)).collect();
-            for gap in parsed.samples(PAIRS) {
-                let released = release(gap.label("tenant"), gap.label("kb"));
+            for missing in parsed.samples(PAIRS) {
+                let released = release(missing.label("tenant"), missing.label("kb"));
                 let start = match policy.from {
-                    DeadlineStart::FirstSeen => gap.value,
-                    DeadlineStart::Released => released.unwrap_or(gap.value),
+                    DeadlineStart::FirstSeen => missing.value,
+                    DeadlineStart::Released => released.unwrap_or(missing.value),
                 };
                 let late = start + policy.deadline.as_secs_f64() < now().as_second() as f64;
-                *overdue.get_mut(&key(gap)).unwrap() += u64::from(late);
+                *overdue.get_mut(&key(missing)).unwrap() += u64::from(late);
             }
             for fleet in &fleets {
                 let of_tenant = overdue.iter().filter(|([tenant, _], _)| **tenant == *fleet.tenant);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::{Poll, Quota, Selectors, Tenant};
-use mde_exporter::fleet::{Ages, MachineId, MachineState, PollStatus, TenantFleet};
-use mde_exporter::metrics::{Exposure, Level, Renderer};
+use mde_exporter::fleet::{Freshness, MachineId, MachineState, PollStatus, TenantFleet};
+use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
 use mde_exporter::poll::Poller;
-use mde_exporter::publish::{Publication, Published, Reader, publication};
+use mde_exporter::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -20,8 +20,8 @@ use crate::exposition::{Exposition, parse};
 use crate::log::Log;
 
 /// Everything, under no deadline.
-pub(crate) fn exposure(ages: Ages) -> Exposure {
-    Exposure { ages, policies: [].into(), detail: Level::Update, series_limit: 0 }
+pub(crate) fn render_options(freshness: Freshness) -> RenderOptions {
+    RenderOptions { freshness, policies: [].into(), detail: DetailLevel::Update, series_limit: 0 }
 }
 
 /// So short that the pause before a machine is asked again after a 404 is a hundredth of a second.
@@ -31,9 +31,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     pub(crate) api: Api,
     pub(crate) poller: Poller,
-    publication: Publication,
-    reader: Reader,
-    ages: Ages,
+    publication: SnapshotTask,
+    reader: SnapshotReader,
+    freshness: Freshness,
 }
 
 impl Watch {
@@ -56,18 +56,18 @@ impl Watch {
 
     fn starting_from(api: Api, fleet: TenantFleet) -> Self {
         let poll = Poll { interval: INTERVAL, ..Poll::default() };
-        let ages = mde_exporter::poll::ages(&poll);
+        let freshness = mde_exporter::poll::freshness(&poll);
         let (publisher, publication, reader) = publication(
             vec![fleet.clone()],
-            exposure(ages),
+            render_options(freshness),
             api.wall.clock(),
-            Arc::clone(&api.selfmon),
+            Arc::clone(&api.self_metrics),
             None,
         );
-        let client = client(&api.tenant, &api.wall, &api.selfmon);
-        let metrics = api.selfmon.tenant(&api.tenant.name);
+        let client = client(&api.tenant, &api.wall, &api.self_metrics);
+        let metrics = api.self_metrics.tenant(&api.tenant.name);
         let poller = Poller::new(&api.tenant, poll, client, fleet, publisher, metrics, api.wall.clock());
-        Self { api, poller, publication, reader, ages }
+        Self { api, poller, publication, reader, freshness }
     }
 
     /// All of a plain fleet.
@@ -96,8 +96,14 @@ impl Watch {
         let machines = self.poller.fleet().machines.iter();
         machines
             .map(|(id, machine)| {
-                let kbs = |gaps: &[_]| gaps.iter().map(kb).collect();
-                (id.to_string(), machine.reading.as_ref().map(|reading| (reading.at, kbs(&reading.gaps))))
+                let kbs = |missing_updates: &[_]| missing_updates.iter().map(kb).collect();
+                (
+                    id.to_string(),
+                    machine
+                        .assessment
+                        .as_ref()
+                        .map(|assessment| (assessment.at, kbs(&assessment.missing_updates))),
+                )
             })
             .collect()
     }
@@ -105,8 +111,8 @@ impl Watch {
     /// What a scrape would bring now, without self metrics.
     pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
-        let (now, exposure) = (self.api.wall.now(), exposure(self.ages));
-        let published = Published::render(&mut Renderer::default(), 1, fleets, now, &exposure);
+        let (now, options) = (self.api.wall.now(), render_options(self.freshness));
+        let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now, &options);
         String::from_utf8(published.body.plain(b"")).unwrap()
     }
 
@@ -120,8 +126,8 @@ impl Watch {
     }
 }
 
-fn kb(gap: &mde_exporter::fleet::Gap) -> String {
-    gap.update.kb.to_string()
+fn kb(missing: &mde_exporter::fleet::MissingUpdate) -> String {
+    missing.update.kb.to_string()
 }
 
 pub(crate) fn all() -> Selectors {
@@ -143,7 +149,7 @@ async fn whole_awkward_fleet_is_known_after_one_poll() {
     // Answers about machines that Defender no longer sees are not believed.
     let is_inactive = |id: &str| {
         let machine = &watch.poller.fleet().machines[&MachineId::parse(id).unwrap()];
-        machine.state(now, &watch.ages) == MachineState::Inactive
+        machine.state(now, &watch.freshness) == MachineState::Inactive
     };
     let truth = control.machine_ids().into_iter().map(|id| {
         let believed = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
@@ -172,8 +178,8 @@ async fn answers_reach_the_readers_while_the_poll_goes_on() {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(publication.run(stop.clone()));
-    let read = |seen: &Arc<Published>| {
-        seen.fleets[0].machines.values().filter(|machine| machine.reading.is_some()).count() == 11
+    let read = |seen: &Arc<Snapshot>| {
+        seen.fleets[0].machines.values().filter(|machine| machine.assessment.is_some()).count() == 11
     };
     tokio::select! {
         () = poller.poll() => panic!("one machine has not answered"),
@@ -190,7 +196,7 @@ async fn new_state_reaches_the_readers() {
     let mut tasks = JoinSet::new();
     tasks.spawn(publication.run(stop.clone()));
     poller.poll().await;
-    let complete = |seen: &Arc<Published>| seen.fleets[0].status.up;
+    let complete = |seen: &Arc<Snapshot>| seen.fleets[0].status.up;
     let published = Arc::clone(&reader.wait_for(complete).await.unwrap());
     stop.cancel();
     tasks.join_all().await;
@@ -292,7 +298,8 @@ async fn only_machines_that_are_due_are_asked() {
     watch.api.wall.forward(INTERVAL);
     watch.poller.poll().await;
     assert_eq!((watch.asked(), watch.api.requests()), (12, 14));
-    let read_at: BTreeSet<_> = watch.readings().into_values().map(|reading| reading.unwrap().0).collect();
+    let read_at: BTreeSet<_> =
+        watch.readings().into_values().map(|assessment| assessment.unwrap().0).collect();
     assert_eq!(read_at, BTreeSet::from([first + INTERVAL]));
     assert_eq!(watch.status().next_poll, Some(first + 2 * INTERVAL));
 }
@@ -316,8 +323,9 @@ async fn machines_come_and_go_with_the_list_and_gaps_with_the_answers() {
 
     assert_eq!(watch.ids(), BTreeSet::from([ids[1].clone(), ids[2].clone(), "abcd".to_owned()]));
     let machine = &watch.poller.fleet().machines[&MachineId::parse(&ids[1]).unwrap()];
-    let gaps = machine.reading.as_ref().unwrap().gaps.iter();
-    let since: Vec<_> = gaps.map(|gap| (gap.update.kb.to_string(), gap.first_seen)).collect();
+    let missing_updates = machine.assessment.as_ref().unwrap().missing_updates.iter();
+    let since: Vec<_> =
+        missing_updates.map(|missing| (missing.update.kb.to_string(), missing.first_seen)).collect();
     assert_eq!(since, [("5001".to_owned(), first), ("5002".to_owned(), first + INTERVAL)]);
     assert_eq!(watch.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
 }

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::config::{Selectors, Source};
-use mde_exporter::fleet::{Gap, PollStatus, Severity};
+use mde_exporter::fleet::{MissingUpdate, PollStatus, Severity};
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
 
 use crate::api::{Wall, options};
@@ -93,18 +93,20 @@ impl Bulk {
 
     /// What is known of each machine, in the simulator's words.
     fn known(&self) -> BTreeMap<String, Option<Vec<ExportedKb>>> {
-        let exported = |gap: &Gap| ExportedKb {
-            kb: gap.update.kb.to_string(),
-            cves: gap.update.cves.unwrap(),
-            severity: gap.update.severity.map(Severity::as_str),
-            first_seen: gap.first_seen,
+        let exported = |missing: &MissingUpdate| ExportedKb {
+            kb: missing.update.kb.to_string(),
+            cves: missing.update.cves.unwrap(),
+            severity: missing.update.severity.map(Severity::as_str),
+            first_seen: missing.first_seen,
         };
         let machines = self.watch.poller.fleet().machines.iter();
         machines
             .map(|(id, machine)| {
-                let gaps =
-                    machine.reading.as_ref().map(|reading| reading.gaps.iter().map(exported).collect());
-                (id.to_string(), gaps)
+                let missing_updates = machine
+                    .assessment
+                    .as_ref()
+                    .map(|assessment| assessment.missing_updates.iter().map(exported).collect());
+                (id.to_string(), missing_updates)
             })
             .collect()
     }
@@ -296,8 +298,8 @@ async fn export_that_lost_most_machines_has_to_be_seen_twice() {
     let known = bulk.known();
     assert_eq!(known[&one], Some(Vec::new()));
     let others = known.iter().filter(|(id, _)| **id != one);
-    for (id, gaps) in others {
-        assert_eq!(gaps, &before[id], "not seen since the export: what was known stays");
+    for (id, missing_updates) in others {
+        assert_eq!(missing_updates, &before[id], "not seen since the export: what was known stays");
     }
 }
 

@@ -103,7 +103,7 @@ async fn data_is_fresh_again_with_the_poll_after_the_trouble() {
     watch.poller.poll().await;
     assert!(watch.status().up && watch.status().last_error.is_none());
     let now = watch.api.wall.now();
-    assert!(watch.readings().values().all(|reading| reading.as_ref().unwrap().0 == now));
+    assert!(watch.readings().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
     assert_eq!(watch.api.count("poll_failures_total", &[("reason", "server_error")]), 1.0);
 }
 
@@ -149,7 +149,7 @@ async fn lasting_404_is_the_trouble_of_its_machine_alone() {
     assert_eq!(scrape.count("mde_machine_missing_updates"), 3.0);
     let readings = watch.readings();
     assert_eq!(readings[&id], old[&id], "its old data stays");
-    let fresh = readings.values().filter(|reading| reading.as_ref().unwrap().0 == watch.api.wall.now());
+    let fresh = readings.values().filter(|assessment| assessment.as_ref().unwrap().0 == watch.api.wall.now());
     assert_eq!(fresh.count(), 2);
     assert_eq!((watch.asked(), watch.failures("not_found")), (3 + 3 + 3, 1.0));
 }
@@ -207,7 +207,7 @@ async fn list_that_fails_does_not_keep_machines_from_being_asked() {
     watch.poller.poll().await;
     assert_eq!(watch.asked(), 6);
     let now = watch.api.wall.now();
-    assert!(watch.readings().values().all(|reading| reading.as_ref().unwrap().0 == now));
+    assert!(watch.readings().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
     assert!(!watch.status().up && watch.failures("server_error") == 1.0);
 }
 
@@ -247,7 +247,7 @@ async fn machines_with_an_answer_between_keep_the_poll_going() {
     }
     watch.poller.poll().await;
     assert!(watch.status().up);
-    assert_eq!(watch.readings().values().filter(|reading| reading.is_some()).count(), 30);
+    assert_eq!(watch.readings().values().filter(|assessment| assessment.is_some()).count(), 30);
     assert_eq!(watch.scrape().sum("mde_machine_up"), 30.0);
 }
 

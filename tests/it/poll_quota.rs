@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Poll, Quota};
-use mde_exporter::defender::{CallHistory, Client, Route};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
-use mde_exporter::selfmon::SelfMetrics;
+use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::sim::{Awkwardness, Control, Endpoint, Fault, Options, Simulator, Times};
 use tempfile::TempDir;
 use tokio::task::yield_now;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, advance, pause, resume};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{RETRY, count};
-use crate::poll::{all, exposure};
+use crate::poll::{all, render_options};
 use crate::tenant::Scene;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -30,7 +30,7 @@ const HOUR: Duration = Duration::from_hours(1);
 struct Watch {
     scene: Scene,
     poller: Poller,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
 }
 
 impl Watch {
@@ -51,18 +51,19 @@ impl Watch {
         let limit = |number| NonZeroU32::new(number).unwrap();
         tenant.quota = Quota { per_minute: limit(per_minute), per_hour: limit(per_hour), share: 1.0 };
         tenant.machines = all();
-        let selfmon = Arc::new(SelfMetrics::new("test"));
-        let metrics = selfmon.tenant(&tenant.name);
-        let (random, history) = (fastrand::Rng::with_seed(7), CallHistory::default());
-        let route = Route::Direct;
+        let self_metrics = Arc::new(SelfMetrics::new("test"));
+        let metrics = self_metrics.tenant(&tenant.name);
+        let (random, history) = (fastrand::Rng::with_seed(7), QuotaHistory::default());
+        let route = ProxyMode::Direct;
         let client = Client::new(&tenant, route, RETRY, random, history, clock.clone(), metrics.clone());
         let fleet = TenantFleet::new(Arc::clone(&tenant.name));
         let poll = Poll { interval, ..Poll::default() };
-        let ages = mde_exporter::poll::ages(&poll);
+        let freshness = mde_exporter::poll::freshness(&poll);
         let fleets = vec![fleet.clone()];
-        let (publisher, ..) = publication(fleets, exposure(ages), clock.clone(), Arc::clone(&selfmon), None);
+        let (publisher, ..) =
+            publication(fleets, render_options(freshness), clock.clone(), Arc::clone(&self_metrics), None);
         let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
-        Self { scene, poller, selfmon }
+        Self { scene, poller, self_metrics }
     }
 
     fn control(&self) -> Control {
@@ -143,7 +144,7 @@ async fn a_fleet_is_read_as_fast_as_the_quota_allows_and_the_api_never_objects()
 async fn a_fleet_that_is_too_large_for_the_interval_is_asked_in_turn_without_a_break() {
     let quota = [30, 60];
     let watch = Watch::new(150, quota, HOUR).await;
-    let (control, selfmon) = (watch.control(), Arc::clone(&watch.selfmon));
+    let (control, self_metrics) = (watch.control(), Arc::clone(&watch.self_metrics));
     // Machines that are never found are asked over and over, and must not take the turns of others.
     for id in control.machine_ids().iter().step_by(2) {
         control.inject_for_machine(id, Fault::Status(404), Times::Always);
@@ -161,6 +162,6 @@ async fn a_fleet_that_is_too_large_for_the_interval_is_asked_in_turn_without_a_b
     assert!(calls >= 706, "{calls} of 720 calls");
     let asked = asked(&control);
     assert!(asked.values().all(|times| *times > 0), "{asked:?}");
-    let possible = count(&selfmon, "contoso", "possible_poll_interval_seconds", &[]);
+    let possible = count(&self_metrics, "contoso", "possible_poll_interval_seconds", &[]);
     assert_eq!(possible, 151.0 / 60.0 * 3600.0);
 }

@@ -86,7 +86,7 @@ async fn a_machine_that_comes_back_has_its_first_seen_times_again_and_is_not_ask
     let first_seen = |watch: &Watch| -> Option<Timestamp> {
         let machines = &watch.poller.fleet().machines;
         let machine = machines.iter().find(|(known, _)| known.as_str() == id);
-        machine.and_then(|(_, machine)| machine.gaps().first()).map(|gap| gap.first_seen)
+        machine.and_then(|(_, machine)| machine.missing_updates().first()).map(|missing| missing.first_seen)
     };
     let before = first_seen(&watch);
     assert!(before.is_some());

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use mde_exporter::cli::Cli;
 use mde_exporter::config;
-use mde_exporter::metrics::exposition::Header;
+use mde_exporter::metrics::exposition::FamilyDescriptor;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 
 use crate::certificates::Authority;
@@ -52,8 +52,11 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 /// Names of the families with their labels, those in `implied` left out.
-fn families<'a>(headers: impl Iterator<Item = &'a Header>, implied: &[&str]) -> Vec<(String, Vec<String>)> {
-    let labels = |header: &Header| {
+fn families<'a>(
+    headers: impl Iterator<Item = &'a FamilyDescriptor>,
+    implied: &[&str],
+) -> Vec<(String, Vec<String>)> {
+    let labels = |header: &FamilyDescriptor| {
         header.labels.iter().filter(|label| !implied.contains(label)).map(|&label| label.to_owned()).collect()
     };
     headers.map(|header| (header.name.to_owned(), labels(header))).collect()

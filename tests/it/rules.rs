@@ -10,7 +10,7 @@ use mde_exporter::config;
 use mde_exporter::fleet::MachineState;
 use mde_exporter::fleet::policy::PolicyState;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::selfmon::{self, FAILURE_REASONS, REJECT_REASONS, SNAPSHOT_REASONS};
+use mde_exporter::self_metrics::{self, FAILURE_REASONS, REJECT_REASONS, SNAPSHOT_REASONS};
 use promql_parser::label::Matcher;
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -225,7 +225,7 @@ impl Known {
         let tables = tables.chain(MACHINE.iter().chain(UPDATE).map(|family| family.header));
         let owned = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect();
         let tables = tables.map(|header| (header.name.to_owned(), owned(header.labels)));
-        let own = selfmon::families().into_iter().map(|family| (family.name, family.labels));
+        let own = self_metrics::families().into_iter().map(|family| (family.name, family.labels));
         let of_prometheus = OF_EVERY_TARGET.map(|name| (name.to_owned(), Vec::new()));
         let metrics = tables.chain(own).chain(of_prometheus).collect();
         Self { metrics, records: files.iter().copied().flat_map(records).collect() }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Auth, SecretSource};
-use mde_exporter::defender::{CallHistory, Client, ListQuery, RetryPolicy, Route};
+use mde_exporter::defender::{Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -263,9 +263,10 @@ async fn no_secret_is_in_debug_output() {
         let tokens = source(&tenant);
         let token = tokens.token().await.unwrap();
         let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
-        let (random, history) = (fastrand::Rng::with_seed(1), CallHistory::default());
+        let (random, history) = (fastrand::Rng::with_seed(1), QuotaHistory::default());
         let client =
-            Client::new(&tenant, Route::Direct, retry, random, history, Clock::system(), metrics()).unwrap();
+            Client::new(&tenant, ProxyMode::Direct, retry, random, history, Clock::system(), metrics())
+                .unwrap();
         let machines = client.machines(ListQuery::All).await.unwrap();
         let (facts, export) = (client.token_facts().await.unwrap(), client.export_list().await.unwrap());
         client.reach_files(&export).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use mde_exporter::fleet::{Ages, MachineFacts, MachineId, TenantFleet};
+use mde_exporter::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
 use mde_exporter::metrics::families::FLEET;
-use mde_exporter::metrics::{Body, Format, Level};
+use mde_exporter::metrics::{Body, DetailLevel, Format};
 use proptest::prelude::*;
 
 use crate::exposition::{Exposition, parse};
@@ -12,11 +12,11 @@ use crate::metrics_golden::{
     PAIRS, answer, any_fleets, awkward_fleets, awkward_policies, body_of, body_within, now, update,
 };
 
-fn text(body: &Body, level: Level) -> String {
+fn text(body: &Body, level: DetailLevel) -> String {
     answer(body, level, Format::Text)
 }
 
-fn parsed(body: &Body, level: Level) -> Exposition {
+fn parsed(body: &Body, level: DetailLevel) -> Exposition {
     parse(&text(body, level)).expect("the format")
 }
 
@@ -24,7 +24,7 @@ fn lines(text: &str) -> u64 {
     text.lines().filter(|line| !line.starts_with('#')).count() as u64
 }
 
-fn within(fleets: &[Arc<TenantFleet>], detail: Level, limit: u64) -> Body {
+fn within(fleets: &[Arc<TenantFleet>], detail: DetailLevel, limit: u64) -> Body {
     body_within(fleets, &awkward_policies(), detail, limit)
 }
 
@@ -34,28 +34,28 @@ fn the_deepest_level_within_the_limit_is_served() {
     let [fleet, machine, update] = body_of(&fleets).served().series;
     let all = fleet + machine + update;
     for (detail, limit, deepest, suppressed) in [
-        (Level::Update, 0, Level::Update, [0, 0, 0]),
-        (Level::Update, all, Level::Update, [0, 0, 0]),
-        (Level::Update, all - 1, Level::Machine, [0, 0, update]),
-        (Level::Update, fleet + machine, Level::Machine, [0, 0, update]),
-        (Level::Update, fleet + machine - 1, Level::Fleet, [0, machine, update]),
-        (Level::Update, fleet, Level::Fleet, [0, machine, update]),
-        (Level::Machine, 0, Level::Machine, [0, 0, 0]),
-        (Level::Machine, fleet + machine, Level::Machine, [0, 0, 0]),
-        (Level::Machine, fleet + machine - 1, Level::Fleet, [0, machine, 0]),
-        (Level::Fleet, fleet, Level::Fleet, [0, 0, 0]),
+        (DetailLevel::Update, 0, DetailLevel::Update, [0, 0, 0]),
+        (DetailLevel::Update, all, DetailLevel::Update, [0, 0, 0]),
+        (DetailLevel::Update, all - 1, DetailLevel::Machine, [0, 0, update]),
+        (DetailLevel::Update, fleet + machine, DetailLevel::Machine, [0, 0, update]),
+        (DetailLevel::Update, fleet + machine - 1, DetailLevel::Fleet, [0, machine, update]),
+        (DetailLevel::Update, fleet, DetailLevel::Fleet, [0, machine, update]),
+        (DetailLevel::Machine, 0, DetailLevel::Machine, [0, 0, 0]),
+        (DetailLevel::Machine, fleet + machine, DetailLevel::Machine, [0, 0, 0]),
+        (DetailLevel::Machine, fleet + machine - 1, DetailLevel::Fleet, [0, machine, 0]),
+        (DetailLevel::Fleet, fleet, DetailLevel::Fleet, [0, 0, 0]),
     ] {
         let body = within(&fleets, detail, limit);
         let served = body.served();
         assert_eq!((served.deepest, served.suppressed), (deepest, suppressed), "{detail:?} within {limit}");
         assert_eq!((served.limit, served.wanted), (limit, detail));
-        let text = text(&body, Level::Update);
+        let text = text(&body, DetailLevel::Update);
         assert_eq!(
             text.contains("mde_machine_info{"),
-            deepest >= Level::Machine,
+            deepest >= DetailLevel::Machine,
             "{detail:?} within {limit}"
         );
-        assert_eq!(text.contains(PAIRS), deepest == Level::Update, "{detail:?} within {limit}");
+        assert_eq!(text.contains(PAIRS), deepest == DetailLevel::Update, "{detail:?} within {limit}");
     }
 }
 
@@ -68,12 +68,12 @@ fn grouped(sizes: &[u32]) -> Arc<TenantFleet> {
             ..MachineFacts::unlisted(MachineId::parse(&format!("{group}-{number}")).unwrap())
         })
     });
-    fleet.apply_list(machines.collect(), now(), &ages());
+    fleet.apply_list(machines.collect(), now(), &freshness());
     Arc::new(fleet)
 }
 
-fn ages() -> Ages {
-    mde_exporter::poll::ages(&mde_exporter::config::Poll::default())
+fn freshness() -> Freshness {
+    mde_exporter::poll::freshness(&mde_exporter::config::Poll::default())
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn small_groups_are_folded_when_the_fleet_level_is_too_long() {
     let fleets = [grouped(&[1, 5, 2, 4, 3])];
     let whole = body_of(&fleets).served().series[0];
     // Two groups of five series each are too many.
-    let body = within(&fleets, Level::Update, whole - 6);
-    let parsed = parsed(&body, Level::Update);
+    let body = within(&fleets, DetailLevel::Update, whole - 6);
+    let parsed = parsed(&body, DetailLevel::Update);
     let machines = parsed.sum_by("mde_assessed_machines", "device_group");
     let expected = [("group 1", 5.0), ("group 3", 4.0), ("other", 6.0)];
     assert_eq!(machines, expected.map(|(group, machines)| (group.to_owned(), machines)).into());
@@ -95,7 +95,7 @@ fn updates_that_fewest_machines_miss_are_left_out_whole() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[3]));
     for (machine, kbs) in [("0-0", &["1", "2", "3"][..]), ("0-1", &["1", "3"]), ("0-2", &["3"])] {
         let missing = kbs.iter().map(|kb| update(kb, "", &[], None)).collect();
-        fleet.apply_answer(&MachineId::parse(machine).unwrap(), now(), missing, &ages());
+        fleet.apply_answer(&MachineId::parse(machine).unwrap(), now(), missing, &freshness());
     }
     let fleets = [Arc::new(fleet)];
     let whole = body_of(&fleets).served().series[0];
@@ -106,8 +106,8 @@ fn updates_that_fewest_machines_miss_are_left_out_whole() {
         (whole - 4, &["3"]),
         (whole - 7, &[]),
     ] {
-        let body = within(&fleets, Level::Update, limit);
-        let parsed = parsed(&body, Level::Update);
+        let body = within(&fleets, DetailLevel::Update, limit);
+        let parsed = parsed(&body, DetailLevel::Update);
         for family in ["info", "missing_machines", "first_seen_timestamp_seconds"] {
             let family = format!("mde_update_{family}");
             let shown: Vec<_> = parsed.samples(&family).map(|sample| sample.label("kb")).collect();
@@ -122,13 +122,13 @@ fn updates_that_fewest_machines_miss_are_left_out_whole() {
 fn groups_and_updates_share_the_room_that_both_need() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[1; 12]));
     let missing = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
-    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &ages());
+    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness());
     let fleets = [Arc::new(fleet)];
     let others = body_of(&fleets).served().series[0] - 12 * 5 - 20 * 3;
     for (room, groups, updates) in
         [(120, 12, 20), (119, 11, 20), (60, 6, 10), (61, 6, 10), (62, 6, 10), (63, 6, 11)]
     {
-        let parsed = parsed(&within(&fleets, Level::Fleet, others + room), Level::Fleet);
+        let parsed = parsed(&within(&fleets, DetailLevel::Fleet, others + room), DetailLevel::Fleet);
         assert_eq!(parsed.count("mde_compliant_machines"), f64::from(groups), "groups in {room}");
         assert_eq!(parsed.count("mde_update_info"), f64::from(updates), "updates in {room}");
     }
@@ -138,7 +138,7 @@ fn groups_and_updates_share_the_room_that_both_need() {
 fn families_are_left_out_from_the_end_of_the_table() {
     let fleets = [Arc::new(TenantFleet::new("t".into()))];
     let shown = |limit| {
-        let parsed = parsed(&within(&fleets, Level::Update, limit), Level::Update);
+        let parsed = parsed(&within(&fleets, DetailLevel::Update, limit), DetailLevel::Update);
         parsed.families.into_iter().map(|family| family.name).collect::<Vec<_>>()
     };
     assert_eq!(shown(1), ["mde_up"]);
@@ -153,11 +153,11 @@ proptest! {
     fn no_answer_exceeds_the_limit(
         fleets in any_fleets(),
         limit in prop_oneof![0_u64..1000, 0_u64..100],
-        detail in prop::sample::select(Level::ALL.to_vec()),
+        detail in prop::sample::select(DetailLevel::ALL.to_vec()),
     ) {
         let (whole, body) = (within(&fleets, detail, 0), within(&fleets, detail, limit));
         let served = body.served();
-        for level in Level::ALL {
+        for level in DetailLevel::ALL {
             let text = text(&body, level);
             parse(&text).expect("the format");
             prop_assert!(limit == 0 || lines(&text) <= limit, "{} within {limit}", lines(&text));
@@ -169,7 +169,7 @@ proptest! {
         }
         prop_assert!(served.deepest <= detail);
         let again = within(&fleets, detail, limit);
-        prop_assert_eq!(text(&body, Level::Update), text(&again, Level::Update));
+        prop_assert_eq!(text(&body, DetailLevel::Update), text(&again, DetailLevel::Update));
     }
 
     /// What is shown of groups adds up, whatever was folded.
@@ -180,9 +180,9 @@ proptest! {
     ) {
         let fleets = [grouped(&sizes)];
         let sums = |body: &Body| {
-            let parsed = parsed(body, Level::Fleet);
+            let parsed = parsed(body, DetailLevel::Fleet);
             ["mde_assessed_machines", "mde_compliant_machines"].map(|family| parsed.sum(family))
         };
-        prop_assert_eq!(sums(&within(&fleets, Level::Fleet, limit)), sums(&body_of(&fleets)));
+        prop_assert_eq!(sums(&within(&fleets, DetailLevel::Fleet, limit)), sums(&body_of(&fleets)));
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::clock::Clock;
-use mde_exporter::fleet::{Ages, MachineFacts, MachineId, TenantFleet};
-use mde_exporter::metrics::{Exposure, Level};
+use mde_exporter::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
+use mde_exporter::metrics::{DetailLevel, RenderOptions};
 use mde_exporter::publish::publication;
-use mde_exporter::selfmon::SelfMetrics;
-use mde_exporter::web::{Access, Limits, Listen, ScrapeSlots, Server, WebState, router};
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_exporter::web::{Limits, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -41,32 +41,37 @@ impl Listen for Clients {
 
 struct Exporter {
     clients: mpsc::UnboundedSender<DuplexStream>,
-    selfmon: Arc<SelfMetrics>,
+    self_metrics: Arc<SelfMetrics>,
     _serving: JoinSet<()>,
 }
 
 impl Exporter {
     fn start(max_requests: usize) -> Self {
-        let selfmon = Arc::new(SelfMetrics::new("0.0.0"));
+        let self_metrics = Arc::new(SelfMetrics::new("0.0.0"));
         let clock = Clock::new(now);
-        let exposure = Exposure { ages: ages(), policies: [].into(), detail: Level::Update, series_limit: 0 };
+        let options = RenderOptions {
+            freshness: freshness(),
+            policies: [].into(),
+            detail: DetailLevel::Update,
+            series_limit: 0,
+        };
         let (_, _, published) =
-            publication(vec![fleet()], exposure, clock.clone(), Arc::clone(&selfmon), None);
+            publication(vec![fleet()], options, clock.clone(), Arc::clone(&self_metrics), None);
         let router = router(WebState {
             published,
-            selfmon: Arc::clone(&selfmon),
+            self_metrics: Arc::clone(&self_metrics),
             telemetry_path: "/metrics".to_owned(),
-            scrape_slots: ScrapeSlots::new(max_requests),
+            scrape_slots: ScrapeLimiter::new(max_requests),
             version: "0.0.0",
             clock,
-            access: Access::open(),
+            access: WebSecurity::open(),
             reload: None,
         });
         let (clients, connecting) = mpsc::unbounded_channel();
         let mut serving = JoinSet::new();
-        let server = Server::new(router, Access::open(), Limits::default());
+        let server = Server::new(router, WebSecurity::open(), Limits::default());
         serving.spawn(server.serve(Clients(Mutex::new(connecting)), CancellationToken::new()));
-        Self { clients, selfmon, _serving: serving }
+        Self { clients, self_metrics, _serving: serving }
     }
 
     /// A client that has sent this, which the server has read.
@@ -99,22 +104,22 @@ impl Exporter {
 
     /// Scrapes that were answered so.
     fn counted(&self, code: &str) -> f64 {
-        let metrics = String::from_utf8(self.selfmon.encode()).unwrap();
+        let metrics = String::from_utf8(self.self_metrics.encode()).unwrap();
         let labels = [("code", code), ("path", "/metrics")];
         exposition::parse(&metrics).unwrap().value("mde_exporter_http_requests_total", &labels).unwrap()
     }
 }
 
-fn ages() -> Ages {
+fn freshness() -> Freshness {
     let hours = Duration::from_hours;
-    Ages { stale_after: hours(13), expire_after: hours(48), inactive_after: hours(720) }
+    Freshness { stale_after: hours(13), expire_after: hours(48), inactive_after: hours(720) }
 }
 
 fn fleet() -> TenantFleet {
     let mut fleet = TenantFleet::new("contoso".into());
     let id = |number| MachineId::parse(&format!("{number:040x}")).unwrap();
     let machines = (0..MACHINES).map(|number| MachineFacts::unlisted(id(number)));
-    fleet.apply_list(machines.collect(), now(), &ages());
+    fleet.apply_list(machines.collect(), now(), &freshness());
     fleet
 }
 

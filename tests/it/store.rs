@@ -12,10 +12,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Gap, KbId, Machine, MachineFacts, MachineId, PollStatus, Reading, ReportedUpdate, Severity, Source,
-    TenantFleet, UpdateFacts,
+    Assessment, KbId, Machine, MachineFacts, MachineId, MissingUpdate, PollStatus, ReportedUpdate, Severity,
+    Source, TenantFleet, UpdateFacts,
 };
-use mde_exporter::selfmon::Endpoint;
+use mde_exporter::self_metrics::ApiOperation;
 use mde_exporter::store::{OpenError, Restored, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -60,15 +60,15 @@ fn plain_fleet(tenant: &str, count: u32, first_seen: i64) -> TenantFleet {
     let mut fleet = TenantFleet::new(tenant.into());
     let facts = Arc::new(UpdateFacts { title: "title".to_owned(), products: vec!["product".to_owned()] });
     for number in 0..count {
-        let gap = |kb| {
+        let missing = |kb| {
             let kb = KbId::new(kb).unwrap();
             let facts = Arc::clone(&facts);
             let update = ReportedUpdate { kb, facts, cves: Some(3), reported_machines: None, severity: None };
-            Gap { update, first_seen: at(first_seen) }
+            MissingUpdate { update, first_seen: at(first_seen) }
         };
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
-        let reading = Some(Reading::of_now(at(first_seen), (1..=10).map(gap).collect()));
-        let machine = Machine { facts: MachineFacts::unlisted(id.clone()), reading, attempt: None };
+        let assessment = Some(Assessment::of_now(at(first_seen), (1..=10).map(missing).collect()));
+        let machine = Machine { facts: MachineFacts::unlisted(id.clone()), assessment, attempt: None };
         fleet.machines.insert(id, Arc::new(machine));
     }
     fleet
@@ -128,14 +128,14 @@ fn a_copy_taken_while_the_store_is_open_holds_the_newest_save() {
     let (mut store, _) = open(folder.path());
     let fleet = plain_fleet("one", 50, NOW);
     store.save(&[Arc::new(fleet.clone())]).unwrap();
-    store.record_calls("one", &[(at(NOW), Endpoint::Machines)]).unwrap();
+    store.record_calls("one", &[(at(NOW), ApiOperation::Machines)]).unwrap();
     let copy = TempDir::new().unwrap();
     for name in ["state.db", "state.db-wal"] {
         fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
     }
     let (_, restored) = open(copy.path());
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
-    assert_eq!(restored.calls["one"], [(at(NOW), Endpoint::Machines)]);
+    assert_eq!(restored.calls["one"], [(at(NOW), ApiOperation::Machines)]);
 }
 
 #[test]
@@ -155,13 +155,17 @@ fn update_facts_are_shared_after_a_restart() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 2, NOW)]);
     let restored = open(folder.path()).1;
-    let gaps: Vec<_> = restored.fleets[0]
+    let missing_updates: Vec<_> = restored.fleets[0]
         .machines
         .values()
-        .flat_map(|machine| &machine.reading.as_ref().unwrap().gaps)
+        .flat_map(|machine| &machine.assessment.as_ref().unwrap().missing_updates)
         .collect();
-    assert_eq!(gaps.len(), 20);
-    assert!(gaps.iter().all(|gap| Arc::ptr_eq(&gap.update.facts, &gaps[0].update.facts)));
+    assert_eq!(missing_updates.len(), 20);
+    assert!(
+        missing_updates
+            .iter()
+            .all(|missing| Arc::ptr_eq(&missing.update.facts, &missing_updates[0].update.facts))
+    );
 }
 
 #[test]
@@ -189,7 +193,7 @@ fn tenants_that_are_not_saved_stay() {
 fn calls_of_the_last_hour_are_restored_with_their_endpoint() {
     let folder = TempDir::new().unwrap();
     let [old, recent, now, later] = [NOW - 3611, NOW - 3601, NOW, NOW + 50].map(at);
-    let (list, export) = (Endpoint::Machines, Endpoint::Export);
+    let (list, export) = (ApiOperation::Machines, ApiOperation::Export);
     let (mut store, _) = open(folder.path());
     store.record_calls("one", &[(old, list), (recent, export)]).unwrap();
     store.record_calls("one", &[(now, list), (now, export)]).unwrap();
@@ -225,14 +229,14 @@ fn the_views_can_be_read_by_people() {
     let folder = TempDir::new().unwrap();
     let mut fleet = plain_fleet("one", 1, NOW);
     let machine = Arc::make_mut(fleet.machines.values_mut().next().unwrap());
-    let reading = machine.reading.as_mut().unwrap();
-    reading.gaps[0].update.severity = Some(Severity::Critical);
-    (reading.as_of, reading.source) = (at(NOW - 3600), Source::Export);
+    let assessment = machine.assessment.as_mut().unwrap();
+    assessment.missing_updates[0].update.severity = Some(Severity::Critical);
+    (assessment.as_of, assessment.source) = (at(NOW - 3600), Source::Export);
     save(folder.path(), &[fleet]);
     let connection = Connection::open(folder.path().join("state.db")).unwrap();
-    let gap = "SELECT concat_ws(' ', tenant, machine_id, kb, first_seen, severity) FROM open_gaps ORDER BY kb LIMIT 1";
-    let gap: String = connection.query_row(gap, [], |row| row.get(0)).unwrap();
-    assert_eq!(gap, "one machine-00000 1 2023-11-14T22:13:20.000Z critical");
+    let missing = "SELECT concat_ws(' ', tenant, machine_id, kb, first_seen, severity) FROM open_gaps ORDER BY kb LIMIT 1";
+    let missing: String = connection.query_row(missing, [], |row| row.get(0)).unwrap();
+    assert_eq!(missing, "one machine-00000 1 2023-11-14T22:13:20.000Z critical");
     let machine = "SELECT concat_ws(' ', machine_id, onboarded, read_at, as_of, source, gaps) FROM machines";
     let machine: String = connection.query_row(machine, [], |row| row.get(0)).unwrap();
     assert_eq!(machine, "machine-00000 0 2023-11-14T22:13:20.000Z 2023-11-14T21:13:20.000Z export 10");

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, Source, Tenant};
-use mde_exporter::defender::http::{self, Route};
+use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{Token, TokenError, TokenSource};
-use mde_exporter::selfmon::{SelfMetrics, TenantMetrics};
+use mde_exporter::self_metrics::{SelfMetrics, TenantMetrics};
 use mde_exporter::sim::{Endpoint, Options, Simulator};
 use reqwest::{StatusCode, Url};
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ pub(crate) fn source(tenant: &Tenant) -> TokenSource {
 }
 
 pub(crate) fn source_at(tenant: &Tenant, clock: Clock) -> TokenSource {
-    let route = if tenant.http.proxy_url.is_some() { Route::Configured } else { Route::Direct };
+    let route = if tenant.http.proxy_url.is_some() { ProxyMode::Configured } else { ProxyMode::Direct };
     TokenSource::new(tenant, http::client(&tenant.http, route).unwrap(), clock, metrics())
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn text(error: &TokenError) -> String {
 }
 
 pub(crate) async fn call_api(tenant: &Tenant, token: &Token) -> StatusCode {
-    let route = if tenant.http.proxy_url.is_some() { Route::Configured } else { Route::Direct };
+    let route = if tenant.http.proxy_url.is_some() { ProxyMode::Configured } else { ProxyMode::Direct };
     let url = tenant.api_url.join("/api/machines").unwrap();
     let client = http::client(&tenant.http, route).unwrap();
     client.get(url).bearer_auth(token.expose()).send().await.unwrap().status()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use mde_exporter::clock::Clock;
 use mde_exporter::config::Auth;
-use mde_exporter::defender::http::{self, Route};
+use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::TokenSource;
 use mde_exporter::sim::Endpoint;
 use reqwest::{StatusCode, Url};
@@ -76,7 +76,7 @@ async fn proxy_of_the_configuration_carries_tokens_and_api_alike() {
 async fn metadata_service(scene: &Scene, tasks: &mut JoinSet<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = http::client(&scene.tenant().http, Route::Direct).unwrap();
+    let client = http::client(&scene.tenant().http, ProxyMode::Direct).unwrap();
     let authority = scene.sim.authority_url();
     let router = axum::Router::new().fallback(async move |request: axum::extract::Request| {
         assert_eq!(request.uri().host(), Some("169.254.169.254"));
@@ -121,8 +121,8 @@ async fn managed_identity_of_a_virtual_machine_is_asked_for_the_resource() {
 
 #[test]
 fn managed_identity_never_takes_a_proxy() {
-    assert_eq!(Route::of_tokens(&managed_identity(None)), Route::Direct);
-    assert_eq!(Route::of_tokens(&Auth::WorkloadIdentity { token_file: None }), Route::Configured);
+    assert_eq!(ProxyMode::of_tokens(&managed_identity(None)), ProxyMode::Direct);
+    assert_eq!(ProxyMode::of_tokens(&Auth::WorkloadIdentity { token_file: None }), ProxyMode::Configured);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn direct_route_ignores_the_proxy() {
     let scene = Scene::new().await;
     let mut http = scene.tenant().http;
     http.proxy_url = Some("http://127.0.0.1:1".parse().unwrap());
-    let client = http::client(&http, Route::Direct).unwrap();
+    let client = http::client(&http, ProxyMode::Direct).unwrap();
     let reply = client.get(scene.sim.api_url()).send().await.unwrap();
     assert!(reply.status().is_client_error());
 }

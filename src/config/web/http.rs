@@ -2,13 +2,13 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::config::section::Field;
+use crate::config::section::ValueReader;
 
 /// The headers that may be set, what is said of their values, and the values when there are few.
 const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [
-    ("Content-Security-Policy", header::CONTENT_SECURITY_POLICY, ANY, &[]),
+    ("NodeValue-Security-Policy", header::CONTENT_SECURITY_POLICY, ANY, &[]),
     ("X-Frame-Options", header::X_FRAME_OPTIONS, "deny or sameorigin is allowed", &["deny", "sameorigin"]),
-    ("X-Content-Type-Options", header::X_CONTENT_TYPE_OPTIONS, "nosniff is allowed", &["nosniff"]),
+    ("X-NodeValue-Type-Options", header::X_CONTENT_TYPE_OPTIONS, "nosniff is allowed", &["nosniff"]),
     ("X-XSS-Protection", header::X_XSS_PROTECTION, ANY, &[]),
     ("Strict-Transport-Security", header::STRICT_TRANSPORT_SECURITY, ANY, &[]),
 ];
@@ -16,16 +16,16 @@ const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [
 const ANY: &str = "the text of the header is allowed";
 
 /// Whether HTTP/2 is offered, and the headers of every response.
-pub(super) fn read(field: &Field<'_>) -> Option<(bool, HeaderMap)> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<(bool, HeaderMap)> {
     let section = field.section()?;
-    let http2 = section.optional_or("http2", "true or false is allowed", true, Field::boolean);
+    let http2 = section.optional_or("http2", "true or false is allowed", true, ValueReader::boolean);
     let headers =
         section.optional_or("headers", "a mapping of headers is allowed", HeaderMap::new(), headers);
     section.finish();
     Some((http2?, headers?))
 }
 
-fn headers(field: &Field<'_>) -> Option<HeaderMap> {
+fn headers(field: &ValueReader<'_>) -> Option<HeaderMap> {
     let section = field.section()?;
     let mut headers = HeaderMap::new();
     let mut good = true;

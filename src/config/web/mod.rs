@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use axum::http::HeaderMap;
 
 use super::load::{read, root};
-use super::problem::{LoadError, Problem, Report};
-use super::section::Field;
+use super::problem::{LoadError, Problem, ProblemCollector};
+use super::section::ValueReader;
 pub use rate_limit::RateLimit;
 pub use tls::{ClientAuth, Tls};
 
@@ -102,7 +102,7 @@ pub struct Reading {
 /// relative to its folder.
 #[must_use]
 pub fn load(file: &Path) -> Reading {
-    let report = Report::new(file);
+    let report = ProblemCollector::new(file);
     let mut files = vec![file.to_path_buf()];
     let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report, &mut files));
     let outcome = report.conclude(config).map(|(config, warnings)| LoadedWeb { config, warnings });
@@ -112,10 +112,15 @@ pub fn load(file: &Path) -> Reading {
 const ROOT_ALLOWED: &str =
     "a mapping with tls_server_config, http_server_config, basic_auth_users, rate_limit is allowed";
 
-fn config(file: &Path, bytes: &[u8], report: &Report, files: &mut Vec<PathBuf>) -> Option<WebConfig> {
+fn config(
+    file: &Path,
+    bytes: &[u8],
+    report: &ProblemCollector,
+    files: &mut Vec<PathBuf>,
+) -> Option<WebConfig> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let root = root(bytes, report)?;
-    let section = Field::root(&root, ROOT_ALLOWED, report).section()?;
+    let section = ValueReader::root(&root, ROOT_ALLOWED, report).section()?;
     let mapping = "a mapping is allowed";
     let tls =
         section.optional_or("tls_server_config", mapping, None, |field| tls::read(field, folder, files));

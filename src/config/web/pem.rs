@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::load::read_at_most;
-use crate::config::section::{Field, Section};
+use crate::config::section::{MapReader, ValueReader};
 use crate::config::tenant::path;
 
 /// All authorities that a system trusts fit several times.
@@ -25,7 +25,7 @@ pub(super) struct Identity {
 }
 
 /// Reads `cert_file` or `cert`, and `key_file` or `key`.
-pub(super) fn identity(section: &Section<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Identity> {
+pub(super) fn identity(section: &MapReader<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Identity> {
     let content = "the server's certificate and its issuers";
     let chain = Pem::needed(section, ["cert_file", "cert"], content, folder, files);
     let key = Pem::needed(section, ["key_file", "key"], "the certificate's private key", folder, files);
@@ -54,7 +54,7 @@ const UNUSABLE: &str = "holds a certificate that cannot be used";
 /// Reads `client_ca_file` or `client_ca`. The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no authority is an answer, and so is a wrong one")]
 pub(super) fn authorities(
-    section: &Section<'_>,
+    section: &MapReader<'_>,
     folder: &Path,
     files: &mut Vec<PathBuf>,
 ) -> Option<Option<Arc<RootCertStore>>> {
@@ -74,7 +74,7 @@ pub(super) fn authorities(
 
 /// PEM text and the key that it is under.
 struct Pem<'a> {
-    field: Field<'a>,
+    field: ValueReader<'a>,
     bytes: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Pem<'a> {
     /// a problem.
     #[expect(clippy::option_option, reason = "none given is an answer, and so is a wrong one")]
     fn read(
-        section: &Section<'a>,
+        section: &MapReader<'a>,
         keys: [&'static str; 2],
         content: &str,
         folder: &Path,
@@ -113,7 +113,7 @@ impl<'a> Pem<'a> {
 
     /// As [`read`](Self::read); it is a problem when nothing is given.
     fn needed(
-        section: &Section<'a>,
+        section: &MapReader<'a>,
         keys: [&'static str; 2],
         content: &str,
         folder: &Path,

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::section::Field;
+use crate::config::section::ValueReader;
 
 /// A limit on requests: a bucket that holds `burst` tokens, starts full and gets one each `interval`.
 /// A request takes one, or is refused.
@@ -23,7 +23,7 @@ const INTERVAL_ALLOWED: &str =
 
 /// The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no limit is an answer, and so is a wrong one")]
-pub(super) fn read(field: &Field<'_>) -> Option<Option<RateLimit>> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<Option<RateLimit>> {
     let section = field.section()?;
     if section.is_empty() {
         return Some(None);

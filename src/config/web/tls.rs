@@ -17,7 +17,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::pem::{self, Identity};
-use crate::config::section::{Field, Section};
+use crate::config::section::{MapReader, ValueReader};
 
 /// How connections are secured.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ const CLIENT_AUTH_TYPES: [(&str, Option<(bool, bool)>); 6] = [
 
 /// A section without keys asks for nothing: plain HTTP. The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no TLS is an answer, and so is a wrong one")]
-pub(super) fn read(field: &Field<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Option<Tls>> {
+pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Option<Tls>> {
     let section = field.section()?;
     if section.is_empty() {
         return Some(None);
@@ -107,8 +107,12 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, files: &mut Vec<PathBuf>) -
     let cipher_suites = cipher_suites(&section, versions.as_deref());
     let groups = groups(&section, versions.as_deref());
     // Go ignores it since 1.17 and chooses by itself, as rustls does.
-    let preference =
-        section.optional_or("prefer_server_cipher_suites", "true or false is allowed", true, Field::boolean);
+    let preference = section.optional_or(
+        "prefer_server_cipher_suites",
+        "true or false is allowed",
+        true,
+        ValueReader::boolean,
+    );
     section.finish();
     let (Identity { certificate, expires }, _) = (identity?, preference?);
     Some(Some(Tls {
@@ -122,7 +126,7 @@ pub(super) fn read(field: &Field<'_>, folder: &Path, files: &mut Vec<PathBuf>) -
 }
 
 /// The versions from `min_version` to `max_version`.
-fn versions(section: &Section<'_>) -> Option<Vec<&'static SupportedProtocolVersion>> {
+fn versions(section: &MapReader<'_>) -> Option<Vec<&'static SupportedProtocolVersion>> {
     let version = |key, default| {
         section.optional_or(key, "TLS12 or TLS13 is allowed", default, |field| {
             field.text(|text| match text {
@@ -143,7 +147,7 @@ fn versions(section: &Section<'_>) -> Option<Vec<&'static SupportedProtocolVersi
 }
 
 fn cipher_suites(
-    section: &Section<'_>,
+    section: &MapReader<'_>,
     versions: Option<&[&SupportedProtocolVersion]>,
 ) -> Option<Vec<SupportedCipherSuite>> {
     let key = "cipher_suites";
@@ -164,7 +168,7 @@ fn cipher_suites(
 }
 
 fn groups(
-    section: &Section<'_>,
+    section: &MapReader<'_>,
     versions: Option<&[&SupportedProtocolVersion]>,
 ) -> Option<Vec<&'static dyn SupportedKxGroup>> {
     let key = "curve_preferences";
@@ -184,14 +188,14 @@ fn groups(
 
 /// What the names in the list `key` stand for; empty when it is not given.
 fn named<T: Copy>(
-    section: &Section<'_>,
+    section: &MapReader<'_>,
     key: &'static str,
     what: &str,
     known: &[(&str, T)],
 ) -> Option<Vec<T>> {
     let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
     let allowed = format!("{what} is allowed: {}", names.join(", "));
-    let read = |field: &Field<'_>| {
+    let read = |field: &ValueReader<'_>| {
         field.text(|text| {
             let found = known.iter().find(|(name, _)| *name == text);
             found.map(|(_, value)| *value).ok_or("is not supported")
@@ -206,7 +210,11 @@ fn named<T: Copy>(
 
 /// The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no client certificate is an answer, and so is a wrong one")]
-fn client_auth(section: &Section<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Option<ClientAuth>> {
+fn client_auth(
+    section: &MapReader<'_>,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+) -> Option<Option<ClientAuth>> {
     let key = "client_auth_type";
     let names = CLIENT_AUTH_TYPES[..5].iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let kind = section.optional_or(key, &format!("one of {names} is allowed"), None, |field| {
@@ -250,7 +258,7 @@ fn client_auth(section: &Section<'_>, folder: &Path, files: &mut Vec<PathBuf>) -
     Some(Some(ClientAuth { mandatory, verified, authorities, allowed_names }))
 }
 
-fn allowed_names(field: &Field<'_>) -> Option<BTreeSet<String>> {
+fn allowed_names(field: &ValueReader<'_>) -> Option<BTreeSet<String>> {
     let allowed = "a DNS name, an IP address, an e-mail address or a URI is allowed";
     let names: Vec<_> =
         field.list(allowed)?.iter().map(|item| item.text(|text| Ok(text.to_owned()))).collect();

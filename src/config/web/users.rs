@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::PasswordHash;
-use crate::config::section::Field;
+use crate::config::section::ValueReader;
 
 const ALLOWED: &str =
     "a user name without colon and its bcrypt hash, as `mde_exporter hash-password` prints it, is allowed";
@@ -11,7 +11,7 @@ const ALLOWED: &str =
 /// A cost that takes seconds for each verification, on any machine of today.
 const HIGH_COST: u32 = 15;
 
-pub(super) fn read(field: &Field<'_>) -> Option<BTreeMap<String, PasswordHash>> {
+pub(super) fn read(field: &ValueReader<'_>) -> Option<BTreeMap<String, PasswordHash>> {
     let section = field.section()?;
     let entries = section.entries(ALLOWED, user_name);
     let users: Vec<_> = entries

@@ -11,15 +11,15 @@ use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout};
 
-use super::gather::{FileCount, Gathering};
-use super::lines::Damage;
+use super::builder::{ExportBuilder, FileCount};
+use super::lines::ExportFileError;
 use super::list::Link;
 use crate::defender::request::{PATIENCE, broken, whole_seconds};
 use crate::defender::retry::retry_after;
 use crate::defender::{ApiError, Client, Detail};
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
 
-const ENDPOINT: Endpoint = Endpoint::ExportFile;
+const ENDPOINT: ApiOperation = ApiOperation::ExportFile;
 
 /// Chunks between the download and the thread that reads them; each has at most some 100 KB.
 const CHUNKS: usize = 8;
@@ -51,7 +51,7 @@ impl Client {
         &self,
         link: &Link,
         file: usize,
-        gathering: &mut Gathering,
+        gathering: &mut ExportBuilder,
     ) -> Result<FileCount, Failure> {
         let mut attempt = 1;
         loop {
@@ -74,7 +74,7 @@ impl Client {
         &self,
         link: &Link,
         file: usize,
-        gathering: &mut Gathering,
+        gathering: &mut ExportBuilder,
     ) -> Result<FileCount, Failure> {
         let started = Instant::now();
         let mut response = self.open_file(link).await?;
@@ -90,11 +90,11 @@ impl Client {
         self.download_finished(Some(response.status()), started);
         match (moved, count) {
             (Ok(()), Ok(count)) => Ok(count),
-            (_, Err(Damage::TooLarge { limit_bytes })) => {
+            (_, Err(ExportFileError::TooLarge { limit_bytes })) => {
                 Err(Failure::Lasting(ApiError::TooLarge { endpoint: ENDPOINT, limit_bytes }))
             }
             // Rubbish may have been taken for rows, so that nothing gathered can be used.
-            (_, Err(damage @ Damage::NotGzip)) => {
+            (_, Err(damage @ ExportFileError::NotGzip)) => {
                 Err(Failure::Lasting(ApiError::Incomplete { file, damage }))
             }
             (Err(error), _) => Err(Failure::Transient(error, None)),

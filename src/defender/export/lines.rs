@@ -2,7 +2,7 @@
 //!
 //! Holds one buffer, whatever the file's size: a line that would not fit is skipped while it streams.
 //! A file of no bytes at all is an empty file, and several gzip members in a row are one file; that
-//! is how the export has been seen to come. Anything else than whole, undamaged gzip is a [`Damage`],
+//! is how the export has been seen to come. Anything else than whole, undamaged gzip is a [`ExportFileError`],
 //! also after lines have been given: only the end of the file tells that they can be believed.
 
 use std::io::{self, BufRead, Read};
@@ -24,7 +24,7 @@ const FACTOR: u64 = 200;
 
 /// Why a file cannot be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
+pub enum ExportFileError {
     /// The gzip stream is cut.
     #[error("its gzip stream ends early")]
     EndsEarly,
@@ -40,7 +40,7 @@ pub enum Damage {
     },
 }
 
-impl From<io::Error> for Damage {
+impl From<io::Error> for ExportFileError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => Self::EndsEarly,
@@ -86,11 +86,11 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// When it does not begin as gzip.
-    pub(super) fn new(file: R) -> Result<Self, Damage> {
+    pub(super) fn new(file: R) -> Result<Self, ExportFileError> {
         Self::within(Bounds { line: LINE_BYTES, buffer: BUFFER_BYTES, free: FREE_BYTES }, file)
     }
 
-    fn within(bounds: Bounds, mut file: R) -> Result<Self, Damage> {
+    fn within(bounds: Bounds, mut file: R) -> Result<Self, ExportFileError> {
         let is_empty = file.fill_buf()?.is_empty();
         let file = (!is_empty).then(|| MultiGzDecoder::new(Counted { inner: file, bytes: 0 }));
         let buffer = vec![0; bounds.buffer];
@@ -102,7 +102,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// When the file is damaged. There is nothing to be had after that.
-    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, Damage> {
+    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, ExportFileError> {
         loop {
             if let Some(offset) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) {
                 let line = self.start..self.searched + offset;
@@ -131,7 +131,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// Unpacks more behind what is held. False at the end of the file.
-    fn fill(&mut self) -> Result<bool, Damage> {
+    fn fill(&mut self) -> Result<bool, ExportFileError> {
         let Some(file) = &mut self.file else { return Ok(false) };
         if self.end == self.buffer.len() {
             self.buffer.copy_within(self.start.., 0);
@@ -146,7 +146,9 @@ impl<R: BufRead> Lines<R> {
         self.unpacked_bytes += read as u64;
         let limit = self.bounds.free + FACTOR * file.get_ref().bytes;
         if self.unpacked_bytes > limit {
-            return Err(Damage::TooLarge { limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX) });
+            return Err(ExportFileError::TooLarge {
+                limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
+            });
         }
         Ok(read > 0)
     }
@@ -187,7 +189,11 @@ mod tests {
     use crate::defender::export::tests::{gzip, unpacked};
 
     /// What the lines of `file` are, or what is wrong with it; read in pieces of `piece` bytes.
-    fn lines_within(bounds: Bounds, file: &[u8], piece: usize) -> Result<Vec<Option<Vec<u8>>>, Damage> {
+    fn lines_within(
+        bounds: Bounds,
+        file: &[u8],
+        piece: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>, ExportFileError> {
         let mut lines = Lines::within(bounds, BufReader::with_capacity(piece, file))?;
         let mut all = Vec::new();
         while let Some(line) = lines.next()? {
@@ -199,7 +205,7 @@ mod tests {
         Ok(all)
     }
 
-    fn lines(file: &[u8]) -> Result<Vec<Option<Vec<u8>>>, Damage> {
+    fn lines(file: &[u8]) -> Result<Vec<Option<Vec<u8>>>, ExportFileError> {
         lines_within(Bounds { line: 8, buffer: 4, free: 1000 }, file, 7)
     }
 
@@ -248,18 +254,21 @@ mod tests {
     fn a_file_that_is_cut_anywhere_is_damaged() {
         let file = gzip(b"one\ntwo\nthree\n");
         for length in 1..file.len() {
-            assert_eq!(lines(&file[..length]), Err(Damage::EndsEarly), "{length} bytes");
+            assert_eq!(lines(&file[..length]), Err(ExportFileError::EndsEarly), "{length} bytes");
         }
     }
 
     #[test]
     fn anything_else_than_gzip_is_damaged() {
-        assert_eq!(lines(b"{\"DeviceId\":\"a\"}\n"), Err(Damage::NotGzip));
+        assert_eq!(lines(b"{\"DeviceId\":\"a\"}\n"), Err(ExportFileError::NotGzip));
         let mut wrong_sum = gzip(b"one\n");
         let place = wrong_sum.len() - 6;
         wrong_sum[place] ^= 1;
-        assert_eq!(lines(&wrong_sum), Err(Damage::NotGzip));
-        assert_eq!(lines(&[gzip(b"one\n"), b"<html>rubbish".to_vec()].concat()), Err(Damage::NotGzip));
+        assert_eq!(lines(&wrong_sum), Err(ExportFileError::NotGzip));
+        assert_eq!(
+            lines(&[gzip(b"one\n"), b"<html>rubbish".to_vec()].concat()),
+            Err(ExportFileError::NotGzip)
+        );
     }
 
     #[test]
@@ -267,7 +276,7 @@ mod tests {
         let file = gzip(&b"\n".repeat(1 << 20));
         let limit = 1000 + FACTOR * file.len() as u64;
         assert!(limit < 1 << 20, "{limit}");
-        let Err(Damage::TooLarge { limit_bytes }) = lines(&file) else { panic!() };
+        let Err(ExportFileError::TooLarge { limit_bytes }) = lines(&file) else { panic!() };
         assert!(limit_bytes as u64 <= limit, "{limit_bytes}");
         let room = Bounds { line: 8, buffer: 4, free: 1 << 20 };
         assert_eq!(lines_within(room, &file, 100).unwrap().len(), 1 << 20);

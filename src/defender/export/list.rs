@@ -12,7 +12,7 @@ use serde::de::Error as _;
 
 use crate::defender::ApiError;
 use crate::defender::json::Json;
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
 
 /// How large a list may be: thousands of links of about 450 bytes.
 pub(super) const LIST_BYTES: usize = 4 << 20;
@@ -33,7 +33,7 @@ impl FileList {
     /// `Decode` when there is no array of texts, `UnusableLink` when one of them may not be followed:
     /// an export is read whole or not at all.
     pub(super) fn decode(body: &[u8], allow_http: bool) -> Result<Self, ApiError> {
-        let shape = |source| ApiError::Decode { endpoint: Endpoint::Export, source };
+        let shape = |source| ApiError::Decode { endpoint: ApiOperation::Export, source };
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         // What stands in a wrong place may be a link, so no message may quote it.
         let Json::Object(reply) = serde_json::from_slice(body).map_err(shape)? else {

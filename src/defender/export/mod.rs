@@ -11,12 +11,12 @@
 //!
 //! It does not remember snapshots: the caller says which one it has.
 
+mod builder;
 mod cves;
 mod download;
-mod gather;
 mod lines;
 mod list;
-mod moment;
+mod packed_timestamp;
 mod probe;
 mod row;
 mod snapshot;
@@ -29,15 +29,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use lines::Damage;
+pub use lines::ExportFileError;
 pub use probe::ListedExport;
 pub use snapshot::Export;
 
 use super::{ApiError, Client};
 use crate::fleet::MachineId;
-use crate::selfmon::Endpoint;
+use crate::self_metrics::ApiOperation;
+use builder::ExportBuilder;
 use download::Failure;
-use gather::Gathering;
 use list::{FileList, LIST_BYTES};
 
 /// Time for a whole export, waiting for the quota included: a large fleet has millions of rows of 1 KB.
@@ -55,7 +55,7 @@ const FILES: usize = 100_000;
 
 /// What an export brought.
 #[derive(Debug)]
-pub enum Exported {
+pub enum ExportOutcome {
     /// The newest snapshot is the one that is known; nothing was downloaded.
     Unchanged,
     /// The list names a snapshot older than the one that is known; nothing was downloaded.
@@ -64,7 +64,7 @@ pub enum Exported {
         generated_at: Timestamp,
     },
     /// Another snapshot, whole.
-    Snapshot(Export),
+    New(Export),
 }
 
 /// An export on its way.
@@ -72,7 +72,7 @@ struct Reading {
     list: FileList,
     /// Paths of the files that were read whole.
     done: HashSet<String>,
-    gathering: Gathering,
+    gathering: ExportBuilder,
 }
 
 impl Client {
@@ -86,8 +86,8 @@ impl Client {
         &self,
         scope: Arc<HashSet<MachineId>>,
         known: Option<Timestamp>,
-    ) -> Result<Exported, ApiError> {
-        let timeout = ApiError::Timeout { endpoint: Endpoint::Export };
+    ) -> Result<ExportOutcome, ApiError> {
+        let timeout = ApiError::Timeout { endpoint: ApiOperation::Export };
         tokio::time::timeout(TIME, self.read_export(&scope, known)).await.unwrap_or(Err(timeout))
     }
 
@@ -95,7 +95,7 @@ impl Client {
         &self,
         scope: &HashSet<MachineId>,
         known: Option<Timestamp>,
-    ) -> Result<Exported, ApiError> {
+    ) -> Result<ExportOutcome, ApiError> {
         let mut started: Option<Reading> = None;
         let mut lists = 1;
         loop {
@@ -105,18 +105,18 @@ impl Client {
             let now = self.clock.now();
             let generated_at = list.generated_at.map_or(now, |at| at.min(now));
             match known {
-                Some(known) if generated_at == known => return Ok(Exported::Unchanged),
-                Some(known) if generated_at < known => return Ok(Exported::Older { generated_at }),
+                Some(known) if generated_at == known => return Ok(ExportOutcome::Unchanged),
+                Some(known) if generated_at < known => return Ok(ExportOutcome::Older { generated_at }),
                 _ => {}
             }
             let mut reading = match started.take() {
                 Some(reading) if reading.list.is_same_snapshot(&list) => Reading { list, ..reading },
-                _ => Reading { list, done: HashSet::new(), gathering: Gathering::new(scope) },
+                _ => Reading { list, done: HashSet::new(), gathering: ExportBuilder::new(scope) },
             };
             match self.read_files(&mut reading).await {
                 Ok(()) => return self.finished(reading.gathering, generated_at),
                 Err(Failure::Expired(_)) if lists < LISTS => {
-                    tracing::debug!(tenant = self.metrics.name(), endpoint = %Endpoint::Export, lists, "links expired, asking for new ones");
+                    tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::Export, lists, "links expired, asking for new ones");
                     lists += 1;
                     started = Some(reading);
                 }
@@ -130,11 +130,11 @@ impl Client {
     async fn file_list(&self) -> Result<FileList, ApiError> {
         let path = "/api/machines/SoftwareVulnerabilitiesExport";
         let url = self.url(path, &[("sasValidHours", LINK_HOURS)]);
-        let body = self.get(Endpoint::Export, &url, LIST_BYTES).await?;
+        let body = self.get(ApiOperation::Export, &url, LIST_BYTES).await?;
         // The configuration allows http for loopback addresses only.
         let list = FileList::decode(&body, self.api_url.scheme() == "http")?;
         if list.links.len() > FILES {
-            return Err(ApiError::TooLarge { endpoint: Endpoint::Export, limit_bytes: LIST_BYTES });
+            return Err(ApiError::TooLarge { endpoint: ApiOperation::Export, limit_bytes: LIST_BYTES });
         }
         Ok(list)
     }
@@ -152,22 +152,22 @@ impl Client {
                 self.metrics.record_rejected(reason, lines);
             }
             if count.lines > 0 && count.rows == 0 {
-                let (endpoint, records) = (Endpoint::ExportFile, count.lines);
+                let (endpoint, records) = (ApiOperation::ExportFile, count.lines);
                 return Err(Failure::Lasting(ApiError::Unusable { endpoint, records }));
             }
-            tracing::debug!(tenant = self.metrics.name(), endpoint = %Endpoint::ExportFile, file, files, rows = count.rows, "read a file");
+            tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::ExportFile, file, files, rows = count.rows, "read a file");
             done.insert(link.path().to_owned());
         }
         Ok(())
     }
 
-    fn finished(&self, gathering: Gathering, generated_at: Timestamp) -> Result<Exported, ApiError> {
+    fn finished(&self, gathering: ExportBuilder, generated_at: Timestamp) -> Result<ExportOutcome, ApiError> {
         if gathering.rows() == 0 {
             return Err(ApiError::Empty);
         }
         let (export, duplicates) = gathering.finish(generated_at);
         self.metrics.duplicates_dropped(duplicates);
-        Ok(Exported::Snapshot(export))
+        Ok(ExportOutcome::New(export))
     }
 }
 
@@ -179,12 +179,12 @@ pub(super) fn read_anything(text: &[u8], piece: usize) {
 
     drop(FileList::decode(text, true));
     let scope = HashSet::from_iter(MachineId::parse("ab"));
-    drop(Gathering::new(&scope).read(text));
+    drop(ExportBuilder::new(&scope).read(text));
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     packed.write_all(text).expect("Safe: memory takes it");
     let packed = packed.finish().expect("Safe: memory takes it");
     let read = |piece: usize| {
-        let mut gathering = Gathering::new(&scope);
+        let mut gathering = ExportBuilder::new(&scope);
         let count = gathering.read(BufReader::with_capacity(piece, &packed[..])).expect("whole gzip");
         let rejected: Vec<_> = count.rejected().collect();
         let (mut export, duplicates) = gathering.finish(Timestamp::UNIX_EPOCH);

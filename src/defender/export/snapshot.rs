@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cves::CveSet;
-use super::moment::Moment;
+use super::packed_timestamp::PackedTimestamp;
 use crate::fleet::{Finding, KbId, MachineId, ReportedUpdate, Severity, UpdateFacts};
 
 /// The findings of a whole fleet at one time. Small: it stands beside the fleet while it is applied.
@@ -26,7 +26,7 @@ pub(super) struct Pair {
     /// By the numbers that the KB gave them.
     pub cves: CveSet,
     /// The earliest time of any row.
-    pub first_seen: Option<Moment>,
+    pub first_seen: Option<PackedTimestamp>,
     /// Place of the KB.
     pub kb: u32,
     /// The worst of any row.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::gather::FileCount;
+use super::builder::FileCount;
 use super::*;
 use crate::fleet::{Finding, KbId, Severity};
 
@@ -55,7 +55,7 @@ fn text(rows: &[Value]) -> String {
 
 /// What one file brings for these machines: the export, what was counted, and how many were duplicates.
 fn read(ids: &[&str], text: &str) -> (Export, FileCount, u64) {
-    let mut gathering = Gathering::new(&scope(ids));
+    let mut gathering = ExportBuilder::new(&scope(ids));
     let count = gathering.read(&*gzip(text.as_bytes())).unwrap();
     let (export, duplicates) = gathering.finish(now());
     (export, count, duplicates)
@@ -219,8 +219,8 @@ fn the_products_of_a_kb_are_bounded_whatever_their_order() {
 fn a_file_that_is_read_again_after_a_break_counts_once() {
     let rows = [row(json!({})), row(json!({"CveId": "CVE-2025-2222"})), json!(7)];
     let file = gzip(text(&rows).as_bytes());
-    let mut gathering = Gathering::new(&scope(&["a1"]));
-    assert_eq!(gathering.read(&file[..file.len() - 1]), Err(Damage::EndsEarly));
+    let mut gathering = ExportBuilder::new(&scope(&["a1"]));
+    assert_eq!(gathering.read(&file[..file.len() - 1]), Err(ExportFileError::EndsEarly));
     assert_eq!(gathering.rows(), 0);
     let count = gathering.read(&*file).unwrap();
     assert_eq!((count.rows, rejected(&count)), (2, [("wrong_type", 1)].into()));
@@ -232,12 +232,12 @@ fn a_file_that_is_read_again_after_a_break_counts_once() {
 #[test]
 fn messages_name_the_file_and_never_its_link() {
     let chain = |error: ApiError| crate::error::Chain(&error).to_string();
-    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: Damage::EndsEarly }), @"file 3 of the export cannot be believed: its gzip stream ends early");
-    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: Damage::NotGzip }), @"file 3 of the export cannot be believed: it is no gzip, or damaged");
+    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::EndsEarly }), @"file 3 of the export cannot be believed: its gzip stream ends early");
+    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::NotGzip }), @"file 3 of the export cannot be believed: it is no gzip, or damaged");
     insta::assert_snapshot!(chain(ApiError::UnusableLink { file: 3 }), @"the link of file 3 of the export is not one to follow (https, and no user in it)");
     insta::assert_snapshot!(chain(ApiError::Empty), @"the export is empty");
-    insta::assert_snapshot!(chain(ApiError::TooLarge { endpoint: Endpoint::ExportFile, limit_bytes: 67_108_864 }), @"the reply of `exportfile` is larger than 67108864 bytes");
-    insta::assert_snapshot!(chain(ApiError::Unusable { endpoint: Endpoint::ExportFile, records: 5 }), @"none of the 5 records in the reply of `exportfile` can be used");
+    insta::assert_snapshot!(chain(ApiError::TooLarge { endpoint: ApiOperation::ExportFile, limit_bytes: 67_108_864 }), @"the reply of `exportfile` is larger than 67108864 bytes");
+    insta::assert_snapshot!(chain(ApiError::Unusable { endpoint: ApiOperation::ExportFile, records: 5 }), @"none of the 5 records in the reply of `exportfile` can be used");
 }
 
 /// One machine's findings in a form that compares.
@@ -305,7 +305,7 @@ proptest! {
         breaks: bool,
     ) {
         let ids: Vec<_> = (0..4).map(|machine| format!("m{machine}")).collect();
-        let mut gathering = Gathering::new(&ids.iter().map(|text| id(text)).collect());
+        let mut gathering = ExportBuilder::new(&ids.iter().map(|text| id(text)).collect());
         let mut rest: Vec<_> = facts.iter().copied().map(fact_row).collect();
         for cut in cuts.iter().chain([&0]) {
             let file = gzip(text(&rest.split_off((*cut).min(rest.len()))).as_bytes());
@@ -328,7 +328,7 @@ proptest! {
 
     #[test]
     fn any_bytes_in_a_file_do_not_panic(bytes: Vec<u8>) {
-        drop(Gathering::new(&scope(&["a1"])).read(&*gzip(&bytes)));
-        drop(Gathering::new(&scope(&["a1"])).read(&*bytes));
+        drop(ExportBuilder::new(&scope(&["a1"])).read(&*gzip(&bytes)));
+        drop(ExportBuilder::new(&scope(&["a1"])).read(&*bytes));
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::config::{Auth, Cloud, Http, Selectors, Source};
-use crate::selfmon::SelfMetrics;
+use crate::self_metrics::SelfMetrics;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -35,10 +35,10 @@ fn tenant(per_minute: u32, per_hour: u32, share: f64) -> Tenant {
     }
 }
 
-fn limiter_after(tenant: &Tenant, made: Vec<(Timestamp, Endpoint)>) -> Limiter {
+fn limiter_after(tenant: &Tenant, made: Vec<(Timestamp, ApiOperation)>) -> Limiter {
     let metrics = Arc::new(SelfMetrics::new("test")).tenant(&tenant.name);
     let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
-    Limiter::new(tenant, CallHistory { made, journal: None }, clock, metrics)
+    Limiter::new(tenant, QuotaHistory { made, journal: None }, clock, metrics)
 }
 
 fn limiter(per_minute: u32, per_hour: u32, share: f64) -> Limiter {
@@ -46,13 +46,13 @@ fn limiter(per_minute: u32, per_hour: u32, share: f64) -> Limiter {
 }
 
 impl Limiter {
-    async fn acquire(&self, endpoint: Endpoint, patience: Duration) -> Result<Permit, Paused> {
+    async fn acquire(&self, endpoint: ApiOperation, patience: Duration) -> Result<Permit, QuotaPaused> {
         self.room(endpoint, patience).await?.take().await
     }
 }
 
 /// Makes so many calls whose replies come at once. When each was let through.
-async fn take(limiter: &Limiter, endpoint: Endpoint, count: usize) -> Vec<Duration> {
+async fn take(limiter: &Limiter, endpoint: ApiOperation, count: usize) -> Vec<Duration> {
     let start = Instant::now();
     let mut taken = Vec::new();
     for _ in 0..count {
@@ -62,7 +62,7 @@ async fn take(limiter: &Limiter, endpoint: Endpoint, count: usize) -> Vec<Durati
     taken
 }
 
-async fn refuse(limiter: &Limiter, endpoint: Endpoint, wait: Duration, message: &str) {
+async fn refuse(limiter: &Limiter, endpoint: ApiOperation, wait: Duration, message: &str) {
     limiter.acquire(endpoint, 24 * HOUR).await.unwrap().throttled(wait, message);
 }
 
@@ -77,7 +77,7 @@ fn assert_about(found: Duration, expected: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn calls_within_the_share_pass_at_once_and_the_next_waits_a_minute() {
-    let taken = take(&limiter(50, 1500, 0.8), Endpoint::MissingKbs, 41).await;
+    let taken = take(&limiter(50, 1500, 0.8), ApiOperation::MissingKbs, 41).await;
     assert_eq!(taken[39], Duration::ZERO);
     assert_about(taken[40], MINUTE);
 }
@@ -85,12 +85,12 @@ async fn calls_within_the_share_pass_at_once_and_the_next_waits_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn a_call_counts_from_its_reply_on_and_at_most_a_second_later() {
     let limiter = limiter(1, 1500, 1.0);
-    let at_once = take(&limiter, Endpoint::MissingKbs, 2).await;
+    let at_once = take(&limiter, ApiOperation::MissingKbs, 2).await;
     assert!(at_once[1] < MINUTE + Duration::from_millis(200), "{at_once:?}");
     tokio::time::advance(2 * MINUTE).await;
     let start = Instant::now();
-    let slow = limiter.acquire(Endpoint::MissingKbs, HOUR).await.unwrap();
-    let (next, ()) = tokio::join!(take(&limiter, Endpoint::MissingKbs, 1), async {
+    let slow = limiter.acquire(ApiOperation::MissingKbs, HOUR).await.unwrap();
+    let (next, ()) = tokio::join!(take(&limiter, ApiOperation::MissingKbs, 1), async {
         tokio::time::sleep(MINUTE / 2).await;
         drop(slow);
     });
@@ -104,7 +104,7 @@ async fn a_call_counts_from_its_reply_on_and_at_most_a_second_later() {
 
 #[tokio::test(start_paused = true)]
 async fn the_hour_holds_as_well_as_the_minute() {
-    let taken = take(&limiter(50, 100, 1.0), Endpoint::MissingKbs, 101).await;
+    let taken = take(&limiter(50, 100, 1.0), ApiOperation::MissingKbs, 101).await;
     assert_about(taken[99], MINUTE);
     assert_about(taken[100], HOUR);
 }
@@ -112,16 +112,18 @@ async fn the_hour_holds_as_well_as_the_minute() {
 #[tokio::test(start_paused = true)]
 async fn every_endpoint_counts_in_the_quota_of_the_tenant() {
     let limiter = limiter(4, 100, 1.0);
-    for endpoint in [Endpoint::Machines, Endpoint::FindByTag, Endpoint::Export, Endpoint::MissingKbs] {
+    for endpoint in
+        [ApiOperation::Machines, ApiOperation::FindByTag, ApiOperation::Export, ApiOperation::MissingKbs]
+    {
         assert_eq!(take(&limiter, endpoint, 1).await, [Duration::ZERO]);
     }
-    assert_about(take(&limiter, Endpoint::MissingKbs, 1).await[0], MINUTE);
+    assert_about(take(&limiter, ApiOperation::MissingKbs, 1).await[0], MINUTE);
     assert_eq!(limiter.calls_made(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_export_list_has_windows_of_its_own() {
-    let taken = take(&limiter(1000, 10_000, 0.8), Endpoint::Export, 17).await;
+    let taken = take(&limiter(1000, 10_000, 0.8), ApiOperation::Export, 17).await;
     assert_eq!(taken[3], Duration::ZERO);
     assert_about(taken[4], MINUTE);
     assert_about(taken[15], 3 * MINUTE);
@@ -131,10 +133,10 @@ async fn the_export_list_has_windows_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_the_export_list_holds_up_nobody_else() {
     let limiter = limiter(1000, 10_000, 1.0);
-    let exports = async { take(&limiter, Endpoint::Export, 12).await };
+    let exports = async { take(&limiter, ApiOperation::Export, 12).await };
     let others = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        take(&limiter, Endpoint::MissingKbs, 500).await
+        take(&limiter, ApiOperation::MissingKbs, 500).await
     };
     let (exports, others) = tokio::join!(exports, others);
     assert_about(exports[11], 2 * MINUTE);
@@ -144,9 +146,9 @@ async fn a_wait_for_the_export_list_holds_up_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn files_of_the_export_count_nowhere_and_wait_for_nothing() {
     let limiter = limiter(1, 1, 1.0);
-    refuse(&limiter, Endpoint::MissingKbs, HOUR, "").await;
-    let waiting = limiter.acquire(Endpoint::MissingKbs, 24 * HOUR);
-    let files = async { take(&limiter, Endpoint::ExportFile, 100).await };
+    refuse(&limiter, ApiOperation::MissingKbs, HOUR, "").await;
+    let waiting = limiter.acquire(ApiOperation::MissingKbs, 24 * HOUR);
+    let files = async { take(&limiter, ApiOperation::ExportFile, 100).await };
     tokio::select! {
         biased;
         _ = waiting => panic!("the hour is not over"),
@@ -158,16 +160,20 @@ async fn files_of_the_export_count_nowhere_and_wait_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_holds_every_caller_back_and_a_shorter_one_does_not_end_it() {
     let limiter = limiter(50, 1500, 1.0);
-    refuse(&limiter, Endpoint::MissingKbs, Duration::ZERO, "").await;
-    let permits =
-        [limiter.acquire(Endpoint::MissingKbs, HOUR).await, limiter.acquire(Endpoint::Export, HOUR).await];
+    refuse(&limiter, ApiOperation::MissingKbs, Duration::ZERO, "").await;
+    let permits = [
+        limiter.acquire(ApiOperation::MissingKbs, HOUR).await,
+        limiter.acquire(ApiOperation::Export, HOUR).await,
+    ];
     for (permit, wait) in permits.iter().zip([30, 5]) {
         permit.as_ref().unwrap().throttled(Duration::from_secs(wait), "");
     }
     let start = Instant::now();
     let other = limiter.clone();
-    let (a, b) =
-        tokio::join!(limiter.acquire(Endpoint::Export, HOUR), other.acquire(Endpoint::Machines, HOUR));
+    let (a, b) = tokio::join!(
+        limiter.acquire(ApiOperation::Export, HOUR),
+        other.acquire(ApiOperation::Machines, HOUR)
+    );
     assert!(a.is_ok() && b.is_ok());
     assert_about(start.elapsed(), Duration::from_secs(30));
 }
@@ -175,48 +181,48 @@ async fn a_pause_holds_every_caller_back_and_a_shorter_one_does_not_end_it() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_longer_than_the_callers_patience_is_an_answer_at_once() {
     let limiter = limiter(50, 1500, 1.0);
-    refuse(&limiter, Endpoint::MissingKbs, HOUR, "").await;
-    let paused = limiter.acquire(Endpoint::MissingKbs, MINUTE).await.unwrap_err();
+    refuse(&limiter, ApiOperation::MissingKbs, HOUR, "").await;
+    let paused = limiter.acquire(ApiOperation::MissingKbs, MINUTE).await.unwrap_err();
     assert_eq!(paused.remaining, HOUR);
     tokio::time::advance(HOUR).await;
-    assert!(limiter.acquire(Endpoint::MissingKbs, MINUTE).await.is_ok());
+    assert!(limiter.acquire(ApiOperation::MissingKbs, MINUTE).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_cuts_the_window_that_it_names_and_the_pace_recovers_by_itself() {
     let limiter = limiter(50, 1500, 0.8);
-    refuse(&limiter, Endpoint::MissingKbs, MINUTE, "maximum allowed 50 per 00:01:00").await;
+    refuse(&limiter, ApiOperation::MissingKbs, MINUTE, "maximum allowed 50 per 00:01:00").await;
     assert_eq!(allowed_now(&limiter), [20, 1200]);
     tokio::time::advance(MINUTE + SLACK).await;
-    let taken = take(&limiter, Endpoint::MissingKbs, 21).await;
+    let taken = take(&limiter, ApiOperation::MissingKbs, 21).await;
     assert_eq!(taken[19], Duration::ZERO);
     assert_about(taken[20], MINUTE);
-    refuse(&limiter, Endpoint::MissingKbs, MINUTE, "maximum allowed 1500 per 01:00:00").await;
+    refuse(&limiter, ApiOperation::MissingKbs, MINUTE, "maximum allowed 1500 per 01:00:00").await;
     assert_eq!(allowed_now(&limiter), [20, 600]);
     tokio::time::advance(HOUR).await;
     assert_eq!(allowed_now(&limiter), [40, 720]);
     tokio::time::advance(4 * HOUR).await;
     assert_eq!(allowed_now(&limiter), [40, 1200]);
-    refuse(&limiter, Endpoint::MissingKbs, MINUTE, "too many requests").await;
+    refuse(&limiter, ApiOperation::MissingKbs, MINUTE, "too many requests").await;
     assert_eq!(allowed_now(&limiter), [20, 600]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_the_export_list_leaves_the_pace_of_the_others() {
     let limiter = limiter(50, 1500, 0.8);
-    refuse(&limiter, Endpoint::Export, MINUTE, "maximum allowed 5 per 00:01:00").await;
+    refuse(&limiter, ApiOperation::Export, MINUTE, "maximum allowed 5 per 00:01:00").await;
     assert_eq!(allowed_now(&limiter), [40, 1200]);
     tokio::time::advance(MINUTE + SLACK).await;
-    assert_about(take(&limiter, Endpoint::Export, 3).await[2], MINUTE);
+    assert_about(take(&limiter, ApiOperation::Export, 3).await[2], MINUTE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_that_grows_back_is_not_slept_through() {
     let limiter = limiter(1000, 10, 1.0);
-    refuse(&limiter, Endpoint::MissingKbs, Duration::ZERO, "per 01:00:00").await;
+    refuse(&limiter, ApiOperation::MissingKbs, Duration::ZERO, "per 01:00:00").await;
     tokio::time::advance(119 * MINUTE).await;
     assert_eq!(allowed_now(&limiter), [1000, 6]);
-    let taken = take(&limiter, Endpoint::MissingKbs, 7).await;
+    let taken = take(&limiter, ApiOperation::MissingKbs, 7).await;
     assert_eq!(taken[5], Duration::ZERO);
     assert_about(taken[6], MINUTE);
 }
@@ -226,15 +232,15 @@ async fn calls_of_an_earlier_run_count_where_they_were_made() {
     let tenant = tenant(10, 12, 1.0);
     let minutes_ago = |minutes: i64| Timestamp::from_second(-60 * minutes).unwrap();
     tokio::time::advance(2 * HOUR).await;
-    let made = [59, 30, 10].map(|minutes| (minutes_ago(minutes), Endpoint::MissingKbs));
-    let taken = take(&limiter_after(&tenant, made.to_vec()), Endpoint::MissingKbs, 11).await;
+    let made = [59, 30, 10].map(|minutes| (minutes_ago(minutes), ApiOperation::MissingKbs));
+    let taken = take(&limiter_after(&tenant, made.to_vec()), ApiOperation::MissingKbs, 11).await;
     assert_eq!(taken[8], Duration::ZERO);
     assert_about(taken[9], MINUTE);
     assert_about(taken[10], 30 * MINUTE);
 
-    let made = vec![(minutes_ago(20), Endpoint::Export); 19];
+    let made = vec![(minutes_ago(20), ApiOperation::Export); 19];
     let tenant = Tenant { quota: Quota { per_hour: 1000.try_into().unwrap(), ..tenant.quota }, ..tenant };
-    let taken = take(&limiter_after(&tenant, made), Endpoint::Export, 2).await;
+    let taken = take(&limiter_after(&tenant, made), ApiOperation::Export, 2).await;
     assert_eq!(taken[0], Duration::ZERO);
     assert_about(taken[1], 40 * MINUTE);
 }
@@ -242,11 +248,11 @@ async fn calls_of_an_earlier_run_count_where_they_were_made() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_gives_up_makes_room_for_the_next() {
     let limiter = limiter(1, 1500, 1.0);
-    take(&limiter, Endpoint::MissingKbs, 1).await;
-    let impatient = tokio::time::timeout(MINUTE / 2, limiter.acquire(Endpoint::MissingKbs, HOUR));
+    take(&limiter, ApiOperation::MissingKbs, 1).await;
+    let impatient = tokio::time::timeout(MINUTE / 2, limiter.acquire(ApiOperation::MissingKbs, HOUR));
     let next = async {
         tokio::task::yield_now().await;
-        take(&limiter, Endpoint::MissingKbs, 1).await
+        take(&limiter, ApiOperation::MissingKbs, 1).await
     };
     let (gave_up, next) = tokio::join!(impatient, next);
     assert!(gave_up.is_err());
@@ -256,44 +262,44 @@ async fn a_caller_who_gives_up_makes_room_for_the_next() {
 #[tokio::test(start_paused = true)]
 async fn another_limiter_goes_on_with_calls_and_pauses() {
     let older = limiter(10, 100, 1.0);
-    take(&older, Endpoint::MissingKbs, 7).await;
+    take(&older, ApiOperation::MissingKbs, 7).await;
     let mut newer = limiter(10, 100, 1.0);
     newer.continue_with(&older, &tenant(10, 100, 1.0));
-    let taken = take(&newer, Endpoint::MissingKbs, 4).await;
+    let taken = take(&newer, ApiOperation::MissingKbs, 4).await;
     assert!(taken[2] < SLACK && taken[3] >= MINUTE, "{taken:?}");
 
-    refuse(&newer, Endpoint::MissingKbs, HOUR, "").await;
+    refuse(&newer, ApiOperation::MissingKbs, HOUR, "").await;
     let mut newest = limiter(10, 100, 1.0);
     newest.continue_with(&newer, &tenant(10, 100, 1.0));
-    let paused = newest.acquire(Endpoint::MissingKbs, MINUTE).await.unwrap_err();
+    let paused = newest.acquire(ApiOperation::MissingKbs, MINUTE).await.unwrap_err();
     assert!(paused.remaining + SLACK > HOUR);
     // Whoever still works with the first one keeps to the same quota.
-    assert!(older.acquire(Endpoint::MissingKbs, MINUTE).await.is_err());
+    assert!(older.acquire(ApiOperation::MissingKbs, MINUTE).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_quota_counts_from_the_next_call() {
     let limiter = limiter(10, 100, 1.0);
-    take(&limiter, Endpoint::MissingKbs, 7).await;
+    take(&limiter, ApiOperation::MissingKbs, 7).await;
     limiter.allow(&tenant(8, 100, 0.5));
     assert_eq!(allowed_now(&limiter), [4, 50]);
-    assert!(take(&limiter, Endpoint::MissingKbs, 1).await[0] >= MINUTE);
+    assert!(take(&limiter, ApiOperation::MissingKbs, 1).await[0] >= MINUTE);
     limiter.allow(&tenant(20, 100, 1.0));
-    let taken = take(&limiter, Endpoint::MissingKbs, 12).await;
+    let taken = take(&limiter, ApiOperation::MissingKbs, 12).await;
     assert!(taken[11] < SLACK, "{taken:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn calls_and_pauses_are_remembered_as_long_as_they_count() {
     let limiter = limiter(10, 100, 1.0);
-    assert!(!limiter.is_remembered());
-    take(&limiter, Endpoint::MissingKbs, 1).await;
-    assert!(limiter.is_remembered());
+    assert!(!limiter.has_quota_state());
+    take(&limiter, ApiOperation::MissingKbs, 1).await;
+    assert!(limiter.has_quota_state());
     tokio::time::sleep(HOUR + SLACK).await;
-    assert!(!limiter.is_remembered());
-    refuse(&limiter, Endpoint::MissingKbs, 3 * HOUR, "").await;
+    assert!(!limiter.has_quota_state());
+    refuse(&limiter, ApiOperation::MissingKbs, 3 * HOUR, "").await;
     tokio::time::sleep(2 * HOUR).await;
-    assert!(limiter.is_remembered());
+    assert!(limiter.has_quota_state());
     tokio::time::sleep(HOUR + SLACK).await;
-    assert!(!limiter.is_remembered());
+    assert!(!limiter.has_quota_state());
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fleet::{KbId, UpdateFacts};
 
-const AGES: Ages = Ages {
+const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),
     expire_after: Duration::from_hours(48),
     inactive_after: Duration::from_hours(720),
@@ -36,20 +36,20 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
 
 fn fleet_of(machines: &[MachineFacts]) -> TenantFleet {
     let mut fleet = TenantFleet::new("t".into());
-    fleet.apply_list(machines.to_vec(), second(0), &AGES);
+    fleet.apply_list(machines.to_vec(), second(0), &FRESHNESS);
     fleet
 }
 
 /// The open gaps as (machine, KB) and when each was first seen.
 fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
-    let gaps = fleet.machines.iter().flat_map(|(id, machine)| {
-        let reading = machine.reading.iter();
-        reading
-            .flat_map(|reading| &reading.gaps)
-            .map(move |gap| ((id.clone(), gap.update.kb), gap.first_seen))
+    let missing_updates = fleet.machines.iter().flat_map(|(id, machine)| {
+        let assessment = machine.assessment.iter();
+        assessment
+            .flat_map(|assessment| &assessment.missing_updates)
+            .map(move |missing| ((id.clone(), missing.update.kb), missing.first_seen))
     });
     let mut open = BTreeMap::new();
-    for (pair, first_seen) in gaps {
+    for (pair, first_seen) in missing_updates {
         assert!(open.insert(pair, first_seen).is_none(), "a pair is there twice");
     }
     open
@@ -57,20 +57,24 @@ fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
 
 /// The open gaps and those of machines that may come back.
 fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
-    let departed = fleet.departed.iter().flat_map(|(id, departed)| {
-        departed.machine.gaps().iter().map(move |gap| ((id.clone(), gap.update.kb), gap.first_seen))
+    let out_of_scope = fleet.out_of_scope.iter().flat_map(|(id, out_of_scope)| {
+        out_of_scope
+            .machine
+            .missing_updates()
+            .iter()
+            .map(move |missing| ((id.clone(), missing.update.kb), missing.first_seen))
     });
-    open(fleet).into_iter().chain(departed).collect()
+    open(fleet).into_iter().chain(out_of_scope).collect()
 }
 
 #[test]
-fn gap_that_comes_back_starts_anew() {
+fn missing_update_that_comes_back_starts_anew() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     let pair = (id(1), KbId::parse("7").unwrap());
     for (at, kbs, first_seen) in
         [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
     {
-        fleet.apply_answer(&id(1), second(at), missing(kbs), &AGES);
+        fleet.apply_answer(&id(1), second(at), missing(kbs), &FRESHNESS);
         assert_eq!(open(&fleet).get(&pair).copied(), first_seen.map(second), "after {at} s");
     }
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 1));
@@ -79,9 +83,9 @@ fn gap_that_comes_back_starts_anew() {
 #[test]
 fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
-    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &AGES);
-    fleet.apply_list(vec![named(1, "renamed")], second(1), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &FRESHNESS);
+    fleet.apply_list(vec![named(1, "renamed")], second(1), &FRESHNESS);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 0));
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "renamed");
@@ -90,8 +94,8 @@ fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
 #[test]
 fn machine_listed_twice_keeps_its_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
-    fleet.apply_list(vec![named(1, "first"), named(1, "second")], second(1), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_list(vec![named(1, "first"), named(1, "second")], second(1), &FRESHNESS);
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "first");
 }
@@ -99,21 +103,21 @@ fn machine_listed_twice_keeps_its_data() {
 #[test]
 fn failure_changes_no_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
-    let before = fleet.machines[&id(1)].reading.clone();
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    let before = fleet.machines[&id(1)].assessment.clone();
     fleet.apply_failure(&id(1), second(5));
     let machine = &fleet.machines[&id(1)];
-    assert_eq!(machine.reading, before);
+    assert_eq!(machine.assessment, before);
     assert_eq!(machine.attempt, Some(Attempt { at: second(5), succeeded: false }));
 }
 
 #[test]
 fn published_copy_does_not_change() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     let published = fleet.clone();
     fleet.apply_failure(&id(1), second(5));
-    fleet.apply_answer(&id(1), second(6), vec![], &AGES);
+    fleet.apply_answer(&id(1), second(6), vec![], &FRESHNESS);
     assert_eq!(open(&published).len(), 1);
     assert!(published.machines[&id(1)].attempt.unwrap().succeeded);
 }
@@ -121,7 +125,7 @@ fn published_copy_does_not_change() {
 #[test]
 fn answer_about_a_machine_out_of_scope_is_ignored() {
     let mut fleet = fleet_of(&[]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     fleet.apply_failure(&id(1), second(0));
     assert!(fleet.machines.is_empty());
     assert_eq!(fleet.totals.detected, 0);
@@ -144,11 +148,11 @@ fn state_follows_the_age_of_data_and_machine() {
         // A clock that was set back makes nothing old.
         (Some(at(1000)), Some(at(5000)), at(0), MachineState::Current),
     ] {
-        let reading = read.map(|at| Reading::of_now(at, vec![]));
+        let assessment = read.map(|at| Assessment::of_now(at, vec![]));
         let facts = MachineFacts { last_seen, ..named(1, "a") };
-        let machine = Machine { facts, reading, attempt: None };
-        assert_eq!(machine.state(now, &AGES), expected, "{read:?} {last_seen:?} {now}");
-        assert_eq!(machine.judged_gaps(now, &AGES).is_some(), expected.is_judged());
+        let machine = Machine { facts, assessment, attempt: None };
+        assert_eq!(machine.state(now, &FRESHNESS), expected, "{read:?} {last_seen:?} {now}");
+        assert_eq!(machine.assessed_updates(now, &FRESHNESS).is_some(), expected.is_assessed());
     }
 }
 
@@ -156,11 +160,11 @@ fn state_follows_the_age_of_data_and_machine() {
 fn machine_that_comes_back_in_time_has_its_first_seen_times_again() {
     let away = |hours: i64| {
         let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
-        fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
-        fleet.apply_list(vec![named(2, "b")], second(10), &AGES);
+        fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+        fleet.apply_list(vec![named(2, "b")], second(10), &FRESHNESS);
         assert!(open(&fleet).is_empty());
-        fleet.apply_list(vec![named(1, "a"), named(2, "b")], second(10 + hours * 3600), &AGES);
-        fleet.apply_answer(&id(1), second(20 + hours * 3600), missing(&[7]), &AGES);
+        fleet.apply_list(vec![named(1, "a"), named(2, "b")], second(10 + hours * 3600), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(20 + hours * 3600), missing(&[7]), &FRESHNESS);
         (open(&fleet).into_values().next().unwrap(), fleet.totals)
     };
     let (first_seen, totals) = away(48);
@@ -173,10 +177,10 @@ fn machine_that_comes_back_in_time_has_its_first_seen_times_again() {
 #[test]
 fn first_seen_outlives_data_that_expired() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     let later = second(100 * 3600);
-    assert_eq!(fleet.machines[&id(1)].state(later, &AGES), MachineState::Unknown);
-    fleet.apply_answer(&id(1), later, missing(&[7]), &AGES);
+    assert_eq!(fleet.machines[&id(1)].state(later, &FRESHNESS), MachineState::Unknown);
+    fleet.apply_answer(&id(1), later, missing(&[7]), &FRESHNESS);
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
     assert_eq!(fleet.totals.detected, 1);
 }
@@ -185,22 +189,22 @@ fn first_seen_outlives_data_that_expired() {
 fn answer_about_an_inactive_machine_is_not_believed() {
     let seen = |at| MachineFacts { last_seen: Some(at), ..named(1, "a") };
     let mut fleet = fleet_of(&[seen(second(0))]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     let dead = second(721 * 3600);
-    fleet.apply_answer(&id(1), dead, missing(&[]), &AGES);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (0, 1));
     assert_eq!(fleet.machines[&id(1)].attempt, Some(Attempt { at: dead, succeeded: true }));
-    fleet.apply_list(vec![seen(dead)], dead, &AGES);
-    fleet.apply_answer(&id(1), dead, missing(&[]), &AGES);
+    fleet.apply_list(vec![seen(dead)], dead, &FRESHNESS);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (1, 0));
 }
 
 #[test]
-fn fixed_gap_is_counted_by_how_long_it_was_open() {
+fn fixed_missing_update_is_counted_by_how_long_it_was_open() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &AGES);
-    fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &AGES);
-    fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &FRESHNESS);
     let resolution = fleet.totals.resolution;
     assert_eq!(resolution.slots, [1, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(resolution.sum_millis, 201 * 86_400_000);
@@ -209,9 +213,9 @@ fn fixed_gap_is_counted_by_how_long_it_was_open() {
 /// An export that was made at `generated` and read an hour later; a machine that it does not name has no
 /// row in it.
 fn export(fleet: &mut TenantFleet, generated: i64, rows: &[(u8, &[u32])]) -> u64 {
-    let snapshot = Snapshot { generated_at: second(generated), checked_at: second(generated + 3600) };
+    let snapshot = ExportVersion { generated_at: second(generated), checked_at: second(generated + 3600) };
     let rows: Vec<_> = rows.iter().map(|(number, kbs)| (*number, kbs.to_vec())).collect();
-    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &AGES)
+    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &FRESHNESS)
 }
 
 fn findings(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<Vec<Finding>> {
@@ -225,10 +229,13 @@ fn export_is_as_old_as_when_it_was_made() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     assert_eq!(export(&mut fleet, 0, &[(1, &[7])]), 1);
     let machine = &fleet.machines[&id(1)];
-    let reading = machine.reading.as_ref().unwrap();
-    assert_eq!((reading.at, reading.as_of, reading.source), (second(3600), second(0), Source::Export));
-    assert_eq!(machine.state(second(13 * 3600), &AGES), MachineState::Current);
-    assert_eq!(machine.state(second(13 * 3600 + 1), &AGES), MachineState::Stale);
+    let assessment = machine.assessment.as_ref().unwrap();
+    assert_eq!(
+        (assessment.at, assessment.as_of, assessment.source),
+        (second(3600), second(0), Source::Export)
+    );
+    assert_eq!(machine.state(second(13 * 3600), &FRESHNESS), MachineState::Current);
+    assert_eq!(machine.state(second(13 * 3600 + 1), &FRESHNESS), MachineState::Stale);
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
     assert_eq!(fleet.snapshot.unwrap().generated_at, second(0));
 }
@@ -242,9 +249,11 @@ fn machine_without_rows_misses_nothing_only_if_onboarded_and_seen_since() {
     };
     let listed = [seen(1, true, 100), seen(2, false, 100), seen(3, true, 99), named(4, "a"), named(5, "a")];
     let mut fleet = fleet_of(&listed);
-    fleet.apply_answer(&id(3), second(1), missing(&[7]), &AGES);
+    fleet.apply_answer(&id(3), second(1), missing(&[7]), &FRESHNESS);
     assert_eq!(export(&mut fleet, 100, &[(5, &[])]), 2);
-    let known = |number| fleet.machines[&id(number)].judged_gaps(second(200), &AGES).map(<[Gap]>::len);
+    let known = |number| {
+        fleet.machines[&id(number)].assessed_updates(second(200), &FRESHNESS).map(<[MissingUpdate]>::len)
+    };
     assert_eq!([1, 2, 3, 4, 5].map(known), [Some(0), None, Some(1), None, Some(0)]);
     let up = |number| fleet.machines[&id(number)].attempt.unwrap().succeeded;
     assert_eq!([1, 2, 3, 4, 5].map(up), [true, false, false, false, true]);
@@ -260,7 +269,7 @@ fn sources_own_memory_counts_when_it_is_longer() {
             Some(vec![Finding { update, first_seen: theirs.map(second) }])
         };
         let at = second(generated);
-        fleet.apply_snapshot(Snapshot { generated_at: at, checked_at: at }, findings_of, &AGES);
+        fleet.apply_snapshot(ExportVersion { generated_at: at, checked_at: at }, findings_of, &FRESHNESS);
         assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(ours)]);
     }
 }
@@ -268,7 +277,7 @@ fn sources_own_memory_counts_when_it_is_longer() {
 #[test]
 fn what_the_other_source_does_not_list_is_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &AGES);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
     export(&mut fleet, 10, &[(1, &[8, 9])]);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (3, 0, 1));
     export(&mut fleet, 20, &[(1, &[9])]);
@@ -280,9 +289,9 @@ fn what_the_other_source_does_not_list_is_not_fixed() {
 fn ignored_updates_are_forgotten_and_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b"), named(3, "c")]);
     for (machine, kbs) in [(1, &[7, 8][..]), (2, &[7]), (3, &[8])] {
-        fleet.apply_answer(&id(machine), second(0), missing(kbs), &AGES);
+        fleet.apply_answer(&id(machine), second(0), missing(kbs), &FRESHNESS);
     }
-    fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &AGES);
+    fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &FRESHNESS);
     let untouched = Arc::clone(&fleet.machines[&id(3)]);
     fleet.forget_updates(&BTreeSet::from([KbId::new(7).unwrap()]));
     assert_eq!(kept(&fleet).keys().map(|(_, kb)| kb.number()).collect::<Vec<_>>(), [8, 8]);
@@ -322,13 +331,13 @@ proptest! {
             match step {
                 Step::List(machines) => {
                     let listed = machines.iter().map(|(number, name)| named(*number, name)).collect();
-                    fleet.apply_list(listed, now, &AGES);
+                    fleet.apply_list(listed, now, &FRESHNESS);
                 }
-                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &AGES),
+                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &FRESHNESS),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
                 Step::Export(rows) => {
-                    let snapshot = Snapshot { generated_at: now, checked_at: now };
-                    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &AGES);
+                    let snapshot = ExportVersion { generated_at: now, checked_at: now };
+                    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &FRESHNESS);
                 }
                 Step::Ignore(kb) => fleet.forget_updates(&BTreeSet::from([KbId::new(kb).unwrap()])),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),

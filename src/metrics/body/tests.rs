@@ -18,8 +18,8 @@ fn gunzip(member: &[u8]) -> Vec<u8> {
 
 /// A body whose levels have these chunks.
 fn body(levels: [&[&[u8]]; 3]) -> Body {
-    let mut press = Press::default();
-    let mut part = |texts: &[&[u8]]| -> Part {
+    let mut press = ChunkEncoder::default();
+    let mut part = |texts: &[&[u8]]| -> ChunkSequence {
         let chunks: Vec<Chunk> = texts.iter().map(|text| press.chunk(text, None)).collect();
         chunks.iter().collect()
     };
@@ -27,12 +27,12 @@ fn body(levels: [&[&[u8]]; 3]) -> Body {
     Body {
         fleet: [part(fleet), part(fleet)],
         deeper: [part(machine), part(update)],
-        served: Served::choose(0, Level::Update, (0, 0), [0, 0]),
+        served: SeriesBudget::choose(0, DetailLevel::Update, (0, 0), [0, 0]),
     }
 }
 
 /// The bytes of an answer, whose length was right all the time.
-fn bytes(mut answer: Answer) -> Vec<u8> {
+fn bytes(mut answer: ExpositionBody) -> Vec<u8> {
     let (mut bytes, length) = (Vec::new(), answer.remaining());
     while let Some(piece) = answer.next() {
         assert!(!piece.is_empty());
@@ -44,7 +44,7 @@ fn bytes(mut answer: Answer) -> Vec<u8> {
 }
 
 fn gzip(body: &Body, self_metrics: &[u8]) -> Vec<u8> {
-    bytes(body.answer(Level::Update, Format::Text, Encoding::Gzip, self_metrics.to_vec()))
+    bytes(body.answer(DetailLevel::Update, Format::Text, Encoding::Gzip, self_metrics.to_vec()))
 }
 
 /// A linear congruence: nothing to compress.
@@ -83,7 +83,7 @@ fn chunks_that_compress_badly_are_whole() {
 fn every_level_is_a_body_of_its_own() {
     let body = body([&[b"f 1\n"], &[b"m 1\n"], &[b"u 1\n"]]);
     for (level, expected) in
-        Level::ALL.into_iter().zip(["f 1\ns 1\n", "f 1\nm 1\ns 1\n", "f 1\nm 1\nu 1\ns 1\n"])
+        DetailLevel::ALL.into_iter().zip(["f 1\ns 1\n", "f 1\nm 1\ns 1\n", "f 1\nm 1\nu 1\ns 1\n"])
     {
         let text = |encoding| bytes(body.answer(level, Format::Text, encoding, b"s 1\n".to_vec()));
         assert_eq!(text(Encoding::Identity), expected.as_bytes());
@@ -94,7 +94,8 @@ fn every_level_is_a_body_of_its_own() {
 #[test]
 fn openmetrics_ends_with_its_mark() {
     let body = body([&[b"f 1\n"], &[], &[]]);
-    let text = |encoding| bytes(body.answer(Level::Update, Format::OpenMetrics, encoding, b"s 1\n".to_vec()));
+    let text =
+        |encoding| bytes(body.answer(DetailLevel::Update, Format::OpenMetrics, encoding, b"s 1\n".to_vec()));
     assert_eq!(text(Encoding::Identity), b"f 1\ns 1\n# EOF\n");
     assert_eq!(gunzip(&text(Encoding::Gzip)), text(Encoding::Identity));
 }
@@ -105,11 +106,11 @@ fn long_chunks_are_shared_and_short_ones_sent_together() {
     let (long, short) = (long.as_slice(), short.as_slice());
     let thousand: &[u8] = &[b'x'; 1000];
     let body = body([&[short; 100], &[long, short, long], &[thousand; 1000]]);
-    let answer = || body.answer(Level::Update, Format::Text, Encoding::Identity, b"s 1\n".to_vec());
+    let answer = || body.answer(DetailLevel::Update, Format::Text, Encoding::Identity, b"s 1\n".to_vec());
     let lengths: Vec<usize> = answer().map(|piece| piece.len()).collect();
     assert_eq!(lengths[..4], [1000, 50_000, 10, 50_000]);
     assert_eq!(lengths.len(), 4 + 5 + 1, "a million bytes in short chunks: {lengths:?}");
-    let places = |answer: Answer| answer.map(|piece| piece.as_ptr()).take(9).collect::<Vec<_>>();
+    let places = |answer: ExpositionBody| answer.map(|piece| piece.as_ptr()).take(9).collect::<Vec<_>>();
     assert_eq!(places(answer()), places(answer()));
 }
 

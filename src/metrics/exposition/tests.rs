@@ -2,9 +2,10 @@
 
 use super::*;
 
-const HEADER: Header = Header { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
+const HEADER: FamilyDescriptor =
+    FamilyDescriptor { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
 
-fn write(fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
+fn write(fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (String, u64) {
     let (text, series) = HEADER.family(Format::Text, fill);
     (String::from_utf8(text).unwrap(), series)
 }
@@ -37,7 +38,7 @@ fn first_of_two_rows_with_the_same_labels_stays() {
 
 #[test]
 fn family_without_labels_has_no_braces() {
-    let header = Header { labels: &[], ..HEADER };
+    let header = FamilyDescriptor { labels: &[], ..HEADER };
     let (text, _) = header.family(Format::Text, |rows| rows.push(&[], Value::from(true)));
     assert!(text.ends_with(b"\nm 1\n"));
 }
@@ -54,8 +55,8 @@ fn histogram(buckets: &[(u64, u64)], beyond: u64) -> Histogram {
     Histogram { buckets: buckets.iter().map(bucket).collect(), beyond, sum }
 }
 
-fn write_histogram(labels: &'static [&str], fill: impl FnOnce(&mut Rows<'_>)) -> (String, u64) {
-    let header = Header { kind: Kind::Histogram, labels, ..HEADER };
+fn write_histogram(labels: &'static [&str], fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (String, u64) {
+    let header = FamilyDescriptor { kind: Kind::Histogram, labels, ..HEADER };
     let (text, series) = header.family(Format::Text, fill);
     let text = String::from_utf8(text).unwrap();
     (text[text.find("# TYPE").unwrap()..].to_owned(), series)
@@ -142,8 +143,8 @@ fn labels_of_a_prefix_are_written_as_those_of_a_row() {
 #[test]
 fn rows_are_counted_without_being_written() {
     let mut text = Vec::new();
-    let mut writing = Rows::writing(&HEADER, &mut text);
-    let mut counting = Rows::counting(&HEADER);
+    let mut writing = FamilyWriter::writing(&HEADER, &mut text);
+    let mut counting = FamilyWriter::counting(&HEADER);
     for rows in [&mut writing, &mut counting] {
         rows.push(&[&"x", &1], Value::Count(1));
         rows.push(&[&"x", &2], Value::Count(1));
@@ -154,11 +155,11 @@ fn rows_are_counted_without_being_written() {
 
 #[test]
 fn openmetrics_differs_in_counters_quotes_and_bounds() {
-    let counter = Header { name: "c_total", help: "\"\\\n", kind: Kind::Counter, labels: &[] };
+    let counter = FamilyDescriptor { name: "c_total", help: "\"\\\n", kind: Kind::Counter, labels: &[] };
     let (text, _) = counter.family(Format::OpenMetrics, |rows| rows.push(&[], Value::Count(7)));
     let expected = "# HELP c \\\"\\\\\\n\n# TYPE c counter\nc_total 7\n";
     assert_eq!(String::from_utf8(text).unwrap(), expected);
-    let header = Header { name: "h", help: "Help.", kind: Kind::Histogram, labels: &["a"] };
+    let header = FamilyDescriptor { name: "h", help: "Help.", kind: Kind::Histogram, labels: &["a"] };
     let (text, _) = header.family(Format::OpenMetrics, |rows| {
         rows.push_histogram(&[&"x"], &histogram(&[(500, 3), (86_400_000, 2)], 4));
     });
@@ -171,7 +172,7 @@ h_sum{a="x"} 12.05
 h_count{a="x"} 9
 "#;
     assert_eq!(String::from_utf8(text).unwrap(), expected);
-    let alike = |help, kind| Header { help, kind, ..HEADER }.is_alike();
+    let alike = |help, kind| FamilyDescriptor { help, kind, ..HEADER }.is_alike();
     assert!(alike("Help.", Kind::Gauge) && !alike("A \" quote.", Kind::Gauge));
     assert!(!alike("Help.", Kind::Counter) && !alike("Help.", Kind::Histogram));
 }

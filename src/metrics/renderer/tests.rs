@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fleet::{
-    Ages, DeadlineStart, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Severity, UpdateFacts,
+    DeadlineStart, Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Severity, UpdateFacts,
 };
 use crate::metrics::Encoding;
 
-const AGES: Ages = Ages {
+const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),
     expire_after: Duration::from_hours(48),
     inactive_after: Duration::from_hours(720),
@@ -21,13 +21,18 @@ fn hour(hour: u32) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + i64::from(hour) * 3600).unwrap()
 }
 
-fn exposure(detail: Level, series_limit: u64) -> Exposure {
+fn options(detail: DetailLevel, series_limit: u64) -> RenderOptions {
     let policy = |name: &str, hours| Policy {
         name: name.into(),
         deadline: Duration::from_hours(hours),
         from: DeadlineStart::FirstSeen,
     };
-    Exposure { ages: AGES, policies: [policy("20h", 20), policy("5h", 5)].into(), detail, series_limit }
+    RenderOptions {
+        freshness: FRESHNESS,
+        policies: [policy("20h", 20), policy("5h", 5)].into(),
+        detail,
+        series_limit,
+    }
 }
 
 fn small_blocks() -> Renderer {
@@ -61,7 +66,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
 /// Every byte that can be served.
 fn everything(body: &Body) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
-    for level in Level::ALL {
+    for level in DetailLevel::ALL {
         for format in Format::ALL {
             for encoding in Encoding::ALL {
                 let pieces: Vec<_> = body.answer(level, format, encoding, b"self 1\n".to_vec()).collect();
@@ -82,9 +87,9 @@ fn places(body: &Body) -> BTreeSet<*const u8> {
 fn large_fleet() -> TenantFleet {
     let mut fleet = TenantFleet::new("t".into());
     let numbers = || (0..2000_u32).map(|number| MachineId::parse(&format!("{number:040}")).unwrap());
-    fleet.apply_list(numbers().map(MachineFacts::unlisted).collect(), hour(0), &AGES);
+    fleet.apply_list(numbers().map(MachineFacts::unlisted).collect(), hour(0), &FRESHNESS);
     for id in numbers() {
-        fleet.apply_answer(&id, hour(0), missing(&[1, 2, 3, 4, 5, 6]), &AGES);
+        fleet.apply_answer(&id, hour(0), missing(&[1, 2, 3, 4, 5, 6]), &FRESHNESS);
     }
     fleet
 }
@@ -92,15 +97,15 @@ fn large_fleet() -> TenantFleet {
 #[test]
 fn one_changed_machine_leaves_the_rows_of_others_where_they_are() {
     let mut fleet = large_fleet();
-    let (mut renderer, exposure) = (Renderer::default(), exposure(Level::Update, 0));
-    let before = renderer.render(&[Arc::new(fleet.clone())], hour(1), &exposure);
+    let (mut renderer, options) = (Renderer::default(), options(DetailLevel::Update, 0));
+    let before = renderer.render(&[Arc::new(fleet.clone())], hour(1), &options);
     assert!(places(&before).len() > 30, "{}", places(&before).len());
-    let unchanged = renderer.render(&[Arc::new(fleet.clone())], hour(2), &exposure);
+    let unchanged = renderer.render(&[Arc::new(fleet.clone())], hour(2), &options);
     assert_eq!(places(&unchanged), places(&before));
 
     let last = fleet.machines.keys().next_back().unwrap().clone();
-    fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &AGES);
-    let changed = renderer.render(&[Arc::new(fleet)], hour(2), &exposure);
+    fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &FRESHNESS);
+    let changed = renderer.render(&[Arc::new(fleet)], hour(2), &options);
     let moved = places(&unchanged).difference(&places(&changed)).count();
     assert!((1..10).contains(&moved), "at most those of its block: {moved}");
 }
@@ -113,10 +118,12 @@ fn a_level_that_is_not_served_is_not_in_memory() {
         let blocks = || renderer.blocks.values().flat_map(BTreeMap::values);
         [0, 1].map(|level| blocks().filter_map(|block| block.rows(level, 0)).count() > 0)
     };
-    for (level, expected) in
-        [(Level::Update, [true, true]), (Level::Fleet, [false, false]), (Level::Machine, [true, false])]
-    {
-        renderer.render(&fleets, hour(1), &exposure(level, 0));
+    for (level, expected) in [
+        (DetailLevel::Update, [true, true]),
+        (DetailLevel::Fleet, [false, false]),
+        (DetailLevel::Machine, [true, false]),
+    ] {
+        renderer.render(&fleets, hour(1), &options(level, 0));
         assert_eq!(rows(&renderer), expected);
     }
 }
@@ -125,28 +132,28 @@ fn a_level_that_is_not_served_is_not_in_memory() {
 fn a_tenant_that_left_is_forgotten() {
     let mut renderer = Renderer::default();
     let fleets = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
-    renderer.render(&fleets, hour(0), &exposure(Level::Update, 0));
-    renderer.render(&fleets[..1], hour(0), &exposure(Level::Update, 0));
+    renderer.render(&fleets, hour(0), &options(DetailLevel::Update, 0));
+    renderer.render(&fleets[..1], hour(0), &options(DetailLevel::Update, 0));
     assert_eq!(renderer.blocks.keys().map(|tenant| &**tenant).collect::<Vec<_>>(), ["a"]);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     List(Vec<(u8, u8)>),
-    Answer(u8, Vec<u32>),
+    ExpositionBody(u8, Vec<u32>),
     Failure(u8),
     Wait(u32),
-    Expose(Level, u64),
+    Expose(DetailLevel, u64),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let kbs = prop::collection::vec(1_u32..30, 0..4);
     prop_oneof![
         1 => prop::collection::vec((0_u8..30, 0_u8..3), 0..30).prop_map(Step::List),
-        6 => (0_u8..30, kbs).prop_map(|(machine, kbs)| Step::Answer(machine, kbs)),
+        6 => (0_u8..30, kbs).prop_map(|(machine, kbs)| Step::ExpositionBody(machine, kbs)),
         2 => (0_u8..30).prop_map(Step::Failure),
         1 => (1_u32..20).prop_map(Step::Wait),
-        1 => (prop::sample::select(Level::ALL.to_vec()), prop_oneof![Just(0_u64), 0_u64..300])
+        1 => (prop::sample::select(DetailLevel::ALL.to_vec()), prop_oneof![Just(0_u64), 0_u64..300])
             .prop_map(|(level, limit)| Step::Expose(level, limit)),
     ]
 }
@@ -159,28 +166,28 @@ proptest! {
     ) {
         let mut fleets = ["a", "b"].map(|tenant| TenantFleet::new(tenant.into()));
         for fleet in &mut fleets {
-            fleet.apply_list((0..20).map(|number| facts(number, number % 3)).collect(), hour(0), &AGES);
+            fleet.apply_list((0..20).map(|number| facts(number, number % 3)).collect(), hour(0), &FRESHNESS);
         }
-        let (mut renderer, mut now, mut exposure) = (small_blocks(), 0, exposure(Level::Update, 0));
+        let (mut renderer, mut now, mut options) = (small_blocks(), 0, options(DetailLevel::Update, 0));
         for (tenant, step) in steps {
             let fleet = &mut fleets[tenant];
             match step {
                 Step::List(machines) => {
                     let listed = machines.iter().map(|(number, group)| facts(*number, *group)).collect();
-                    fleet.apply_list(listed, hour(now), &AGES);
+                    fleet.apply_list(listed, hour(now), &FRESHNESS);
                 }
-                Step::Answer(machine, kbs) => {
-                    fleet.apply_answer(&id(machine), hour(now), missing(&kbs), &AGES);
+                Step::ExpositionBody(machine, kbs) => {
+                    fleet.apply_answer(&id(machine), hour(now), missing(&kbs), &FRESHNESS);
                 }
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), hour(now)),
                 Step::Wait(hours) => now += hours,
                 Step::Expose(detail, series_limit) => {
-                    exposure = Exposure { detail, series_limit, ..exposure };
+                    options = RenderOptions { detail, series_limit, ..options };
                 }
             }
             let published = fleets.clone().map(Arc::new);
-            let changed = renderer.render(&published, hour(now), &exposure);
-            let scratch = small_blocks().render(&published, hour(now), &exposure);
+            let changed = renderer.render(&published, hour(now), &options);
+            let scratch = small_blocks().render(&published, hour(now), &options);
             prop_assert_eq!(changed.served(), scratch.served());
             prop_assert_eq!(everything(&changed), everything(&scratch));
         }
@@ -190,12 +197,12 @@ proptest! {
     #[test]
     fn text_does_not_depend_on_blocks(machines in prop::collection::vec((0_u8..30, 0_u8..3), 0..30)) {
         let mut fleet = TenantFleet::new("t".into());
-        fleet.apply_list(machines.iter().map(|(number, group)| facts(*number, *group)).collect(), hour(0), &AGES);
+        fleet.apply_list(machines.iter().map(|(number, group)| facts(*number, *group)).collect(), hour(0), &FRESHNESS);
         for (number, group) in machines {
-            fleet.apply_answer(&id(number), hour(0), missing(&[1, u32::from(group) + 2]), &AGES);
+            fleet.apply_answer(&id(number), hour(0), missing(&[1, u32::from(group) + 2]), &FRESHNESS);
         }
-        let (fleets, exposure) = ([Arc::new(fleet)], exposure(Level::Update, 0));
-        let text = |mut renderer: Renderer| renderer.render(&fleets, hour(1), &exposure).plain(b"");
+        let (fleets, options) = ([Arc::new(fleet)], options(DetailLevel::Update, 0));
+        let text = |mut renderer: Renderer| renderer.render(&fleets, hour(1), &options).plain(b"");
         prop_assert_eq!(text(small_blocks()), text(Renderer::default()));
     }
 }

@@ -177,12 +177,12 @@ impl Connection {
     }
 
     /// A request has been read; its reply is complete when what is returned is dropped.
-    pub(super) fn asked(self: &Arc<Self>) -> InHand {
+    pub(super) fn asked(self: &Arc<Self>) -> InFlight {
         let now = Instant::now();
         let mut state = self.state();
         state.enter(Phase::Reply { asked: now }, now);
         state.in_hand += 1;
-        InHand(Arc::clone(self))
+        InFlight(Arc::clone(self))
     }
 
     /// Something was read from the client. Between two requests it is the start of the next one, but for
@@ -217,9 +217,9 @@ impl Connection {
 
 /// A request whose reply is not yet complete.
 #[derive(Debug)]
-pub(super) struct InHand(Arc<Connection>);
+pub(super) struct InFlight(Arc<Connection>);
 
-impl Drop for InHand {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.state().in_hand -= 1;
     }

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 
 use super::*;
-use crate::web::Access;
+use crate::web::WebSecurity;
 
 /// Bytes on the way between client and server: far fewer than there are in a large reply.
 const ON_THE_WAY: usize = 1_024;
@@ -23,9 +23,9 @@ const ON_THE_WAY: usize = 1_024;
 const LARGE: usize = 1 << 20;
 
 /// So many pieces of a reply, as an exposition has them.
-struct Pieces(usize);
+struct ResponseBody(usize);
 
-impl HttpBody for Pieces {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -71,18 +71,18 @@ struct Scene {
 impl Scene {
     fn new(limits: Limits) -> Self {
         // No more files: EMFILE of Linux.
-        Self::with(|| io::Error::from_raw_os_error(24), Access::open(), limits)
+        Self::with(|| io::Error::from_raw_os_error(24), WebSecurity::open(), limits)
     }
 
     fn failing_with(failure: fn() -> io::Error, limits: Limits) -> Self {
-        Self::with(failure, Access::open(), limits)
+        Self::with(failure, WebSecurity::open(), limits)
     }
 
-    fn with(failure: fn() -> io::Error, access: AccessReader, limits: Limits) -> Self {
+    fn with(failure: fn() -> io::Error, access: WebSecurityReader, limits: Limits) -> Self {
         let router = Router::new()
             .route("/", get(async || "hello"))
             .route("/large", get(async || vec![b'x'; LARGE]))
-            .route("/pieces", get(async || Body::new(Pieces(LARGE / ON_THE_WAY))))
+            .route("/pieces", get(async || Body::new(ResponseBody(LARGE / ON_THE_WAY))))
             .route("/hanging", get(future::pending::<()>));
         let (clients, connecting) = mpsc::unbounded_channel();
         let failures = Arc::<AtomicUsize>::default();
@@ -144,7 +144,7 @@ fn head(path: &str) -> String {
 
 /// The limit, as precisely as it is kept.
 fn about(limit: Duration) -> std::ops::Range<Duration> {
-    limit.saturating_sub(Duration::from_millis(10))..limit + LOOK_INTERVAL * 2
+    limit.saturating_sub(Duration::from_millis(10))..limit + SWEEP_INTERVAL * 2
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +192,7 @@ async fn the_head_of_a_further_request_has_the_limit_of_the_first() {
 async fn a_reply_of_which_nothing_is_taken_is_cut_off() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     for (waiting, is_whole) in
-        [(limits.stall.saturating_sub(LOOK_INTERVAL), true), (limits.stall + LOOK_INTERVAL * 2, false)]
+        [(limits.stall.saturating_sub(SWEEP_INTERVAL), true), (limits.stall + SWEEP_INTERVAL * 2, false)]
     {
         let mut deaf = scene.client(&head("/large").replace("host", "connection: close\r\nhost")).await;
         sleep(waiting).await;

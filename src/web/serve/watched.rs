@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connections::{Connection, InHand};
+use super::connections::{Connection, InFlight};
 
 /// A stream that tells its connection what passes.
 #[derive(Debug)]
@@ -82,11 +82,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
 #[derive(Debug)]
 pub(super) struct WatchedBody {
     body: Body,
-    _in_hand: InHand,
+    _in_hand: InFlight,
 }
 
 impl WatchedBody {
-    pub(super) fn new(body: Body, in_hand: InHand) -> Self {
+    pub(super) fn new(body: Body, in_hand: InFlight) -> Self {
         Self { body, _in_hand: in_hand }
     }
 }

@@ -8,9 +8,9 @@ use memchr::memmem::Finder;
 
 use super::query::Wanted;
 use super::words::{Moment, grouped, visible};
-use crate::fleet::overview::{Backlog, Standing};
+use crate::fleet::overview::{MachineSummary, MissingCounts};
 use crate::fleet::policy::strictest;
-use crate::publish::Published;
+use crate::publish::Snapshot;
 
 /// Machines on a page.
 const ROWS: usize = 50;
@@ -36,12 +36,12 @@ pub(super) struct Row {
     pub(super) group: String,
     pub(super) state: &'static str,
     /// None while it is not known, which is not the same as nothing.
-    pub(super) backlog: Option<BacklogCells>,
+    pub(super) backlog: Option<MissingCells>,
     pub(super) last_read: Option<Moment>,
     pub(super) newest_attempt_failed: bool,
 }
 
-pub(super) struct BacklogCells {
+pub(super) struct MissingCells {
     pub(super) missing: String,
     pub(super) overdue: String,
     pub(super) is_overdue: bool,
@@ -50,13 +50,14 @@ pub(super) struct BacklogCells {
 }
 
 impl MachineTable {
-    pub(super) fn of(published: &Published, wanted: &Wanted, now: Timestamp) -> Self {
+    pub(super) fn of(published: &Snapshot, wanted: &Wanted, now: Timestamp) -> Self {
         let found = select(published, wanted);
         let pages = found.len().div_ceil(ROWS).max(1);
         let page = wanted.page.min(pages);
         let start = (page - 1) * ROWS;
         let shown: Vec<_> = found.iter().skip(start).take(ROWS).collect();
-        let row = |standing: &&&Standing| Row::of(standing, &published.fleets[standing.tenant].tenant, now);
+        let row =
+            |standing: &&&MachineSummary| Row::of(standing, &published.fleets[standing.tenant].tenant, now);
         let link = |page: usize| wanted.link_to(page);
         Self {
             rows: shown.iter().map(row).collect(),
@@ -72,23 +73,24 @@ impl MachineTable {
 }
 
 /// The machines that fit, in their order.
-fn select<'a>(published: &'a Published, wanted: &Wanted) -> Vec<&'a Standing> {
+fn select<'a>(published: &'a Snapshot, wanted: &Wanted) -> Vec<&'a MachineSummary> {
     let machines = &published.overview().machines;
     if !wanted.is_narrowed() {
         return machines.iter().collect();
     }
-    let is_of_tenant = |standing: &Standing| {
+    let is_of_tenant = |standing: &MachineSummary| {
         wanted.tenant.is_empty() || *published.fleets[standing.tenant].tenant == *wanted.tenant
     };
-    let is_in_state = |standing: &Standing| wanted.state.is_none_or(|state| standing.state == state);
+    let is_in_state = |standing: &MachineSummary| wanted.state.is_none_or(|state| standing.state == state);
     let search = wanted.search.to_lowercase();
     let finder = Finder::new(&search);
-    let is_found = |standing: &Standing| {
+    let is_found = |standing: &MachineSummary| {
         search.is_empty()
             || finder.find(standing.lower_name.as_bytes()).is_some()
             || standing.machine.facts.id.as_str() == search
     };
-    let fits = |standing: &&Standing| is_of_tenant(standing) && is_in_state(standing) && is_found(standing);
+    let fits =
+        |standing: &&MachineSummary| is_of_tenant(standing) && is_in_state(standing) && is_found(standing);
     machines.iter().filter(fits).collect()
 }
 
@@ -112,7 +114,7 @@ fn caption(found: usize, start: usize, shown: usize, wanted: &Wanted) -> String 
 }
 
 impl Row {
-    fn of(standing: &Standing, tenant: &str, now: Timestamp) -> Self {
+    fn of(standing: &MachineSummary, tenant: &str, now: Timestamp) -> Self {
         let machine = &standing.machine;
         let facts = &machine.facts;
         let platform = [facts.os_platform.as_str(), &facts.os_version].map(visible).join(" ");
@@ -123,15 +125,15 @@ impl Row {
             platform: platform.trim().to_owned(),
             group: visible(&facts.device_group),
             state: standing.state.as_str(),
-            backlog: standing.backlog.map(|backlog| BacklogCells::of(backlog, now)),
-            last_read: machine.reading.as_ref().map(|reading| Moment::past(reading.at, now)),
+            backlog: standing.backlog.map(|backlog| MissingCells::of(backlog, now)),
+            last_read: machine.assessment.as_ref().map(|assessment| Moment::past(assessment.at, now)),
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }
 }
 
-impl BacklogCells {
-    fn of(backlog: Backlog, now: Timestamp) -> Self {
+impl MissingCells {
+    fn of(backlog: MissingCounts, now: Timestamp) -> Self {
         let overdue = backlog.overdue.unwrap_or_default();
         Self {
             missing: grouped(backlog.missing as u64),

@@ -5,7 +5,7 @@
 //! the one style that it carries and its own form.
 //!
 //! `tenants` and `machines` make the two parts, `query` reads what is asked for, `words` says times and
-//! numbers. All of it comes from one [`Published`] value, judged at its time as the metrics are.
+//! numbers. All of it comes from one [`Snapshot`] value, judged at its time as the metrics are.
 
 mod machines;
 mod query;
@@ -28,8 +28,8 @@ use tokio::sync::Semaphore;
 use super::WebState;
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::{MachineState, TenantFleet};
-use crate::metrics::{Level, Served};
-use crate::publish::Published;
+use crate::metrics::{DetailLevel, SeriesBudget};
+use crate::publish::Snapshot;
 use machines::MachineTable;
 use query::Wanted;
 use tenants::{Shown, TenantCard};
@@ -120,7 +120,7 @@ impl StatusPage {
             version: state.version,
             telemetry_path: state.telemetry_path.clone(),
             tenants: tenants(state, &published, now),
-            levels: Level::ALL.into_iter().map(|level| LevelRow::of(level, served)).collect(),
+            levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, served)).collect(),
             series_limit: if served.limit == 0 { "none".to_owned() } else { grouped(served.limit) },
             search: wanted.search.clone(),
             tenant_choices: tenant_choices(&published, &wanted),
@@ -132,8 +132,8 @@ impl StatusPage {
     }
 }
 
-fn tenants(state: &WebState, published: &Published, now: Timestamp) -> Vec<TenantCard> {
-    let (count, readings) = (published.fleets.len(), state.selfmon.readings());
+fn tenants(state: &WebState, published: &Snapshot, now: Timestamp) -> Vec<TenantCard> {
+    let (count, readings) = (published.fleets.len(), state.self_metrics.readings());
     let card = |(fleet, overview): (&Arc<TenantFleet>, &TenantOverview)| {
         let readings = readings.get(&*fleet.tenant).copied().unwrap_or_default();
         TenantCard::of(fleet, overview, readings, count, now)
@@ -141,7 +141,7 @@ fn tenants(state: &WebState, published: &Published, now: Timestamp) -> Vec<Tenan
     published.fleets.iter().zip(&published.overview().tenants).map(card).collect()
 }
 
-fn tenant_choices(published: &Published, wanted: &Wanted) -> Vec<Choice> {
+fn tenant_choices(published: &Snapshot, wanted: &Wanted) -> Vec<Choice> {
     let names = published.fleets.iter().map(|fleet| &*fleet.tenant);
     let choice = |name: &str| {
         let (value, shown) = (name.to_owned(), visible(name));
@@ -158,7 +158,7 @@ impl Choice {
 }
 
 impl LevelRow {
-    fn of(level: Level, served: &Served) -> Self {
+    fn of(level: DetailLevel, served: &SeriesBudget) -> Self {
         let (series, left_out) = (served.series[level as usize], served.suppressed[level as usize]);
         let (served_text, left_out_text) = match left_out {
             _ if level > served.wanted => ("none".to_owned(), "not asked for".to_owned()),

@@ -9,7 +9,7 @@ use super::words::{Moment, counted, grouped, visible, visible_error};
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::summary::Summary;
 use crate::fleet::{MachineState, Severity, Source, TenantFleet};
-use crate::selfmon::{QuotaWindow, TenantReadings};
+use crate::self_metrics::{QuotaWindow, TenantReadings};
 
 /// More tenants than this are shown folded, as long as nothing is wrong with them.
 const MOST_UNFOLDED: usize = 3;
@@ -81,7 +81,7 @@ impl Figures {
             let link = Wanted::of_tenant(&fleet.tenant, state).link_to(1);
             (state.as_str(), grouped(summary.machines(state)), link)
         });
-        let judged = MachineState::ALL.into_iter().filter(|state| state.is_judged());
+        let judged = MachineState::ALL.into_iter().filter(|state| state.is_assessed());
         let is_known =
             fleet.machines.is_empty() || judged.map(|state| summary.machines(state)).sum::<u64>() > 0;
         let severities = Severity::ALL.into_iter().map(Some).chain([None]);
@@ -114,15 +114,15 @@ fn facts(
         ("Poll interval", Shown::Words(readings.poll_interval.map_or("not known yet".to_owned(), interval))),
         ("Calls in the last minute", quota(minute)),
         ("Calls in the last hour", quota(hour)),
-        ("Access token", token(readings.token_expiry, now)),
+        ("WebSecurity token", token(readings.token_expiry, now)),
         ("Source", Shown::Words(source.to_owned())),
     ];
     if fleet.source == Source::Export {
         facts.push(("Export made", past(fleet.snapshot.map(|snapshot| snapshot.generated_at), "none yet")));
     }
     facts.push(("Oldest data", past(overview.oldest_data, "none")));
-    let oldest_gap = overview.summary.oldest_gap.map(|at| Moment::since(at, now));
-    facts.push(("Oldest gap", time(oldest_gap, "none known")));
+    let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| Moment::since(at, now));
+    facts.push(("Oldest gap", time(oldest_first_seen, "none known")));
     facts.into_iter().map(|(label, value)| Fact { label, value }).collect()
 }
 

@@ -8,10 +8,10 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::fleet::{
-    DeadlineStart, Gap, KbId, Machine, MachineFacts, MachineId, Policy, Reading, ReportedUpdate, Snapshot,
-    Source,
+    Assessment, DeadlineStart, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, Policy,
+    ReportedUpdate, Source,
 };
-use crate::selfmon::QuotaWindow;
+use crate::self_metrics::QuotaWindow;
 use crate::web::tests::{HOSTILE, ago, get, polled, published, state};
 
 /// A machine that was read an hour ago and has so many gaps, each of so many days; none when it was never
@@ -30,10 +30,10 @@ fn machine(id: &str, name: &str, backlog: Option<(u32, i64)>) -> Arc<Machine> {
         reported_machines: None,
         severity: None,
     };
-    let gap = |number, days| Gap { update: update(number), first_seen: ago(days * 86_400) };
-    let gaps = |(count, days)| (0..count).map(|number| gap(number, days)).collect();
-    let reading = backlog.map(|backlog| Reading::of_now(ago(3600), gaps(backlog)));
-    Arc::new(Machine { facts, reading, attempt: None })
+    let missing = |number, days| MissingUpdate { update: update(number), first_seen: ago(days * 86_400) };
+    let missing_updates = |(count, days)| (0..count).map(|number| missing(number, days)).collect();
+    let assessment = backlog.map(|backlog| Assessment::of_now(ago(3600), missing_updates(backlog)));
+    Arc::new(Machine { facts, assessment, attempt: None })
 }
 
 fn fleet(tenant: &str, machines: impl IntoIterator<Item = Arc<Machine>>) -> TenantFleet {
@@ -71,19 +71,19 @@ fn taken_apart(page: &str) -> (String, Vec<String>) {
 async fn page_shows_tenants_series_and_machines() {
     let mut failing = TenantFleet::new("fabrikam".into());
     failing.source = Source::Export;
-    failing.snapshot = Some(Snapshot { generated_at: ago(4 * 3600), checked_at: ago(5) });
+    failing.snapshot = Some(ExportVersion { generated_at: ago(4 * 3600), checked_at: ago(5) });
     failing.status.last_poll = Some(ago(5));
     failing.status.last_error = Some("token refused (AADSTS7000222)".to_owned());
     let mut state = state(vec![]);
     let policy = Policy { name: "14d".into(), deadline: Duration::ZERO, from: DeadlineStart::FirstSeen };
     let fleets = vec![polled("contoso"), failing, TenantFleet::new("new".into())];
     state.published = published(fleets, vec![policy], 100);
-    let metrics = state.selfmon.tenant("contoso");
+    let metrics = state.self_metrics.tenant("contoso");
     metrics.poll_interval(Duration::from_hours(6));
     metrics.token_refreshed(ago(-47 * 60));
     let windows = [(12, 40), (310, 1200)].map(|(used, allowed)| QuotaWindow { allowed, used });
     metrics.quota_from(move || windows);
-    state.selfmon.tenant("fabrikam").token_refreshed(ago(60));
+    state.self_metrics.tenant("fabrikam").token_refreshed(ago(60));
     let page = get(&state, "/").await;
     assert_eq!(page.status, 200);
     assert_eq!(page.header(CONTENT_TYPE), "text/html; charset=utf-8");

@@ -95,7 +95,7 @@ impl Panel {
         Self::new(Kind::BarGauge, title, description)
     }
 
-    /// Rows and [`Column`]s.
+    /// FamilyWriter and [`Column`]s.
     pub(crate) fn table(title: &'static str, description: impl Into<String>, columns: Vec<Column>) -> Self {
         Self { columns, ..Self::new(Kind::Table, title, description) }
     }
@@ -217,7 +217,7 @@ impl Panel {
 
     fn targets(&self, write_out: impl Fn(&str) -> String) -> Vec<Value> {
         let shape = match self.kind {
-            Kind::Table => Shape::Rows,
+            Kind::Table => Shape::FamilyWriter,
             Kind::Stat | Kind::BarGauge => Shape::Now,
             _ => Shape::Range,
         };

@@ -18,7 +18,7 @@ pub(super) enum Shape {
     /// The newest value of each series.
     Now,
     /// The newest value of each series, a row each.
-    Rows,
+    FamilyWriter,
     /// Every value in the range of the dashboard.
     Range,
 }
@@ -29,7 +29,7 @@ impl Query {
             "datasource": data_source(),
             "editorMode": "code",
             "expr": write_out(&self.expression),
-            "format": if shape == Shape::Rows { "table" } else { "time_series" },
+            "format": if shape == Shape::FamilyWriter { "table" } else { "time_series" },
             "instant": shape != Shape::Range,
             "legendFormat": self.legend,
             "range": shape == Shape::Range,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::selfmon::Endpoint;
-use mde_exporter::store::{Notice, Reason};
+use mde_exporter::self_metrics::ApiOperation;
+use mde_exporter::store::{Reason, StoreEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -37,7 +37,7 @@ proptest! {
             file.set_len(cut.index(length) as u64).unwrap();
         }
         let (mut store, restored) = open(folder.path());
-        let set_aside = restored.notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. }));
+        let set_aside = restored.notices.iter().any(|notice| matches!(notice, StoreEvent::SetAside { .. }));
         prop_assert!(set_aside != restored.restored && store.is_on_disk(), "{:?}", restored.notices);
         let fleet = plain_fleet("one", 301, NOW);
         store.save(&[Arc::new(fleet.clone())]).unwrap();
@@ -89,7 +89,7 @@ fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
     let bytes = fs::read(folder.join("state.db")).unwrap();
     let (mut store, restored) = open(folder);
     assert!(!restored.restored && store.is_on_disk());
-    let [Notice::SetAside { reason: found, path }] = &restored.notices[..] else {
+    let [StoreEvent::SetAside { reason: found, path }] = &restored.notices[..] else {
         panic!("{:?}", restored.notices);
     };
     assert_eq!(*found, reason);
@@ -178,12 +178,12 @@ fn rows_that_make_no_sense_are_left_out_and_cleared_away() {
     change(
         folder.path(),
         "INSERT INTO gap VALUES (77, 1, 0, 1, 0, 0, 1), (1, 4294967296, 0, 1, 0, 0, 1), (1, 12, 0, 99, 0, 0, 1);
-         INSERT INTO gap VALUES (1, 13, 0, 1, 0, 0, 5);
+         INSERT INTO missing VALUES (1, 13, 0, 1, 0, 0, 5);
          INSERT INTO machine VALUES (50, 1, 'not an id', '', '', '', '', NULL, 0), (51, 9, 'x', '', '', '', '', NULL, 0);
          INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL, 0);",
     );
     let (mut store, restored) = open(folder.path());
-    assert!(matches!(restored.notices[..], [Notice::Skipped { rows: 7 }]), "{:?}", restored.notices);
+    assert!(matches!(restored.notices[..], [StoreEvent::Skipped { rows: 7 }]), "{:?}", restored.notices);
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
     store.save(&[]).unwrap();
     drop(store);
@@ -200,18 +200,18 @@ fn a_folder_that_cannot_be_made_is_tried_again() {
     let folder = blocker.join("state");
     let (mut store, restored) = open(&folder);
     assert!(!store.is_on_disk());
-    assert!(matches!(restored.notices[..], [Notice::WithoutDisk(_)]));
+    assert!(matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
     assert!(restored.notices[0].to_string().contains(&folder.display().to_string()));
     let fleet = Arc::new(plain_fleet("one", 2, NOW));
     assert_eq!(store.save(&[Arc::clone(&fleet)]).unwrap_err().kind(), "folder");
-    store.record_calls("one", &[(at(NOW), Endpoint::Export)]).unwrap();
+    store.record_calls("one", &[(at(NOW), ApiOperation::Export)]).unwrap();
     fs::remove_file(&blocker).unwrap();
     let saved = store.save(&[Arc::clone(&fleet)]).unwrap();
-    assert!(matches!(saved.notices[..], [Notice::OnDisk { .. }]));
+    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]));
     drop(store);
     let (_, restored) = open(&folder);
     assert_eq!(remembered(&restored.fleets), remembered(&[TenantFleet::clone(&fleet)]));
-    assert_eq!(restored.calls["one"], [(at(NOW), Endpoint::Export)]);
+    assert_eq!(restored.calls["one"], [(at(NOW), ApiOperation::Export)]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_state_that_turns_up_late_is_kept_beside() {
     let saved = store.save(&[Arc::clone(&fleet)]).unwrap();
     assert!(matches!(
         saved.notices[..],
-        [Notice::SetAside { reason: Reason::Unread, .. }, Notice::OnDisk { .. }]
+        [StoreEvent::SetAside { reason: Reason::Unread, .. }, StoreEvent::OnDisk { .. }]
     ));
     drop(store);
     assert_eq!(remembered(&open(&folder).1.fleets), remembered(&[TenantFleet::clone(&fleet)]));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    Attempt, Departed, Gap, KbId, Machine, MachineFacts, MachineId, Reading, ReportedUpdate, Resolution,
-    Severity, Snapshot, Source, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, OutOfScope,
+    ReportedUpdate, ResolutionHistogram, Severity, Source, TenantFleet, Totals, UpdateFacts,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -15,42 +15,50 @@ fn times() -> impl Strategy<Value = Timestamp> {
         .prop_map(|millis| Timestamp::from_millisecond(millis).unwrap())
 }
 
-fn gaps() -> impl Strategy<Value = Vec<Gap>> {
+fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
     let facts = (0..4usize, vec("[a-z',\"]{0,4}", 0..3));
     let severity = proptest::option::of(prop::sample::select(&Severity::ALL[..]));
-    let gap = (times(), facts, any::<[Option<u32>; 2]>(), severity);
-    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], gap, 0..8).prop_map(|gaps| {
-        let gap = |(kb, (first_seen, (title, products), counts, severity)): (u32, (_, (usize, _), _, _))| {
-            let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
-            let facts = Arc::new(UpdateFacts { title, products });
-            let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
-            Gap { update: ReportedUpdate { kb, facts, cves, reported_machines, severity }, first_seen }
-        };
-        gaps.into_iter().map(gap).collect()
-    })
+    let missing = (times(), facts, any::<[Option<u32>; 2]>(), severity);
+    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], missing, 0..8).prop_map(
+        |missing_updates| {
+            let missing =
+                |(kb, (first_seen, (title, products), counts, severity)): (u32, (_, (usize, _), _, _))| {
+                    let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
+                    let facts = Arc::new(UpdateFacts { title, products });
+                    let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
+                    MissingUpdate {
+                        update: ReportedUpdate { kb, facts, cves, reported_machines, severity },
+                        first_seen,
+                    }
+                };
+            missing_updates.into_iter().map(missing).collect()
+        },
+    )
 }
 
-fn readings() -> impl Strategy<Value = Reading> {
+fn readings() -> impl Strategy<Value = Assessment> {
     let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
-    (times(), proptest::option::of(times()), source, gaps()).prop_map(|(at, as_of, source, gaps)| Reading {
-        at,
-        as_of: as_of.unwrap_or(at),
-        source,
-        gaps,
-    })
+    (times(), proptest::option::of(times()), source, missing_updates()).prop_map(
+        |(at, as_of, source, missing_updates)| Assessment {
+            at,
+            as_of: as_of.unwrap_or(at),
+            source,
+            missing_updates,
+        },
+    )
 }
 
 fn machines() -> impl Strategy<Value = Machine> {
-    let reading = proptest::option::of(readings());
+    let assessment = proptest::option::of(readings());
     let attempt = proptest::option::of((times(), any::<bool>()));
     let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
-    (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), reading, attempt).prop_map(
-        |(texts, last_seen, onboarded, reading, attempt)| {
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), assessment, attempt).prop_map(
+        |(texts, last_seen, onboarded, assessment, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
             let facts =
                 MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded };
-            Machine { facts, reading, attempt }
+            Machine { facts, assessment, attempt }
         },
     )
 }
@@ -58,7 +66,7 @@ fn machines() -> impl Strategy<Value = Machine> {
 fn totals() -> impl Strategy<Value = Totals> {
     (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
         let [detected, resolved, dropped] = counts.map(u64::from);
-        let resolution = Resolution { slots: slots.map(u64::from), sum_millis };
+        let resolution = ResolutionHistogram { slots: slots.map(u64::from), sum_millis };
         Totals { detected, resolved, dropped, resolution }
     })
 }
@@ -70,18 +78,19 @@ pub(super) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet>
     (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}", snapshot).prop_map(
         move |(machines, totals, times, selectors, snapshot)| {
             let mut fleet = TenantFleet::new(tenant.into());
-            for (id, (departed, mut machine)) in machines {
+            for (id, (out_of_scope, mut machine)) in machines {
                 let id = MachineId::parse(&id).unwrap();
                 machine.facts.id = id.clone();
                 let machine = Arc::new(machine);
-                match departed {
+                match out_of_scope {
                     None => drop(fleet.machines.insert(id, machine)),
-                    Some(since) => drop(fleet.departed.insert(id, Departed { machine, since })),
+                    Some(since) => drop(fleet.out_of_scope.insert(id, OutOfScope { machine, since })),
                 }
             }
             fleet.totals = totals;
             fleet.selectors = selectors.into();
-            fleet.snapshot = snapshot.map(|(generated_at, checked_at)| Snapshot { generated_at, checked_at });
+            fleet.snapshot =
+                snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
             fleet.listed_at = times[0];
             fleet.status.last_poll = times[1];
             fleet.status.last_success = times[2];

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mde_exporter::fleet::{MachineId, Severity, Source, TenantFleet};
-use mde_exporter::selfmon::Endpoint;
-use mde_exporter::store::{Notice, Reason, Restored};
+use mde_exporter::self_metrics::ApiOperation;
+use mde_exporter::store::{Reason, Restored, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -26,16 +26,16 @@ CREATE TABLE machine (key INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, id TEXT 
 CREATE TABLE times (machine INTEGER PRIMARY KEY, last_seen INTEGER, read_at INTEGER, attempt_at INTEGER,
     attempt_succeeded INTEGER) STRICT;
 CREATE TABLE update_facts (key INTEGER PRIMARY KEY, title TEXT NOT NULL, products TEXT NOT NULL) STRICT;
-CREATE TABLE gap (machine INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL,
+CREATE TABLE missing (machine INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL,
     facts INTEGER NOT NULL, cves INTEGER, reported_machines INTEGER,
     PRIMARY KEY (machine, kb)) STRICT, WITHOUT ROWID;
 CREATE TABLE call (tenant TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
 CREATE INDEX call_at ON call (at);
 CREATE VIEW open_gaps AS SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine,
-        gap.kb AS kb, gap.first_seen AS first_seen, update_facts.title AS title,
-        update_facts.products AS products, gap.cves AS cves
-    FROM gap JOIN machine ON machine.key = gap.machine JOIN tenant ON tenant.key = machine.tenant
-        JOIN update_facts ON update_facts.key = gap.facts WHERE machine.departed_at IS NULL;
+        missing.kb AS kb, missing.first_seen AS first_seen, update_facts.title AS title,
+        update_facts.products AS products, missing.cves AS cves
+    FROM missing JOIN machine ON machine.key = missing.machine JOIN tenant ON tenant.key = machine.tenant
+        JOIN update_facts ON update_facts.key = missing.facts WHERE machine.departed_at IS NULL;
 CREATE VIEW machines AS SELECT tenant.name AS tenant, machine.id AS machine_id, os_platform, read_at
     FROM machine JOIN tenant ON tenant.key = machine.tenant LEFT JOIN times ON times.machine = machine.key;
 PRAGMA application_id = 0x6d646558;
@@ -57,7 +57,7 @@ fn write_version_1(folder: &Path) {
              INSERT INTO times VALUES (1, {seen}, {read}, {read}, 1), (2, NULL, NULL, {read}, 0),
                  (3, {seen}, {read}, {read}, 1);
              INSERT INTO update_facts VALUES (1, 'March 2020 Security Updates', '[\"windows_10\"]');
-             INSERT INTO gap VALUES (1, 4540673, {seen}, 1, 97, 1), (1, 5000000, {read}, 1, NULL, NULL),
+             INSERT INTO missing VALUES (1, 4540673, {seen}, 1, 97, 1), (1, 5000000, {read}, 1, NULL, NULL),
                  (3, 4540673, {seen}, 1, 97, 1);
              INSERT INTO call VALUES ('one', {now} - 60000);"
         ))
@@ -82,17 +82,20 @@ fn assert_nothing_is_lost(restored: &Restored) {
     let machine = &fleet.machines[&id("a")];
     assert_eq!((&*machine.facts.name, machine.facts.onboarded), ("a.example", false));
     assert_eq!(machine.facts.last_seen, Some(at(NOW - 86_400)));
-    let reading = machine.reading.as_ref().unwrap();
-    assert_eq!((reading.at, reading.as_of, reading.source), (at(NOW - 600), at(NOW - 600), Source::Machines));
-    let gaps: Vec<_> = reading
-        .gaps
+    let assessment = machine.assessment.as_ref().unwrap();
+    assert_eq!(
+        (assessment.at, assessment.as_of, assessment.source),
+        (at(NOW - 600), at(NOW - 600), Source::Machines)
+    );
+    let missing_updates: Vec<_> = assessment
+        .missing_updates
         .iter()
-        .map(|gap| (gap.update.kb.number(), gap.first_seen, gap.update.severity))
+        .map(|missing| (missing.update.kb.number(), missing.first_seen, missing.update.severity))
         .collect();
-    assert_eq!(gaps, [(4_540_673, at(NOW - 86_400), None), (5_000_000, at(NOW - 600), None)]);
-    assert_eq!(fleet.machines[&id("b")].reading, None);
-    assert_eq!(fleet.departed[&id("c")].machine.gaps().len(), 1);
-    assert_eq!(restored.calls["one"], [(at(NOW - 60), Endpoint::MissingKbs)]);
+    assert_eq!(missing_updates, [(4_540_673, at(NOW - 86_400), None), (5_000_000, at(NOW - 600), None)]);
+    assert_eq!(fleet.machines[&id("b")].assessment, None);
+    assert_eq!(fleet.out_of_scope[&id("c")].machine.missing_updates().len(), 1);
+    assert_eq!(restored.calls["one"], [(at(NOW - 60), ApiOperation::MissingKbs)]);
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn a_file_of_version_1_is_brought_up_with_its_gaps_and_times() {
 
     let mut fleet = restored.fleets[0].clone();
     let machine = Arc::make_mut(fleet.machines.get_mut(&id("a")).unwrap());
-    machine.reading.as_mut().unwrap().gaps[0].update.severity = Some(Severity::High);
+    machine.assessment.as_mut().unwrap().missing_updates[0].update.severity = Some(Severity::High);
     machine.facts.onboarded = true;
     store.save(&[Arc::new(fleet.clone())]).unwrap();
     drop(store);
@@ -142,14 +145,14 @@ fn a_file_of_version_1_that_cannot_be_written_is_read_as_it_is() {
     symlink(folder.path().join("no folder/lock"), &lock).unwrap();
     let before = fs::read(folder.path().join("state.db")).unwrap();
     let (mut store, restored) = open(folder.path());
-    assert!(!store.is_on_disk() && matches!(restored.notices[..], [Notice::WithoutDisk(_)]));
+    assert!(!store.is_on_disk() && matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
     assert_nothing_is_lost(&restored);
     assert_eq!(fs::read(folder.path().join("state.db")).unwrap(), before);
 
     fs::remove_file(&lock).unwrap();
     let fleet = TenantFleet { listed_at: Some(at(NOW)), ..restored.fleets[0].clone() };
     let saved = store.save(&[Arc::new(fleet.clone())]).unwrap();
-    assert!(matches!(saved.notices[..], [Notice::OnDisk { .. }]), "{:?}", saved.notices);
+    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.notices);
     drop(store);
     assert_eq!(version(folder.path()), 2);
     assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[fleet]));
@@ -178,7 +181,7 @@ fn a_step_that_fails_leaves_the_file_what_it_was() {
     drop(connection);
     let before = columns(folder.path());
     let (store, restored) = open(folder.path());
-    let [Notice::SetAside { reason: Reason::Damaged, path }] = &restored.notices[..] else {
+    let [StoreEvent::SetAside { reason: Reason::Damaged, path }] = &restored.notices[..] else {
         panic!("{:?}", restored.notices);
     };
     drop(store);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::fleet::{
-    Ages, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, Totals, UpdateFacts,
+    Freshness, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, Totals, UpdateFacts,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{NOW, at, open, remembered};
 
-const AGES: Ages = Ages {
+const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),
     expire_after: Duration::from_hours(48),
     inactive_after: Duration::from_hours(720),
@@ -60,9 +60,10 @@ fn restarted(folder: &Path, fleet: TenantFleet) -> TenantFleet {
     open(folder).1.fleets.pop().unwrap()
 }
 
-fn open_gaps(fleet: &TenantFleet) -> u64 {
-    let machines = fleet.machines.values().chain(fleet.departed.values().map(|departed| &departed.machine));
-    machines.map(|machine| machine.gaps().len() as u64).sum()
+fn open_missing_updates(fleet: &TenantFleet) -> u64 {
+    let machines =
+        fleet.machines.values().chain(fleet.out_of_scope.values().map(|out_of_scope| &out_of_scope.machine));
+    machines.map(|machine| machine.missing_updates().len() as u64).sum()
 }
 
 proptest! {
@@ -80,10 +81,10 @@ proptest! {
                 match &event {
                     Event::List(machines) => {
                         let listed = machines.iter().map(|number| MachineFacts::unlisted(id(*number)));
-                        fleet.apply_list(listed.collect(), at(now), &AGES);
+                        fleet.apply_list(listed.collect(), at(now), &FRESHNESS);
                     }
                     Event::Answer(machine, kbs) => {
-                        fleet.apply_answer(&id(*machine), at(now), missing(kbs), &AGES);
+                        fleet.apply_answer(&id(*machine), at(now), missing(kbs), &FRESHNESS);
                     }
                     Event::Failure(machine) => fleet.apply_failure(&id(*machine), at(now)),
                     Event::Wait(_) | Event::Restart => {}
@@ -95,7 +96,7 @@ proptest! {
                 _ => {}
             }
             let totals = with.totals;
-            prop_assert_eq!(totals.detected - totals.resolved - totals.dropped, open_gaps(&with));
+            prop_assert_eq!(totals.detected - totals.resolved - totals.dropped, open_missing_updates(&with));
             prop_assert!(totals.detected >= detected && totals.resolved >= resolved && totals.dropped >= dropped);
         }
         prop_assert_eq!(remembered(&[with]), remembered(&[without]));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::defender::Journal;
+use crate::defender::CallRecorder;
 
 /// As many requests under way as a poll has.
 const WORKERS: usize = 8;
@@ -48,11 +48,11 @@ fn plans() -> impl Strategy<Value = Plan> {
 #[derive(Debug, Default)]
 struct World {
     /// When calls arrived at the API, and for what.
-    arrivals: Vec<(Instant, Endpoint)>,
+    arrivals: Vec<(Instant, ApiOperation)>,
     /// When calls were let through.
     granted: Vec<Instant>,
     /// The calls that were noted, in milliseconds as on the disk.
-    journal: Vec<(Timestamp, Endpoint)>,
+    journal: Vec<(Timestamp, ApiOperation)>,
     /// Told by the API, until the process ends.
     silent_until: Option<Instant>,
     /// Callers who asked and wait, by endpoint.
@@ -74,7 +74,7 @@ fn restart(plan: &Plan, world: &Shared, clock: &Clock) -> Limiter {
     }
     let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
     let noted = Arc::clone(world);
-    let journal: Journal = Arc::new(move |at, endpoint| {
+    let journal: CallRecorder = Arc::new(move |at, endpoint| {
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
         see(&noted).journal.push((at, endpoint));
         Box::pin(tokio::time::sleep(Duration::from_millis(1)))
@@ -83,13 +83,13 @@ fn restart(plan: &Plan, world: &Shared, clock: &Clock) -> Limiter {
     let made = see(world).journal.iter().filter(|(at, _)| *at > kept).copied().collect();
     let (per_minute, per_hour, share) = plan.quota;
     let tenant = tenant(per_minute, per_hour, share);
-    Limiter::new(&tenant, CallHistory { made, journal: Some(journal) }, clock.clone(), metrics)
+    Limiter::new(&tenant, QuotaHistory { made, journal: Some(journal) }, clock.clone(), metrics)
 }
 
 /// One request until the API accepts it.
-async fn call(limiter: Limiter, world: Shared, endpoint: Endpoint, plan: Plan, seed: u64) {
+async fn call(limiter: Limiter, world: Shared, endpoint: ApiOperation, plan: Plan, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let kind = usize::from(endpoint == Endpoint::Export);
+    let kind = usize::from(endpoint == ApiOperation::Export);
     loop {
         let ticket = {
             let mut world = see(&world);
@@ -130,13 +130,13 @@ async fn sweep(plan: &Plan, world: &Shared, clock: &Clock, machines: usize, rand
             let call = |endpoint, random: &mut fastrand::Rng| {
                 call(limiter.clone(), Arc::clone(world), endpoint, plan.clone(), random.u64(..))
             };
-            under_way.spawn(call(Endpoint::MissingKbs, random));
+            under_way.spawn(call(ApiOperation::MissingKbs, random));
             waiting -= 1;
             if random.u64(0..plan.other_calls) == 0 {
-                others.spawn(call(Endpoint::Machines, random));
+                others.spawn(call(ApiOperation::Machines, random));
             }
             if random.u64(0..plan.other_calls) == 0 {
-                others.spawn(call(Endpoint::Export, random));
+                others.spawn(call(ApiOperation::Export, random));
             }
         }
         let Some(ended) = under_way.join_next().await else { break };
@@ -165,12 +165,12 @@ fn shortest(before: &[Instant], start: Instant, count: usize, [minute, hour]: [u
 }
 
 /// Holds every sliding window against the share, wherever it starts.
-fn assert_windows_hold(arrivals: &[(Instant, Endpoint)], plan: &Plan) {
+fn assert_windows_hold(arrivals: &[(Instant, ApiOperation)], plan: &Plan) {
     let (per_minute, per_hour, share) = plan.quota;
     let common = [per_minute, per_hour];
     for (limits, counts) in [(common, [true, true]), (EXPORT_LIST, [false, true])] {
         let counted =
-            arrivals.iter().filter(|(_, endpoint)| counts[usize::from(*endpoint == Endpoint::Export)]);
+            arrivals.iter().filter(|(_, endpoint)| counts[usize::from(*endpoint == ApiOperation::Export)]);
         let mut arrivals: Vec<_> = counted.map(|(at, _)| *at).collect();
         arrivals.sort_unstable();
         for (limit, window) in limits.into_iter().zip([MINUTE, HOUR]) {

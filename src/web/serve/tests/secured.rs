@@ -32,7 +32,7 @@ impl Secured {
         write("server.pem", &certificate.pem());
         write("server.key", &key.serialize_pem());
         let file = write("web.yml", "tls_server_config: { cert_file: server.pem, key_file: server.key }");
-        let access = Access::new(&web::load(&file).outcome.unwrap().config).unwrap();
+        let access = WebSecurity::new(&web::load(&file).outcome.unwrap().config).unwrap();
         let access = tokio::sync::watch::channel(Arc::new(access)).1;
         let scene = Scene::with(|| unreachable!("no failure is asked for"), access, Limits::default());
         Self { scene, certificate: certificate.der().clone(), connections: JoinSet::new() }
@@ -166,8 +166,8 @@ async fn a_reply_of_http2_that_is_written_before_it_is_complete_leaves_an_idle_c
         connections.close_overdue();
         tokio::time::timeout(Duration::ZERO, connection.has_to_go()).await.is_ok()
     };
-    assert!(!goes_within(limits.idle.saturating_sub(LOOK_INTERVAL)).await);
-    assert!(goes_within(LOOK_INTERVAL).await);
+    assert!(!goes_within(limits.idle.saturating_sub(SWEEP_INTERVAL)).await);
+    assert!(goes_within(SWEEP_INTERVAL).await);
 }
 
 #[tokio::test(start_paused = true)]

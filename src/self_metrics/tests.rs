@@ -35,7 +35,7 @@ fn known_label_sets_start_at_zero() {
         let labels = format!(r#"{{reason="{reason}",tenant="contoso"}}"#);
         expected.push(format!("mde_exporter_rejected_records_total{labels} 0"));
     }
-    for endpoint in Endpoint::ALL {
+    for endpoint in ApiOperation::ALL {
         let labels = format!(r#"{{code="200",endpoint="{}",tenant="contoso"}}"#, endpoint.as_str());
         expected.push(format!("mde_exporter_api_requests_total{labels} 0"));
     }
@@ -82,7 +82,7 @@ fn a_tenant_that_is_forgotten_leaves_no_series_and_the_others_theirs() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let (gone, stays) = (metrics.tenant("gone"), metrics.tenant("stays"));
     for tenant in [&gone, &stays] {
-        tenant.request_finished(Endpoint::MissingKbs, Some(418), Duration::from_secs(1));
+        tenant.request_finished(ApiOperation::MissingKbs, Some(418), Duration::from_secs(1));
         tenant.quota_from(|| [1, 2].map(|used| QuotaWindow { allowed: 9, used }));
         tenant.throttle_waited(Duration::from_secs(1));
         tenant.token_refreshed(time(1));
@@ -115,8 +115,8 @@ fn what_is_special_to_a_source_goes_with_it() {
 fn request_without_a_reply_is_counted_as_error() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a");
-    tenant.request_finished(Endpoint::MissingKbs, None, Duration::from_mins(1));
-    tenant.request_finished(Endpoint::MissingKbs, Some(429), Duration::from_millis(20));
+    tenant.request_finished(ApiOperation::MissingKbs, None, Duration::from_mins(1));
+    tenant.request_finished(ApiOperation::MissingKbs, Some(429), Duration::from_millis(20));
     for code in ["error", "429"] {
         let labels = format!(r#"{{code="{code}",endpoint="getmissingkbs",tenant="a"}}"#);
         assert!(has(&metrics, &format!("mde_exporter_api_requests_total{labels} 1")));
@@ -153,7 +153,7 @@ fn hostile_tenant_name_is_escaped() {
 fn text_is_what_the_library_would_write() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a\"b\\c\nd");
-    tenant.request_finished(Endpoint::Machines, Some(200), Duration::from_millis(1234));
+    tenant.request_finished(ApiOperation::Machines, Some(200), Duration::from_millis(1234));
     tenant.throttle_waited(Duration::from_millis(10));
     tenant.poll_succeeded(Timestamp::from_millisecond(1_700_000_000_123).unwrap());
     let mut expected = Vec::new();

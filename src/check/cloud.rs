@@ -2,8 +2,8 @@
 
 use reqwest::Url;
 
-use super::report::Outcome;
-use super::wording;
+use super::messages;
+use super::report::StepOutcome;
 use crate::config::{Cloud, Tenant};
 
 /// Microsoft's hosts, with all below them, and the clouds that they serve.
@@ -23,7 +23,7 @@ const HOSTS: [(&str, &[Cloud]); 9] = [
 const OTHER_RESOURCES: [&str; 2] = ["api.security.microsoft.com", "api-gov.security.microsoft.us"];
 
 /// Judges `authority_url`, `api_url` and `scope` by `cloud`.
-pub(super) fn judge(tenant: &Tenant) -> (Outcome, String) {
+pub(super) fn judge(tenant: &Tenant) -> (StepOutcome, String) {
     let scope = Url::parse(&tenant.scope).ok();
     let keys = [
         ("authority_url", Some(&tenant.authority_url)),
@@ -33,15 +33,15 @@ pub(super) fn judge(tenant: &Tenant) -> (Outcome, String) {
     for (key, url) in keys {
         let Some(host) = url.and_then(Url::host_str) else { continue };
         if key == "scope" && OTHER_RESOURCES.contains(&host) {
-            return (Outcome::Warning, wording::scope_of_another_api(tenant.cloud));
+            return (StepOutcome::Warning, messages::scope_of_another_api(tenant.cloud));
         }
         if let Some(clouds) = clouds_of(host)
             && !clouds.contains(&tenant.cloud)
         {
-            return (Outcome::Warning, wording::wrong_cloud(key, host, clouds, tenant.cloud));
+            return (StepOutcome::Warning, messages::wrong_cloud(key, host, clouds, tenant.cloud));
         }
     }
-    (Outcome::Ok, tenant.cloud.as_str().to_owned())
+    (StepOutcome::Ok, tenant.cloud.as_str().to_owned())
 }
 
 /// None for a host that is not known, as that of a private endpoint.

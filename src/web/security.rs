@@ -1,6 +1,6 @@
 //! Who is let in, and how: what the web configuration file stands for while the exporter runs.
 //!
-//! An [`Access`] is made whole from one reading of the file and swapped as a whole, so that a request
+//! An [`WebSecurity`] is made whole from one reading of the file and swapped as a whole, so that a request
 //! never sees half a change. A connection is secured by the one in force when it is made, a request judged
 //! by the one in force when it is read.
 //!
@@ -24,39 +24,39 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::sync::watch;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::auth::Passwords;
-use super::rate_limit::Bucket;
+use super::auth::BasicAuth;
+use super::rate_limit::TokenBucket;
 use super::{HEALTHY, READY, WebState, path_label, tls};
 use crate::config::web::WebConfig;
 
 /// The access in force.
-pub type AccessReader = watch::Receiver<Arc<Access>>;
+pub type WebSecurityReader = watch::Receiver<Arc<WebSecurity>>;
 
 /// Who is let in, and how. The default lets everybody in, in the clear.
 #[derive(Debug, Default)]
-pub struct Access {
+pub struct WebSecurity {
     /// None serves in the clear.
     pub(super) tls: Option<Arc<ServerConfig>>,
     headers: HeaderMap,
-    passwords: Option<Passwords>,
-    bucket: Option<Bucket>,
+    passwords: Option<BasicAuth>,
+    bucket: Option<TokenBucket>,
 }
 
 /// Why a configuration that is good cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessError {
+pub enum WebSecurityError {
     /// rustls refuses the settings.
     #[error("TLS cannot be set up")]
     Tls(#[from] tokio_rustls::rustls::Error),
-    /// Passwords need random numbers.
+    /// BasicAuth need random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] aws_lc_rs::error::Unspecified),
 }
 
-impl Access {
+impl WebSecurity {
     /// Everybody is let in, in the clear, for good.
     #[must_use]
-    pub fn open() -> AccessReader {
+    pub fn open() -> WebSecurityReader {
         watch::channel(Arc::default()).1
     }
 
@@ -64,14 +64,14 @@ impl Access {
     ///
     /// # Errors
     /// None that a configuration that was read without a problem is known to cause.
-    pub fn new(config: &WebConfig) -> Result<Self, AccessError> {
+    pub fn new(config: &WebConfig) -> Result<Self, WebSecurityError> {
         let tls = config.tls.as_ref().map(|tls| tls::server_config(tls, config.http2)).transpose()?;
         let has_users = !config.users.is_empty();
         Ok(Self {
             tls,
             headers: config.headers.clone(),
-            passwords: has_users.then(|| Passwords::new(&config.users)).transpose()?,
-            bucket: config.rate_limit.map(Bucket::new),
+            passwords: has_users.then(|| BasicAuth::new(&config.users)).transpose()?,
+            bucket: config.rate_limit.map(TokenBucket::new),
         })
     }
 
@@ -87,7 +87,7 @@ impl Access {
             return Some((StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response());
         }
         let passwords = self.passwords.as_ref()?;
-        if passwords.admit(headers).await {
+        if passwords.authenticate(headers).await {
             return None;
         }
         let challenge = HeaderValue::from_static("Basic realm=\"mde_exporter\", charset=\"UTF-8\"");

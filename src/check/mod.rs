@@ -6,16 +6,16 @@
 //! call a short time, and goes on as far as that makes sense: a step that another one stands in the way
 //! of is skipped and says so. It changes nothing, neither at the API nor in the state.
 //!
-//! [`examine`] makes the [`Section`] of one tenant, step by step; [`cloud`] judges hosts, [`mod@storage`] the
-//! folder of the state; [`wording`] is the one place for what is said, beside the errors of
+//! [`examine`] makes the [`CheckSection`] of one tenant, step by step; [`cloud`] judges hosts, [`mod@storage`] the
+//! folder of the state; [`messages`] is the one place for what is said, beside the errors of
 //! [`defender`](crate::defender), which say what to do by themselves; [`report`] prints.
 
 mod cloud;
-mod examination;
+mod messages;
 mod report;
 mod storage;
-mod wording;
+mod tenant_check;
 
-pub use examination::examine;
-pub use report::{Outcome, Report, Section};
+pub use report::{CheckReport, CheckSection, StepOutcome};
 pub use storage::storage;
+pub use tenant_check::examine;

@@ -10,46 +10,46 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Access, AccessError, AccessReader};
+use super::security::{WebSecurity, WebSecurityError, WebSecurityReader};
 use crate::config::LoadError;
 use crate::config::web::{self, Reading};
 use crate::file_watch::FileWatch;
-use crate::selfmon::SelfMetrics;
+use crate::self_metrics::SelfMetrics;
 
 /// The file, watched, and the access that came of it.
 #[derive(Debug)]
-pub struct AccessFile {
+pub struct WebConfigWatcher {
     file: PathBuf,
     watch: FileWatch,
-    access: watch::Sender<Arc<Access>>,
-    selfmon: Arc<SelfMetrics>,
+    access: watch::Sender<Arc<WebSecurity>>,
+    self_metrics: Arc<SelfMetrics>,
 }
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessFileError {
+pub enum WebConfigError {
     /// It has problems.
     #[error(transparent)]
     File(#[from] LoadError),
     /// It is good, and yet nothing can be made of it.
     #[error(transparent)]
-    Access(#[from] AccessError),
+    WebSecurity(#[from] WebSecurityError),
 }
 
-impl AccessFile {
+impl WebConfigWatcher {
     /// Reads `file`, with the files that it names, and watches them from now on.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub fn open(file: &Path, selfmon: Arc<SelfMetrics>) -> Result<Self, AccessFileError> {
+    pub fn open(file: &Path, self_metrics: Arc<SelfMetrics>) -> Result<Self, WebConfigError> {
         let (reading, watch) = read(file);
-        let access = watch::Sender::new(Arc::new(access(reading, &selfmon)?));
-        Ok(Self { file: file.to_path_buf(), watch, access, selfmon })
+        let access = watch::Sender::new(Arc::new(access(reading, &self_metrics)?));
+        Ok(Self { file: file.to_path_buf(), watch, access, self_metrics })
     }
 
     /// The access in force.
     #[must_use]
-    pub fn reader(&self) -> AccessReader {
+    pub fn reader(&self) -> WebSecurityReader {
         self.access.subscribe()
     }
 
@@ -70,7 +70,7 @@ impl AccessFile {
 
     fn apply(&self, reading: Reading) {
         let file = self.file.display();
-        match access(reading, &self.selfmon) {
+        match access(reading, &self.self_metrics) {
             Ok(access) => {
                 self.access.send_replace(Arc::new(access));
                 tracing::info!(%file, "the web configuration changed and is in force");
@@ -96,12 +96,12 @@ fn read(file: &Path) -> (Reading, FileWatch) {
 }
 
 /// What a reading stands for. What is told of it, by log and metrics, is true as soon as it is in force.
-fn access(reading: Reading, selfmon: &SelfMetrics) -> Result<Access, AccessFileError> {
+fn access(reading: Reading, self_metrics: &SelfMetrics) -> Result<WebSecurity, WebConfigError> {
     let loaded = reading.outcome?;
-    let access = Access::new(&loaded.config)?;
+    let access = WebSecurity::new(&loaded.config)?;
     for warning in &loaded.warnings {
         tracing::warn!(problem = %warning, "the web configuration has an unusual value");
     }
-    selfmon.web_certificate(loaded.config.tls.map(|tls| tls.expires));
+    self_metrics.web_certificate(loaded.config.tls.map(|tls| tls.expires));
     Ok(access)
 }

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use crate::config::Source;
 use crate::defender::Client;
-use crate::selfmon::TenantMetrics;
+use crate::self_metrics::TenantMetrics;
 
 /// The calls of an interval, and what was last said of them.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct QuotaAdvisor {
     source: Source,
     /// Calls that the newest machine list took.
     list_calls: u64,
     warned_of: Option<Duration>,
 }
 
-impl Pace {
+impl QuotaAdvisor {
     pub(super) fn new(source: Source) -> Self {
         Self { source, list_calls: 1, warned_of: None }
     }
@@ -79,7 +79,7 @@ mod tests {
 
     /// Which of the possible intervals, one after the other, are warned of.
     fn warnings(possible: &[u32]) -> Vec<u32> {
-        let mut pace = Pace::new(Source::Machines);
+        let mut pace = QuotaAdvisor::new(Source::Machines);
         let said = possible.iter().filter(|minutes| pace.is_worth_a_warning(HOUR, **minutes * HOUR / 60));
         said.copied().collect()
     }

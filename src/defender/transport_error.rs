@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 /// No connection, or it broke. Prints the innermost cause and, in brackets, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail} [{}]", .cause.advice())]
-pub struct NoReply {
+pub struct TransportError {
     cause: Cause,
     detail: String,
 }
@@ -66,7 +66,7 @@ impl Cause {
     }
 }
 
-impl NoReply {
+impl TransportError {
     /// What `error`, which is no timeout, comes down to.
     pub(super) fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();

@@ -13,11 +13,11 @@ use crate::defender::json::YEAR_2000;
 /// Tenths of a microsecond, the finest that the API tells, since 1970. Never zero, so that an optional
 /// one takes eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(NonZeroI64);
+pub(super) struct PackedTimestamp(NonZeroI64);
 
 const PER_SECOND: i64 = 10_000_000;
 
-impl Moment {
+impl PackedTimestamp {
     /// The time that `text` spells, from the year 2000 on.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (second, fraction) = fixed(text.as_bytes()).or_else(|| {
@@ -30,8 +30,8 @@ impl Moment {
     }
 }
 
-impl From<Moment> for Timestamp {
-    fn from(moment: Moment) -> Self {
+impl From<PackedTimestamp> for Timestamp {
+    fn from(moment: PackedTimestamp) -> Self {
         let nanoseconds = i128::from(moment.0.get()) * 100;
         Self::from_nanosecond(nanoseconds).expect("Safe: it came from a timestamp or a civil date")
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<String> {
-        Moment::parse(text).map(|moment| Timestamp::from(moment).to_string())
+        PackedTimestamp::parse(text).map(|moment| Timestamp::from(moment).to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Something an operator should read in the log; none stops the exporter.
 #[derive(Debug)]
-pub enum Notice {
+pub enum StoreEvent {
     /// A file could not be used and was renamed; a new one took its place.
     SetAside {
         /// What was wrong with it.
@@ -28,7 +28,7 @@ pub enum Notice {
     },
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for StoreEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetAside { reason, path } => {

@@ -3,18 +3,18 @@
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
-use super::report::Outcome;
-use super::wording;
+use super::messages;
+use super::report::StepOutcome;
 
 /// Tries to write into `folder`, or into the one that it would be made in. Nothing stays, and the state
 /// in it is not touched, so an exporter that works with it is not disturbed.
 #[must_use]
-pub fn storage(folder: &Path) -> (Outcome, String) {
+pub fn storage(folder: &Path) -> (StepOutcome, String) {
     let existing = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match write(existing) {
-        Ok(()) => (Outcome::Ok, wording::storage_is_fine(folder, existing == folder)),
-        Err(error) => (Outcome::Failed, wording::storage_is_not(folder, &error)),
+        Ok(()) => (StepOutcome::Ok, messages::storage_is_fine(folder, existing == folder)),
+        Err(error) => (StepOutcome::Failed, messages::storage_is_not(folder, &error)),
     }
 }
 
@@ -36,13 +36,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("a/b");
         for path in [folder.path(), &missing, Path::new("not-there")] {
-            assert_eq!(storage(path).0, Outcome::Ok, "{}", path.display());
+            assert_eq!(storage(path).0, StepOutcome::Ok, "{}", path.display());
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let file = folder.path().join("file");
         std::fs::File::create(&file).unwrap();
         for path in [file.clone(), file.join("data")] {
-            assert_eq!(storage(&path).0, Outcome::Failed, "{}", path.display());
+            assert_eq!(storage(&path).0, StepOutcome::Failed, "{}", path.display());
         }
     }
 }

@@ -15,7 +15,7 @@ const STALLED: Duration = Duration::from_secs(5);
 
 /// The slots of a server.
 #[derive(Clone, Debug)]
-pub struct ScrapeSlots {
+pub struct ScrapeLimiter {
     /// None is no limit.
     most: Option<usize>,
     /// When the reply in each slot last moved.
@@ -24,7 +24,7 @@ pub struct ScrapeSlots {
 
 type Moved = Arc<Mutex<Instant>>;
 
-impl ScrapeSlots {
+impl ScrapeLimiter {
     /// At most so many scrapes at once; 0 is no limit.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -32,7 +32,7 @@ impl ScrapeSlots {
     }
 
     /// A slot, unless all of them are in use.
-    pub(super) fn take(&self) -> Option<Slot> {
+    pub(super) fn take(&self) -> Option<ScrapePermit> {
         let now = Instant::now();
         let mut taken = lock(&self.taken);
         if self.most.is_some_and(|most| taken.len() >= most) {
@@ -41,25 +41,25 @@ impl ScrapeSlots {
         }
         let moved = Arc::new(Mutex::new(now));
         taken.push(Arc::clone(&moved));
-        Some(Slot { slots: Arc::clone(&self.taken), moved })
+        Some(ScrapePermit { slots: Arc::clone(&self.taken), moved })
     }
 }
 
 /// The slot of a scrape, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct ScrapePermit {
     slots: Arc<Mutex<Vec<Moved>>>,
     moved: Moved,
 }
 
-impl Slot {
+impl ScrapePermit {
     /// The client has read more.
     pub(super) fn moves(&self) {
         *lock(&self.moved) = Instant::now();
     }
 }
 
-impl Drop for Slot {
+impl Drop for ScrapePermit {
     fn drop(&mut self) {
         lock(&self.slots).retain(|moved| !Arc::ptr_eq(moved, &self.moved));
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn one_more_than_allowed_gets_none_until_one_is_free() {
-        let slots = ScrapeSlots::new(2);
+        let slots = ScrapeLimiter::new(2);
         let (first, second) = (slots.take(), slots.take());
         assert!(first.is_some() && second.is_some());
         assert!(slots.take().is_none());
@@ -86,14 +86,14 @@ mod tests {
 
     #[test]
     fn none_is_refused_without_a_limit() {
-        let slots = ScrapeSlots::new(0);
+        let slots = ScrapeLimiter::new(0);
         let taken: Vec<_> = (0..1_000).map(|_| slots.take()).collect();
         assert!(taken.iter().all(Option::is_some));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_that_has_stalled_loses_its_slot_and_no_other_does() {
-        let slots = ScrapeSlots::new(2);
+        let slots = ScrapeLimiter::new(2);
         let stalled = slots.take();
         let moving = slots.take().unwrap();
         let almost = STALLED.mul_f32(0.9);

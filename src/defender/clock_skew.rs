@@ -13,12 +13,12 @@ use crate::clock::Clock;
 
 /// What replies say of the time. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct ServerClock {
+pub(super) struct ClockSkew {
     ours: Clock,
     ahead: Arc<Mutex<Option<SignedDuration>>>,
 }
 
-impl ServerClock {
+impl ClockSkew {
     pub(super) fn new(ours: Clock) -> Self {
         Self { ours, ahead: Arc::default() }
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn ahead_after(date: &str) -> Option<SignedDuration> {
-        let clock = ServerClock::new(Clock::new(|| "2026-03-10T17:00:00Z".parse().unwrap()));
+        let clock = ClockSkew::new(Clock::new(|| "2026-03-10T17:00:00Z".parse().unwrap()));
         clock.read(&HeaderMap::from_iter([(DATE, date.parse().unwrap())]));
         clock.ahead()
     }

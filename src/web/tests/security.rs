@@ -23,8 +23,8 @@ fn with_a_limit(burst: u32) -> WebConfig {
     WebConfig { rate_limit, ..WebConfig::default() }
 }
 
-fn guarded(config: &WebConfig) -> (WebState, watch::Sender<Arc<Access>>) {
-    let (sender, access) = watch::channel(Arc::new(Access::new(config).unwrap()));
+fn guarded(config: &WebConfig) -> (WebState, watch::Sender<Arc<WebSecurity>>) {
+    let (sender, access) = watch::channel(Arc::new(WebSecurity::new(config).unwrap()));
     (WebState { access, ..state(vec![polled("contoso")]) }, sender)
 }
 
@@ -131,7 +131,7 @@ async fn headers_of_the_file_are_on_every_answer_in_place_of_a_pages_own() {
 async fn a_swapped_access_is_in_force_with_the_next_request() {
     let (state, access) = guarded(&WebConfig::default());
     assert_eq!(get(&state, "/metrics").await.status, 200);
-    access.send_replace(Arc::new(Access::new(&with_a_password()).unwrap()));
+    access.send_replace(Arc::new(WebSecurity::new(&with_a_password()).unwrap()));
     assert_eq!(get(&state, "/metrics").await.status, 401);
     assert_eq!(ask_as(&state, "/metrics", "alice:correct horse").await.status, 200);
     access.send_replace(Arc::default());

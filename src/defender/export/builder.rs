@@ -16,8 +16,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cves::{CveSet, packed};
-use super::lines::{Damage, Line, Lines};
-use super::moment::Moment;
+use super::lines::{ExportFileError, Line, Lines};
+use super::packed_timestamp::PackedTimestamp;
 use super::row::{Field, Row};
 use super::snapshot::{Export, Pair};
 use crate::defender::model::Reject;
@@ -46,7 +46,7 @@ pub(super) struct FileCount {
 }
 
 impl FileCount {
-    /// How many lines were left out by reason, one of [`crate::selfmon::REJECT_REASONS`].
+    /// How many lines were left out by reason, one of [`crate::self_metrics::REJECT_REASONS`].
     pub(super) fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reject::ALL.iter().map(|reason| reason.as_str()).zip(self.rejected)
     }
@@ -58,7 +58,7 @@ impl FileCount {
 
 /// Collects the findings of an export, file by file.
 #[derive(Debug, Default)]
-pub(super) struct Gathering {
+pub(super) struct ExportBuilder {
     /// Those in scope, and their places in `machines`.
     index: HashMap<MachineId, u32>,
     /// None for a machine without rows; else its pairs, ordered by the place of the KB.
@@ -87,7 +87,7 @@ struct Kb {
     cves: HashMap<u64, u32>,
 }
 
-impl Gathering {
+impl ExportBuilder {
     /// Keeps the findings of the machines in `scope`.
     #[must_use]
     pub(super) fn new(scope: &HashSet<MachineId>) -> Self {
@@ -100,7 +100,7 @@ impl Gathering {
     ///
     /// # Errors
     /// When the file is not whole. It can be read again then, or all has to be dropped.
-    pub(super) fn read(&mut self, file: impl BufRead) -> Result<FileCount, Damage> {
+    pub(super) fn read(&mut self, file: impl BufRead) -> Result<FileCount, ExportFileError> {
         let mut lines = Lines::new(file)?;
         let mut count = FileCount::default();
         while let Some(line) = lines.next()? {
@@ -114,7 +114,7 @@ impl Gathering {
                 count.reject(reason);
             }
             if self.bytes > MEMORY_BYTES {
-                return Err(Damage::TooLarge { limit_bytes: MEMORY_BYTES });
+                return Err(ExportFileError::TooLarge { limit_bytes: MEMORY_BYTES });
             }
         }
         self.rows += count.rows;
@@ -169,7 +169,7 @@ impl Gathering {
         self.bytes += kb.describe(row.title.text(), row.product.text());
         let pair = pair(self.machines[machine].get_or_insert_default(), place, &mut self.bytes);
         pair.severity = pair.severity.max(Severity::parse(row.severity.text()));
-        if let Some(seen) = Moment::parse(row.first_seen.text()) {
+        if let Some(seen) = PackedTimestamp::parse(row.first_seen.text()) {
             pair.first_seen = Some(pair.first_seen.map_or(seen, |first| first.min(seen)));
         }
         let cve = row.cve.text();

@@ -5,26 +5,26 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Machine, MachineId, Resolution, Severity, Source, TenantFleet, UpdateFacts};
-use crate::selfmon::Endpoint;
+use crate::fleet::{Machine, MachineId, ResolutionHistogram, Severity, Source, TenantFleet, UpdateFacts};
+use crate::self_metrics::ApiOperation;
 
 /// Everything in the file but the calls.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct PersistedState {
     /// The tenants by name.
-    pub(super) tenants: BTreeMap<Arc<str>, Held>,
+    pub(super) tenants: BTreeMap<Arc<str>, PersistedTenant>,
     /// Keys of the update facts. The facts are copies, so that nobody who counts who shares an `Arc`
     /// is misled.
     pub(super) facts: HashMap<UpdateFacts, i64>,
     /// Keys of update facts that no gap names any more.
     pub(super) unused_facts: Vec<i64>,
     /// Whether the file holds rows that are not accounted for here, so that it must be emptied first.
-    pub(super) is_tainted: bool,
+    pub(super) needs_rewrite: bool,
 }
 
 /// A tenant in the file.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct PersistedTenant {
     /// Key of its row.
     pub(super) key: i64,
     /// What its rows say.
@@ -43,10 +43,12 @@ pub(super) struct Known<'a> {
 
 /// Every machine of `fleet`, in scope or departed, by id. In scope wins.
 pub(super) fn machines(fleet: &TenantFleet) -> impl Iterator<Item = (&MachineId, Known<'_>)> {
-    outer_join(fleet.machines.iter(), fleet.departed.iter()).filter_map(|(id, inside, departed)| {
-        let known = match (inside, departed) {
+    merge_join(fleet.machines.iter(), fleet.out_of_scope.iter()).filter_map(|(id, inside, out_of_scope)| {
+        let known = match (inside, out_of_scope) {
             (Some(machine), _) => Known { machine, departed_at: None },
-            (None, Some(departed)) => Known { machine: &departed.machine, departed_at: Some(departed.since) },
+            (None, Some(out_of_scope)) => {
+                Known { machine: &out_of_scope.machine, departed_at: Some(out_of_scope.since) }
+            }
             (None, None) => return None,
         };
         Some((id, known))
@@ -54,7 +56,7 @@ pub(super) fn machines(fleet: &TenantFleet) -> impl Iterator<Item = (&MachineId,
 }
 
 /// Full outer join of two iterators that ascend by key.
-pub(super) fn outer_join<K: Ord, L, R>(
+pub(super) fn merge_join<K: Ord, L, R>(
     left: impl Iterator<Item = (K, L)>,
     right: impl Iterator<Item = (K, R)>,
 ) -> impl Iterator<Item = (K, Option<L>, Option<R>)> {
@@ -81,11 +83,11 @@ const CALLS_KEPT: SignedDuration = SignedDuration::from_secs(3_610);
 
 /// The API calls of the last hour by tenant, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Calls(pub(super) BTreeMap<String, Vec<(Timestamp, Endpoint)>>);
+pub(super) struct Calls(pub(super) BTreeMap<String, Vec<(Timestamp, ApiOperation)>>);
 
 impl Calls {
     /// Adds calls of `tenant`.
-    pub(super) fn add(&mut self, tenant: &str, made: &[(Timestamp, Endpoint)]) {
+    pub(super) fn add(&mut self, tenant: &str, made: &[(Timestamp, ApiOperation)]) {
         let calls = self.0.entry(tenant.to_owned()).or_default();
         calls.extend_from_slice(made);
         calls.sort_by_key(|(at, _)| *at);
@@ -105,9 +107,9 @@ impl Calls {
     }
 }
 
-/// Names of the slots of [`Resolution`], as Prometheus spells bounds.
+/// Names of the slots of [`ResolutionHistogram`], as Prometheus spells bounds.
 pub(super) fn resolution_slots() -> impl Iterator<Item = String> {
-    Resolution::BOUNDS_DAYS.iter().map(u32::to_string).chain(["+Inf".to_owned()])
+    ResolutionHistogram::BOUNDS_DAYS.iter().map(u32::to_string).chain(["+Inf".to_owned()])
 }
 
 /// A severity in the file: the worse, the higher.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Poller;
-use super::report::Report;
+use super::report::PollReport;
 use crate::defender::ApiError;
 use crate::fleet::{MachineId, ReportedUpdate};
 
@@ -21,7 +21,7 @@ const NOT_FOUND_RETRIES: u32 = 3;
 
 impl Poller {
     /// Asks the machines that are `due`, in their order; those that are not found several times.
-    pub(super) async fn ask_all(&mut self, due: Vec<MachineId>, report: &mut Report) {
+    pub(super) async fn fetch_machines(&mut self, due: Vec<MachineId>, report: &mut PollReport) {
         let mut not_found = self.ask(due, report).await;
         for _ in 0..NOT_FOUND_RETRIES {
             if not_found.is_empty() {
@@ -46,7 +46,7 @@ impl Poller {
     }
 
     /// Asks `machines` in their order. Returns those that the API did not find.
-    async fn ask(&mut self, machines: Vec<MachineId>, report: &mut Report) -> Vec<(MachineId, ApiError)> {
+    async fn ask(&mut self, machines: Vec<MachineId>, report: &mut PollReport) -> Vec<(MachineId, ApiError)> {
         let mut not_found = Vec::new();
         let mut waiting = machines.into_iter();
         // What an earlier poll left was dropped with it.
@@ -85,13 +85,13 @@ impl Poller {
         &mut self,
         id: &MachineId,
         answer: Result<Vec<ReportedUpdate>, ApiError>,
-        report: &mut Report,
+        report: &mut PollReport,
     ) {
         let now = self.clock.now();
         match answer {
             Ok(mut missing) => {
                 missing.retain(|update| !self.ignored.contains(&update.kb));
-                self.fleet.apply_answer(id, now, missing, &self.ages);
+                self.fleet.apply_answer(id, now, missing, &self.freshness);
                 report.machine_read();
             }
             Err(error) if error.stops_the_poll() => report.failed(&error, true),

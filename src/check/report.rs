@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// As it should be.
     Ok,
     /// It works, but somebody should look at it.
@@ -15,7 +15,7 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl StepOutcome {
     const ALL: [Self; 4] = [Self::Ok, Self::Warning, Self::Failed, Self::Skipped];
 
     fn as_str(self) -> &'static str {
@@ -31,18 +31,18 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     name: &'static str,
-    outcome: Outcome,
+    outcome: StepOutcome,
     text: String,
 }
 
 /// The steps of one tenant, or of what all of them share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
+pub struct CheckSection {
     title: String,
     steps: Vec<Step>,
 }
 
-impl Section {
+impl CheckSection {
     /// A section without steps.
     #[must_use]
     pub fn new(title: &str) -> Self {
@@ -50,7 +50,7 @@ impl Section {
     }
 
     /// Adds a step. `text` may hold what others wrote: it ends up on one line of a terminal.
-    pub fn add(&mut self, name: &'static str, outcome: Outcome, text: &str) {
+    pub fn add(&mut self, name: &'static str, outcome: StepOutcome, text: &str) {
         self.steps.push(Step { name, outcome, text: printable(text) });
     }
 }
@@ -60,7 +60,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-impl fmt::Display for Section {
+impl fmt::Display for CheckSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         for Step { name, outcome, text } in &self.steps {
@@ -73,18 +73,18 @@ impl fmt::Display for Section {
 
 /// What all sections come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    counts: [usize; Outcome::ALL.len()],
+pub struct CheckReport {
+    counts: [usize; StepOutcome::ALL.len()],
     failed: Vec<String>,
 }
 
-impl Report {
+impl CheckReport {
     /// Takes a section into account.
-    pub fn add(&mut self, section: &Section) {
+    pub fn add(&mut self, section: &CheckSection) {
         for step in &section.steps {
             self.counts[step.outcome as usize] += 1;
         }
-        if section.steps.iter().any(|step| step.outcome == Outcome::Failed) {
+        if section.steps.iter().any(|step| step.outcome == StepOutcome::Failed) {
             self.failed.push(section.title.clone());
         }
     }
@@ -96,12 +96,12 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} steps:", self.counts.iter().sum::<usize>())?;
-        let counted = Outcome::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0);
+        let counted = StepOutcome::ALL.into_iter().zip(self.counts).filter(|(_, count)| *count > 0);
         for (place, (outcome, count)) in counted.enumerate() {
-            let plural = if outcome == Outcome::Warning && count > 1 { "s" } else { "" };
+            let plural = if outcome == StepOutcome::Warning && count > 1 { "s" } else { "" };
             write!(f, "{} {count} {}{plural}", if place == 0 { "" } else { "," }, outcome.as_str())?;
         }
         writeln!(f)
@@ -114,11 +114,11 @@ mod tests {
 
     #[test]
     fn steps_are_lines_in_columns_and_are_counted() {
-        let mut section = Section::new("contoso");
-        section.add("token", Outcome::Ok, "good for 1h");
-        section.add("machine list", Outcome::Failed, "a name\r\n\u{1b}[31mlike this");
-        section.add("getmissingkbs", Outcome::Skipped, "there is none");
-        let mut report = Report::default();
+        let mut section = CheckSection::new("contoso");
+        section.add("token", StepOutcome::Ok, "good for 1h");
+        section.add("machine list", StepOutcome::Failed, "a name\r\n\u{1b}[31mlike this");
+        section.add("getmissingkbs", StepOutcome::Skipped, "there is none");
+        let mut report = CheckReport::default();
         report.add(&section);
         assert_eq!(report.failed(), ["contoso"]);
         insta::assert_snapshot!(format!("{section}{report}"), @r"

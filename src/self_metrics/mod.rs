@@ -32,7 +32,7 @@ pub use tenant::TenantMetrics;
 
 /// Which operation of the API a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
+pub enum ApiOperation {
     /// The machine list, all its pages.
     Machines,
     /// Machines that carry a tag.
@@ -45,7 +45,7 @@ pub enum Endpoint {
     ExportFile,
 }
 
-impl Endpoint {
+impl ApiOperation {
     /// Every endpoint.
     pub const ALL: [Self; 5] =
         [Self::Machines, Self::FindByTag, Self::MissingKbs, Self::Export, Self::ExportFile];
@@ -63,7 +63,7 @@ impl Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ApiOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -96,7 +96,7 @@ pub const REJECT_REASONS: [&str; 6] = ["no_id", "bad_id", "wrong_type", "bad_kb"
 pub const SNAPSHOT_REASONS: [&str; 4] = ["shrunk", "older", "empty", "incomplete"];
 
 /// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
-/// `/metrics` stands for the telemetry path whatever it is called, `other` for what does not exist.
+/// `/metrics` stands for the logging path whatever it is called, `other` for what does not exist.
 pub const HTTP_PATHS: [&str; 6] = ["/", "/metrics", "/-/healthy", "/-/ready", "/-/reload", "other"];
 
 /// Values of the label `level` of `log_messages_total`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Endpoint, FAILURE_REASONS, QuotaWindow, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics,
+    ApiOperation, FAILURE_REASONS, QuotaWindow, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics,
     families::Families, seconds,
 };
 
@@ -21,7 +21,7 @@ impl TenantMetrics {
     /// Makes every series whose labels are known in advance exist; those that exist stay as they are.
     pub(super) fn start(metrics: Arc<SelfMetrics>, name: &str) -> Self {
         let families = &metrics.families;
-        for endpoint in Endpoint::ALL {
+        for endpoint in ApiOperation::ALL {
             families.api_requests.with_label_values(&[name, endpoint.as_str(), "200"]);
             families.api_request_duration.with_label_values(&[name, endpoint.as_str()]);
         }
@@ -54,7 +54,7 @@ impl TenantMetrics {
     }
 
     /// A request to the API ended after `took`, with the status `code`, or without a reply.
-    pub fn request_finished(&self, endpoint: Endpoint, code: Option<u16>, took: Duration) {
+    pub fn request_finished(&self, endpoint: ApiOperation, code: Option<u16>, took: Duration) {
         let code = code.map_or_else(|| "error".to_owned(), |code| code.to_string());
         let endpoint = endpoint.as_str();
         let families = self.families();
@@ -141,7 +141,7 @@ impl TenantMetrics {
     }
 
     /// A machine list is not believed. `reason` is one of [`SNAPSHOT_REASONS`].
-    pub fn snapshot_rejected(&self, reason: &'static str) {
+    pub fn list_rejected(&self, reason: &'static str) {
         debug_assert!(SNAPSHOT_REASONS.contains(&reason), "unlisted reason {reason}");
         self.families().rejected_snapshots.with_label_values(&[&*self.tenant, reason]).inc();
     }
