@@ -58,7 +58,7 @@ pub struct Flags {
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, global = true)]
     pub max_requests: usize,
     /// Path under which the metrics are served
-    #[arg(long = "web.logging-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
     pub telemetry_path: String,
     /// File with TLS, passwords and limits of the web server, in the format of Prometheus' own exporters
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]

@@ -178,7 +178,7 @@ pub(super) fn api(error: &ApiError, auth: &Auth) -> String {
     let advice = match error {
         ApiError::Token(error) => return no_token(error, auth),
         ApiError::Forbidden { detail, .. } if !detail.message.contains("roles") => {
-            "the tenant may not have this part of Defender for ApiOperation, or it is switched off there"
+            "the tenant may not have this part of Defender for Endpoint, or it is switched off there"
         }
         ApiError::Unauthorized { .. } => {
             "the API does not take tokens for this scope; look at cloud, api_url and scope"

@@ -59,10 +59,10 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
         // The API that the token is for.
         "70011" | "1002012" | "28002" => "check scope and cloud: the scope is not valid",
         "500011" | "50001" | "650057" => {
-            "check scope and cloud: the tenant may not have Defender for ApiOperation, or this is another tenant"
+            "check scope and cloud: the tenant may not have Defender for Endpoint, or this is another tenant"
         }
         "500014" | "650052" => {
-            "Defender for ApiOperation is disabled in this tenant, or its subscription has lapsed"
+            "Defender for Endpoint is disabled in this tenant, or its subscription has lapsed"
         }
 
         // Rules of the organisation.

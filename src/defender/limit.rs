@@ -92,7 +92,7 @@ impl Limiter {
             made: 0,
         };
         let now = Instant::now();
-        for (age, endpoint) in history.freshness(clock.now()) {
+        for (age, endpoint) in history.ages(clock.now()) {
             // The clock may not reach back so far on a machine that has just started: then as if now.
             let at = now.checked_sub(age).unwrap_or(now);
             calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));

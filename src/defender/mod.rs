@@ -1,4 +1,4 @@
-//! Client of the Microsoft Defender for ApiOperation API.
+//! Client of the Microsoft Defender for Endpoint API.
 //!
 //! Three verbs: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`]. Behind them, in
 //! the order that a call passes through: [`limit`] waits for the quota ([`window`]), [`token`] has a token

@@ -25,7 +25,7 @@ pub struct QuotaHistory {
 impl QuotaHistory {
     /// How long ago the calls were made, and where; those in the future, as after a clock was set back, count as
     /// made now.
-    pub(super) fn freshness(&self, now: Timestamp) -> impl Iterator<Item = (Duration, ApiOperation)> {
+    pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = (Duration, ApiOperation)> {
         self.made.iter().map(move |(at, endpoint)| {
             (Duration::try_from(now.duration_since(*at)).unwrap_or_default(), *endpoint)
         })

@@ -135,7 +135,7 @@ impl Families {
             duplicate_records: table.counter("duplicate_records_total",
                 "Records of API replies that said again what another record had said.", &["tenant"]),
             rejected_snapshots: table.counter("rejected_snapshots_total",
-                "MachineLists that were not believed; the old one stays.", &["tenant", "reason"]),
+                "Lists that were not believed; the old one stays.", &["tenant", "reason"]),
             state_writes: table.add(IntCounter::with_opts(opts("state_writes_total",
                 "Changes of the state that were written to disk."))),
             state_write_failures: table.add(IntCounter::with_opts(opts("state_write_failures_total",

@@ -206,7 +206,7 @@ fn series() -> Vec<(u32, u32, Panel)> {
         ).query("sum by (detail) (@mde_exporter_series)", "{{detail}}")
             .query("max(@mde_exporter_series_limit)", "limit").above_zero()),
         (4, 8, Panel::bar_gauge(
-            "DetailLevel that is served",
+            "Level that is served",
             "The deepest level of detail that is served. Good: the one that you want. A shallower one than \
              `metrics.detail` asks for means that the limit is in the way.",
         ).query("max by (detail) (@mde_exporter_detail_level)", "{{detail}}").above_zero()),

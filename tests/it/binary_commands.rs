@@ -57,7 +57,7 @@ async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
         (["chek", "--log.level=info"], "chek"),
         (["run", "--log.level=loud"], "loud"),
         (["run", "--log.format=xml"], "xml"),
-        (["run", "--web.logging-path=metrics"], "starts with `/`"),
+        (["run", "--web.telemetry-path=metrics"], "starts with `/`"),
         (["run", "--web.listen-address=localhost"], "localhost"),
         (["run", "--web.listen-address=127.0.0.1:99999"], "127.0.0.1:99999"),
         (["demo", "--machines=many"], "many"),

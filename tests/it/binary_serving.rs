@@ -53,7 +53,7 @@ async fn levels_agree_and_scrapes_cause_no_calls() {
 async fn every_address_is_served_under_the_chosen_path_and_logged() {
     let scene = scene(1).await;
     configure_contoso(&scene);
-    let mut arguments = vec!["run", "--web.logging-path=/mde", LOOPBACK, "--web.listen-address=:0"];
+    let mut arguments = vec!["run", "--web.telemetry-path=/mde", LOOPBACK, "--web.listen-address=:0"];
     // A machine may be without IPv6.
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         arguments.push("--web.listen-address=[::1]:0");

@@ -6,9 +6,9 @@ use crate::config::section::ValueReader;
 
 /// The headers that may be set, what is said of their values, and the values when there are few.
 const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [
-    ("NodeValue-Security-Policy", header::CONTENT_SECURITY_POLICY, ANY, &[]),
+    ("Content-Security-Policy", header::CONTENT_SECURITY_POLICY, ANY, &[]),
     ("X-Frame-Options", header::X_FRAME_OPTIONS, "deny or sameorigin is allowed", &["deny", "sameorigin"]),
-    ("X-NodeValue-Type-Options", header::X_CONTENT_TYPE_OPTIONS, "nosniff is allowed", &["nosniff"]),
+    ("X-Content-Type-Options", header::X_CONTENT_TYPE_OPTIONS, "nosniff is allowed", &["nosniff"]),
     ("X-XSS-Protection", header::X_XSS_PROTECTION, ANY, &[]),
     ("Strict-Transport-Security", header::STRICT_TRANSPORT_SECURITY, ANY, &[]),
 ];

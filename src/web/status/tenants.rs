@@ -114,7 +114,7 @@ fn facts(
         ("Poll interval", Shown::Words(readings.poll_interval.map_or("not known yet".to_owned(), interval))),
         ("Calls in the last minute", quota(minute)),
         ("Calls in the last hour", quota(hour)),
-        ("WebSecurity token", token(readings.token_expiry, now)),
+        ("Access token", token(readings.token_expiry, now)),
         ("Source", Shown::Words(source.to_owned())),
     ];
     if fleet.source == Source::Export {
