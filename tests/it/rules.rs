@@ -427,8 +427,11 @@ fn words_like_metrics(text: &str) -> impl Iterator<Item = &str> {
 fn text_for_readers_names_metrics_and_alerts_that_exist() {
     let known = Known::with(&FILES);
     let alerts = alerts();
-    let readme = ("README".to_owned(), read("README.md"));
-    for (name, text) in runbooks().into_iter().chain([readme]) {
+    let pages = names("../docs", "md").into_iter().map(|name| format!("../docs/{name}.md"));
+    let pages = pages
+        .chain(["README.md".to_owned(), "../README.md".to_owned()])
+        .map(|path| (path.clone(), read(&path)));
+    for (name, text) in runbooks().into_iter().chain(pages) {
         for word in words_like_metrics(&text) {
             assert!(known.labels(word).is_some(), "{name}: no metric {word}");
         }
