@@ -55,13 +55,13 @@ impl State {
     /// The calls that were made for a tenant, and where to note more.
     pub(super) fn history(&self, tenant: &Arc<str>) -> QuotaHistory {
         let (store, name) = (self.store.clone(), Arc::clone(tenant));
-        let journal: CallRecorder = Arc::new(move |at, endpoint| {
+        let recorder: CallRecorder = Arc::new(move |at, endpoint| {
             let (store, name) = (store.clone(), Arc::clone(&name));
             Box::pin(async move {
                 let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
                 noted.expect("Safe: noting a call does not panic and is never aborted");
             })
         });
-        QuotaHistory { made: self.store.calls(tenant), journal: Some(journal) }
+        QuotaHistory { made: self.store.calls(tenant), recorder: Some(recorder) }
     }
 }

@@ -15,7 +15,7 @@ use super::state::State;
 use super::watchdog::Watchdog;
 use crate::clock::Clock;
 use crate::config::{self, Config, Tenant};
-use crate::defender::{Client, Connections, HttpError, ProxyMode, QuotaHistory, RetryPolicy};
+use crate::defender::{Client, HttpClients, HttpError, ProxyMode, QuotaHistory, RetryPolicy};
 use crate::error::AppError;
 use crate::file_watch::{self, ContentDigest};
 use crate::fleet::{KbId, TenantFleet};
@@ -47,7 +47,7 @@ pub(super) struct Polled {
 /// The way to a tenant, made ready.
 #[derive(Debug)]
 pub(super) struct Way {
-    connections: Connections,
+    connections: HttpClients,
     ca: ContentDigest,
 }
 
@@ -59,7 +59,7 @@ impl Way {
     pub(super) fn to(tenant: &Tenant, route: ProxyMode) -> Result<Self, HttpError> {
         // First, so that a file that changes meanwhile counts as changed later.
         let ca = ca(tenant);
-        Ok(Self { connections: Connections::prepare(tenant, route)?, ca })
+        Ok(Self { connections: HttpClients::prepare(tenant, route)?, ca })
     }
 }
 
@@ -255,7 +255,7 @@ impl Tenants {
         let Some(way) = way else {
             let known = self.former.iter().rposition(had).expect("Safe: who has no client has a way");
             let known = self.former.remove(known);
-            known.client.allow(tenant);
+            known.client.set_quota(tenant);
             return Polled { tenant: tenant.clone(), stop: CancellationToken::new(), ..known };
         };
         let is_same = |known: &Polled| config::is_same_app_registration(&known.tenant, tenant);

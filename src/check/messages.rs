@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Auth, Cloud, Http, Tenant};
 use crate::defender::token::SecretError;
-use crate::defender::{ApiError, Claims, TokenError};
+use crate::defender::{ApiError, TokenClaims, TokenError};
 use crate::error::Chain;
 
 /// Reasons to skip a step.
@@ -136,7 +136,12 @@ pub(super) fn no_token(error: &TokenError, auth: &Auth) -> String {
 }
 
 /// `so_what` is what comes of it, if that is not obvious.
-pub(super) fn roles_are_missing(missing: &[&str], claims: &Claims, auth: &Auth, so_what: &str) -> String {
+pub(super) fn roles_are_missing(
+    missing: &[&str],
+    claims: &TokenClaims,
+    auth: &Auth,
+    so_what: &str,
+) -> String {
     let what = if claims.roles.is_empty() {
         format!(
             "the token for `{}` has no application role at all; missing are {}",

@@ -10,7 +10,7 @@ use super::report::{CheckSection, StepOutcome};
 use super::{cloud, messages};
 use crate::clock::Clock;
 use crate::config::{Poll, Source, Tenant};
-use crate::defender::{ApiError, Claims, Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, role};
+use crate::defender::{ApiError, Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role};
 use crate::error::Chain;
 use crate::fleet::MachineId;
 use crate::poll::{self, MachineLists, Scope};
@@ -63,7 +63,7 @@ struct TenantCheck {
     client: Arc<Client>,
     section: CheckSection,
     /// What the token claims, when there is one that can be read.
-    claims: Option<Claims>,
+    claims: Option<TokenClaims>,
     /// Why no further call makes sense.
     blocked: Option<String>,
 }
@@ -111,7 +111,7 @@ impl TenantCheck {
         self.section.add("roles", outcome, &text);
     }
 
-    fn judge_roles(&self, claims: &Claims) -> (StepOutcome, String) {
+    fn judge_roles(&self, claims: &TokenClaims) -> (StepOutcome, String) {
         let data = match self.tenant.source {
             Source::Machines => ApiOperation::MissingKbs,
             Source::Export => ApiOperation::Export,

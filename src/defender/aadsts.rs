@@ -1,32 +1,31 @@
-//! What Entra's error codes mean for an application that takes tokens by itself, and what to do.
+//! Advice for the error codes of Entra that concern the client credentials flow.
 //!
-//! The codes are hints, not rules: Microsoft warns that they change
-//! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>). A code that is not
-//! here is explained at `https://login.microsoftonline.com/error?code=` and its number.
+//! Microsoft warns that the codes may change
+//! (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>). Other codes are explained
+//! at `https://login.microsoftonline.com/error?code=` and the number.
 
-/// What to do about the code `AADSTS` and these digits.
+/// The advice for the code `AADSTS` with these digits.
 pub(super) fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
         // The secret.
         "7000215" => {
-            "wrong client secret; is it the secret's id instead of its value? Make a new one under \
+            "wrong client secret; check that it is the secret's value and not its id. Create a new one under \
              Certificates & secrets of the application if the value is lost"
         }
         "7000222" => {
-            "the client secret has expired; make a new one under Certificates & secrets of the application"
+            "the client secret has expired; create a new one under Certificates & secrets of the application"
         }
-        "7000216" | "7000218" => "Entra got no secret and no assertion; look at auth",
+        "7000216" | "7000218" => "Entra received no secret and no assertion; check auth",
 
         // The certificate or the federated token.
         "700027" | "50012" => {
-            "the certificate is not registered with the application; upload it under Certificates & secrets. \
-             Was it replaced?"
+            "the certificate is not registered with the application; upload it under Certificates & secrets"
         }
         "700021" => "client_id does not match the assertion",
         "700023" => "the assertion is for another token URL; check authority_url and tenant_id",
         "700024" | "500133" => {
-            "the assertion has expired or is not valid yet; is the clock of this machine right? A federated \
-             token may also be too old: does something still renew its file?"
+            "the assertion has expired or is not valid yet; check the clock of this machine. A federated token \
+             may also be too old: check that its file is still renewed"
         }
         "50013" | "50027" => "the assertion cannot be read; check the file that auth names",
         "70025" => "the application has no federated credential; add one under Certificates & secrets",
@@ -46,7 +45,7 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
              Assignment required"
         }
         "65001" | "90094" => {
-            "nobody gave consent; see API permissions of the application > Grant admin consent"
+            "admin consent is missing; see API permissions of the application > Grant admin consent"
         }
 
         // The tenant and its cloud.
@@ -72,9 +71,9 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
         }
         "500021" | "500022" => "a proxy allows other tenants only (tenant restrictions)",
 
-        // Passing trouble.
-        "90033" | "90006" | "90012" | "90024" | "90090" | "50000" => "trouble at Entra; try again later",
-        "90055" => "too many requests for tokens; something asks far too often",
+        // Transient errors.
+        "90033" | "90006" | "90012" | "90024" | "90090" | "50000" => "Entra has a problem; try again later",
+        "90055" => "too many token requests for this application",
         _ => return None,
     })
 }
@@ -84,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_is_for_known_codes_only_and_fits_a_log_line() {
+    fn known_codes_have_advice_of_one_log_line() {
         assert_eq!(advice("1"), None);
         assert_eq!(advice(""), None);
         for code in ["7000215", "7000222", "700024", "700027", "700016", "90002", "900382", "53003"] {

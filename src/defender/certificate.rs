@@ -1,8 +1,8 @@
-//! The proof that we hold a certificate's key: a JWT that Entra takes in place of a client secret.
+//! The client assertion: a JWT, signed with the key of a certificate, that replaces a client secret.
 //!
-//! The PEM file is read anew for each token, so a renewed certificate needs no restart. It may hold
-//! the certificate, its chain and the key in any order; the certificate that belongs to the key is
-//! found by the public key inside it.
+//! The PEM file is read again for each token, so that a renewed certificate needs no restart. It may contain
+//! the certificate, its chain and the key in any order; the certificate of the key is found by its public
+//! key.
 //!
 //! Format: <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>.
 
@@ -20,12 +20,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::token_error::SecretError;
 
-/// How long an assertion is good for. Entra takes 5 to 10 minutes at most; it is used at once.
+/// The lifetime of an assertion, which is used at once. Entra accepts at most 5 to 10 minutes.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(5);
 
-/// What the assertion says.
+/// The claims of the assertion.
 #[derive(Serialize)]
-struct Claims<'a> {
+struct AssertionClaims<'a> {
     aud: &'a str,
     iss: &'a str,
     sub: &'a str,
@@ -35,13 +35,13 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// A signed assertion for `client_id`, made with certificate and key of the PEM file at `path`.
+/// Creates a signed assertion for `client_id` with the certificate and the key in the PEM file at `path`.
 /// `audience` is the tenant's v2 token URL.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or lacks a certificate, an unencrypted RSA key, or the certificate
-/// that belongs to the key.
+/// Returns an error if the file is unreadable, or lacks a certificate, an unencrypted RSA key, or the
+/// certificate of the key.
 pub(super) fn assertion(
     path: &Path,
     audience: &str,
@@ -54,7 +54,7 @@ pub(super) fn assertion(
 
     let mut header = Header::new(Algorithm::PS256);
     header.x5t_s256 = Some(base64::encode_url_safe(digest(&SHA256, &certificate).as_ref()));
-    let claims = Claims {
+    let claims = AssertionClaims {
         aud: audience,
         iss: client_id,
         sub: client_id,
@@ -66,19 +66,19 @@ pub(super) fn assertion(
     jsonwebtoken::encode(&header, &claims, &key).map_err(|_| wrong("its RSA key cannot sign"))
 }
 
-/// The key of a PEM text, and the certificate that belongs to it; else what is wrong with the text.
+/// Parses the key of a PEM text and finds its certificate. The error is a description of the problem.
 fn certificate_and_key(pem: &str) -> Result<(CertificateDer<'static>, EncodingKey), &'static str> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| "it is not valid PEM")?;
     if certificates.is_empty() {
-        return Err("it holds no certificate in PEM form");
+        return Err("it contains no certificate in PEM form");
     }
     if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err("its private key is encrypted; a key without a passphrase is needed");
+        return Err("its private key is encrypted; a key without a passphrase is required");
     }
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
-        .map_err(|_| "it holds no private key in PEM form (PKCS#8 or PKCS#1)")?;
+        .map_err(|_| "it contains no private key in PEM form (PKCS#8 or PKCS#1)")?;
     let (pair, signing) = match &key {
         PrivateKeyDer::Pkcs8(key) => {
             let der = key.secret_pkcs8_der();
@@ -88,19 +88,19 @@ fn certificate_and_key(pem: &str) -> Result<(CertificateDer<'static>, EncodingKe
             let der = key.secret_pkcs1_der();
             (RsaKeyPair::from_der(der), Ok(EncodingKey::from_rsa_der(der)))
         }
-        _ => return Err("its private key is not an RSA key; Entra takes RSA only"),
+        _ => return Err("its private key is not an RSA key; Entra accepts RSA only"),
     };
     let (Ok(pair), Ok(signing)) = (pair, signing) else {
-        return Err("its private key is not an RSA key of 2048 bits or more; Entra takes RSA only");
+        return Err("its private key is not an RSA key of 2048 bits or more; Entra accepts RSA only");
     };
-    // A certificate holds the public key as the very bytes that `public_key` gives (RFC 8017, A.1.1).
+    // A certificate contains the public key with the same bytes as `public_key` (RFC 8017, A.1.1).
     let public = pair.public_key().as_ref();
     let belongs = |der: &CertificateDer<'_>| der.windows(public.len()).any(|part| part == public);
     let certificate = certificates.into_iter().find(belongs);
     Ok((certificate.ok_or("none of its certificates belongs to its private key")?, signing))
 }
 
-/// jsonwebtoken takes a PKCS#8 key only as PEM.
+/// jsonwebtoken accepts a PKCS#8 key only as PEM.
 fn pkcs8_signing_key(der: &[u8]) -> jsonwebtoken::errors::Result<EncodingKey> {
     let text = base64::encode(der);
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
@@ -117,15 +117,15 @@ mod tests {
 
     use super::*;
 
-    struct Identity {
+    struct TestCertificate {
         certificate: rcgen::Certificate,
         key: KeyPair,
     }
 
-    fn identity() -> Identity {
+    fn identity() -> TestCertificate {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let certificate = CertificateParams::default().self_signed(&key).unwrap();
-        Identity { certificate, key }
+        TestCertificate { certificate, key }
     }
 
     fn problem(pem: &str) -> &'static str {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn assertion_is_what_entra_asks_for() {
+    fn assertion_has_the_form_that_entra_requires() {
         let identity = identity();
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{}{}", identity.certificate.pem(), identity.key.serialize_pem()).unwrap();

@@ -1,34 +1,33 @@
-//! What a token says of itself.
+//! The claims of a token.
 //!
-//! Read for people, never for a decision of the exporter: the signature is not checked, and Microsoft
-//! asks clients not to rely on the form of tokens for another API
-//! (<https://learn.microsoft.com/entra/identity-platform/access-tokens>). So whatever cannot be read is
-//! left out.
+//! They are shown to operators and never decide anything: the signature is not verified, and Microsoft asks
+//! clients not to depend on the format of tokens for another API
+//! (<https://learn.microsoft.com/entra/identity-platform/access-tokens>). Unreadable claims are omitted.
 
 use azure_core::base64;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A token, without the token.
+/// Properties of a token, without the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFacts {
-    /// When it ends.
+    /// The time at which it expires.
     pub expires: Timestamp,
-    /// What it claims; none when it cannot be read.
-    pub claims: Option<Claims>,
+    /// The claims; `None` if they are unreadable.
+    pub claims: Option<TokenClaims>,
 }
 
-/// The claims that matter here.
+/// The claims that `check` shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// The API it is for; empty when it does not say.
+pub struct TokenClaims {
+    /// The API that the token is for; empty if absent.
     pub audience: String,
-    /// Application roles that were granted and consented to.
+    /// Application roles with admin consent.
     pub roles: Vec<String>,
 }
 
-impl Claims {
-    /// The claims of a JWT.
+impl TokenClaims {
+    /// Parses the claims of a JWT.
     pub(super) fn of(token: &str) -> Option<Self> {
         let payload = token.split('.').nth(1)?;
         let payload: Value = serde_json::from_slice(&base64::decode_url_safe(payload).ok()?).ok()?;
@@ -40,7 +39,7 @@ impl Claims {
         })
     }
 
-    /// Whether a role was granted, if only as part of one that may write too.
+    /// Returns whether `role` is granted, directly or through the role that also allows writing.
     #[must_use]
     pub fn has(&self, role: &str) -> bool {
         self.roles.iter().any(|own| own == role || own.replace("ReadWrite", "Read") == role)
@@ -51,8 +50,8 @@ impl Claims {
 mod tests {
     use super::*;
 
-    fn claims(payload: &str) -> Option<Claims> {
-        Claims::of(&format!("x.{}.y", base64::encode_url_safe(payload.as_bytes())))
+    fn claims(payload: &str) -> Option<TokenClaims> {
+        TokenClaims::of(&format!("x.{}.y", base64::encode_url_safe(payload.as_bytes())))
     }
 
     #[test]
@@ -61,14 +60,14 @@ mod tests {
         assert_eq!(read.audience, "https://api.example");
         assert!(read.has("Machine.Read.All") && read.has("Machine.ReadWrite.All"));
         assert!(!read.has("Software.Read.All"));
-        assert_eq!(claims("{}"), Some(Claims::default()));
-        assert_eq!(claims(r#"{"aud":["x"],"roles":"all"}"#), Some(Claims::default()));
+        assert_eq!(claims("{}"), Some(TokenClaims::default()));
+        assert_eq!(claims(r#"{"aud":["x"],"roles":"all"}"#), Some(TokenClaims::default()));
     }
 
     #[test]
-    fn what_is_no_jwt_claims_nothing() {
+    fn text_that_is_not_a_jwt_has_no_claims() {
         for token in ["", "opaque", "a.b", "a.%%.c", "..", "eyJ.eyJ.x"] {
-            assert_eq!(Claims::of(token), None, "{token}");
+            assert_eq!(TokenClaims::of(token), None, "{token}");
         }
         assert_eq!(claims("[]"), None);
     }

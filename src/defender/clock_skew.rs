@@ -1,7 +1,7 @@
-//! How far the clock of this machine is from those of the hosts that answer.
+//! The difference between the local clock and the clocks of Entra and the API.
 //!
-//! Every reply says when it was made (RFC 9110, section 6.6.1). With a wrong clock here, assertions
-//! are refused, certificates are not valid, and first seen times are wrong.
+//! Every reply has a `Date` header (RFC 9110, section 6.6.1). With a wrong local clock, assertions are
+//! refused, certificates are not valid, and first-seen times are wrong.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,30 +11,30 @@ use reqwest::header::{DATE, HeaderMap};
 
 use crate::clock::Clock;
 
-/// What replies say of the time. Cheap to clone; clones share it.
+/// The newest clock difference. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct ClockSkew {
-    ours: Clock,
-    ahead: Arc<Mutex<Option<SignedDuration>>>,
+    local: Clock,
+    remote_ahead: Arc<Mutex<Option<SignedDuration>>>,
 }
 
 impl ClockSkew {
-    pub(super) fn new(ours: Clock) -> Self {
-        Self { ours, ahead: Arc::default() }
+    pub(super) fn new(local: Clock) -> Self {
+        Self { local, remote_ahead: Arc::default() }
     }
 
-    /// Reads the time of a reply that has just come. One without a time changes nothing.
+    /// Reads the `Date` of a reply that has just arrived. A reply without one changes nothing.
     pub(super) fn read(&self, headers: &HeaderMap) {
-        if let Some(theirs) = date(headers) {
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(theirs.duration_since(self.ours.now()));
+        if let Some(remote) = date(headers) {
+            *self.remote_ahead.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(remote.duration_since(self.local.now()));
         }
     }
 
-    /// How far their clock is ahead of ours, by the newest reply; to a second or so, since that is how
-    /// exactly replies tell it.
-    pub(super) fn ahead(&self) -> Option<SignedDuration> {
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The time by which the remote clock is ahead, by the newest reply. The precision is one second, as in
+    /// the header.
+    pub(super) fn remote_ahead(&self) -> Option<SignedDuration> {
+        *self.remote_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,16 +46,16 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn ahead_after(date: &str) -> Option<SignedDuration> {
+    fn remote_ahead_after(date: &str) -> Option<SignedDuration> {
         let clock = ClockSkew::new(Clock::new(|| "2026-03-10T17:00:00Z".parse().unwrap()));
         clock.read(&HeaderMap::from_iter([(DATE, date.parse().unwrap())]));
-        clock.ahead()
+        clock.remote_ahead()
     }
 
     #[test]
-    fn replies_tell_how_far_their_clock_is_ahead() {
-        assert_eq!(ahead_after("Tue, 10 Mar 2026 17:12:00 GMT"), Some(SignedDuration::from_mins(12)));
-        assert_eq!(ahead_after("Tue, 10 Mar 2026 16:59:00 GMT"), Some(SignedDuration::from_mins(-1)));
-        assert_eq!(ahead_after("soon"), None);
+    fn skew_is_read_from_the_date_header() {
+        assert_eq!(remote_ahead_after("Tue, 10 Mar 2026 17:12:00 GMT"), Some(SignedDuration::from_mins(12)));
+        assert_eq!(remote_ahead_after("Tue, 10 Mar 2026 16:59:00 GMT"), Some(SignedDuration::from_mins(-1)));
+        assert_eq!(remote_ahead_after("soon"), None);
     }
 }

@@ -1,13 +1,13 @@
-//! One request for one token, made by Microsoft's own identity library.
+//! One request for one token, sent by Microsoft's identity library.
 //!
-//! A credential lives for a single request. The library keeps tokens, secrets and federated tokens
-//! for a while; nothing here may do so, since a token that the API rejected must not come back and a
-//! secret that was replaced must be used at once.
+//! A credential lives for a single request. The library caches tokens, secrets and federated tokens; that is
+//! avoided here, because a rejected token must not be returned again and a replaced secret must be used at
+//! once.
 //!
-//! The library's requests leave through [`Transport`], which adds what it lacks: our connection
-//! settings, a bound on the size of replies, and the reply itself when it is a refusal. The library's
-//! own errors cannot be used for that: they lose the status of every reply that is not JSON, and
-//! cannot read a description that has a line break, which all of Entra's have.
+//! The library sends its requests through [`Transport`], which adds what the library lacks: the configured
+//! connection settings, a limit on the size of replies, and the body of an error reply. The library's own
+//! errors are not sufficient for that: they lose the status of every reply that is not JSON, and cannot parse
+//! a description with a line break, which all of Entra's descriptions have.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -31,19 +31,19 @@ use reqwest::Url;
 
 use super::certificate;
 use super::clock_skew::ClockSkew;
-use super::token_error::{Refusal, SecretError, TokenError, read, read_variable};
+use super::token_error::{SecretError, TokenError, TokenRefusal, read, read_variable};
 use super::transport_error::TransportError;
 use crate::config::{Auth, SecretSource, Tenant};
 
-/// Longest reply that is read. A token has a few kilobytes.
+/// The longest reply that is read. A token has a few kilobytes.
 const LONGEST_REPLY_BYTES: usize = 256 * 1024;
 
-/// Names the file with the federated token where the configuration does not; Azure's workload
-/// identity webhook sets it in a pod
+/// The variable with the path of the federated token, used if the configuration names no file. Azure's
+/// workload identity webhook sets it in a pod
 /// (<https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>).
 const FEDERATED_TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
-/// What a tenant's requests for tokens are made of.
+/// The parameters of a tenant's token requests.
 pub(super) struct Grant {
     auth: Auth,
     tenant_id: String,
@@ -72,32 +72,34 @@ impl Grant {
         }
     }
 
-    /// Asks for a token once. The library repeats requests to the endpoint of a managed identity
-    /// for up to 72 seconds; the time limit holds for all of them together.
-    pub(super) async fn ask(
+    /// Requests a token once. The library repeats requests to the endpoint of a managed identity for up to
+    /// 72 seconds; the time limit applies to all of them together.
+    pub(super) async fn request_token(
         &self,
         client: &reqwest::Client,
         now: Timestamp,
-        their_clock: &ClockSkew,
+        clock_skew: &ClockSkew,
     ) -> Result<AccessToken, TokenError> {
         let transport = Arc::new(Transport {
             client: client.clone(),
-            their_clock: their_clock.clone(),
+            clock_skew: clock_skew.clone(),
             last: Mutex::default(),
         });
         let credential = self.credential(Arc::clone(&transport), now)?;
         let scopes = [self.scope.as_str()];
-        let answer = tokio::time::timeout(self.time_limit, credential.get_token(&scopes, None)).await;
-        match (answer, transport.last()) {
+        let reply = tokio::time::timeout(self.time_limit, credential.get_token(&scopes, None)).await;
+        match (reply, transport.last()) {
             (Ok(Ok(token)), _) if !token.token.secret().is_empty() => Ok(token),
-            (_, Some(Outcome::Failed(source))) => {
+            (_, Some(TokenReply::Failed(source))) => {
                 Err(TokenError::Network { endpoint: Arc::clone(&self.endpoint), source })
             }
-            (_, Some(Outcome::TooLong { status })) => Err(self.bad_reply(status, "it is too long")),
-            (_, Some(Outcome::Refused { status, body })) => Err(self.refusal(status, &body)),
-            (Ok(_), Some(Outcome::Fine { status })) => Err(self.bad_reply(status, "it holds no token")),
+            (_, Some(TokenReply::TooLong { status })) => Err(self.bad_reply(status, "it is too long")),
+            (_, Some(TokenReply::Refused { status, body })) => Err(self.refusal(status, &body)),
+            (Ok(_), Some(TokenReply::Success { status })) => {
+                Err(self.bad_reply(status, "it contains no token"))
+            }
             (Ok(Err(error)), None) => Err(TokenError::Unusable { source: Arc::new(error) }),
-            (_, Some(Outcome::Late)) | (Ok(Ok(_)) | Err(_), _) => Err(self.timeout()),
+            (_, Some(TokenReply::TimedOut)) | (Ok(Ok(_)) | Err(_), _) => Err(self.timeout()),
         }
     }
 
@@ -146,7 +148,7 @@ impl Grant {
         Ok(credential)
     }
 
-    /// Retries are the caller's, which knows how long it may wait.
+    /// The caller retries, because it knows how long it may wait.
     fn client_options(&self, transport: Arc<Transport>) -> ClientOptions {
         let mut cloud = CustomConfiguration::default();
         cloud.authority_host = self.authority.to_string();
@@ -158,7 +160,7 @@ impl Grant {
         }
     }
 
-    /// Where the library sends the request, which an assertion must name.
+    /// The URL to which the library sends the request. An assertion must name it.
     fn token_url(&self) -> String {
         let mut url = self.authority.clone();
         url.set_path(&format!("/{}/oauth2/v2.0/token", self.tenant_id));
@@ -166,14 +168,15 @@ impl Grant {
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> TokenError {
-        match Refusal::parse(&self.endpoint, status, body) {
+        match TokenRefusal::parse(&self.endpoint, status, body) {
             Some(mut refusal) => {
                 if matches!(self.auth, Auth::ManagedIdentity { .. }) && status == 400 {
-                    refusal.hint = refusal.hint.or(Some("is the identity assigned to this machine?"));
+                    refusal.hint =
+                        refusal.hint.or(Some("check that the identity is assigned to this machine"));
                 }
                 TokenError::Refused(Box::new(refusal))
             }
-            None => self.bad_reply(status, "it gives no reason"),
+            None => self.bad_reply(status, "it contains no reason"),
         }
     }
 
@@ -206,7 +209,7 @@ fn federated_token(file: Option<PathBuf>) -> Result<String, SecretError> {
     read(&file)
 }
 
-/// An assertion that was made beforehand: its errors are ours then, not the library's.
+/// An assertion that is created before the request, so that its errors are reported in this module's terms.
 #[derive(Debug)]
 struct Assertion(Secret);
 
@@ -217,42 +220,42 @@ impl ClientAssertion for Assertion {
     }
 }
 
-/// Sends the library's requests with our client and keeps how the last one ended.
+/// Sends the library's requests with the tenant's HTTP client and keeps the outcome of the last one.
 struct Transport {
     client: reqwest::Client,
-    their_clock: ClockSkew,
-    last: Mutex<Option<Outcome>>,
+    clock_skew: ClockSkew,
+    last: Mutex<Option<TokenReply>>,
 }
 
-/// How a request ended.
+/// The outcome of a token request.
 #[derive(Clone)]
-enum Outcome {
-    /// No reply in time, or not all of it.
-    Late,
-    /// No reply, or not all of it.
+enum TokenReply {
+    /// No complete reply in time.
+    TimedOut,
+    /// No complete reply because of a transport error.
     Failed(TransportError),
-    /// A reply that was not read to its end.
+    /// A reply above the size limit.
     TooLong { status: u16 },
     /// A reply with a status outside of 200 to 299.
     Refused { status: u16, body: Vec<u8> },
-    /// A reply with a status of 200 to 299; its body is not kept, since it holds a token.
-    Fine { status: u16 },
+    /// A reply with a status of 200 to 299. Its body is not kept, because it contains a token.
+    Success { status: u16 },
 }
 
 impl Transport {
-    fn last(&self) -> Option<Outcome> {
+    fn last(&self) -> Option<TokenReply> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn ended(&self, outcome: Outcome) {
+    fn ended(&self, outcome: TokenReply) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
     fn failed(&self, error: reqwest::Error) -> azure_core::Error {
         self.ended(if error.is_timeout() {
-            Outcome::Late
+            TokenReply::TimedOut
         } else {
-            Outcome::Failed(TransportError::of(error))
+            TokenReply::Failed(TransportError::of(error))
         });
         azure_core::Error::with_message(ErrorKind::Io, "the request failed")
     }
@@ -278,7 +281,7 @@ impl HttpClient for Transport {
         }
         let mut reply = builder.send().await.map_err(|error| self.failed(error))?;
 
-        self.their_clock.read(reply.headers());
+        self.clock_skew.read(reply.headers());
         let status = reply.status().as_u16();
         let mut headers = Headers::new();
         for (name, value) in reply.headers() {
@@ -290,13 +293,13 @@ impl HttpClient for Transport {
         while let Some(chunk) = reply.chunk().await.map_err(|error| self.failed(error))? {
             body.extend_from_slice(&chunk);
             if body.len() > LONGEST_REPLY_BYTES {
-                self.ended(Outcome::TooLong { status });
+                self.ended(TokenReply::TooLong { status });
                 return Err(azure_core::Error::with_message(ErrorKind::Other, "the reply is too long"));
             }
         }
         self.ended(match status {
-            200..=299 => Outcome::Fine { status },
-            _ => Outcome::Refused { status, body: body.clone() },
+            200..=299 => TokenReply::Success { status },
+            _ => TokenReply::Refused { status, body: body.clone() },
         });
         Ok(AsyncRawResponse::from_bytes(status.into(), headers, body))
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with a call, in a closed set of kinds.
+//! Errors of API calls, with a closed set of kinds.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,144 +11,144 @@ use super::token_error::TIMEOUT_ADVICE;
 use super::transport_error::TransportError;
 use crate::self_metrics::ApiOperation;
 
-/// A call that brought no usable answer. [`ApiError::kind`] is the metric label.
+/// A call without a usable reply. [`ApiError::kind`] is the metric label.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No token could be had.
+    /// No token is available.
     #[error("no token for the Defender API")]
     Token(#[from] TokenError),
-    /// 401, also with a new token.
+    /// 401 with a new token too.
     #[error("`{endpoint}` refused a new token (401){detail}")]
     Unauthorized {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// 403. The API's words name the application role that is missing.
+    /// 403. The error text names the missing application role.
     #[error("`{endpoint}` is forbidden (403){detail}{}", grant_hint(*.endpoint, .detail))]
     Forbidden {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
     /// 404.
     #[error("`{endpoint}` found nothing (404){detail}")]
     NotFound {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// 429, and the wait that the API asks for is longer than one poll should take.
+    /// 429 with a longer delay than a poll waits for.
     #[error("`{endpoint}` refuses calls for another {} (429){detail}", humantime::format_duration(*.wait))]
     Throttled {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// Rounded up to seconds.
+        /// The requested delay, rounded up to seconds.
         wait: Duration,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// 400: the request itself is wrong, as with a filter that the API does not understand.
+    /// 400: the request is invalid, for example a filter that the API cannot parse.
     #[error("`{endpoint}` does not accept the request (400){detail}")]
     BadRequest {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// 408 or 5xx, after every retry.
+    /// 408 or 5xx after all retries.
     #[error("`{endpoint}` failed ({}){detail}", .status.as_u16())]
     Server {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The newest reply's status.
+        /// The status of the last reply.
         status: StatusCode,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// A status that the API does not document; redirects are among them, a token never follows one.
+    /// A status that the API does not document. Includes redirects, which are never followed with a token.
     #[error("`{endpoint}` answered with an unexpected status ({}){detail}", .status.as_u16())]
     UnexpectedStatus {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
         /// The reply's status.
         status: StatusCode,
-        /// The API's own words.
-        detail: Detail,
+        /// The error text of the API.
+        detail: ErrorDetail,
     },
-    /// No whole reply within `http.timeout`, after every retry.
-    #[error("`{endpoint}` gave no whole reply in time [{}]", TIMEOUT_ADVICE)]
+    /// No complete reply within `http.timeout` after all retries.
+    #[error("`{endpoint}` sent no complete reply in time [{}]", TIMEOUT_ADVICE)]
     Timeout {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
     },
-    /// The connection failed or broke, after every retry.
+    /// The connection failed or was interrupted after all retries.
     #[error("the connection to `{endpoint}` failed")]
     Network {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// What went wrong on the way.
+        /// The cause.
         #[source]
         source: TransportError,
     },
-    /// The reply is no JSON, or not of the expected shape.
+    /// The reply is not JSON, or not of the expected shape.
     #[error("the reply of `{endpoint}` does not have the expected shape")]
     Decode {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// Where it stops making sense.
+        /// The parse error.
         #[source]
         source: serde_json::Error,
     },
-    /// Records came, and not one could be used: believing the reply would read as "misses none".
+    /// The reply has records, none of them usable. Accepting the reply would mean "no missing update".
     #[error("none of the {records} records in the reply of `{endpoint}` can be used")]
     Unusable {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// How many records came.
+        /// The number of records.
         records: u64,
     },
-    /// The reply is larger than a reply can sensibly be.
+    /// The reply is larger than any plausible reply.
     #[error("the reply of `{endpoint}` is larger than {limit_bytes} bytes")]
     TooLarge {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// The bound, after decompression.
+        /// The limit after decompression.
         limit_bytes: usize,
     },
-    /// The pages do not end: too many, or a link that was followed before.
+    /// The list does not end: too many pages, or a next link that was followed already.
     #[error("the pages of `{endpoint}` do not end (gave up after {pages})")]
     PageLimit {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
-        /// Pages read.
+        /// The number of pages read.
         pages: u32,
     },
-    /// A file of the export did not arrive as it was written, so nothing of the export is believed.
-    #[error("file {file} of the export cannot be believed")]
+    /// A file of the export is damaged, so the whole export is rejected.
+    #[error("file {file} of the export is corrupt")]
     Incomplete {
-        /// Place in the list of files, from 1. The link itself is a secret.
+        /// Number of the file in the list, from 1. The link itself is a secret.
         file: usize,
-        /// What is wrong with it.
+        /// The damage.
         #[source]
         damage: ExportFileError,
     },
-    /// The export has no file or no row: believed, it would read as "nobody misses anything".
+    /// The export has no file or no row. Accepting it would mean "no missing update anywhere".
     #[error("the export is empty")]
     Empty,
-    /// A link of the export is no https URL.
-    #[error("the link of file {file} of the export is not one to follow (https, and no user in it)")]
+    /// A link of the export is not an https URL.
+    #[error("the link of file {file} of the export is not an https URL without a user")]
     UnusableLink {
-        /// Place in the list of files, from 1. The link itself is a secret.
+        /// Number of the file in the list, from 1. The link itself is a secret.
         file: usize,
     },
-    /// A next link leads to a place that may not have the token.
+    /// A next link leads to a host that must not receive the token.
     #[error("a next link of `{endpoint}` leads to `{origin}`, which is not trusted with the token")]
     ForeignLink {
-        /// The endpoint asked.
+        /// The operation.
         endpoint: ApiOperation,
         /// Scheme, host and port of the link.
         origin: String,
@@ -188,12 +188,12 @@ impl ApiError {
         }
     }
 
-    /// Whether a call without a whole reply will have none next time either.
+    /// Returns whether a call without a complete reply would fail again.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(self, Self::Network { source, .. } if source.is_lasting())
     }
 
-    /// Whether every further call of the tenant would fail alike, so that asking on is pointless.
+    /// Returns whether every further call of the tenant would fail in the same way.
     #[must_use]
     pub fn stops_the_poll(&self) -> bool {
         matches!(
@@ -203,8 +203,8 @@ impl ApiError {
     }
 }
 
-/// What to grant, when the API says that a role is missing (a switched-off feature is a 403 too).
-fn grant_hint(endpoint: ApiOperation, detail: &Detail) -> String {
+/// The role to grant if the error text reports a missing role. (A disabled feature is a 403 too.)
+fn grant_hint(endpoint: ApiOperation, detail: &ErrorDetail) -> String {
     if !detail.message.contains("roles") {
         return String::new();
     }
@@ -223,19 +223,19 @@ pub fn role(endpoint: ApiOperation) -> &'static str {
     match endpoint {
         ApiOperation::Machines | ApiOperation::FindByTag => "Machine.Read.All",
         ApiOperation::MissingKbs => "Software.Read.All",
-        // A file needs the right to the list that named it.
+        // A file needs the permission for the list that contains its link.
         ApiOperation::Export | ApiOperation::ExportFile => "Vulnerability.Read.All",
     }
 }
 
-/// The API's own words about a failure: `error.code`, `error.message`, `error.target`.
+/// The error text of the API: `error.code`, `error.message`, `error.target`.
 ///
-/// `target` is the correlation id that Microsoft's support asks for
-/// (<https://learn.microsoft.com/defender-endpoint/api/common-errors>). Every part may be absent:
+/// `target` is the correlation id that Microsoft support asks for
+/// (<https://learn.microsoft.com/defender-endpoint/api/common-errors>). Every part may be absent, because
 /// gateways answer with HTML.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Detail {
-    /// As `ResourceNotFound`.
+pub struct ErrorDetail {
+    /// A code such as `ResourceNotFound`.
     pub code: String,
     /// Free text.
     pub message: String,
@@ -243,8 +243,8 @@ pub struct Detail {
     pub target: String,
 }
 
-impl Detail {
-    /// What `body` says, cut to a length fit for a log line.
+impl ErrorDetail {
+    /// Parses `body` and shortens the texts for log lines.
     #[must_use]
     pub fn parse(body: &[u8]) -> Self {
         let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
@@ -258,7 +258,7 @@ fn printable(text: &str) -> String {
     text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-impl fmt::Display for Detail {
+impl fmt::Display for ErrorDetail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.code.is_empty() || !self.message.is_empty() {
             write!(f, ": {}: {}", self.code, self.message)?;
@@ -275,16 +275,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_envelope_becomes_one_readable_line() {
+    fn error_body_becomes_one_readable_line() {
         let body = br#"{"error":{"code":"Forbidden","message":"Missing application roles.\r\nAPI required roles: Software.Read.All, application roles: .","target":"43f4cb08"}}"#;
-        let error = ApiError::Forbidden { endpoint: ApiOperation::MissingKbs, detail: Detail::parse(body) };
+        let error =
+            ApiError::Forbidden { endpoint: ApiOperation::MissingKbs, detail: ErrorDetail::parse(body) };
         insta::assert_snapshot!(error, @"`getmissingkbs` is forbidden (403): Forbidden: Missing application roles.  API required roles: Software.Read.All, application roles: . (correlation id 43f4cb08) [grant the application role `Software.Read.All` of WindowsDefenderATP, and then admin consent: Entra admin center > App registrations > the application > API permissions]");
     }
 
     #[test]
     fn a_gateway_page_has_no_detail() {
-        assert_eq!(Detail::parse(b"<html>502</html>"), Detail::default());
-        assert_eq!(Detail::parse(br#"{"error":"text"}"#), Detail::default());
-        assert_eq!(Detail::parse(br"[1]").to_string(), "");
+        assert_eq!(ErrorDetail::parse(b"<html>502</html>"), ErrorDetail::default());
+        assert_eq!(ErrorDetail::parse(br#"{"error":"text"}"#), ErrorDetail::default());
+        assert_eq!(ErrorDetail::parse(br"[1]").to_string(), "");
     }
 }

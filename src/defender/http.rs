@@ -1,10 +1,10 @@
-//! The HTTP client of a tenant: one set of connection settings for tokens and API alike.
+//! The HTTP clients of a tenant: one set of connection settings for token requests and API calls.
 //!
-//! It promises: rustls only; certificates of `ca_file` are trusted in addition to the system's, and
-//! suffice where the system has none; no redirect is followed, so that no credential goes to a host
-//! that was not configured; every request has a time limit, but for downloads, whose reader sets one.
+//! Guarantees: TLS is rustls only. The certificates of `ca_file` are trusted in addition to the system's, and
+//! are sufficient where the system has none. No redirect is followed, so that no credential is sent to a host
+//! that is not configured. Every request has a time limit, except downloads, whose reader sets one.
 //!
-//! It does not retry and knows neither the API nor Entra.
+//! This module does not retry and contains nothing specific to the API or Entra.
 
 use std::error::Error;
 use std::io;
@@ -18,20 +18,20 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use crate::config::{Auth, Http};
 
-/// A host that does not answer is given up after so long, however long a slow reply may take.
+/// The time limit for a connection attempt, independent of the time limit for a reply.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which way requests take.
+/// The use of a proxy by requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyMode {
-    /// Through `proxy_url` when there is one, else as `HTTPS_PROXY` and `NO_PROXY` say.
+    /// Requests use `proxy_url` if it is set, else `HTTPS_PROXY` and `NO_PROXY`.
     Configured,
-    /// Never through a proxy: for endpoints of this very machine, which a proxy cannot reach.
+    /// Requests never use a proxy. For endpoints on the local machine, which a proxy cannot reach.
     Direct,
 }
 
 impl ProxyMode {
-    /// The way that token requests take: the endpoint of a managed identity is on the machine.
+    /// The mode of token requests. The endpoint of a managed identity is on the local machine.
     #[must_use]
     pub fn of_tokens(auth: &Auth) -> Self {
         match auth {
@@ -43,7 +43,7 @@ impl ProxyMode {
     }
 }
 
-/// Why there is no client.
+/// The reason that an HTTP client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The `ca_file` cannot be opened or read.
@@ -51,7 +51,7 @@ pub enum HttpError {
     CaUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The `ca_file` has no certificate in PEM form.
@@ -60,34 +60,34 @@ pub enum HttpError {
         /// The file.
         path: PathBuf,
     },
-    /// The `ca_file` has a certificate that is none.
+    /// The `ca_file` has an invalid certificate.
     #[error("the CA file `{}` holds a broken certificate", .path.display())]
     CaBroken {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parse error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The client refuses its settings: the proxy's URL, or no CA certificate anywhere.
+    /// The HTTP library rejects the settings: the URL of the proxy, or no CA certificate at all.
     #[error("cannot set up https connections")]
     Settings {
-        /// What is wrong with them.
+        /// The error of the HTTP library.
         source: reqwest::Error,
     },
 }
 
-/// A client with the settings of `http`.
+/// Creates a client with the settings of `http`.
 ///
 /// # Errors
 ///
-/// When `ca_file` cannot be read or holds something else than certificates, and when there is no CA
-/// certificate at all, neither in the system nor in `ca_file`.
+/// Returns an error if `ca_file` is unreadable or contains something other than certificates, or if neither
+/// the system nor `ca_file` has a CA certificate.
 pub fn client(http: &Http, route: ProxyMode) -> Result<Client, HttpError> {
     build(Client::builder().timeout(http.timeout), http, route)
 }
 
-/// As [`client`], for files of any size: the time of a whole request is not limited, so whoever reads
-/// one has to notice that it stalls. Bodies come as they are, packed or not.
+/// Creates a client like [`client`] for files of any size. The total time of a request is not limited, so the
+/// reader must detect a stalled download. Bodies are not decompressed.
 ///
 /// # Errors
 ///
@@ -115,8 +115,8 @@ fn build(builder: ClientBuilder, http: &Http, route: ProxyMode) -> Result<Client
     builder.build().map_err(settings)
 }
 
-/// The certificates of a PEM file. Each is tried here, since the client's own error would not name
-/// the file.
+/// Reads the certificates of a PEM file. Each is validated here, because the error of the HTTP library would
+/// not name the file.
 fn certificates(path: &Path) -> Result<Vec<Certificate>, HttpError> {
     let broken =
         |source: Box<dyn Error + Send + Sync>| HttpError::CaBroken { path: path.to_path_buf(), source };

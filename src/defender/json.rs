@@ -1,7 +1,7 @@
-//! JSON of a reply, borrowed from its bytes where that is possible.
+//! JSON values that borrow from the bytes of the reply where possible.
 //!
-//! Replies are read tolerantly, so records are looked at as values and not as types of ours. A value
-//! that owns all its text, in a tree of maps, costs more than all the rest of reading a record.
+//! Replies are decoded tolerantly, so records are read as values and not as structs. A value that owns all
+//! its text, in a tree of maps, costs more than the rest of decoding a record.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-/// The year 2000 in seconds. A time before it is an unset value (`0001-01-01`), not a time.
+/// The start of the year 2000 in seconds. An earlier time is an unset value (`0001-01-01`).
 pub(super) const YEAR_2000: i64 = 946_684_800;
 
-/// Any value.
+/// Any JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
     Null,
@@ -21,23 +21,23 @@ pub(super) enum Json<'a> {
     Number(Number),
     Text(Cow<'a, str>),
     List(Vec<Json<'a>>),
-    Object(Record<'a>),
+    Object(JsonObject<'a>),
 }
 
 /// The fields of an object, in the order of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Record<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+pub(super) struct JsonObject<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl Json<'_> {
-    /// The text, when it is one.
+    /// The text if the value is a string.
     pub(super) fn as_str(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 }
 
-impl<'a> Record<'a> {
-    /// A field by its name; exactly first, then without regard to case. Of several the last counts. Null
-    /// when absent.
+impl<'a> JsonObject<'a> {
+    /// The field `name`: an exact match first, then a match without regard to case. The last of several
+    /// fields counts. Null if absent.
     pub(super) fn field(&self, name: &str) -> &Json<'a> {
         let last = |is_it: fn(&str, &str) -> bool| {
             self.0.iter().rev().find(|(key, _)| is_it(key, name)).map(|(_, value)| value)
@@ -45,8 +45,8 @@ impl<'a> Record<'a> {
         last(|key, name| key == name).or_else(|| last(str::eq_ignore_ascii_case)).unwrap_or(&Json::Null)
     }
 
-    /// A field as text, trimmed, at most 1,024 characters; numbers and booleans as they print, anything
-    /// else as empty.
+    /// A field as text: trimmed, at most 1,024 characters. Numbers and booleans are formatted; anything else
+    /// is empty.
     pub(super) fn text(&self, name: &str) -> String {
         match self.field(name) {
             Json::Text(text) => text.trim().chars().take(1024).collect(),
@@ -56,7 +56,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A field as a count: a whole number, or text that spells one.
+    /// A field as a count: a whole number, or a string with one.
     pub(super) fn count(&self, name: &str) -> Option<u32> {
         if let Json::Number(number) = self.field(name)
             && let Some(number) = number.as_u64()
@@ -68,8 +68,8 @@ impl<'a> Record<'a> {
         whole.parse().ok()
     }
 
-    /// A field as a time: ISO with any number of fraction digits, UTC when it names no zone. Years
-    /// before 2000 are unset values (`0001-01-01`), not times.
+    /// A field as a time: ISO 8601 with any number of fraction digits, UTC without a zone. Years before 2000
+    /// are unset values (`0001-01-01`).
     pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
         let spelled = self.text(name);
         let zoned = || spelled.parse::<Timestamp>();
@@ -131,38 +131,38 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
-        // As many as `getmissingkbs` has; the machine list grows it twice.
+        // The number of fields of `getmissingkbs`; a record of the machine list grows it twice.
         let mut fields = Vec::with_capacity(8);
-        while let Some((Key(key), value)) = map.next_entry()? {
+        while let Some((ObjectKey(key), value)) = map.next_entry()? {
             fields.push((key, value));
         }
-        Ok(Json::Object(Record(fields)))
+        Ok(Json::Object(JsonObject(fields)))
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+struct ObjectKey<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectKey<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(KeyVisitor)
+        deserializer.deserialize_str(ObjectKeyVisitor)
     }
 }
 
-struct KeyVisitor;
+struct ObjectKeyVisitor;
 
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Key<'de>;
+impl<'de> Visitor<'de> for ObjectKeyVisitor {
+    type Value = ObjectKey<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(key)))
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<ObjectKey<'de>, E> {
+        Ok(ObjectKey(Cow::Borrowed(key)))
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
+    fn visit_str<E>(self, key: &str) -> Result<ObjectKey<'de>, E> {
+        Ok(ObjectKey(Cow::Owned(key.to_owned())))
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    fn record(text: &str) -> Record<'_> {
+    fn record(text: &str) -> JsonObject<'_> {
         match serde_json::from_str(text) {
             Ok(Json::Object(record)) => record,
             other => panic!("{other:?}"),
@@ -188,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_exactly_first_and_the_last_one_counts() {
+    fn exact_key_wins_and_the_last_one_counts() {
         let record = record(r#"{"ID":1,"id":2,"Id":3,"id":4}"#);
         assert_eq!((record.count("id"), record.count("Id"), record.count("iD")), (Some(4), Some(3), Some(4)));
     }
 
     #[test]
-    fn counts_are_whole_numbers_however_they_are_spelled() {
+    fn counts_are_whole_numbers_in_any_spelling() {
         let text = r#"{"a":7,"b":"7","c":7.0,"d":7.5,"e":-7,"f":4294967296,"g":[7],"h":true,"i":" 7 "}"#;
         let record = record(text);
         let counts = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(|name| record.count(name));
@@ -208,7 +208,7 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
-            // Quarters: the parser is not exact to the last digit of any number.
+            // Quarters are exact in binary; the parser is not exact to the last digit of every number.
             any::<i32>().prop_map(|quarters| Value::from(f64::from(quarters) / 4.0)),
             ".*".prop_map(Value::from),
         ];
@@ -228,7 +228,7 @@ mod tests {
             Json::Number(number) => Value::Number(number.clone()),
             Json::Text(text) => json!(text),
             Json::List(list) => list.iter().map(owned).collect(),
-            Json::Object(Record(fields)) => {
+            Json::Object(JsonObject(fields)) => {
                 fields.iter().map(|(key, value)| (key.clone().into_owned(), owned(value))).collect()
             }
         }
@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_read_as_it_is(value in any_json()) {
+        fn any_value_is_decoded_unchanged(value in any_json()) {
             let text = value.to_string();
             prop_assert_eq!(owned(&serde_json::from_str(&text).unwrap()), value);
         }

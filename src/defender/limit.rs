@@ -1,16 +1,16 @@
-//! The quotas of one tenant: sliding windows over the calls really made, and the pause after a 429.
+//! The quotas of one tenant: sliding windows over the calls made, and the pause after a 429.
 //!
-//! Every request to the API, retries too, passes [`Limiter::room`] first and counts for a minute
-//! and for an hour, so no window of that length ever holds more than our share, wherever it starts.
-//! (A bucket that refills would let almost twice the hourly limit through in the first hour.) All
-//! calls of a tenant count in one quota; the export list counts in its own besides.
+//! Every request to the API, including retries, passes [`Limiter::reserve`] first and counts for a minute
+//! and for an hour, so that no window of that length ever holds more calls than the configured share,
+//! wherever it starts. (A bucket that refills would let almost twice the hourly limit through in the first
+//! hour.) All calls of a tenant count against one quota; the export list also has a quota of its own.
 //!
-//! Callers queue: whoever asked first goes first. Who waits for the windows of the export list alone
-//! lets the others pass.
+//! Callers queue in order of arrival. A caller that waits for the quota of the export list alone lets the
+//! others pass.
 //!
-//! A 429 stops the whole tenant until the API wants to be asked again, and cuts the allowance of the
-//! window it names, see [`window`](super::window). Calls survive a restart by their journal, pauses
-//! and cuts do not: a new process asks once and is told again.
+//! A 429 pauses the whole tenant for as long as the API requests, and reduces the allowance of the window
+//! that it names, see [`window`](super::window). The recorder keeps calls over a restart. Pauses and
+//! reductions are not kept: the API repeats its 429 to the first call of a new process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,35 +24,35 @@ use crate::clock::Clock;
 use crate::config::{Quota, Tenant};
 use crate::self_metrics::{ApiOperation, QuotaWindow, TenantMetrics};
 
-/// What the API allows for the export list, a minute and an hour
+/// The API's limits for the export list, per minute and per hour
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).
 const EXPORT_LIST: [u32; 2] = [5, 20];
 
-/// Lets calls through as the quotas allow. Cheap to clone; clones share the quotas.
+/// Grants calls within the quotas. Cheap to clone; clones share the quotas.
 #[derive(Clone, Debug)]
 pub(super) struct Limiter {
-    calls: Arc<Mutex<Calls>>,
-    turns: Arc<CallQueues>,
+    calls: Arc<Mutex<CallCounts>>,
+    queues: Arc<CallQueues>,
     history: Arc<QuotaHistory>,
     clock: Clock,
     metrics: TenantMetrics,
 }
 
-/// Whoever holds one is the next of its kind.
+/// The queues of callers. The holder of a lock is at the head of its queue.
 #[derive(Debug, Default)]
 struct CallQueues {
     common: tokio::sync::Mutex<()>,
     export_list: tokio::sync::Mutex<()>,
 }
 
-/// The API asks for a pause that is longer than the caller would wait.
+/// The API requested a pause that is longer than the caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QuotaPaused {
-    /// Until calls are let through again.
+    /// The time until calls are granted again.
     pub remaining: Duration,
 }
 
-/// Reservation for one call, which nobody else can take while this lives.
+/// The head of the queue for one call. No other caller is granted a call while the reservation lives.
 #[derive(Debug)]
 pub(super) struct Reservation<'a> {
     limiter: &'a Limiter,
@@ -62,30 +62,31 @@ pub(super) struct Reservation<'a> {
     _common: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
-/// A call that was let through. To be dropped when its reply is there, or when there will be none.
+/// A granted call. Drop it when the reply has arrived or will not arrive.
 #[derive(Debug)]
 pub(super) struct Permit {
-    calls: Arc<Mutex<Calls>>,
+    calls: Arc<Mutex<CallCounts>>,
     endpoint: ApiOperation,
     at: Instant,
 }
 
+/// The counted calls of a tenant.
 #[derive(Debug)]
-struct Calls {
+struct CallCounts {
     tenant: Arc<str>,
-    /// That of the whole tenant, then that of the export list.
+    /// The quota of the whole tenant, then the quota of the export list.
     ledgers: [Ledger; 2],
     paused_until: Option<Instant>,
-    /// Calls let through since the start.
+    /// The number of calls granted since the start.
     made: u64,
 }
 
 impl Limiter {
-    /// A limiter that lets through our share of each quota, at least one call in each window. The
-    /// calls of `history` count like those that it lets through, which it notes there first.
+    /// Creates a limiter that grants the configured share of each quota, at least one call per window. The
+    /// calls of `history` count like granted ones. Each call is recorded there before it is granted.
     #[must_use]
     pub(super) fn new(tenant: &Tenant, history: QuotaHistory, clock: Clock, metrics: TenantMetrics) -> Self {
-        let mut calls = Calls {
+        let mut calls = CallCounts {
             tenant: Arc::clone(&tenant.name),
             ledgers: shares(&tenant.quota).map(Ledger::new),
             paused_until: None,
@@ -93,56 +94,57 @@ impl Limiter {
         };
         let now = Instant::now();
         for (age, endpoint) in history.ages(clock.now()) {
-            // The clock may not reach back so far on a machine that has just started: then as if now.
+            // The monotonic clock of a machine that has just started may not reach back so far. The call then
+            // counts as made now.
             let at = now.checked_sub(age).unwrap_or(now);
             calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));
         }
-        let (calls, turns) = (Arc::new(Mutex::new(calls)), Arc::default());
-        let limiter = Self { calls, turns, history: Arc::new(history), clock, metrics };
-        limiter.show();
+        let (calls, queues) = (Arc::new(Mutex::new(calls)), Arc::default());
+        let limiter = Self { calls, queues, history: Arc::new(history), clock, metrics };
+        limiter.register_reader();
         limiter
     }
 
-    /// Lets the self metrics read how the quota stands.
-    fn show(&self) {
-        let seen = Arc::clone(&self.calls);
-        self.metrics.quota_from(move || lock(&seen).common_windows(Instant::now()));
+    /// Registers the reader of the quota windows with the self metrics.
+    fn register_reader(&self) {
+        let calls = Arc::clone(&self.calls);
+        self.metrics.quota_from(move || lock(&calls).common_windows(Instant::now()));
     }
 
-    /// Goes on with the calls, pauses and cuts of `older` for `tenant`. Calls that `older` still lets
-    /// through count here too.
-    pub(super) fn continue_with(&mut self, older: &Self, tenant: &Tenant) {
+    /// Shares the calls, pauses and reductions of `older` with the quota of `tenant`. Calls that `older` still
+    /// grants count here too.
+    pub(super) fn inherit(&mut self, older: &Self, tenant: &Tenant) {
         self.calls = Arc::clone(&older.calls);
-        self.turns = Arc::clone(&older.turns);
-        self.allow(tenant);
-        self.show();
+        self.queues = Arc::clone(&older.queues);
+        self.set_quota(tenant);
+        self.register_reader();
     }
 
-    /// Lets through our share of the quotas of `tenant` from now on.
-    pub(super) fn allow(&self, tenant: &Tenant) {
-        self.ask(|calls| {
+    /// Applies the share of the quotas of `tenant` from now on.
+    pub(super) fn set_quota(&self, tenant: &Tenant) {
+        self.with_calls(|calls| {
             calls.tenant = Arc::clone(&tenant.name);
             for (ledger, share) in calls.ledgers.iter_mut().zip(shares(&tenant.quota)) {
-                ledger.allow(share);
+                ledger.set_allowance(share);
             }
         });
     }
 
-    /// Whether there is a call or a pause that counts.
+    /// Returns whether a call or a pause still counts.
     pub(super) fn has_quota_state(&self) -> bool {
         let now = Instant::now();
-        self.ask(|calls| {
+        self.with_calls(|calls| {
             calls.ledgers.iter().any(|ledger| ledger.used(now) != [0, 0])
                 || calls.paused_until.is_some_and(|until| until > now)
         })
     }
 
-    /// Waits until one more call is within every quota that it counts in. A download of an export
-    /// file counts in none, and nothing holds it back.
+    /// Waits until one more call is within every quota that it counts against. The download of an export
+    /// file counts against none and does not wait.
     ///
     /// # Errors
-    /// When the API asked for a pause that lasts longer than `patience`.
-    pub(super) async fn room(
+    /// Returns an error if the API requested a pause that lasts longer than `patience`.
+    pub(super) async fn reserve(
         &self,
         endpoint: ApiOperation,
         patience: Duration,
@@ -151,16 +153,16 @@ impl Limiter {
             ApiOperation::ExportFile => {
                 return Ok(Reservation { limiter: self, endpoint, patience, _own: None, _common: None });
             }
-            ApiOperation::Export => Some(self.turns.export_list.lock().await),
+            ApiOperation::Export => Some(self.queues.export_list.lock().await),
             ApiOperation::Machines | ApiOperation::FindByTag | ApiOperation::MissingKbs => None,
         };
         loop {
-            while let Some(until) = self.ask(|calls| calls.own_busy_until(endpoint)) {
+            while let Some(until) = self.with_calls(|calls| calls.own_busy_until(endpoint)) {
                 self.sleep_until(until).await;
             }
-            let common = self.turns.common.lock().await;
-            while self.ask(|calls| calls.own_busy_until(endpoint)).is_none() {
-                match self.ask(|calls| calls.common_busy_until(patience))? {
+            let common = self.queues.common.lock().await;
+            while self.with_calls(|calls| calls.own_busy_until(endpoint)).is_none() {
+                match self.with_calls(|calls| calls.common_busy_until(patience))? {
                     Some(until) => self.sleep_until(until).await,
                     None => {
                         return Ok(Reservation {
@@ -176,17 +178,17 @@ impl Limiter {
         }
     }
 
-    /// Calls let through so far, by this process.
+    /// The number of calls granted by this process.
     pub(super) fn calls_made(&self) -> u64 {
-        self.ask(|calls| calls.made)
+        self.with_calls(|calls| calls.made)
     }
 
-    /// Our share of the quota of the whole tenant, a minute and an hour, while the API does not object.
+    /// The configured share of the tenant's quota, per minute and per hour, without reductions.
     pub(super) fn configured(&self) -> [usize; 2] {
-        self.ask(|calls| calls.ledgers[0].windows.each_ref().map(|window| window.configured))
+        self.with_calls(|calls| calls.ledgers[0].windows.each_ref().map(|window| window.configured))
     }
 
-    /// The shortest interval in which the configured share allows `calls`, again and again.
+    /// The shortest interval in which the configured share allows `calls` repeatedly.
     pub(super) fn sustainable_interval(&self, calls: u64) -> Duration {
         sustainable_interval(calls, self.configured())
     }
@@ -197,18 +199,18 @@ impl Limiter {
         self.metrics.throttle_waited(start.elapsed());
     }
 
-    /// A lock that cannot be held over an await.
-    fn ask<T>(&self, question: impl FnOnce(&mut Calls) -> T) -> T {
-        question(&mut lock(&self.calls))
+    /// Runs `operation` with the calls locked; the lock cannot be held over an await.
+    fn with_calls<T>(&self, operation: impl FnOnce(&mut CallCounts) -> T) -> T {
+        operation(&mut lock(&self.calls))
     }
 }
 
 impl Reservation<'_> {
-    /// Counts the call, after it was noted. Nobody else has a turn meanwhile, so a slow disk does not
-    /// bring calls together that were let through apart.
+    /// Records the call, then counts and grants it. The queue is held meanwhile, so that a slow disk does not
+    /// bunch up calls that were granted at different times.
     ///
     /// # Errors
-    /// When the API asked for a long pause in the last moment; nothing is counted then.
+    /// Returns an error if the API requested a long pause meanwhile; the call is not counted then.
     pub(super) async fn take(self) -> Result<Permit, QuotaPaused> {
         let Self { limiter, endpoint, patience, .. } = self;
         let permit = |at| Permit { calls: Arc::clone(&limiter.calls), endpoint, at };
@@ -216,12 +218,12 @@ impl Reservation<'_> {
             return Ok(permit(Instant::now()));
         }
         loop {
-            limiter.history.note(limiter.clock.now(), endpoint).await;
-            if let Some(at) = limiter.ask(|calls| calls.take(endpoint, patience))? {
+            limiter.history.record(limiter.clock.now(), endpoint).await;
+            if let Some(at) = limiter.with_calls(|calls| calls.take(endpoint, patience))? {
                 return Ok(permit(at));
             }
-            // A 429 came in the last moment.
-            while let Some(until) = limiter.ask(|calls| calls.busy_until(endpoint, patience))? {
+            // A 429 arrived meanwhile.
+            while let Some(until) = limiter.with_calls(|calls| calls.busy_until(endpoint, patience))? {
                 limiter.sleep_until(until).await;
             }
         }
@@ -229,8 +231,8 @@ impl Reservation<'_> {
 }
 
 impl Permit {
-    /// The API answered 429 and wants no call for `wait`. `message` is its text. Whoever asks, nothing
-    /// is let through until then; a shorter pause never ends a longer one.
+    /// Pauses every call for `wait` after a 429 with the text `message`. A shorter pause never ends a longer
+    /// one.
     pub(super) fn throttled(&self, wait: Duration, message: &str) {
         lock(&self.calls).throttled(self, wait, message);
     }
@@ -243,8 +245,8 @@ impl Drop for Permit {
     }
 }
 
-impl Calls {
-    /// The quotas that calls of `endpoint` count in, the narrowest last.
+impl CallCounts {
+    /// The quotas that calls of `endpoint` count against, the narrowest last.
     fn ledgers_of(&mut self, endpoint: ApiOperation) -> &mut [Ledger] {
         let count = match endpoint {
             ApiOperation::ExportFile => 0,
@@ -254,16 +256,16 @@ impl Calls {
         &mut self.ledgers[..count]
     }
 
-    /// When to ask again because of a quota that not every call counts in.
+    /// The time to check again because of a quota that applies to this endpoint alone.
     fn own_busy_until(&mut self, endpoint: ApiOperation) -> Option<Instant> {
         let now = Instant::now();
         self.ledgers_of(endpoint).iter_mut().skip(1).filter_map(|ledger| ledger.busy_until(now)).max()
     }
 
-    /// When to ask again because of the quota of the tenant or a pause.
+    /// The time to check again because of the tenant's quota or a pause.
     fn common_busy_until(&mut self, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
         let now = Instant::now();
-        self.tell_recoveries(now);
+        self.log_recoveries(now);
         let busy = self.ledgers[0].busy_until(now);
         let pause = self.paused_until.filter(|until| *until > now);
         match pause.filter(|until| *until > now + patience) {
@@ -280,7 +282,7 @@ impl Calls {
         Ok(self.common_busy_until(patience)?.max(self.own_busy_until(endpoint)))
     }
 
-    /// Counts a call, if there still is room for it. Tells from when on.
+    /// Counts a call now if every quota allows it, and returns the time.
     fn take(&mut self, endpoint: ApiOperation, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
         if self.busy_until(endpoint, patience)?.is_some() {
             return Ok(None);
@@ -297,17 +299,17 @@ impl Calls {
         let Some(ledger) = self.ledgers_of(permit.endpoint).last_mut() else { return };
         for (window, name) in ledger.windows.iter_mut().zip(named_windows(message)) {
             if let Some(name) = name
-                && let Some(cut) = window.cut(permit.at, now)
+                && let Some(reduction) = window.reduce(permit.at, now)
             {
-                tracing::warn!(tenant = &*tenant, endpoint = %permit.endpoint, window = name, from = cut.from, to = cut.to,
-                    "the API allows fewer calls than expected: asking more slowly for now");
+                tracing::warn!(tenant = &*tenant, endpoint = %permit.endpoint, window = name, from = reduction.from, to = reduction.to,
+                    "API throttled below the configured quota; reducing the request rate");
             }
         }
         let until = now + wait;
         self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
     }
 
-    fn tell_recoveries(&mut self, now: Instant) {
+    fn log_recoveries(&mut self, now: Instant) {
         let windows = self.ledgers.iter_mut().flat_map(|ledger| &mut ledger.windows);
         for (window, name) in windows.zip(["1m", "1h", "1m", "1h"]) {
             if window.has_recovered(now) {
@@ -315,7 +317,7 @@ impl Calls {
                     tenant = &*self.tenant,
                     window = name,
                     allowed = window.configured,
-                    "the API did not object for long: asking at the full pace again"
+                    "no recent throttling; restoring the configured request rate"
                 );
             }
         }
@@ -331,13 +333,13 @@ impl Calls {
     }
 }
 
-/// What is allowed a minute and an hour: to all calls of the tenant, and to the export list.
+/// The allowed calls per minute and per hour: of the tenant, and of the export list.
 fn shares(quota: &Quota) -> [[usize; 2]; 2] {
     let Quota { per_minute, per_hour, share } = *quota;
     [[per_minute.get(), per_hour.get()], EXPORT_LIST].map(|limits| limits.map(|limit| allowed(limit, share)))
 }
 
-/// Our share of a limit, rounded down.
+/// The share of a limit, rounded down, at least 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -347,8 +349,8 @@ fn allowed(limit: u32, share: f64) -> usize {
     ((f64::from(limit) * share) as usize).max(1)
 }
 
-/// The counts stay right whatever a panicking thread did: every change is a single step.
-fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+/// Every change is a single step, so the counts are valid even after a panic of another thread.
+fn lock(calls: &Mutex<CallCounts>) -> MutexGuard<'_, CallCounts> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,13 +1,13 @@
 //! Client of the Microsoft Defender for Endpoint API.
 //!
-//! Three verbs: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`]. Behind them, in
-//! the order that a call passes through: [`limit`] waits for the quota ([`window`]), [`token`] has a token
-//! ready, [`request`] makes the call and retries it ([`retry`]), [`page`] follows next links, [`model`]
-//! decodes; [`export`] reads the files of the bulk export. Every reply is bounded in size, pages and
-//! time; every failure is an [`ApiError`] of a closed kind.
+//! The client has three operations: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`].
+//! A call passes through these modules in order: [`limit`] waits for the quota ([`window`]), [`token`]
+//! provides a token, [`request`] sends the call and retries it ([`retry`]), [`page`] follows next links, and
+//! [`model`] decodes the records. [`export`] reads the files of the bulk export. Every reply is bounded in
+//! size, pages and time, and every failure is an [`ApiError`] with a closed kind.
 //!
-//! The token goes to the configured host and, when that is one of Microsoft's, to the hosts of the
-//! same cloud; never anywhere else. Files of the export are fetched without it.
+//! The token is sent to the configured host and, if that host belongs to Microsoft, to the hosts of the same
+//! cloud; never to any other host. Export files are fetched without a token.
 
 mod aadsts;
 mod certificate;
@@ -37,8 +37,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use reqwest::Url;
 
-pub use claims::{Claims, TokenFacts};
-pub use error::{ApiError, Detail, role};
+pub use claims::{TokenClaims, TokenFacts};
+pub use error::{ApiError, ErrorDetail, role};
 pub use export::{Export, ExportFileError, ExportOutcome, ListedExport};
 pub use http::{HttpError, ProxyMode};
 pub use model::ListedMachine;
@@ -52,26 +52,26 @@ use crate::config::Tenant;
 use crate::fleet::{MachineId, ReportedUpdate, UpdateFacts};
 use crate::self_metrics::{ApiOperation, TenantMetrics};
 use limit::Limiter;
-use page::Bounds;
+use page::ListLimits;
 use token::TokenSource;
 
-/// Which part of the machine list is asked for.
+/// The part of the machine list to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListQuery<'a> {
     /// Every machine.
     All,
-    /// Those that an `OData` filter chooses; sent as it is.
+    /// Machines that match an `OData` filter, which is sent unchanged.
     Filter(&'a str),
-    /// Those that carry a tag, exactly.
+    /// Machines that have exactly this tag.
     Tag(&'a str),
 }
 
-/// The API of one tenant.
+/// Client of one tenant's API.
 pub struct Client {
     http: reqwest::Client,
-    /// For files of the export, which get no token and may take long.
+    /// Client for export files: no token, no limit on the total time.
     downloads: reqwest::Client,
-    /// How long a download may stand still: `http.timeout`.
+    /// The longest time that a download may make no progress: `http.timeout`.
     stall: Duration,
     tokens: TokenSource,
     limiter: Limiter,
@@ -85,10 +85,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `tenant`; nothing is asked yet. With [`ProxyMode::Direct`] no request takes a proxy.
+    /// Creates a client for `tenant` without sending a request. With [`ProxyMode::Direct`] no request uses a
+    /// proxy.
     ///
     /// # Errors
-    /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
+    /// Returns an error if the connection settings are not usable, for example an unreadable `ca_file`.
     pub fn new(
         tenant: &Tenant,
         route: ProxyMode,
@@ -98,14 +99,14 @@ impl Client {
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Result<Self, HttpError> {
-        let connections = Connections::prepare(tenant, route)?;
+        let connections = HttpClients::prepare(tenant, route)?;
         Ok(Self::over(connections, tenant, retry, random, history, clock, metrics))
     }
 
-    /// As [`new`](Self::new), over connections that were prepared for `tenant`.
+    /// Creates a client like [`new`](Self::new) with HTTP clients that were prepared for `tenant`.
     #[must_use]
     pub fn over(
-        connections: Connections,
+        connections: HttpClients,
         tenant: &Tenant,
         retry: RetryPolicy,
         random: fastrand::Rng,
@@ -113,7 +114,7 @@ impl Client {
         clock: Clock,
         metrics: TenantMetrics,
     ) -> Self {
-        let Connections { api, downloads, tokens } = connections;
+        let HttpClients { api, downloads, tokens } = connections;
         Self {
             http: api,
             downloads,
@@ -130,32 +131,32 @@ impl Client {
         }
     }
 
-    /// The same client, which goes on with the quota of `older`, a client of the same application at the
-    /// same API: its calls count, its pauses and cuts hold. The two are not to be used side by side.
+    /// Returns the client with the quota state of `older`, a client of the same application and API. The
+    /// calls, pauses and reductions of `older` continue to apply. Do not use the two clients concurrently.
     #[must_use]
     pub fn inherit_quota(mut self, older: &Self, tenant: &Tenant) -> Self {
-        self.limiter.continue_with(&older.limiter, tenant);
+        self.limiter.inherit(&older.limiter, tenant);
         self
     }
 
-    /// Keeps to the quota of `tenant` from now on.
-    pub fn allow(&self, tenant: &Tenant) {
-        self.limiter.allow(tenant);
+    /// Applies the quota of `tenant` from now on.
+    pub fn set_quota(&self, tenant: &Tenant) {
+        self.limiter.set_quota(tenant);
     }
 
-    /// Whether the API still has something to hold against the next call: it asked for a pause that is
-    /// not over, or had a call in the last hour.
+    /// Returns whether earlier calls still affect the next one: a pause that the API requested has not
+    /// ended, or a call was made in the last hour.
     #[must_use]
     pub fn has_quota_state(&self) -> bool {
         self.limiter.has_quota_state()
     }
 
-    /// The machines that `query` chooses, each once. Merged and excluded ones are marked, not
-    /// dropped. A 404 is how the API says that there are none
+    /// Fetches the machines that `query` selects, each once. Merged and excluded machines are marked, not
+    /// dropped. The API answers 404 if there are none
     /// (<https://learn.microsoft.com/defender-endpoint/api/get-machines>).
     ///
     /// # Errors
-    /// Any [`ApiError`] but `NotFound`. Part of a list is never returned.
+    /// Any [`ApiError`] except `NotFound`. A partial list is never returned.
     pub async fn machines(&self, query: ListQuery<'_>) -> Result<Vec<ListedMachine>, ApiError> {
         let (endpoint, path, pairs) = match query {
             ListQuery::All => (ApiOperation::Machines, "/api/machines", vec![]),
@@ -166,24 +167,24 @@ impl Client {
                 vec![("tag", tag), ("useStartsWithFilter", "false")],
             ),
         };
-        match self.pages(endpoint, self.url(path, &pairs), &Bounds::LIST, model::machine).await {
+        match self.pages(endpoint, self.url(path, &pairs), &ListLimits::LIST, model::machine).await {
             Ok(listed) => Ok(self.each_once(listed)),
             Err(ApiError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// The KBs that a machine misses, each once.
+    /// Fetches the KBs that are missing on a machine, each once.
     ///
     /// # Errors
-    /// Any [`ApiError`]. `NotFound` can be transient: the same call has been seen to work on the
-    /// second or third try (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/13047>).
+    /// Any [`ApiError`]. `NotFound` can be transient: the same call has been observed to succeed on the
+    /// second or third attempt (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/13047>).
     pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
         let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
         let mut updates =
-            self.pages(ApiOperation::MissingKbs, url, &Bounds::MISSING_KBS, model::missing_kb).await?;
+            self.pages(ApiOperation::MissingKbs, url, &ListLimits::MISSING_KBS, model::missing_kb).await?;
         let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
-        // Facts that no machine refers to any more; the set stays as small as the answers are alike.
+        // Drops facts that no machine refers to any more, so that the set does not grow without bound.
         if known.len() > 10_000 {
             known.retain(|facts| Arc::strong_count(facts) > 1);
         }
@@ -200,34 +201,35 @@ impl Client {
         Ok(updates)
     }
 
-    /// A token as calls send it: until when it is good, and what it says of itself.
+    /// Takes a token as calls do and returns its expiry and claims.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns an error if no token is available.
     pub async fn token_facts(&self) -> Result<TokenFacts, TokenError> {
         Ok(self.tokens.token().await?.facts())
     }
 
-    /// How far the clocks of Entra and of the API are ahead of ours, by their newest reply and to a second or
-    /// so. None when no reply told the time.
+    /// The difference between the clock of Entra or the API, by its newest reply, and the local clock, with a
+    /// precision of about one second. Positive if the remote clock is ahead. `None` before the first reply
+    /// with a `Date` header.
     #[must_use]
     pub fn clock_skew(&self) -> Option<SignedDuration> {
-        self.tokens.their_clock().ahead()
+        self.tokens.clock_skew().remote_ahead()
     }
 
-    /// The shortest interval in which the configured quota allows `calls`, again and again.
+    /// The shortest interval in which the configured quota allows `calls` repeatedly.
     #[must_use]
     pub fn sustainable_interval(&self, calls: u64) -> Duration {
         self.limiter.sustainable_interval(calls)
     }
 
-    /// Calls that the configured quota allows in an hour.
+    /// The number of calls that the configured quota allows per hour.
     #[must_use]
     pub fn hourly_allowance(&self) -> usize {
         self.limiter.configured()[1]
     }
 
-    /// Calls to the API so far, retries included.
+    /// The number of calls to the API so far, including retries.
     #[must_use]
     pub fn calls_made(&self) -> u64 {
         self.limiter.calls_made()
@@ -238,14 +240,14 @@ impl Client {
         url.set_path(path);
         if !pairs.is_empty() {
             url.query_pairs_mut().extend_pairs(pairs);
-            // `+` for a space is a habit of HTML forms; a literal plus is %2B by now.
+            // `+` means a space in HTML forms only; a literal plus is already encoded as %2B.
             let query = url.query().unwrap_or_default().replace('+', "%20");
             url.set_query(Some(&query));
         }
         url
     }
 
-    /// A machine that is listed twice counts once: the record that was seen last stays.
+    /// Removes duplicates of a machine and keeps the record with the latest `lastSeen`.
     fn each_once(&self, mut listed: Vec<ListedMachine>) -> Vec<ListedMachine> {
         let received = listed.len();
         listed.sort_by(|a, b| a.facts.id.cmp(&b.facts.id).then(b.facts.last_seen.cmp(&a.facts.last_seen)));
@@ -255,20 +257,19 @@ impl Client {
     }
 }
 
-/// The connections of a tenant. Nothing is connected yet, but what can be wrong with the settings has
-/// shown.
+/// The HTTP clients of a tenant. Their settings are validated; no connection is open yet.
 #[derive(Debug)]
-pub struct Connections {
+pub struct HttpClients {
     api: reqwest::Client,
     downloads: reqwest::Client,
     tokens: reqwest::Client,
 }
 
-impl Connections {
-    /// Reads the `ca_file` and makes ready. With [`ProxyMode::Direct`] no request takes a proxy.
+impl HttpClients {
+    /// Reads the `ca_file` and creates the clients. With [`ProxyMode::Direct`] no request uses a proxy.
     ///
     /// # Errors
-    /// When the connection settings cannot be used, as a `ca_file` that cannot be read.
+    /// Returns an error if the connection settings are not usable, for example an unreadable `ca_file`.
     pub fn prepare(tenant: &Tenant, route: ProxyMode) -> Result<Self, HttpError> {
         let token_route = if route == ProxyMode::Direct { route } else { ProxyMode::of_tokens(&tenant.auth) };
         Ok(Self {
@@ -284,14 +285,14 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("api_url", &self.api_url.as_str()).finish_non_exhaustive()
     }
 }
-/// Gives `data` to everything that decodes what the API sends; the first byte chooses. For the fuzzer.
+/// Feeds `data` to one of the decoders of API replies, selected by the first byte. For the fuzzer.
 #[cfg(fuzzing)]
 pub fn decode_anything(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else { return };
     match choice % 4 {
         0 => drop(model::Page::decode(body, model::machine)),
         1 => drop(model::Page::decode(body, model::missing_kb)),
-        2 => drop(Detail::parse(body)),
+        2 => drop(ErrorDetail::parse(body)),
         _ => export::read_anything(body, usize::from(*choice)),
     }
 }

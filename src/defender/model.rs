@@ -1,10 +1,10 @@
-//! Replies as the API sends them, decoded tolerantly into our words.
+//! Tolerant decoding of API replies into the exporter's types.
 //!
-//! A reply is `{"value": [...], "@odata.nextLink": "..."}`. Records are decoded one by one, so that
-//! a page of many megabytes never stands in memory as a tree. Within a record every field but the
-//! id may be absent, null, of another type or of another casing: the documentation and the samples
-//! contradict each other (`rbacGroupId` is a string in the table and a number in every sample). A
-//! record that cannot be used is left out and counted by reason; it never stops the others.
+//! A reply is `{"value": [...], "@odata.nextLink": "..."}`. Records are decoded one by one, so that a page of
+//! many megabytes is never held in memory as a tree. Every field of a record except the id may be absent,
+//! null, of another type or in another case: the documentation and the samples contradict each other
+//! (`rbacGroupId` is a string in the table and a number in every sample). An unusable record is skipped and
+//! counted by reason; it never affects the others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::fleet::{KbId, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
 /// A machine of the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedMachine {
-    /// What the list says of it.
+    /// The fields of the list.
     pub facts: MachineFacts,
     /// `healthStatus` is `Active`.
     pub active: bool,
     /// Merged into another machine, or excluded in Defender: never in scope.
-    pub left_out: bool,
+    pub excluded_by_defender: bool,
 }
 
 /// Why a record was left out; one of [`crate::self_metrics::REJECT_REASONS`].
@@ -64,20 +64,20 @@ impl Reject {
 /// One page of a reply.
 #[derive(Debug)]
 pub(super) struct Page<T> {
-    /// Usable records, in the order of the reply.
+    /// Usable records in the order of the reply.
     pub records: Vec<T>,
-    /// Why the others were left out.
+    /// The reasons of the rejected records.
     pub rejected: Vec<Reject>,
-    /// Where the next page is.
+    /// The link to the next page.
     pub next_link: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// Decodes a page, each record by `decode`.
+    /// Decodes a page, each record with `decode`.
     ///
     /// # Errors
-    /// When the body is no JSON object with a `value` array. A null or absent `value` is an error
-    /// and not an empty page: it would read as "misses none".
+    /// Returns an error if the body is not a JSON object with a `value` array. A null or absent `value` is an
+    /// error and not an empty page, which would mean "no missing update".
     pub(super) fn decode(body: &[u8], decode: fn(Json<'_>) -> Result<T, Reject>) -> serde_json::Result<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -150,7 +150,7 @@ impl<'de, T> Visitor<'de> for Records<'_, T> {
 /// Decodes a record of the machine list.
 ///
 /// # Errors
-/// When there is no usable id.
+/// Returns the reason if there is no usable id.
 pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
     let Json::Object(record) = record else { return Err(Reject::WrongType) };
     let id = match record.field("id") {
@@ -161,7 +161,7 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
     };
     let merged = !record.text("mergedIntoMachineId").is_empty();
     let active = record.text("healthStatus").eq_ignore_ascii_case("Active");
-    // Older replies lack the field; an active sensor is an onboarded one.
+    // Older replies lack the field. A machine with an active sensor is onboarded.
     let onboarded = match record.text("onboardingStatus") {
         status if status.is_empty() => active,
         status => status.eq_ignore_ascii_case("Onboarded"),
@@ -177,14 +177,14 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
             onboarded,
         },
         active,
-        left_out: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
+        excluded_by_defender: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
     })
 }
 
 /// Decodes a record of `getmissingkbs`.
 ///
 /// # Errors
-/// When there is no usable KB number.
+/// Returns the reason if there is no usable KB number.
 pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, Reject> {
     let Json::Object(record) = record else { return Err(Reject::WrongType) };
     let id = match record.field("id") {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_documented_machine_is_read() {
+    fn documented_machine_is_decoded() {
         let listed = machine(json!({
             "id": "1E5BC9D7E413DDD7902C2932E418702B84D0CC07", "computerDnsName": "mymachine1.contoso.com",
             "lastSeen": "2018-08-02T14:55:03.7791856Z", "osPlatform": "Windows10", "version": "1709",
@@ -238,11 +238,11 @@ mod tests {
         assert_eq!(listed.facts.name, "mymachine1.contoso.com");
         assert_eq!(listed.facts.device_group, "The-A-Team");
         assert_eq!(listed.facts.last_seen.unwrap().to_string(), "2018-08-02T14:55:03.7791856Z");
-        assert!(listed.active && !listed.left_out);
+        assert!(listed.active && !listed.excluded_by_defender);
     }
 
     #[test]
-    fn nulls_wrong_types_and_odd_casing_only_cost_the_field() {
+    fn null_wrong_type_and_unusual_case_lose_only_the_field() {
         let listed = machine(json!({
             "ID": "ab12", "ComputerDnsName": null, "osPlatform": ["x"], "version": 22, "rbacGroupName": {},
             "lastSeen": "0001-01-01T00:00:00", "isExcluded": "TRUE", "surprise": [[[]]],
@@ -251,15 +251,15 @@ mod tests {
         assert_eq!(listed.facts.os_version, "22");
         assert_eq!(listed.facts.name, "");
         assert_eq!(listed.facts.last_seen, None);
-        assert!(listed.left_out && !listed.active);
+        assert!(listed.excluded_by_defender && !listed.active);
     }
 
     #[test]
-    fn merged_and_excluded_machines_are_left_out() {
-        let left_out = |record| machine(record).unwrap().left_out;
-        assert!(left_out(json!({"id": "a", "mergedIntoMachineId": "b"})));
-        assert!(left_out(json!({"id": "a", "isExcluded": true})));
-        assert!(!left_out(json!({"id": "a", "isExcluded": false, "mergedIntoMachineId": null})));
+    fn merged_and_excluded_machines_are_marked() {
+        let excluded_by_defender = |record| machine(record).unwrap().excluded_by_defender;
+        assert!(excluded_by_defender(json!({"id": "a", "mergedIntoMachineId": "b"})));
+        assert!(excluded_by_defender(json!({"id": "a", "isExcluded": true})));
+        assert!(!excluded_by_defender(json!({"id": "a", "isExcluded": false, "mergedIntoMachineId": null})));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn kb_records_take_every_spelling_seen() {
+    fn kb_records_are_decoded_in_every_observed_spelling() {
         let update = missing_kb(json!({
             "id": "KB5001234", "name": "March 2020 Security Updates", "osBuild": "19041",
             "productsNames": ["windows_10", null, "edge", "edge"], "machineMissedOn": "5", "cveAddressed": 97,
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_a_value_array_is_no_empty_page() {
+    fn reply_without_a_value_array_is_an_error() {
         for body in
             ["{}", r#"{"value":null}"#, r#"{"value":{}}"#, "[]", "null", "", "<html>", r#"{"value":["#]
         {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_record_costs_only_itself() {
+    fn bad_record_is_skipped_alone() {
         let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
         let page = Page::decode(body, super::missing_kb).unwrap();
         assert_eq!(page.records.len(), 2);
@@ -316,13 +316,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_to_the_decoders_do_not_panic(body: Vec<u8>) {
+        fn decoders_do_not_panic_on_any_bytes(body: Vec<u8>) {
             drop(Page::decode(&body, super::missing_kb));
             drop(Page::decode(&body, super::machine));
         }
 
         #[test]
-        fn any_json_in_a_record_does_not_panic(id in ".*", name in ".*", number: f64, deep: Option<bool>) {
+        fn decoders_do_not_panic_on_any_record(id in ".*", name in ".*", number: f64, deep: Option<bool>) {
             let record = json!({"id": id, "name": name, "cveAddressed": number, "machineMissedOn": deep,
                 "lastSeen": name, "computerDnsName": number, "isExcluded": deep, "productsNames": [name, number]});
             drop(missing_kb(record.clone()));

@@ -1,8 +1,8 @@
-//! Follows next links, within bounds.
+//! Pagination: follows next links within limits.
 //!
-//! Pages of this API are odd: an empty one may have a next link and records behind it, a link may
-//! lead back, and a link may name a geographic host other than the one that was asked. A list is
-//! returned whole or not at all.
+//! Pages of this API have oddities: an empty page may have a next link with more records behind it, a link
+//! may lead back to an earlier page, and a link may name another geographic host than the request. A list is
+//! returned completely or not at all.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,41 +14,41 @@ use super::model::{Page, Reject};
 use super::{ApiError, Client};
 use crate::self_metrics::ApiOperation;
 
-/// How much one list may be.
+/// The limits of one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// Pages.
+pub(super) struct ListLimits {
+    /// Number of pages.
     pages: u32,
-    /// Records, over all pages.
+    /// Number of records in all pages.
     records: usize,
     /// Bytes of one page after decompression.
     page_bytes: usize,
-    /// Time for all pages, waiting for the quota included: the hour may be used up when a call comes,
-    /// and a call that has to wait for the next one has not failed.
+    /// Time for all pages, including the wait for the quota: a call that waits for the next hour has not
+    /// failed.
     time: Duration,
 }
 
-impl Bounds {
-    /// The machine list: 100,000 machines come as ten pages of about 15 MB. The rest is room.
+impl ListLimits {
+    /// The machine list: 100,000 machines take ten pages of about 15 MB. The limits leave a margin.
     pub(super) const LIST: Self =
         Self { pages: 500, records: 1_000_000, page_bytes: 64 << 20, time: Duration::from_hours(2) };
-    /// The answer about one machine: a page of some dozen records of about 300 bytes.
+    /// The missing KBs of one machine: one page of some dozen records of about 300 bytes each.
     pub(super) const MISSING_KBS: Self =
         Self { pages: 20, records: 20_000, page_bytes: 8 << 20, time: Duration::from_hours(2) };
 }
 
-/// After so many empty pages in a row a list that had records is over, though another link follows: a
-/// service that only adds a page size to its link would go on for ever. Without any record before
-/// them it is a fault: believed, it would read as "there is nothing".
+/// The number of consecutive empty pages that ends a list with records, even if another link follows: a
+/// service that only adds the page size to its link would continue forever. For a list without records it is
+/// an error, because accepting the list would mean "there is nothing".
 const EMPTY_PAGES: u32 = 3;
 
 impl Client {
-    /// All records behind `first`.
+    /// Fetches all records, starting with the page at `first`.
     pub(super) async fn pages<T>(
         &self,
         endpoint: ApiOperation,
         first: Url,
-        bounds: &Bounds,
+        bounds: &ListLimits,
         decode: fn(Json<'_>) -> Result<T, Reject>,
     ) -> Result<Vec<T>, ApiError> {
         let all = self.follow(endpoint, first, bounds, decode);
@@ -59,13 +59,13 @@ impl Client {
         &self,
         endpoint: ApiOperation,
         first: Url,
-        bounds: &Bounds,
+        bounds: &ListLimits,
         decode: fn(Json<'_>) -> Result<T, Reject>,
     ) -> Result<Vec<T>, ApiError> {
         let mut records = Vec::new();
         let mut unusable = 0;
         let (mut pages, mut empty) = (0, 0);
-        let mut asked = HashSet::new();
+        let mut fetched = HashSet::new();
         let mut next = Some(first);
         while let Some(url) = next {
             let body = self.get(endpoint, &url, bounds.page_bytes).await?;
@@ -74,14 +74,14 @@ impl Client {
             unusable += self.count_rejected(&page.rejected);
             empty = if page.records.is_empty() && page.rejected.is_empty() { empty + 1 } else { 0 };
             records.extend(page.records);
-            asked.insert(url.to_string());
+            fetched.insert(url.to_string());
             next = match page.next_link {
                 None => None,
                 Some(_) if empty >= EMPTY_PAGES && !records.is_empty() => None,
                 Some(_) if empty >= EMPTY_PAGES => return Err(ApiError::PageLimit { endpoint, pages }),
                 Some(link) => Some(self.trusted_link(endpoint, &url, &link)?),
             };
-            let repeated = next.as_ref().is_some_and(|url| asked.contains(url.as_str()));
+            let repeated = next.as_ref().is_some_and(|url| fetched.contains(url.as_str()));
             if repeated && empty > 0 {
                 break;
             }
@@ -95,8 +95,8 @@ impl Client {
         Ok(records)
     }
 
-    /// Counts the records left out. Returns how many of them could have been records of the kind
-    /// asked for: an advisory among KBs is none, whatever its id.
+    /// Counts the rejected records. Returns the number of them that could have been records of the requested
+    /// kind: an advisory among KBs is not one.
     fn count_rejected(&self, rejected: &[Reject]) -> u64 {
         for reject in rejected {
             self.metrics.record_rejected(reject.as_str(), 1);
@@ -104,7 +104,7 @@ impl Client {
         rejected.iter().filter(|reject| **reject != Reject::BadKb).count() as u64
     }
 
-    /// Where `link` leads, when the token may go there.
+    /// Resolves `link` and verifies that the token may be sent there.
     fn trusted_link(&self, endpoint: ApiOperation, current: &Url, link: &str) -> Result<Url, ApiError> {
         let foreign = |origin: String| ApiError::ForeignLink { endpoint, origin };
         let url = current.join(link).map_err(|_| foreign("no URL".to_owned()))?;
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// Whether the host is one of the cloud's, or below one.
+    /// Returns whether the host is one of the cloud's hosts, or below one.
     fn is_known_host(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
         let below = |suffix: &str| {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn links_to_hosts_of_the_same_cloud_are_trusted_when_the_configured_host_is_one() {
+    fn links_within_the_cloud_of_the_configured_host_are_trusted() {
         let public = client(Cloud::Commercial, "https://api.security.microsoft.com");
         for link in [
             "https://api.security.microsoft.com/api/machines?$skip=1",
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn links_from_a_host_of_ones_own_stay_there() {
+    fn links_of_a_custom_host_must_stay_on_it() {
         let own = client(Cloud::Commercial, "https://gateway.example:8443");
         assert!(trusts(&own, "https://gateway.example:8443/api/machines?$skip=1"));
         assert!(trusts(&own, "/api/machines?$skip=1"));

@@ -1,4 +1,4 @@
-//! The calls of earlier runs, and where calls of this one are noted.
+//! The calls of earlier runs, and the recorder of new calls.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,31 +9,30 @@ use jiff::Timestamp;
 
 use crate::self_metrics::ApiOperation;
 
-/// Notes a call before it is made, so that a later run counts it even if this one is killed.
+/// Records a call before it is made, so that a later run counts it even if this process is killed.
 pub type CallRecorder =
     Arc<dyn Fn(Timestamp, ApiOperation) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// What a client has to know of calls beyond its own life.
+/// The calls that count against the quota beyond the lifetime of a client.
 #[derive(Clone, Default)]
 pub struct QuotaHistory {
-    /// When calls were made in the last hour by earlier runs, and where.
+    /// Time and operation of the calls that earlier runs made in the last hour.
     pub made: Vec<(Timestamp, ApiOperation)>,
-    /// Told of each call; none when nothing outlives the process.
-    pub journal: Option<CallRecorder>,
+    /// Records each new call; `None` without storage.
+    pub recorder: Option<CallRecorder>,
 }
 
 impl QuotaHistory {
-    /// How long ago the calls were made, and where; those in the future, as after a clock was set back, count as
-    /// made now.
+    /// Age and operation of each call. A call in the future, after the clock was set back, counts as made now.
     pub(super) fn ages(&self, now: Timestamp) -> impl Iterator<Item = (Duration, ApiOperation)> {
         self.made.iter().map(move |(at, endpoint)| {
             (Duration::try_from(now.duration_since(*at)).unwrap_or_default(), *endpoint)
         })
     }
 
-    pub(super) async fn note(&self, at: Timestamp, endpoint: ApiOperation) {
-        if let Some(journal) = &self.journal {
-            journal(at, endpoint).await;
+    pub(super) async fn record(&self, at: Timestamp, endpoint: ApiOperation) {
+        if let Some(recorder) = &self.recorder {
+            recorder(at, endpoint).await;
         }
     }
 }

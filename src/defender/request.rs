@@ -1,4 +1,4 @@
-//! One GET of the API: quota, token, call, bounded body, retries.
+//! One GET request to the API: quota, token, call, bounded body and retries.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use super::limit::{Permit, QuotaPaused};
 use super::retry::{retry_after, throttle_default};
 use super::token::Token;
 use super::transport_error::TransportError;
-use super::{ApiError, Client, Detail};
+use super::{ApiError, Client, ErrorDetail};
 use crate::self_metrics::ApiOperation;
 
-/// A longer pause than this is not waited for within a poll: the poll ends and says so.
+/// The longest pause that a poll waits for. With a longer one, the poll ends with an error.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How much of an error reply is read, for its message.
+/// The number of bytes of an error reply that are read for its message.
 const ERROR_BYTES: usize = 64 << 10;
 
-/// Why one attempt brought nothing.
-enum Failure {
-    /// 401 with this token.
+/// The failure of one attempt, classified by what to do next.
+enum AttemptError {
+    /// The API answered 401 to this token.
     Unauthorized(Token, ApiError),
-    /// 429; the pause is in force already.
+    /// The API answered 429; the limiter is paused already.
     Throttled(ApiError),
-    /// May work next time.
+    /// The next attempt may succeed.
     Transient(ApiError),
-    /// Will not work next time.
+    /// The next attempt would fail too.
     Lasting(ApiError),
 }
 
 impl Client {
-    /// The body behind `url`, at most `limit_bytes` of it.
+    /// Fetches the body at `url`, which may have at most `limit_bytes`.
     pub(super) async fn get(
         &self,
         endpoint: ApiOperation,
@@ -44,21 +44,21 @@ impl Client {
         loop {
             let (error, wait) = match self.attempt(endpoint, url, limit_bytes).await {
                 Ok(body) => return Ok(body),
-                Err(Failure::Lasting(error)) => return Err(error),
-                // One new token, whatever the number of attempts; then it is not the token.
-                Err(Failure::Unauthorized(_, error)) if renewed => return Err(error),
-                Err(Failure::Unauthorized(token, _)) => {
+                Err(AttemptError::Lasting(error)) => return Err(error),
+                // A second 401 with a new token means that the token is not the cause.
+                Err(AttemptError::Unauthorized(_, error)) if renewed => return Err(error),
+                Err(AttemptError::Unauthorized(token, _)) => {
                     renewed = true;
                     self.tokens.reject(&token);
                     self.metrics.request_retried();
                     continue;
                 }
-                // The limiter holds the next attempt back for as long as the API asked.
-                Err(Failure::Throttled(error)) => (error, self.retry.wait(attempt, 0.0)),
-                Err(Failure::Transient(error)) => (error, self.retry.wait(attempt, self.random())),
+                // The limiter delays the next attempt for as long as the API requested.
+                Err(AttemptError::Throttled(error)) => (error, self.retry.wait(attempt, 0.0)),
+                Err(AttemptError::Transient(error)) => (error, self.retry.wait(attempt, self.random())),
             };
             let Some(wait) = wait else { return Err(error) };
-            tracing::debug!(tenant = self.metrics.name(), %endpoint, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
+            tracing::debug!(tenant = self.metrics.name(), %endpoint, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "retrying the request");
             self.metrics.request_retried();
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -70,29 +70,34 @@ impl Client {
         endpoint: ApiOperation,
         url: &Url,
         limit_bytes: usize,
-    ) -> Result<Vec<u8>, Failure> {
-        // A token first: it does not count against the quota, and its trouble should not either.
+    ) -> Result<Vec<u8>, AttemptError> {
+        // The token comes first: token requests do not count against the quota, and neither should their
+        // failures.
         self.token().await?;
         let paused = |paused: QuotaPaused| {
-            let (wait, detail) = (whole_seconds(paused.remaining), Detail::default());
-            Failure::Lasting(ApiError::Throttled { endpoint, wait, detail })
+            let (wait, detail) = (whole_seconds(paused.remaining), ErrorDetail::default());
+            AttemptError::Lasting(ApiError::Throttled { endpoint, wait, detail })
         };
-        let room = self.limiter.room(endpoint, PATIENCE).await.map_err(paused)?;
-        // And again: the wait may have been longer than the life of a token.
+        let reservation = self.limiter.reserve(endpoint, PATIENCE).await.map_err(paused)?;
+        // The wait may have been longer than the lifetime of the first token.
         let token = self.token().await?;
-        let permit = room.take().await.map_err(paused)?;
+        let permit = reservation.take().await.map_err(paused)?;
         let started = Instant::now();
         let request = self.http.get(url.clone()).bearer_auth(token.expose());
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 self.metrics.request_finished(endpoint, None, started.elapsed());
-                let error = broken(endpoint, error);
+                let error = transport_failure(endpoint, error);
                 let lasting = error.is_lasting();
-                return Err(if lasting { Failure::Lasting(error) } else { Failure::Transient(error) });
+                return Err(if lasting {
+                    AttemptError::Lasting(error)
+                } else {
+                    AttemptError::Transient(error)
+                });
             }
         };
-        self.tokens.their_clock().read(response.headers());
+        self.tokens.clock_skew().read(response.headers());
         let status = response.status();
         let limit = if status.is_success() { limit_bytes } else { ERROR_BYTES };
         let body = read(&mut response, limit).await;
@@ -100,34 +105,34 @@ impl Client {
         if status.is_success() {
             return match body {
                 Ok(Some(body)) => Ok(body),
-                Ok(None) => Err(Failure::Lasting(ApiError::TooLarge { endpoint, limit_bytes })),
-                Err(error) => Err(Failure::Transient(broken(endpoint, error))),
+                Ok(None) => Err(AttemptError::Lasting(ApiError::TooLarge { endpoint, limit_bytes })),
+                Err(error) => Err(AttemptError::Transient(transport_failure(endpoint, error))),
             };
         }
-        let detail = Detail::parse(&body.ok().flatten().unwrap_or_default());
-        Err(self.refused(endpoint, status, &response, detail, token, &permit))
+        let detail = ErrorDetail::parse(&body.ok().flatten().unwrap_or_default());
+        Err(self.classify(endpoint, status, &response, detail, token, &permit))
     }
 
-    async fn token(&self) -> Result<Token, Failure> {
+    async fn token(&self) -> Result<Token, AttemptError> {
         self.tokens.token().await.map_err(|error| {
-            let kind = if error.is_transient() { Failure::Transient } else { Failure::Lasting };
+            let kind = if error.is_transient() { AttemptError::Transient } else { AttemptError::Lasting };
             kind(error.into())
         })
     }
 
-    /// What a reply other than a success means.
-    fn refused(
+    /// Classifies a reply other than a success.
+    fn classify(
         &self,
         endpoint: ApiOperation,
         status: StatusCode,
         response: &Response,
-        detail: Detail,
+        detail: ErrorDetail,
         token: Token,
         permit: &Permit,
-    ) -> Failure {
+    ) -> AttemptError {
         match status {
             StatusCode::UNAUTHORIZED => {
-                Failure::Unauthorized(token, ApiError::Unauthorized { endpoint, detail })
+                AttemptError::Unauthorized(token, ApiError::Unauthorized { endpoint, detail })
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let hint = retry_after(response.headers(), self.clock.now());
@@ -135,15 +140,15 @@ impl Client {
                 permit.throttled(wait, &detail.message);
                 self.metrics.throttled();
                 let error = ApiError::Throttled { endpoint, wait: whole_seconds(wait), detail };
-                if wait > PATIENCE { Failure::Lasting(error) } else { Failure::Throttled(error) }
+                if wait > PATIENCE { AttemptError::Lasting(error) } else { AttemptError::Throttled(error) }
             }
-            StatusCode::FORBIDDEN => Failure::Lasting(ApiError::Forbidden { endpoint, detail }),
-            StatusCode::NOT_FOUND => Failure::Lasting(ApiError::NotFound { endpoint, detail }),
-            StatusCode::BAD_REQUEST => Failure::Lasting(ApiError::BadRequest { endpoint, detail }),
+            StatusCode::FORBIDDEN => AttemptError::Lasting(ApiError::Forbidden { endpoint, detail }),
+            StatusCode::NOT_FOUND => AttemptError::Lasting(ApiError::NotFound { endpoint, detail }),
+            StatusCode::BAD_REQUEST => AttemptError::Lasting(ApiError::BadRequest { endpoint, detail }),
             _ if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
-                Failure::Transient(ApiError::Server { endpoint, status, detail })
+                AttemptError::Transient(ApiError::Server { endpoint, status, detail })
             }
-            _ => Failure::Lasting(ApiError::UnexpectedStatus { endpoint, status, detail }),
+            _ => AttemptError::Lasting(ApiError::UnexpectedStatus { endpoint, status, detail }),
         }
     }
 
@@ -152,7 +157,7 @@ impl Client {
     }
 }
 
-/// The body, or none when it is larger than `limit`. Never holds more than `limit` and one chunk.
+/// Reads the body; `None` if it is larger than `limit`. Never holds more than `limit` bytes and one chunk.
 async fn read(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -164,8 +169,8 @@ async fn read(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, 
     Ok(Some(body))
 }
 
-/// A call without a whole reply.
-pub(super) fn broken(endpoint: ApiOperation, error: reqwest::Error) -> ApiError {
+/// The error of a call without a complete reply.
+pub(super) fn transport_failure(endpoint: ApiOperation, error: reqwest::Error) -> ApiError {
     if error.is_timeout() {
         ApiError::Timeout { endpoint }
     } else {
@@ -173,7 +178,7 @@ pub(super) fn broken(endpoint: ApiOperation, error: reqwest::Error) -> ApiError 
     }
 }
 
-/// Rounded up, for messages.
+/// Rounds up to whole seconds, for messages.
 pub(super) fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }

@@ -1,22 +1,22 @@
-//! How long to wait before a call is made again.
+//! The delays between the attempts of one request.
 //!
-//! Few attempts within one request; nothing is retried by the poll as a whole. Backoff doubles and
-//! has full jitter, so that many callers who failed together do not come back together. A hint of
-//! the API (`Retry-After`) is never undercut.
+//! A request has a few attempts; a poll as a whole is not retried. The backoff doubles with full jitter, so
+//! that callers that failed together do not retry together. A delay is never shorter than the `Retry-After`
+//! of the API.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// Attempts and waits of one request.
+/// The number of attempts of one request, and the delays between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts altogether, at least 1.
+    /// Total number of attempts, at least 1.
     pub attempts: u32,
-    /// Upper bound of the first wait; doubles with each attempt.
+    /// Upper bound of the first delay; doubles with each attempt.
     pub base: Duration,
-    /// Upper bound of any wait.
+    /// Upper bound of every delay.
     pub cap: Duration,
 }
 
@@ -27,8 +27,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after failed attempt number `attempt` (from 1), between zero and the doubled bound;
-    /// `random` is from 0 to 1. None when no attempt is left.
+    /// The delay after the failed attempt `attempt` (from 1): a share `random` (0 to 1) of the doubled bound.
+    /// `None` if no attempt is left.
     #[must_use]
     pub fn wait(&self, attempt: u32, random: f64) -> Option<Duration> {
         let left = attempt < self.attempts;
@@ -37,9 +37,9 @@ impl RetryPolicy {
     }
 }
 
-/// The wait that a reply asks for: `Retry-After` in seconds, which is what the API documents
+/// The delay that a reply requests: `Retry-After` in seconds, as the API documents
 /// (<https://learn.microsoft.com/defender-endpoint/api/common-errors>), or as an HTTP date, which
-/// RFC 9110 section 10.2.3 allows too. At most a day.
+/// RFC 9110 section 10.2.3 also allows. At most one day.
 #[must_use]
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -54,15 +54,15 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(wait.min(Duration::from_hours(24)))
 }
 
-/// The wait after a 429 without a usable `Retry-After`. The text tells which quota is used up:
+/// The delay after a 429 without a usable `Retry-After`. The message names the exhausted quota:
 /// `maximum allowed 1500 per 01:00:00` or `... 45 per 00:01:00`.
 #[must_use]
 pub(super) fn throttle_default(message: &str) -> Duration {
     if message.contains("01:00:00") { Duration::from_mins(5) } else { Duration::from_mins(1) }
 }
 
-/// The windows of a minute and of an hour by their names, those that the text of a 429 blames: both
-/// when it names none.
+/// The names of the quota windows, a minute and an hour, that the message of a 429 mentions; both names if it
+/// mentions neither.
 #[must_use]
 pub(super) fn named_windows(message: &str) -> [Option<&'static str>; 2] {
     let named = [("00:01:00", "1m"), ("01:00:00", "1h")];

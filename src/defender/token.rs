@@ -1,9 +1,9 @@
-//! The access token of a tenant: taken when needed, kept until shortly before it ends.
+//! The access token of a tenant: requested when needed, cached until shortly before it expires.
 //!
-//! A [`TokenSource`] promises: callers that need a token at the same time cause one request, and share
-//! its failure too; a token that the API rejected is not given out again, yet causes one request only,
-//! however many callers it was rejected for; secret, certificate and federated token are read anew at
-//! each request. It does not retry, and never prints what it holds.
+//! Guarantees of [`TokenSource`]: callers that need a token at the same time cause one request and share its
+//! failure. A token that the API rejected is not returned again, and causes one request only, regardless of
+//! the number of callers that it was rejected for. Secret, certificate and federated token are read again for
+//! each request. The source does not retry and never prints its secrets.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,26 +14,26 @@ use azure_core::credentials::Secret;
 use azure_core::time::OffsetDateTime;
 use jiff::Timestamp;
 
-use super::claims::{Claims, TokenFacts};
+use super::claims::{TokenClaims, TokenFacts};
 use super::clock_skew::ClockSkew;
 use super::entra::Grant;
-pub use super::token_error::{Refusal, SecretError, TokenError};
+pub use super::token_error::{SecretError, TokenError, TokenRefusal};
 use crate::clock::Clock;
 use crate::config::Tenant;
 use crate::self_metrics::TenantMetrics;
 
-/// A token is renewed so long before its end, or after four fifths of its life if that is later.
+/// The time before its expiry at which a token is renewed, but not before four fifths of its lifetime.
 const MARGIN: Duration = Duration::from_mins(5);
 
-/// Longer lives are not believed. Entra gives up to 28 hours
+/// The longest accepted lifetime. Entra issues tokens for up to 28 hours
 /// (<https://learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes>).
-const LONGEST_LIFE: Duration = Duration::from_hours(48);
+const MAX_LIFETIME: Duration = Duration::from_hours(48);
 
 /// An access token for the API. Cheap to clone.
 #[derive(Clone)]
-pub struct Token(Arc<Held>);
+pub struct Token(Arc<CachedToken>);
 
-struct Held {
+struct CachedToken {
     secret: Secret,
     expires: Timestamp,
     renew_at: Timestamp,
@@ -41,9 +41,9 @@ struct Held {
 
 impl Token {
     fn new(secret: Secret, now: Timestamp, life: Duration) -> Self {
-        let life = life.min(LONGEST_LIFE);
+        let life = life.min(MAX_LIFETIME);
         let margin = MARGIN.min(life / 5);
-        Self(Arc::new(Held { secret, expires: now + life, renew_at: now + life - margin }))
+        Self(Arc::new(CachedToken { secret, expires: now + life, renew_at: now + life - margin }))
     }
 
     /// The value of the `Authorization` header after `Bearer`.
@@ -52,15 +52,15 @@ impl Token {
         self.0.secret.secret()
     }
 
-    /// When the API stops to take it.
+    /// The time at which the token expires.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.0.expires
     }
 
-    /// What it is good for.
+    /// Expiry and claims of the token.
     pub(super) fn facts(&self) -> TokenFacts {
-        TokenFacts { expires: self.expires(), claims: Claims::of(self.expose()) }
+        TokenFacts { expires: self.expires(), claims: TokenClaims::of(self.expose()) }
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -74,22 +74,22 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Where the tokens of one tenant come from.
+/// The source of the tokens of one tenant.
 pub struct TokenSource {
     grant: Grant,
     client: reqwest::Client,
     clock: Clock,
-    their_clock: ClockSkew,
+    clock_skew: ClockSkew,
     metrics: TenantMetrics,
-    kept: Mutex<Option<Token>>,
-    /// Held by the caller who asks for a token; the error of the last request that failed.
-    asking: tokio::sync::Mutex<Option<TokenError>>,
-    /// Requests that came to an end.
-    asked: AtomicU64,
+    cached: Mutex<Option<Token>>,
+    /// The error of the last failed request. Locked by the caller that requests a token.
+    last_failure: tokio::sync::Mutex<Option<TokenError>>,
+    /// The number of finished requests.
+    requests: AtomicU64,
 }
 
 impl TokenSource {
-    /// A source that has not asked yet. `client` is made for [`ProxyMode::of_tokens`].
+    /// Creates a source without sending a request. `client` must be created with [`ProxyMode::of_tokens`].
     ///
     /// [`ProxyMode::of_tokens`]: super::http::ProxyMode::of_tokens
     #[must_use]
@@ -97,40 +97,40 @@ impl TokenSource {
         Self {
             grant: Grant::of(tenant),
             client,
-            their_clock: ClockSkew::new(clock.clone()),
+            clock_skew: ClockSkew::new(clock.clone()),
             clock,
             metrics,
-            kept: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
-            asked: AtomicU64::new(0),
+            cached: Mutex::default(),
+            last_failure: tokio::sync::Mutex::default(),
+            requests: AtomicU64::new(0),
         }
     }
 
-    /// A token that is good for some minutes, kept or new.
+    /// Returns a token that is valid for some minutes, cached or new.
     ///
     /// # Errors
     ///
-    /// When a new one is needed and cannot be had, see [`TokenError`]. Waits no longer than the
-    /// tenant's `http.timeout` for the request, and for the one already under way before it.
+    /// Returns a [`TokenError`] if a new token is needed and cannot be obtained. Waits at most the tenant's
+    /// `http.timeout` for the request, and as long for a request that is already in flight.
     pub async fn token(&self) -> Result<Token, TokenError> {
-        let asked = self.asked.load(Ordering::SeqCst);
+        let requests = self.requests.load(Ordering::SeqCst);
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        let mut failure = self.asking.lock().await;
+        let mut failure = self.last_failure.lock().await;
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        if asked != self.asked.load(Ordering::SeqCst)
+        if requests != self.requests.load(Ordering::SeqCst)
             && let Some(error) = &*failure
         {
             return Err(error.clone());
         }
-        let result = self.ask().await;
+        let result = self.refresh().await;
         match &result {
             Ok(token) => {
                 self.metrics.token_refreshed(token.expires());
-                *self.kept() = Some(token.clone());
+                *self.cached() = Some(token.clone());
                 *failure = None;
             }
             Err(error) => {
@@ -138,44 +138,42 @@ impl TokenSource {
                 *failure = Some(error.clone());
             }
         }
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.requests.fetch_add(1, Ordering::SeqCst);
         result
     }
 
-    /// Says that the API did not take `token`. It is not given out again; a newer one stays.
+    /// Drops `token` after the API rejected it. A newer token stays.
     pub fn reject(&self, token: &Token) {
-        self.kept().take_if(|kept| kept.is(token));
+        self.cached().take_if(|cached| cached.is(token));
     }
 
-    /// What replies say of the time, those of the API too.
-    pub(super) fn their_clock(&self) -> &ClockSkew {
-        &self.their_clock
+    /// The clock difference by the replies of Entra and the API.
+    pub(super) fn clock_skew(&self) -> &ClockSkew {
+        &self.clock_skew
     }
 
-    async fn ask(&self) -> Result<Token, TokenError> {
-        let answer = self.grant.ask(&self.client, self.clock.now(), &self.their_clock).await?;
-        // The library reckons the end by the system's clock; ours may be another.
-        let life = Duration::try_from(answer.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
+    async fn refresh(&self) -> Result<Token, TokenError> {
+        let issued = self.grant.request_token(&self.client, self.clock.now(), &self.clock_skew).await?;
+        // The library computes the expiry with the system clock; the injected clock may differ.
+        let life = Duration::try_from(issued.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
         if life.is_zero() {
-            return Err(self
-                .grant
-                .bad_reply(200, "its token has run out; is the clock of this machine right?"));
+            return Err(self.grant.bad_reply(200, "its token has expired; check the clock of this machine"));
         }
-        Ok(Token::new(answer.token, self.clock.now(), life))
+        Ok(Token::new(issued.token, self.clock.now(), life))
     }
 
     fn usable(&self) -> Option<Token> {
-        self.kept().as_ref().filter(|token| self.clock.now() < token.0.renew_at).cloned()
+        self.cached().as_ref().filter(|token| self.clock.now() < token.0.renew_at).cloned()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("kept", &self.kept()).finish_non_exhaustive()
+        f.debug_struct("TokenSource").field("cached", &self.cached()).finish_non_exhaustive()
     }
 }
 
@@ -188,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn token_is_renewed_five_minutes_early_or_at_four_fifths_of_a_short_life() {
+    fn token_is_renewed_before_it_expires() {
         let renew_at = |life| token(life).0.renew_at.as_second();
         assert_eq!(renew_at(Duration::from_hours(1)), 3300);
         assert_eq!(renew_at(Duration::from_secs(100)), 80);
     }
 
     #[test]
-    fn absurd_life_is_not_believed() {
+    fn lifetime_is_capped() {
         assert_eq!(token(Duration::MAX).expires().as_second(), 48 * 3600);
     }
 

@@ -1,7 +1,7 @@
-//! Why there is no token, in words that a person can act on.
+//! Errors of token requests, with advice for the operator.
 //!
-//! Nothing here ever holds a secret or the raw body of a reply: of a refusal only the code, the first
-//! line of the description and the correlation id are kept. [`aadsts`] says what to do.
+//! The errors never contain a secret or the raw body of a reply: of a refusal, only the code, the first line
+//! of the description and the correlation id are kept. [`aadsts`] has the advice.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,62 +12,62 @@ use serde_json::Value;
 use super::aadsts;
 use super::transport_error::TransportError;
 
-/// What to do when there is no reply, or not all of it.
+/// The advice if there is no complete reply.
 pub(super) const TIMEOUT_ADVICE: &str =
     "a firewall or a proxy may be in the way; http.timeout allows more time";
 
-/// Longest description that is kept, in characters. Entra's are shorter.
+/// The longest description that is kept, in characters. Entra's are shorter.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Why there is no token. Cheap to clone: callers that waited for one refresh share its error.
+/// The reason that no token is available. Cheap to clone: callers that waited for one request share its error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The secret, certificate or federated token of the configuration cannot be used.
-    #[error("no {what} to ask for a token with")]
+    /// The configured secret, certificate or federated token is not usable.
+    #[error("cannot read the {what} for a token request")]
     SecretUnreadable {
-        /// What was to be read.
+        /// The kind of the credential.
         what: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         source: SecretError,
     },
-    /// The request could not even be made: the identity library refuses the configured values.
-    #[error("cannot ask for a token")]
+    /// The identity library rejects the configured values.
+    #[error("cannot create a token request")]
     Unusable {
-        /// What the library said.
+        /// The error of the library.
         source: Arc<azure_core::Error>,
     },
-    /// A clear no, with a reason.
+    /// The endpoint refused the request with a reason.
     #[error("{0}")]
-    Refused(Box<Refusal>),
-    /// No connection, or it broke.
+    Refused(Box<TokenRefusal>),
+    /// The connection failed or was interrupted.
     #[error("cannot reach `{endpoint}` for a token")]
     Network {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
-        /// What went wrong on the way.
+        /// The cause.
         source: TransportError,
     },
-    /// No full reply in time.
+    /// No complete reply in time.
     #[error("no token from `{endpoint}` in time [{}]", TIMEOUT_ADVICE)]
     Timeout {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
     },
-    /// A reply that is neither a token nor a refusal: too long, another format, an error page of
-    /// something in between, or a token that has run out.
+    /// A reply that is neither a token nor a refusal: too long, another format, the error page of a proxy, or
+    /// an expired token.
     #[error("reply of `{endpoint}` (HTTP {status}) is not a token reply: {problem}")]
     BadReply {
         /// Host of the token endpoint.
         endpoint: Arc<str>,
-        /// HTTP status; 0 when there was none.
+        /// HTTP status; 0 if there was none.
         status: u16,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
 }
 
 impl TokenError {
-    /// The reason label of metrics.
+    /// The value of the metric label `reason`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -80,24 +80,24 @@ impl TokenError {
         }
     }
 
-    /// Whether asking again soon can help, with nothing changed by a person.
+    /// Returns whether a retry can succeed without a change by an operator.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Network { source, .. } => !source.is_lasting(),
             Self::Timeout { .. } => true,
-            Self::Refused(refusal) => passes(refusal.status),
-            Self::BadReply { status, .. } => passes(*status),
+            Self::Refused(refusal) => is_transient_status(refusal.status),
+            Self::BadReply { status, .. } => is_transient_status(*status),
             Self::SecretUnreadable { .. } | Self::Unusable { .. } => false,
         }
     }
 }
 
-fn passes(status: u16) -> bool {
+fn is_transient_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
-/// What Entra, or the endpoint of a managed identity, answered instead of a token.
+/// The error reply of Entra, or of the endpoint of a managed identity, to a token request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{endpoint}` refused a token: {message} (HTTP {status}{}{}){}",
@@ -105,18 +105,18 @@ fn passes(status: u16) -> bool {
     part(", correlation id ", self.correlation_id.as_deref(), ""),
     part(" [", self.hint, "]")
 )]
-pub struct Refusal {
+pub struct TokenRefusal {
     /// Host of the token endpoint.
     pub endpoint: Arc<str>,
     /// HTTP status.
     pub status: u16,
-    /// Like `AADSTS7000215`.
+    /// A code such as `AADSTS7000215`.
     pub code: Option<String>,
-    /// First line of the description.
+    /// The first line of the description.
     pub message: String,
-    /// What Microsoft's support asks for.
+    /// The id that Microsoft support asks for.
     pub correlation_id: Option<String>,
-    /// What to do about it.
+    /// The advice for the code.
     pub hint: Option<&'static str>,
 }
 
@@ -124,14 +124,14 @@ fn part(before: &str, value: Option<&str>, after: &str) -> String {
     value.map(|value| format!("{before}{value}{after}")).unwrap_or_default()
 }
 
-impl Refusal {
-    /// The refusal that a reply's body holds, if it holds one.
+impl TokenRefusal {
+    /// Parses the refusal in the body of a reply.
     pub(super) fn parse(endpoint: &Arc<str>, status: u16, body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        // App Service says `message` where Entra says `error_description`.
-        let said = text("error_description").or_else(|| text("message")).or_else(|| text("error"))?;
-        let (code_in_text, message) = split_code(said);
+        // App Service uses `message` in place of Entra's `error_description`.
+        let description = text("error_description").or_else(|| text("message")).or_else(|| text("error"))?;
+        let (code_in_text, message) = split_code(description);
         let code = body
             .pointer("/error_codes/0")
             .and_then(Value::as_u64)
@@ -148,7 +148,7 @@ impl Refusal {
     }
 }
 
-/// Takes `AADSTSnnnn: ` off the front of a description.
+/// Splits the prefix `AADSTSnnnn: ` from a description.
 fn split_code(description: &str) -> (Option<&str>, &str) {
     let parts = description.strip_prefix("AADSTS").and_then(|rest| rest.split_once(':'));
     match parts {
@@ -159,24 +159,24 @@ fn split_code(description: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The first line, of bounded length and without control characters: it goes to terminals and logs.
+/// The first line, shortened and without control characters, for terminals and logs.
 fn one_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect()
 }
 
-/// Why a secret of the configuration cannot be used. Names where it was looked for, never its value.
+/// The reason that a configured secret is not usable. Names its file or variable, never its value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file cannot be opened or read, or is not text.
+    /// The file is unreadable or not text.
     #[error("cannot read `{}`", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
-    /// The file has nothing but white space.
+    /// The file contains nothing but white space.
     #[error("`{}` is empty", .path.display())]
     Empty {
         /// The file.
@@ -188,18 +188,18 @@ pub enum SecretError {
         /// Name of the variable.
         name: String,
     },
-    /// The file is not certificate and RSA key in PEM form.
+    /// The file does not contain a certificate and an RSA key in PEM form.
     #[error("`{}` is not usable: {problem}", .path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
 }
 
-/// The text of a secret's file, without white space around it. The read blocks: the files are small
-/// and local, and it happens about once an hour.
+/// Reads the file of a secret without surrounding white space. The read blocks, because the files are small
+/// and local and are read about once an hour.
 pub(super) fn read(path: &Path) -> Result<String, SecretError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| SecretError::Unreadable { path: path.to_path_buf(), source: Arc::new(source) })?;
@@ -209,7 +209,7 @@ pub(super) fn read(path: &Path) -> Result<String, SecretError> {
     }
 }
 
-/// The text of a secret's environment variable, without white space around it.
+/// Reads the environment variable of a secret without surrounding white space.
 pub(super) fn read_variable(name: &str) -> Result<String, SecretError> {
     let value = std::env::var(name).unwrap_or_default();
     match value.trim() {
@@ -222,12 +222,12 @@ pub(super) fn read_variable(name: &str) -> Result<String, SecretError> {
 mod tests {
     use super::*;
 
-    fn refusal(status: u16, body: &str) -> Option<Refusal> {
-        Refusal::parse(&"login.example".into(), status, body.as_bytes())
+    fn refusal(status: u16, body: &str) -> Option<TokenRefusal> {
+        TokenRefusal::parse(&"login.example".into(), status, body.as_bytes())
     }
 
     #[test]
-    fn refusal_says_code_reason_and_what_to_do_on_one_line() {
+    fn refusal_is_one_line_with_code_reason_and_advice() {
         let body = r#"{"error":"invalid_client","error_description":
             "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1\r\nTimestamp: 2026-01-09",
             "error_codes":[7000215],"trace_id":"1","correlation_id":"fb3d2015-bc17"}"#;
@@ -235,26 +235,29 @@ mod tests {
     }
 
     #[test]
-    fn code_is_found_in_the_description_when_the_list_is_missing() {
-        let found = refusal(400, r#"{"error_description":"AADSTS90002: Tenant 'x' not found."}"#).unwrap();
-        assert_eq!(found.code.as_deref(), Some("AADSTS90002"));
-        assert_eq!(found.message, "Tenant 'x' not found");
-        assert!(found.hint.unwrap().contains("tenant_id"));
+    fn code_is_parsed_from_the_description_without_a_list() {
+        let parsed = refusal(400, r#"{"error_description":"AADSTS90002: Tenant 'x' not found."}"#).unwrap();
+        assert_eq!(parsed.code.as_deref(), Some("AADSTS90002"));
+        assert_eq!(parsed.message, "Tenant 'x' not found");
+        assert!(parsed.hint.unwrap().contains("tenant_id"));
     }
 
     #[test]
-    fn refusal_of_unknown_shape_keeps_what_it_says() {
-        let said = |body| refusal(400, body).map(|refusal| (refusal.message, refusal.code));
-        assert_eq!(said(r#"{"error":"invalid_request"}"#), Some(("invalid_request".into(), None)));
-        assert_eq!(said(r#"{"statusCode":400,"message":"No identity"}"#), Some(("No identity".into(), None)));
-        assert_eq!(said(r#"{"error_description":"AADSTS: odd"}"#), Some(("AADSTS: odd".into(), None)));
-        assert_eq!(said("<html>Bad Gateway</html>"), None);
-        assert_eq!(said("[]"), None);
-        assert_eq!(said(r#"{"error_description":7}"#), None);
+    fn refusal_of_unknown_shape_keeps_its_message() {
+        let parsed = |body| refusal(400, body).map(|refusal| (refusal.message, refusal.code));
+        assert_eq!(parsed(r#"{"error":"invalid_request"}"#), Some(("invalid_request".into(), None)));
+        assert_eq!(
+            parsed(r#"{"statusCode":400,"message":"No identity"}"#),
+            Some(("No identity".into(), None))
+        );
+        assert_eq!(parsed(r#"{"error_description":"AADSTS: odd"}"#), Some(("AADSTS: odd".into(), None)));
+        assert_eq!(parsed("<html>Bad Gateway</html>"), None);
+        assert_eq!(parsed("[]"), None);
+        assert_eq!(parsed(r#"{"error_description":7}"#), None);
     }
 
     #[test]
-    fn description_is_cut_and_stripped_before_it_reaches_a_terminal() {
+    fn description_is_shortened_and_stripped() {
         let long = format!(r#"{{"error":"\u001b[31m{}\nsecond"}}"#, "x".repeat(1000));
         let message = refusal(400, &long).unwrap().message;
         assert_eq!(message.chars().count(), LONGEST_MESSAGE);
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_passing_trouble_is_worth_another_try() {
+    fn only_transient_errors_are_retried() {
         let error = |status| TokenError::BadReply { endpoint: "x".into(), status, problem: "" };
         assert!([408, 429, 500, 503].iter().all(|status| error(*status).is_transient()));
         assert!([0, 200, 400, 401, 404].iter().all(|status| !error(*status).is_transient()));
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_errors_name_the_place() {
+    fn secret_errors_name_the_file_or_variable() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing.txt");
         assert!(read(&missing).unwrap_err().to_string().ends_with("missing.txt`"));

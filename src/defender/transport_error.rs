@@ -1,14 +1,14 @@
-//! Why a request had no whole reply, in words that a person can act on.
+//! Errors of requests without a complete reply, with advice for the operator.
 //!
-//! The client's own errors say where in its machinery something went wrong; what a person needs is the
-//! innermost cause and what to look at. Nothing here holds a URL: one may be a secret.
+//! The errors of the HTTP library name its internal layers. An operator needs the innermost cause and a place
+//! to look at. Nothing here holds a URL, which may be a secret.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-/// No connection, or it broke. Prints the innermost cause and, in brackets, what to do.
+/// A failed or interrupted connection. Displays the innermost cause and, in brackets, advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail} [{}]", .cause.advice())]
 pub struct TransportError {
@@ -18,17 +18,17 @@ pub struct TransportError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// No address belongs to the name.
+    /// The host name has no address.
     Name,
     Refused,
     Unreachable,
-    /// The certificate is signed by an authority that is not known here.
+    /// The certificate is signed by an authority that is not trusted.
     UnknownIssuer,
     WrongName,
-    /// The certificate is not valid at this time.
+    /// The certificate has expired or is not valid yet.
     OutOfDate,
     OtherCertificate,
-    /// The other side does not speak TLS.
+    /// The server does not speak TLS.
     NotTls,
     ProxyUnreachable,
     ProxyLogin,
@@ -43,42 +43,39 @@ impl Cause {
             Self::Refused => {
                 "nothing listens there, or a firewall refuses; check the URL, or set http.proxy_url"
             }
-            Self::Unreachable => "there is no way to the network; check routes, or set http.proxy_url",
+            Self::Unreachable => "the network is unreachable; check routes, or set http.proxy_url",
             Self::UnknownIssuer => {
-                "something in between may open TLS connections: put the certificate of its authority into \
-                 http.ca_file"
+                "a proxy may intercept TLS connections: add the certificate of its authority to http.ca_file"
             }
-            Self::WrongName => {
-                "the certificate is another host's; check the URL and DNS, and what is in between"
-            }
+            Self::WrongName => "the certificate belongs to another host; check the URL, DNS and proxies",
             Self::OutOfDate => {
-                "the certificate of the other side is not valid now; is the clock of this machine right?"
+                "the certificate of the server is not valid now; check the clock of this machine"
             }
-            Self::OtherCertificate => "the certificate of the other side cannot be trusted",
-            Self::NotTls => "the other side does not speak TLS; check the URL and its port, and the proxy",
+            Self::OtherCertificate => "the certificate of the server is not trusted",
+            Self::NotTls => "the server does not speak TLS; check the URL, its port and the proxy",
             Self::ProxyUnreachable => {
                 "the proxy cannot be reached; check http.proxy_url, or HTTPS_PROXY and NO_PROXY"
             }
-            Self::ProxyLogin => "the proxy wants a user and password; put them into http.proxy_url",
-            Self::ProxyRefused => "the proxy refuses to connect to this host; it has to be allowed there",
-            Self::Broken => "the connection broke off; check what is in between, as proxies and firewalls",
+            Self::ProxyLogin => "the proxy requires a user and password; add them to http.proxy_url",
+            Self::ProxyRefused => "the proxy refuses to connect to this host; allow the host there",
+            Self::Broken => "the connection was interrupted; check proxies and firewalls",
         }
     }
 }
 
 impl TransportError {
-    /// What `error`, which is no timeout, comes down to.
+    /// Classifies `error`, which must not be a timeout.
     pub(super) fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let chain = chain(&error);
         let innermost = chain.last().map(ToString::to_string).unwrap_or_default();
-        // The words for an end that came too early are an address of a manual for programmers.
+        // The library's text for an unexpected end of file is a link to developer documentation.
         let ended = io_kinds(&chain).any(|kind| kind == ErrorKind::UnexpectedEof);
         let detail = if ended { "the connection was closed too early".to_owned() } else { innermost };
         Self { cause: cause(&chain), detail }
     }
 
-    /// Whether asking again cannot help, unless a person does something.
+    /// Returns whether a retry cannot succeed without a change by an operator.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         matches!(
@@ -92,32 +89,32 @@ impl TransportError {
     }
 }
 
-/// The error and everything below it.
+/// The error and its sources.
 fn chain(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
-    let mut found = Vec::new();
+    let mut errors = Vec::new();
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        found.push(error);
-        // What an I/O error wraps is not its source, but itself in other words.
+        errors.push(error);
+        // An I/O error does not return the error that it wraps as its source.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    found
+    errors
 }
 
 fn cause(chain: &[&(dyn Error + 'static)]) -> Cause {
-    // Types of these two are private to the client, so their words have to do.
-    let says = |text: &str| chain.iter().any(|error| error.to_string() == text);
-    if says("tunnel error: proxy authorization required") {
+    // The types of these errors are private to the HTTP library, so they are recognised by their text.
+    let has_text = |text: &str| chain.iter().any(|error| error.to_string() == text);
+    if has_text("tunnel error: proxy authorization required") {
         return Cause::ProxyLogin;
     }
-    if says("tunnel error: unsuccessful") {
+    if has_text("tunnel error: unsuccessful") {
         return Cause::ProxyRefused;
     }
-    if says("tunnel error: failed to create underlying connection") {
+    if has_text("tunnel error: failed to create underlying connection") {
         return Cause::ProxyUnreachable;
     }
-    if says("dns error") {
+    if has_text("dns error") {
         return Cause::Name;
     }
     if let Some(tls) = chain.iter().find_map(|error| error.downcast_ref::<TlsError>()) {

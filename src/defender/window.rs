@@ -1,27 +1,26 @@
-//! One quota: the calls that count in it, and how many its windows allow now. Pure.
+//! One quota: the calls that count against it, and the number that its windows allow. Pure.
 //!
-//! A window holds what it is configured to hold until the API says that this is too much. Then its
-//! allowance is halved, and grows back by a tenth of the configured number in each of its steps: the
-//! API has another user, or a lower limit, and asking for less at once and for more with care finds
-//! the pace that is left.
+//! A window allows the configured number of calls until the API answers 429. Then its allowance is halved,
+//! and grows back by a tenth of the configured number per step. The API has another user or a lower limit;
+//! a fast reduction and a slow increase find the rate that is left.
 //!
-//! Nobody knows when a call arrives at the API, where it is counted. It is between the moment it is
-//! let through and its reply, so it counts from the reply on, or from [`TRANSIT`] later when that
-//! is sooner: no request is under way to the API for longer.
+//! The time at which a call arrives at the API, where it is counted, is not known. It lies between the grant
+//! and the reply, so the call counts from its reply on, or from [`TRANSIT`] after the grant if that is
+//! earlier: no request takes longer to reach the API.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest time that a request is taken to need to the API.
+/// The assumed maximum time that a request needs to reach the API.
 pub(super) const TRANSIT: Duration = Duration::from_secs(1);
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The windows of every quota of the API, a minute and an hour: how long a call counts, which is a
-/// little longer than the API's own clock should say, and the step in which an allowance grows back.
+/// The windows of every quota, a minute and an hour: the time for which a call counts, slightly longer than
+/// the API documents, and the step in which a reduced allowance grows back.
 const LENGTHS: [(Duration, Duration); 2] = [
     (Duration::from_millis(60_100), Duration::from_mins(10)),
     (Duration::from_secs(3_602), Duration::from_hours(1)),
@@ -31,7 +30,7 @@ const LENGTHS: [(Duration, Duration); 2] = [
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) windows: [Window; 2],
-    /// From when on each call counts, in order; up to [`TRANSIT`] from now while it is under way.
+    /// The time from which each call counts, in order; up to [`TRANSIT`] in the future while it is in flight.
     counted: VecDeque<Instant>,
 }
 
@@ -40,49 +39,49 @@ pub(super) struct Ledger {
 pub(super) struct Window {
     length: Duration,
     step: Duration,
-    /// Calls allowed while the API does not object.
+    /// Calls allowed without a reduction.
     pub(super) configured: usize,
-    lowered: Option<Lowered>,
+    reduced: Option<ReducedAllowance>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Lowered {
+struct ReducedAllowance {
     to: usize,
     at: Instant,
 }
 
-/// An allowance was lowered.
+/// The reduction of an allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(super) struct Reduction {
     pub(super) from: usize,
     pub(super) to: usize,
 }
 
 impl Ledger {
-    /// A quota of so many calls a minute and an hour, of which none was made.
+    /// Creates a quota of `allowed` calls per minute and per hour without any call.
     pub(super) fn new(allowed: [usize; 2]) -> Self {
         let windows = [0, 1].map(|index| {
             let ((length, step), configured) = (LENGTHS[index], allowed[index]);
-            Window { length, step, configured, lowered: None }
+            Window { length, step, configured, reduced: None }
         });
         Self { windows, counted: VecDeque::new() }
     }
 
-    /// Allows another number of calls a minute and an hour. What the API objected to stays lowered.
-    pub(super) fn allow(&mut self, allowed: [usize; 2]) {
+    /// Changes the configured calls per minute and per hour. Reductions stay.
+    pub(super) fn set_allowance(&mut self, allowed: [usize; 2]) {
         for (window, allowed) in self.windows.iter_mut().zip(allowed) {
             window.configured = allowed;
         }
     }
 
-    /// Counts a call that is let through at `at`, of an earlier run when that is past.
+    /// Counts a call granted at `at`, which is in the past for a call of an earlier run.
     pub(super) fn add(&mut self, at: Instant) {
         let from = at + TRANSIT;
         let place = self.counted.partition_point(|counted| *counted <= from);
         self.counted.insert(place, from);
     }
 
-    /// The call that was let through at `at` is over at `now`, whatever came of it.
+    /// Ends, at `now`, the call that was granted at `at`, successful or not.
     pub(super) fn settle(&mut self, at: Instant, now: Instant) {
         let from = at + TRANSIT;
         if now < from
@@ -94,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// When to ask again for room for one more call; none when there is room now.
+    /// The time to check again for one more call; `None` if one is allowed now.
     pub(super) fn busy_until(&mut self, now: Instant) -> Option<Instant> {
         let longest = self.windows.iter().map(|window| window.length).max().unwrap_or_default();
         while self.counted.front().is_some_and(|from| *from + longest <= now) {
@@ -104,7 +103,7 @@ impl Ledger {
         windows.filter_map(|window| window.busy_until(&self.counted, now)).max()
     }
 
-    /// Calls in each window.
+    /// The number of calls in each window.
     pub(super) fn used(&self, now: Instant) -> [usize; 2] {
         self.windows.each_ref().map(|window| {
             self.counted.len() - self.counted.partition_point(|from| *from + window.length <= now)
@@ -113,29 +112,29 @@ impl Ledger {
 }
 
 impl Window {
-    /// Calls allowed at `now`, at least one.
+    /// The number of calls allowed at `now`, at least one.
     pub(super) fn allowed(&self, now: Instant) -> usize {
-        self.lowered.map_or(self.configured, |lowered| {
-            let grown = self.configured.div_ceil(10).saturating_mul(self.steps(lowered, now));
-            lowered.to.saturating_add(grown).min(self.configured)
+        self.reduced.map_or(self.configured, |reduced| {
+            let grown = self.configured.div_ceil(10).saturating_mul(self.steps(reduced, now));
+            reduced.to.saturating_add(grown).min(self.configured)
         })
     }
 
-    /// Halves what is allowed, because of a call that was let through at `made`. Not for a call of
-    /// before the last cut: it says nothing of the pace since.
-    pub(super) fn cut(&mut self, made: Instant, now: Instant) -> Option<Cut> {
+    /// Halves the allowance after a 429 to a call granted at `made`. A call granted before the last reduction
+    /// changes nothing, because it does not reflect the rate since then.
+    pub(super) fn reduce(&mut self, made: Instant, now: Instant) -> Option<Reduction> {
         let from = self.allowed(now);
-        let is_news = self.lowered.is_none_or(|lowered| made > lowered.at);
+        let is_recent = self.reduced.is_none_or(|reduced| made > reduced.at);
         let to = (from / 2).max(1);
-        is_news.then(|| self.lowered = Some(Lowered { to, at: now }))?;
-        (to < from).then_some(Cut { from, to })
+        is_recent.then(|| self.reduced = Some(ReducedAllowance { to, at: now }))?;
+        (to < from).then_some(Reduction { from, to })
     }
 
-    /// Whether the allowance has just grown back in full.
+    /// Returns whether the allowance has grown back in full since the last check.
     pub(super) fn has_recovered(&mut self, now: Instant) -> bool {
-        let recovered = self.lowered.is_some() && self.allowed(now) == self.configured;
+        let recovered = self.reduced.is_some() && self.allowed(now) == self.configured;
         if recovered {
-            self.lowered = None;
+            self.reduced = None;
         }
         recovered
     }
@@ -145,27 +144,27 @@ impl Window {
         if blocking + self.length <= now {
             return None;
         }
-        // The reply may still come and set the call back, at most to when it was let through.
+        // The reply may still arrive and move the call back, at most to the time of its grant.
         let first = if blocking > now { blocking - TRANSIT } else { blocking };
         let free = first + self.length;
         Some(self.next_step(now).map_or(free, |step| step.min(free)))
     }
 
-    /// When the allowance grows next.
+    /// The time of the next growth of the allowance.
     fn next_step(&self, now: Instant) -> Option<Instant> {
-        self.lowered.map(|lowered| {
-            let steps = u32::try_from(self.steps(lowered, now)).unwrap_or(u32::MAX);
-            lowered.at + self.step.saturating_mul(steps.saturating_add(1))
+        self.reduced.map(|reduced| {
+            let steps = u32::try_from(self.steps(reduced, now)).unwrap_or(u32::MAX);
+            reduced.at + self.step.saturating_mul(steps.saturating_add(1))
         })
     }
 
-    fn steps(&self, lowered: Lowered, now: Instant) -> usize {
-        let elapsed = now.saturating_duration_since(lowered.at).as_secs();
+    fn steps(&self, reduced: ReducedAllowance, now: Instant) -> usize {
+        let elapsed = now.saturating_duration_since(reduced.at).as_secs();
         usize::try_from(elapsed / self.step.as_secs()).unwrap_or(usize::MAX)
     }
 }
 
-/// The shortest interval in which `calls` are within `allowed` a minute and an hour, again and again.
+/// The shortest interval in which `calls` stay within `allowed` per minute and per hour repeatedly.
 pub(super) fn sustainable_interval(calls: u64, allowed: [usize; 2]) -> Duration {
     let [minutes, hours] = [(MINUTE, allowed[0]), (HOUR, allowed[1])].map(|(window, allowed)| {
         let nanos = window.as_nanos() * u128::from(calls);
@@ -183,58 +182,58 @@ mod tests {
         Duration::from_secs(count)
     }
 
-    /// A window of a hundred calls an hour and its start.
+    /// A window of a hundred calls per hour, and its start.
     fn hour() -> (Window, Instant) {
         let [_, window] = Ledger::new([10, 100]).windows;
         (window, Instant::now())
     }
 
     #[test]
-    fn a_cut_halves_the_allowance_down_to_one_call() {
+    fn a_reduction_halves_the_allowance_down_to_one_call() {
         let (mut window, start) = hour();
-        let cuts: Vec<_> =
-            (1..10).map(|second| window.cut(start + secs(second), start + secs(second))).collect();
-        let lowered: Vec<_> = cuts.iter().map_while(|cut| cut.map(|cut| (cut.from, cut.to))).collect();
-        assert_eq!(lowered, [(100, 50), (50, 25), (25, 12), (12, 6), (6, 3), (3, 1)]);
-        assert!(cuts[6..].iter().all(Option::is_none), "there is nothing left to take");
+        let reductions: Vec<_> =
+            (1..10).map(|second| window.reduce(start + secs(second), start + secs(second))).collect();
+        let reduced: Vec<_> = reductions.iter().map_while(|cut| cut.map(|cut| (cut.from, cut.to))).collect();
+        assert_eq!(reduced, [(100, 50), (50, 25), (25, 12), (12, 6), (6, 3), (3, 1)]);
+        assert!(reductions[6..].iter().all(Option::is_none), "one call is the minimum");
         assert_eq!(window.allowed(start + secs(9)), 1);
     }
 
     #[test]
-    fn refusals_of_calls_that_were_under_way_together_cut_once() {
+    fn calls_in_flight_together_reduce_the_allowance_once() {
         let (mut window, start) = hour();
-        assert!(window.cut(start, start + secs(5)).is_some());
-        assert_eq!(window.cut(start + secs(1), start + secs(6)), None);
-        assert_eq!(window.cut(start + secs(5), start + secs(7)), None);
+        assert!(window.reduce(start, start + secs(5)).is_some());
+        assert_eq!(window.reduce(start + secs(1), start + secs(6)), None);
+        assert_eq!(window.reduce(start + secs(5), start + secs(7)), None);
         assert_eq!(window.allowed(start + secs(7)), 50);
-        assert!(window.cut(start + secs(6), start + secs(8)).is_some());
+        assert!(window.reduce(start + secs(6), start + secs(8)).is_some());
     }
 
     #[test]
     fn an_allowance_grows_back_by_a_tenth_in_each_step() {
         let (mut window, start) = hour();
-        window.cut(start, start);
+        window.reduce(start, start);
         let allowed =
             [0, 3599, 3600, 7200, 4 * 3600, 5 * 3600, 500 * 3600].map(|at| window.allowed(start + secs(at)));
         assert_eq!(allowed, [50, 50, 60, 70, 90, 100, 100]);
         assert!(!window.has_recovered(start + secs(5 * 3600 - 1)));
         assert!(window.has_recovered(start + secs(5 * 3600)));
-        assert!(!window.has_recovered(start + secs(5 * 3600)), "it is said once");
+        assert!(!window.has_recovered(start + secs(5 * 3600)), "a recovery is reported once");
     }
 
     #[test]
-    fn a_call_without_a_reply_counts_as_arrived_a_second_later() {
+    fn call_without_reply_counts_from_a_second_after_its_grant() {
         let (mut ledger, start) = (Ledger::new([1, 10]), Instant::now());
         ledger.add(start);
         assert_eq!(ledger.used(start), [1, 1]);
         let minute = LENGTHS[0].0;
-        assert_eq!(ledger.busy_until(start), Some(start + minute), "the reply may come at once");
+        assert_eq!(ledger.busy_until(start), Some(start + minute), "the reply may arrive immediately");
         assert!(ledger.busy_until(start + minute).is_some_and(|until| until <= start + minute + TRANSIT));
         assert_eq!(ledger.busy_until(start + minute + TRANSIT), None);
     }
 
     #[test]
-    fn a_call_with_a_reply_counts_from_then_on() {
+    fn call_counts_from_its_reply() {
         let (mut ledger, start) = (Ledger::new([2, 10]), Instant::now());
         ledger.add(start);
         ledger.add(start);
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_sustainable_when_both_windows_are() {
+    fn sustainable_interval_satisfies_both_windows() {
         assert_eq!(sustainable_interval(7_201, [40, 1200]), Duration::from_hours(6) + secs(3));
         assert_eq!(sustainable_interval(100, [10, 6000]), Duration::from_mins(10));
         assert_eq!(sustainable_interval(0, [1, 1]), Duration::ZERO);

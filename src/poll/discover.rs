@@ -71,7 +71,8 @@ impl MachineLists {
         let mut chosen = BTreeMap::new();
         let mut unmatched = Vec::new();
         let mut add = |machines: Vec<&'a ListedMachine>, selector: String| {
-            let usable: Vec<_> = machines.into_iter().filter(|machine| !machine.left_out).collect();
+            let usable: Vec<_> =
+                machines.into_iter().filter(|machine| !machine.excluded_by_defender).collect();
             if usable.is_empty() {
                 unmatched.push(selector);
             }
@@ -85,7 +86,8 @@ impl MachineLists {
             add(found.collect(), format!("ids: {id}"));
         }
         for name in &selectors.names {
-            let named = self.whole.iter().filter(|machine| !machine.left_out && is_named(machine, name));
+            let named =
+                self.whole.iter().filter(|machine| !machine.excluded_by_defender && is_named(machine, name));
             // One DNS name can have several ids, of which one is in use.
             let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
             add(in_use.into_iter().collect(), format!("names: {name}"));
@@ -131,7 +133,7 @@ mod tests {
     fn machine(id: &str, name: &str) -> ListedMachine {
         let facts =
             MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(MachineId::parse(id).unwrap()) };
-        ListedMachine { facts, active: true, left_out: false }
+        ListedMachine { facts, active: true, excluded_by_defender: false }
     }
 
     fn whole(machines: Vec<ListedMachine>) -> MachineLists {
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn merged_and_excluded_machines_are_out_whatever_selects_them() {
-        let gone = ListedMachine { left_out: true, ..machine("a1", "srv-a") };
+        let gone = ListedMachine { excluded_by_defender: true, ..machine("a1", "srv-a") };
         let selectors =
             Selectors { all: true, ids: texts(&["a1"]), names: texts(&["srv-a"]), ..Selectors::default() };
         let scope = whole(vec![gone, machine("b1", "srv-b")]).select(&selectors);

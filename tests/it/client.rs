@@ -25,7 +25,8 @@ async fn every_page_is_read_and_each_machine_counts_once() {
     let api = Api::new(Options { page_size: 7, ..options(90, Awkwardness::Real) }, |_| {}).await;
     let machines = api.client.machines(ListQuery::All).await.unwrap();
 
-    let (out, in_scope): (Vec<_>, Vec<_>) = machines.into_iter().partition(|machine| machine.left_out);
+    let (out, in_scope): (Vec<_>, Vec<_>) =
+        machines.into_iter().partition(|machine| machine.excluded_by_defender);
     let mut expected = api.control().machine_ids();
     expected.sort();
     assert_eq!(ids(&in_scope), expected);

@@ -1,12 +1,12 @@
-//! Rows become findings: one per machine and KB, whatever the number of rows.
+//! Combines rows into missing updates: one per machine and KB, regardless of the number of rows.
 //!
-//! A million pairs have to fit beside the fleet, so a pair is 40 bytes: its CVEs are bits ([`CveSet`]),
-//! its texts are those of the KB, once. Adding a row is a union, a minimum or a maximum. So the order
-//! of rows and files does not matter, and a file that broke off is simply read again; what is counted
-//! is counted when a file has arrived whole.
+//! A million missing updates must fit beside the fleet, so each takes 40 bytes: its CVEs are bits
+//! ([`CveSet`]), and its texts are stored once per KB. Adding a row is a union, a minimum or a maximum.
+//! Therefore the order of rows and files does not matter, and a file that was interrupted is read again.
+//! Counters are updated when a file is complete.
 //!
-//! Consecutive rows mostly belong to one machine, and often to one KB: both are kept at hand, so that
-//! such a row looks up its CVE and nothing else.
+//! Consecutive rows mostly belong to one machine and often to one KB. The last machine and KB are cached, so
+//! that such a row looks up its CVE only.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,32 +16,32 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cves::{CveSet, packed};
-use super::lines::{ExportFileError, Line, Lines};
+use super::lines::{ExportFileError, LineReader, RawLine};
 use super::packed_timestamp::PackedTimestamp;
-use super::row::{Field, Row};
-use super::snapshot::{Export, Pair};
+use super::row::{ExportRow, RowField};
+use super::version::{Export, PackedUpdate};
 use crate::defender::model::Reject;
 use crate::fleet::{KbId, MachineId, Severity, UpdateFacts};
 
-/// What one export may take in memory: room for some ten million pairs.
+/// The maximum memory of one export, enough for about ten million missing updates.
 const MEMORY_BYTES: usize = 1 << 30;
 
-/// Distinct products of one KB; the first ones in text order are kept.
+/// The maximum number of products of one KB; the first ones in text order are kept.
 const PRODUCTS: usize = 100;
 
-/// Characters of a title or of a product's name.
+/// The maximum length of a title or product name in characters.
 const TEXT_CHARS: usize = 1024;
 
-/// What came in one file.
+/// The counts of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileCount {
-    /// Lines that are not blank.
+    /// LineReader that are not blank.
     pub lines: u64,
-    /// Rows of any machine that name it.
+    /// Rows with a machine id.
     pub rows: u64,
-    /// Rows that name a machine in scope, a KB and a CVE.
-    named: u64,
-    /// By reason, in the order of [`Reject::ALL`].
+    /// Rows with a machine in scope, a KB and a CVE.
+    complete: u64,
+    /// Rejected lines by reason, in the order of [`Reject::ALL`].
     rejected: [u64; Reject::ALL.len()],
 }
 
@@ -56,39 +56,39 @@ impl FileCount {
     }
 }
 
-/// Collects the findings of an export, file by file.
+/// Collects the missing updates of an export, file by file.
 #[derive(Debug, Default)]
 pub(super) struct ExportBuilder {
-    /// Those in scope, and their places in `machines`.
+    /// The machines in scope and their indices in `machines`.
     index: HashMap<MachineId, u32>,
-    /// None for a machine without rows; else its pairs, ordered by the place of the KB.
-    machines: Vec<Option<Vec<Pair>>>,
+    /// `None` for a machine without rows; else its missing updates, ordered by the index of the KB.
+    machines: Vec<Option<Vec<PackedUpdate>>>,
     kb_index: HashMap<KbId, u32>,
-    kbs: Vec<Kb>,
+    kbs: Vec<CollectedKb>,
     last_device: String,
-    /// None when `last_device` is out of scope.
+    /// `None` if `last_device` is out of scope.
     last_machine: Option<usize>,
     last_kb: Option<(KbId, u32)>,
-    /// Estimate of what is held, the machines of the scope apart.
+    /// The estimated memory, without the machines in scope.
     bytes: usize,
-    /// Of the files that were read whole.
+    /// Rows of the files that were read completely.
     rows: u64,
-    named: u64,
+    complete: u64,
 }
 
-/// What the rows say of one KB.
+/// The data of one KB.
 #[derive(Debug)]
-struct Kb {
+struct CollectedKb {
     id: KbId,
     title: String,
     /// Sorted.
     products: Vec<String>,
-    /// Counted through as they come.
+    /// The number of each CVE, in the order of appearance.
     cves: HashMap<u64, u32>,
 }
 
 impl ExportBuilder {
-    /// Keeps the findings of the machines in `scope`.
+    /// Creates a builder for the machines in `scope`.
     #[must_use]
     pub(super) fn new(scope: &HashSet<MachineId>) -> Self {
         let index: HashMap<_, _> = scope.iter().cloned().zip(0..).collect();
@@ -96,18 +96,18 @@ impl ExportBuilder {
         Self { index, machines, ..Self::default() }
     }
 
-    /// Reads a file, as it was downloaded. Blocks while `file` does.
+    /// Reads a downloaded file. Blocks while `file` blocks.
     ///
     /// # Errors
-    /// When the file is not whole. It can be read again then, or all has to be dropped.
+    /// Returns an error if the file is not complete. The caller must then read it again or drop the builder.
     pub(super) fn read(&mut self, file: impl BufRead) -> Result<FileCount, ExportFileError> {
-        let mut lines = Lines::new(file)?;
+        let mut lines = LineReader::new(file)?;
         let mut count = FileCount::default();
         while let Some(line) = lines.next()? {
             let row = match line {
-                Line::TooLong => Err(Reject::TooLong),
-                Line::Text(line) if line.trim_ascii().is_empty() => continue,
-                Line::Text(line) => Row::parse(line),
+                RawLine::TooLong => Err(Reject::TooLong),
+                RawLine::Text(line) if line.trim_ascii().is_empty() => continue,
+                RawLine::Text(line) => ExportRow::parse(line),
             };
             count.lines += 1;
             if let Err(reason) = row.and_then(|row| self.add(&row, &mut count)) {
@@ -118,29 +118,30 @@ impl ExportBuilder {
             }
         }
         self.rows += count.rows;
-        self.named += count.named;
+        self.complete += count.complete;
         Ok(count)
     }
 
-    /// Usable rows of the files that were read whole.
+    /// The usable rows of the files that were read completely.
     #[must_use]
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// What has been read, as the snapshot of `generated_at`; and how many rows said again what another
-    /// one had said: the same machine, KB and CVE.
+    /// Returns the export version of `generated_at`, and the number of duplicate rows: those with the machine,
+    /// KB and CVE of another row.
     #[must_use]
     pub(super) fn finish(self, generated_at: Timestamp) -> (Export, u64) {
         let pairs = self.machines.iter().flatten().flatten();
         let distinct: u64 = pairs.map(|pair| u64::from(pair.cves.len())).sum();
-        let facts = |kb: Kb| (kb.id, Arc::new(UpdateFacts { title: kb.title, products: kb.products }));
+        let facts =
+            |kb: CollectedKb| (kb.id, Arc::new(UpdateFacts { title: kb.title, products: kb.products }));
         let updates = self.kbs.into_iter().map(facts).collect();
         let export = Export::new(generated_at, self.rows, self.index, self.machines, updates);
-        (export, self.named.saturating_sub(distinct))
+        (export, self.complete.saturating_sub(distinct))
     }
 
-    fn add(&mut self, row: &Row<'_>, count: &mut FileCount) -> Result<(), Reject> {
+    fn add(&mut self, row: &ExportRow<'_>, count: &mut FileCount) -> Result<(), Reject> {
         let machine = self.machine(&row.device)?;
         count.rows += 1;
         let kb = self.finding(row, machine, count);
@@ -152,7 +153,7 @@ impl ExportBuilder {
 
     fn finding(
         &mut self,
-        row: &Row<'_>,
+        row: &ExportRow<'_>,
         machine: Option<usize>,
         count: &mut FileCount,
     ) -> Result<(), Reject> {
@@ -177,17 +178,17 @@ impl ExportBuilder {
             let next = u32::try_from(kb.cves.len()).expect("Safe: the memory is bounded");
             let number = *kb.cves.entry(packed(cve)).or_insert(next);
             self.bytes += if number == next { 32 } else { 0 } + pair.cves.insert(number);
-            count.named += 1;
+            count.complete += 1;
         }
         Ok(())
     }
 
-    /// The place of the machine that a row is about; none when it is out of scope.
-    fn machine(&mut self, device: &Field<'_>) -> Result<Option<usize>, Reject> {
+    /// The index of the machine of a row; `None` if it is out of scope.
+    fn machine(&mut self, device: &RowField<'_>) -> Result<Option<usize>, Reject> {
         let id = match device {
-            Field::Text(_) => device.text(),
-            Field::Absent => "",
-            Field::Number(_) | Field::Other => return Err(Reject::WrongType),
+            RowField::Text(_) => device.text(),
+            RowField::Absent => "",
+            RowField::Number(_) | RowField::Other => return Err(Reject::WrongType),
         };
         if id.is_empty() {
             return Err(Reject::NoId);
@@ -206,7 +207,7 @@ impl ExportBuilder {
         Ok(place)
     }
 
-    /// The place of a KB.
+    /// The index of a KB.
     fn kb(&mut self, id: KbId) -> u32 {
         if let Some((last, place)) = self.last_kb
             && last == id
@@ -217,16 +218,16 @@ impl ExportBuilder {
         let place = *self.kb_index.entry(id).or_insert(next);
         if place == next {
             let (title, products, cves) = (String::new(), Vec::new(), HashMap::new());
-            self.kbs.push(Kb { id, title, products, cves });
-            self.bytes += size_of::<Kb>() + 32;
+            self.kbs.push(CollectedKb { id, title, products, cves });
+            self.bytes += size_of::<CollectedKb>() + 32;
         }
         self.last_kb = Some((id, place));
         place
     }
 }
 
-impl Kb {
-    /// Takes over what a row says. Returns the bytes that this took.
+impl CollectedKb {
+    /// Adds the texts of a row. Returns the bytes allocated.
     fn describe(&mut self, title: &str, product: &str) -> usize {
         let (title, product) = (bounded(title), bounded(product));
         let mut bytes = 0;
@@ -246,12 +247,12 @@ impl Kb {
     }
 }
 
-/// The pair of a machine with the KB at `kb`.
-fn pair<'a>(pairs: &'a mut Vec<Pair>, kb: u32, bytes: &mut usize) -> &'a mut Pair {
+/// The missing update of a machine for the KB with index `kb`.
+fn pair<'a>(pairs: &'a mut Vec<PackedUpdate>, kb: u32, bytes: &mut usize) -> &'a mut PackedUpdate {
     let place = pairs.binary_search_by_key(&kb, |pair| pair.kb).unwrap_or_else(|place| {
-        // A vector may hold up to twice what it needs.
-        *bytes += 2 * size_of::<Pair>();
-        pairs.insert(place, Pair { kb, cves: CveSet::default(), first_seen: None, severity: None });
+        // The capacity of a vector may be twice its length.
+        *bytes += 2 * size_of::<PackedUpdate>();
+        pairs.insert(place, PackedUpdate { kb, cves: CveSet::default(), first_seen: None, severity: None });
         place
     });
     &mut pairs[place]

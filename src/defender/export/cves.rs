@@ -1,16 +1,16 @@
-//! Sets of CVEs, as small as a million of them must be.
+//! Compact sets of CVEs, because there may be a million of them.
 //!
-//! A CVE id becomes a number ([`packed`]), the CVEs of one KB are counted through, and what a machine
-//! has of them is one bit each ([`CveSet`]): a monthly update fixes about a hundred. Adding twice adds
-//! nothing, so a file that broke off can be read again.
+//! A CVE id becomes a number ([`packed`]), the CVEs of one KB are numbered consecutively, and the set of a
+//! machine has one bit for each ([`CveSet`]): a monthly update fixes about a hundred. Adding a CVE twice has
+//! no effect, so a file that was interrupted can be read again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Marks ids that are hashed, since they are not of the usual form.
+/// Marks ids that are hashed because they do not have the usual form.
 const HASHED: u64 = 1 << 63;
 
-/// The id as a number: year, count of digits and number of `CVE-2024-12345`, anything else hashed.
-/// Without regard to case. Two other ids that come out alike would count as one.
+/// The id as a number, without regard to case: year, count of digits and number of `CVE-2024-12345`; any other
+/// form is hashed. Two ids with the same hash would count as one.
 pub(super) fn packed(id: &str) -> u64 {
     usual(id).unwrap_or_else(|| {
         let mut hasher = DefaultHasher::new();
@@ -30,12 +30,12 @@ fn usual(id: &str) -> Option<u64> {
     Some(year << 48 | (number.len() as u64) << 44 | digits(number)?)
 }
 
-/// Which of a KB's CVEs, by their numbers: one bit each. 24 bytes for the first 128 of them.
+/// A subset of the CVEs of a KB: one bit for each number. 24 bytes for the first 128 of them.
 #[derive(Clone, Debug)]
 pub(super) enum CveSet {
     /// Numbers up to 127.
     Few([u64; 2]),
-    /// As many words as the highest number needs.
+    /// As many words as the highest number requires.
     Many(Box<[u64]>),
 }
 
@@ -46,7 +46,7 @@ impl Default for CveSet {
 }
 
 impl CveSet {
-    /// Adds the CVE with this number. Returns the bytes that this took.
+    /// Adds the CVE with this number. Returns the bytes allocated.
     pub(super) fn insert(&mut self, number: u32) -> usize {
         let (word, bit) = (number as usize / 64, 1 << (number % 64));
         let had = self.words().len();
@@ -64,7 +64,7 @@ impl CveSet {
         if grown { (word + 1 - had) * size_of::<u64>() } else { 0 }
     }
 
-    /// How many there are.
+    /// The number of CVEs.
     pub(super) fn len(&self) -> u32 {
         self.words().iter().map(|word| word.count_ones()).sum()
     }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_keep_apart_what_is_different() {
+    fn different_ids_have_different_numbers() {
         let ids = [
             "CVE-2024-12345",
             "CVE-2024-012345",

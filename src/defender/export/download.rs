@@ -1,8 +1,8 @@
-//! One file: fetched without the token, read while it comes, tried again when it breaks off.
+//! The download of one file: fetched without the token, read while it arrives, retried after an interruption.
 //!
-//! Chunks go through a short channel to a thread that unpacks and reads them, so a file is never held
-//! and a slow reader slows the download. Links are secrets: a file goes by its number here, and what a
-//! storage host says about a refusal is not looked at, since it may repeat the link.
+//! Chunks pass through a short channel to a thread that decompresses and reads them, so that a file is never
+//! held in memory and a slow reader slows the download. Links are secrets: logs and errors use the number of
+//! a file, and the text of a refusal by the storage host is ignored, because it may repeat the link.
 
 use std::io::{self, BufRead, Read};
 use std::time::Duration;
@@ -14,56 +14,58 @@ use tokio::time::{Instant, timeout};
 use super::builder::{ExportBuilder, FileCount};
 use super::lines::ExportFileError;
 use super::list::Link;
-use crate::defender::request::{PATIENCE, broken, whole_seconds};
+use crate::defender::request::{PATIENCE, transport_failure, whole_seconds};
 use crate::defender::retry::retry_after;
-use crate::defender::{ApiError, Client, Detail};
+use crate::defender::{ApiError, Client, ErrorDetail};
 use crate::self_metrics::ApiOperation;
 
 const ENDPOINT: ApiOperation = ApiOperation::ExportFile;
 
-/// Chunks between the download and the thread that reads them; each has at most some 100 KB.
+/// The number of chunks between the download and the reading thread; a chunk has at most about 100 KB.
 const CHUNKS: usize = 8;
 
-/// A download that brings less than this in `http.timeout` has stalled.
+/// A download that receives fewer bytes than this within `http.timeout` has stalled.
 const STALLED_BYTES: usize = 1 << 10;
 
-/// Why a file was not read.
-pub(super) enum Failure {
-    /// The link is not good any more; a new one may be.
+/// The failure of a file, classified by what to do next.
+pub(super) enum DownloadError {
+    /// The link has expired; a new one may work.
     Expired(ApiError),
-    /// May work next time; the host may say when.
+    /// The next attempt may succeed, after the delay that the host requested.
     Transient(ApiError, Option<Duration>),
-    /// Will not work next time.
+    /// The next attempt would fail too.
     Lasting(ApiError),
 }
 
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
+impl From<DownloadError> for ApiError {
+    fn from(failure: DownloadError) -> Self {
         match failure {
-            Failure::Expired(error) | Failure::Transient(error, _) | Failure::Lasting(error) => error,
+            DownloadError::Expired(error)
+            | DownloadError::Transient(error, _)
+            | DownloadError::Lasting(error) => error,
         }
     }
 }
 
 impl Client {
-    /// Reads the file behind `link`, number `file` of its list, into `gathering`.
+    /// Reads the file at `link`, number `file` of its list, into `builder`.
     pub(super) async fn read_file(
         &self,
         link: &Link,
         file: usize,
-        gathering: &mut ExportBuilder,
-    ) -> Result<FileCount, Failure> {
+        builder: &mut ExportBuilder,
+    ) -> Result<FileCount, DownloadError> {
         let mut attempt = 1;
         loop {
-            let (error, hint) = match self.try_file(link, file, gathering).await {
-                Err(Failure::Transient(error, hint)) => (error, hint.unwrap_or_default()),
+            let (error, hint) = match self.try_file(link, file, builder).await {
+                Err(DownloadError::Transient(error, hint)) => (error, hint.unwrap_or_default()),
                 ended => return ended,
             };
             let Some(wait) = self.retry.wait(attempt, self.random()).filter(|_| hint <= PATIENCE) else {
-                return Err(Failure::Lasting(error));
+                return Err(DownloadError::Lasting(error));
             };
             let wait = wait.max(hint);
-            tracing::debug!(tenant = self.metrics.name(), endpoint = %ENDPOINT, file, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "asking again");
+            tracing::debug!(tenant = self.metrics.name(), endpoint = %ENDPOINT, file, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "retrying the download");
             self.metrics.request_retried();
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -74,56 +76,61 @@ impl Client {
         &self,
         link: &Link,
         file: usize,
-        gathering: &mut ExportBuilder,
-    ) -> Result<FileCount, Failure> {
+        builder: &mut ExportBuilder,
+    ) -> Result<FileCount, DownloadError> {
         let started = Instant::now();
         let mut response = self.open_file(link).await?;
         let (sender, chunks) = chunks();
-        let mut gathered = std::mem::take(gathering);
+        let mut local_builder = std::mem::take(builder);
         let reading = tokio::task::spawn_blocking(move || {
-            let count = gathered.read(chunks);
-            (gathered, count)
+            let count = local_builder.read(chunks);
+            (local_builder, count)
         });
         let moved = transfer(&mut response, sender, self.stall).await;
-        let (gathered, count) = reading.await.expect("Safe: reading does not panic, and nobody aborts it");
-        *gathering = gathered;
+        let (local_builder, count) =
+            reading.await.expect("Safe: reading does not panic, and nobody aborts it");
+        *builder = local_builder;
         self.download_finished(Some(response.status()), started);
         match (moved, count) {
             (Ok(()), Ok(count)) => Ok(count),
             (_, Err(ExportFileError::TooLarge { limit_bytes })) => {
-                Err(Failure::Lasting(ApiError::TooLarge { endpoint: ENDPOINT, limit_bytes }))
+                Err(DownloadError::Lasting(ApiError::TooLarge { endpoint: ENDPOINT, limit_bytes }))
             }
-            // Rubbish may have been taken for rows, so that nothing gathered can be used.
+            // Damaged data may have been accepted as rows, so that nothing collected is usable.
             (_, Err(damage @ ExportFileError::NotGzip)) => {
-                Err(Failure::Lasting(ApiError::Incomplete { file, damage }))
+                Err(DownloadError::Lasting(ApiError::Incomplete { file, damage }))
             }
-            (Err(error), _) => Err(Failure::Transient(error, None)),
-            (Ok(()), Err(damage)) => Err(Failure::Lasting(ApiError::Incomplete { file, damage })),
+            (Err(error), _) => Err(DownloadError::Transient(error, None)),
+            (Ok(()), Err(damage)) => Err(DownloadError::Lasting(ApiError::Incomplete { file, damage })),
         }
     }
 
-    /// The file behind `link` as far as its headers; only that it does not come is counted here.
-    pub(super) async fn open_file(&self, link: &Link) -> Result<Response, Failure> {
+    /// Requests the file at `link` and returns after its headers. Only failures are counted here.
+    pub(super) async fn open_file(&self, link: &Link) -> Result<Response, DownloadError> {
         let started = Instant::now();
         let sent = timeout(self.stall, self.downloads.get(link.expose().clone()).send()).await;
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 self.download_finished(None, started);
-                let error = broken(ENDPOINT, error);
+                let error = transport_failure(ENDPOINT, error);
                 let lasting = error.is_lasting();
-                return Err(if lasting { Failure::Lasting(error) } else { Failure::Transient(error, None) });
+                return Err(if lasting {
+                    DownloadError::Lasting(error)
+                } else {
+                    DownloadError::Transient(error, None)
+                });
             }
             Err(_) => {
                 self.download_finished(None, started);
-                return Err(Failure::Transient(ApiError::Timeout { endpoint: ENDPOINT }, None));
+                return Err(DownloadError::Transient(ApiError::Timeout { endpoint: ENDPOINT }, None));
             }
         };
         if response.status().is_success() {
             return Ok(response);
         }
         self.download_finished(Some(response.status()), started);
-        Err(self.file_refused(&response))
+        Err(self.classify_file_reply(&response))
     }
 
     pub(super) fn download_finished(&self, status: Option<StatusCode>, started: Instant) {
@@ -131,28 +138,28 @@ impl Client {
         self.metrics.request_finished(ENDPOINT, code, started.elapsed());
     }
 
-    /// What a reply other than a success means.
-    fn file_refused(&self, response: &Response) -> Failure {
+    /// Classifies a reply other than a success.
+    fn classify_file_reply(&self, response: &Response) -> DownloadError {
         let endpoint = ENDPOINT;
-        let (status, detail) = (response.status(), Detail::default());
+        let (status, detail) = (response.status(), ErrorDetail::default());
         let hint = retry_after(response.headers(), self.clock.now());
         match status {
-            StatusCode::FORBIDDEN => Failure::Expired(ApiError::Forbidden { endpoint, detail }),
-            StatusCode::NOT_FOUND => Failure::Expired(ApiError::NotFound { endpoint, detail }),
+            StatusCode::FORBIDDEN => DownloadError::Expired(ApiError::Forbidden { endpoint, detail }),
+            StatusCode::NOT_FOUND => DownloadError::Expired(ApiError::NotFound { endpoint, detail }),
             StatusCode::TOO_MANY_REQUESTS => {
                 let wait = whole_seconds(hint.unwrap_or_default());
-                Failure::Transient(ApiError::Throttled { endpoint, wait, detail }, hint)
+                DownloadError::Transient(ApiError::Throttled { endpoint, wait, detail }, hint)
             }
             _ if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
-                Failure::Transient(ApiError::Server { endpoint, status, detail }, hint)
+                DownloadError::Transient(ApiError::Server { endpoint, status, detail }, hint)
             }
-            _ => Failure::Lasting(ApiError::UnexpectedStatus { endpoint, status, detail }),
+            _ => DownloadError::Lasting(ApiError::UnexpectedStatus { endpoint, status, detail }),
         }
     }
 }
 
-/// Passes the body on, while it comes fast enough. Ends well, too, when the reader has given up: that
-/// one knows why.
+/// Forwards the body while it arrives fast enough. Returns `Ok` as well if the reader has stopped, because
+/// the reader reports the reason.
 async fn transfer(
     response: &mut Response,
     sender: Sender<Option<Vec<u8>>>,
@@ -160,15 +167,15 @@ async fn transfer(
 ) -> Result<(), ApiError> {
     let (mut left, mut bytes) = (stall, 0);
     loop {
-        let asked = Instant::now();
+        let waiting_since = Instant::now();
         let chunk = match timeout(left, response.chunk()).await {
             Ok(Ok(chunk)) => chunk.map(Vec::from),
-            Ok(Err(error)) => return Err(broken(ENDPOINT, error)),
+            Ok(Err(error)) => return Err(transport_failure(ENDPOINT, error)),
             Err(_) => return Err(ApiError::Timeout { endpoint: ENDPOINT }),
         };
         bytes += chunk.as_ref().map_or(0, Vec::len);
-        // Only the time that the host took counts; the reader may take its own.
-        left = left.saturating_sub(asked.elapsed());
+        // Only the time of the host counts, not the time of the reader.
+        left = left.saturating_sub(waiting_since.elapsed());
         if bytes >= STALLED_BYTES {
             (left, bytes) = (stall, 0);
         }
@@ -179,7 +186,7 @@ async fn transfer(
     }
 }
 
-/// A body as it comes, for a reader that blocks.
+/// A body that is being received, for a blocking reader.
 struct Chunks {
     receiver: Receiver<Option<Vec<u8>>>,
     chunk: Vec<u8>,
@@ -187,8 +194,8 @@ struct Chunks {
     is_end: bool,
 }
 
-/// Both ends of a body on its way: chunks, then none. A sender that is dropped before that has not
-/// sent a whole body.
+/// Creates both ends of a body: chunks, then `None`. A sender that is dropped before `None` has not sent a
+/// complete body.
 fn chunks() -> (Sender<Option<Vec<u8>>>, Chunks) {
     let (sender, receiver) = channel(CHUNKS);
     (sender, Chunks { receiver, chunk: Vec::new(), consumed: 0, is_end: false })

@@ -1,41 +1,41 @@
-//! The lines of a gzip file, as its bytes come.
+//! The lines of a gzip file, read while its bytes arrive.
 //!
-//! Holds one buffer, whatever the file's size: a line that would not fit is skipped while it streams.
-//! A file of no bytes at all is an empty file, and several gzip members in a row are one file; that
-//! is how the export has been seen to come. Anything else than whole, undamaged gzip is a [`ExportFileError`],
-//! also after lines have been given: only the end of the file tells that they can be believed.
+//! The reader holds one buffer, regardless of the size of the file: a line that does not fit is skipped. A
+//! file of zero bytes is an empty file, and several consecutive gzip members are one file; both have been
+//! observed in exports. Anything other than complete, undamaged gzip is an [`ExportFileError`], even after
+//! lines have been returned: they are valid only if the end of the file is reached.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// A row is about 1 KB; longer than this is none.
+/// The maximum length of a line. A row has about 1 KB.
 const LINE_BYTES: usize = 1 << 20;
 
-/// Where the buffer starts: many rows, and still within the cache of a core.
+/// The initial size of the buffer: many rows, and still within the cache of a core.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What a file may unpack to beside 200 times its own size, so that a small file may be very regular.
-/// Rows pack to a tenth or a twentieth of their size; 1,032 times is the most that gzip can do.
+/// The decompressed size that a file may have in addition to [`FACTOR`] times its own size, so that a small
+/// file may compress very well. Rows compress to a tenth or a twentieth of their size; the maximum ratio of
+/// gzip is 1,032.
 const FREE_BYTES: u64 = 64 << 20;
 
-/// How many times its own size a file may unpack to.
+/// The maximum ratio of decompressed to compressed size.
 const FACTOR: u64 = 200;
 
-/// Why a file cannot be believed.
+/// The reason that an export file is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportFileError {
-    /// The gzip stream is cut.
+    /// The gzip stream is truncated.
     #[error("its gzip stream ends early")]
     EndsEarly,
-    /// No gzip, or its checksum is wrong.
-    #[error("it is no gzip, or damaged")]
+    /// The file is not gzip, or its checksum is wrong.
+    #[error("it is not gzip, or damaged")]
     NotGzip,
-    /// It unpacks to more than a file of its size can sensibly hold, or brings more than one export can
-    /// sensibly be.
-    #[error("it holds more than {limit_bytes} bytes")]
+    /// The decompressed file, or the whole export, is larger than plausible.
+    #[error("it contains more than {limit_bytes} bytes")]
     TooLarge {
-        /// The bound that was reached.
+        /// The exceeded limit.
         limit_bytes: usize,
     },
 }
@@ -51,46 +51,46 @@ impl From<io::Error> for ExportFileError {
 
 /// One line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
-    /// Without its line feed.
+pub(super) enum RawLine<'a> {
+    /// A line without its line feed.
     Text(&'a [u8]),
-    /// Longer than any row is.
+    /// A line longer than the maximum.
     TooLong,
 }
 
-/// A file of the export.
-pub(super) struct Lines<R> {
-    /// None for a file of no bytes.
+/// A reader of the lines of an export file.
+pub(super) struct LineReader<R> {
+    /// `None` for a file of zero bytes.
     file: Option<MultiGzDecoder<Counted<R>>>,
     buffer: Vec<u8>,
-    /// What `buffer` holds and was not given yet.
+    /// The range of `buffer` that has not been returned yet.
     start: usize,
     end: usize,
-    /// What of that is known to hold no line feed.
+    /// The end of the part of that range without a line feed.
     searched: usize,
     skipping: bool,
     unpacked_bytes: u64,
-    bounds: Bounds,
+    bounds: LineLimits,
 }
 
-/// Lengths that tests make small.
+/// The limits, which tests reduce.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
+struct LineLimits {
     line: usize,
     buffer: usize,
     free: u64,
 }
 
-impl<R: BufRead> Lines<R> {
-    /// The lines of `file`.
+impl<R: BufRead> LineReader<R> {
+    /// Creates a reader of `file`.
     ///
     /// # Errors
-    /// When it does not begin as gzip.
+    /// Returns an error if the file does not begin as gzip.
     pub(super) fn new(file: R) -> Result<Self, ExportFileError> {
-        Self::within(Bounds { line: LINE_BYTES, buffer: BUFFER_BYTES, free: FREE_BYTES }, file)
+        Self::within(LineLimits { line: LINE_BYTES, buffer: BUFFER_BYTES, free: FREE_BYTES }, file)
     }
 
-    fn within(bounds: Bounds, mut file: R) -> Result<Self, ExportFileError> {
+    fn within(bounds: LineLimits, mut file: R) -> Result<Self, ExportFileError> {
         let is_empty = file.fill_buf()?.is_empty();
         let file = (!is_empty).then(|| MultiGzDecoder::new(Counted { inner: file, bytes: 0 }));
         let buffer = vec![0; bounds.buffer];
@@ -98,11 +98,11 @@ impl<R: BufRead> Lines<R> {
         Ok(Self { file, buffer, start, end, searched, skipping: false, unpacked_bytes: 0, bounds })
     }
 
-    /// The next line; none at the end of a whole file.
+    /// The next line; `None` at the end of a complete file.
     ///
     /// # Errors
-    /// When the file is damaged. There is nothing to be had after that.
-    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, ExportFileError> {
+    /// Returns an error if the file is damaged. No line follows an error.
+    pub(super) fn next(&mut self) -> Result<Option<RawLine<'_>>, ExportFileError> {
         loop {
             if let Some(offset) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) {
                 let line = self.start..self.searched + offset;
@@ -111,12 +111,12 @@ impl<R: BufRead> Lines<R> {
                     continue;
                 }
                 let is_long = line.len() > self.bounds.line;
-                return Ok(Some(if is_long { Line::TooLong } else { Line::Text(&self.buffer[line]) }));
+                return Ok(Some(if is_long { RawLine::TooLong } else { RawLine::Text(&self.buffer[line]) }));
             }
             self.searched = self.end;
             if !self.skipping && self.end - self.start > self.bounds.line {
                 self.skipping = true;
-                return Ok(Some(Line::TooLong));
+                return Ok(Some(RawLine::TooLong));
             }
             if self.skipping {
                 self.start = self.end;
@@ -125,12 +125,12 @@ impl<R: BufRead> Lines<R> {
                 // The last line may lack its line feed.
                 let line = self.start..self.end;
                 self.start = self.end;
-                return Ok((!line.is_empty()).then(|| Line::Text(&self.buffer[line])));
+                return Ok((!line.is_empty()).then(|| RawLine::Text(&self.buffer[line])));
             }
         }
     }
 
-    /// Unpacks more behind what is held. False at the end of the file.
+    /// Decompresses more data into the buffer. Returns `false` at the end of the file.
     fn fill(&mut self) -> Result<bool, ExportFileError> {
         let Some(file) = &mut self.file else { return Ok(false) };
         if self.end == self.buffer.len() {
@@ -154,7 +154,7 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 struct Counted<R> {
     inner: R,
     bytes: u64,
@@ -190,23 +190,23 @@ mod tests {
 
     /// What the lines of `file` are, or what is wrong with it; read in pieces of `piece` bytes.
     fn lines_within(
-        bounds: Bounds,
+        bounds: LineLimits,
         file: &[u8],
         piece: usize,
     ) -> Result<Vec<Option<Vec<u8>>>, ExportFileError> {
-        let mut lines = Lines::within(bounds, BufReader::with_capacity(piece, file))?;
+        let mut lines = LineReader::within(bounds, BufReader::with_capacity(piece, file))?;
         let mut all = Vec::new();
         while let Some(line) = lines.next()? {
             all.push(match line {
-                Line::Text(text) => Some(text.to_vec()),
-                Line::TooLong => None,
+                RawLine::Text(text) => Some(text.to_vec()),
+                RawLine::TooLong => None,
             });
         }
         Ok(all)
     }
 
     fn lines(file: &[u8]) -> Result<Vec<Option<Vec<u8>>>, ExportFileError> {
-        lines_within(Bounds { line: 8, buffer: 4, free: 1000 }, file, 7)
+        lines_within(LineLimits { line: 8, buffer: 4, free: 1000 }, file, 7)
     }
 
     /// The lines of a whole file, `|` between them and `...` for one that is too long.
@@ -242,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_long_line_is_never_held() {
-        let bounds = Bounds { line: 1000, buffer: 64, free: 1 << 30 };
+        let bounds = LineLimits { line: 1000, buffer: 64, free: 1 << 30 };
         let file = gzip(&vec![b'x'; 10 << 20]);
-        let mut lines = Lines::within(bounds, &*file).unwrap();
-        assert_eq!(lines.next(), Ok(Some(Line::TooLong)));
+        let mut lines = LineReader::within(bounds, &*file).unwrap();
+        assert_eq!(lines.next(), Ok(Some(RawLine::TooLong)));
         assert_eq!(lines.next(), Ok(None));
         assert!(lines.buffer.len() <= 4096, "{}", lines.buffer.len());
     }
@@ -278,7 +278,7 @@ mod tests {
         assert!(limit < 1 << 20, "{limit}");
         let Err(ExportFileError::TooLarge { limit_bytes }) = lines(&file) else { panic!() };
         assert!(limit_bytes as u64 <= limit, "{limit_bytes}");
-        let room = Bounds { line: 8, buffer: 4, free: 1 << 20 };
+        let room = LineLimits { line: 8, buffer: 4, free: 1 << 20 };
         assert_eq!(lines_within(room, &file, 100).unwrap().len(), 1 << 20);
     }
 
@@ -291,7 +291,7 @@ mod tests {
             piece in 1..40usize,
         ) {
             let expected = unpacked(&text).map(|one| (one.len() <= line).then(|| one.as_bytes().to_vec()));
-            let bounds = Bounds { line, buffer, free: 1000 };
+            let bounds = LineLimits { line, buffer, free: 1000 };
             let split = lines_within(bounds, &gzip(text.as_bytes()), piece);
             prop_assert_eq!(split, Ok(expected.collect::<Vec<_>>()));
         }

@@ -1,4 +1,4 @@
-//! The list of the files of a snapshot.
+//! The list of the files of an export version.
 //!
 //! `{"exportFiles": ["https://..."], "generatedTime": "..."}`
 //! (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>). Each
@@ -14,44 +14,45 @@ use crate::defender::ApiError;
 use crate::defender::json::Json;
 use crate::self_metrics::ApiOperation;
 
-/// How large a list may be: thousands of links of about 450 bytes.
+/// The maximum size of a list: thousands of links of about 450 bytes.
 pub(super) const LIST_BYTES: usize = 4 << 20;
 
-/// The files of one snapshot.
+/// The files of one export version.
 #[derive(Debug)]
 pub(super) struct FileList {
-    /// When the snapshot was built; none when the list does not tell.
+    /// The time at which the version was built; `None` if the list has no time.
     pub generated_at: Option<Timestamp>,
-    /// In the order of the list.
+    /// The links, in the order of the list.
     pub links: Vec<Link>,
 }
 
 impl FileList {
-    /// Decodes a reply. http links are taken only with `allow_http`.
+    /// Decodes a reply. http links are accepted only with `allow_http`.
     ///
     /// # Errors
-    /// `Decode` when there is no array of texts, `UnusableLink` when one of them may not be followed:
-    /// an export is read whole or not at all.
+    /// `Decode` if there is no array of strings, `UnusableLink` if a link must not be followed: an export is
+    /// read completely or not at all.
     pub(super) fn decode(body: &[u8], allow_http: bool) -> Result<Self, ApiError> {
         let shape = |source| ApiError::Decode { endpoint: ApiOperation::Export, source };
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        // What stands in a wrong place may be a link, so no message may quote it.
+        // A value of the wrong type may be a link, so no message quotes it.
         let Json::Object(reply) = serde_json::from_slice(body).map_err(shape)? else {
-            return Err(shape(serde_json::Error::custom("no object")));
+            return Err(shape(serde_json::Error::custom("not an object")));
         };
         let Json::List(files) = reply.field("exportFiles") else {
             return Err(shape(serde_json::Error::missing_field("exportFiles")));
         };
         let link = |(place, file): (usize, &Json<'_>)| {
-            let text = file.as_str().ok_or_else(|| shape(serde_json::Error::custom("a link is no text")))?;
+            let text =
+                file.as_str().ok_or_else(|| shape(serde_json::Error::custom("a link is not a string")))?;
             Link::parse(text, allow_http).ok_or(ApiError::UnusableLink { file: place + 1 })
         };
         let links = files.iter().enumerate().map(link).collect::<Result<_, _>>()?;
         Ok(Self { generated_at: reply.time("generatedTime"), links })
     }
 
-    /// Whether both name the same files of the same snapshot, with other permissions perhaps.
-    pub(super) fn is_same_snapshot(&self, other: &Self) -> bool {
+    /// Returns whether both lists name the same files of the same version, regardless of the permissions.
+    pub(super) fn is_same_version(&self, other: &Self) -> bool {
         let files = |list: &Self| {
             let mut files: Vec<_> = list.links.iter().map(|link| link.path().to_owned()).collect();
             files.sort_unstable();
@@ -61,24 +62,24 @@ impl FileList {
     }
 }
 
-/// Where a file can be fetched, and the permission to do so.
+/// The URL of a file, with the permission to fetch it.
 pub(super) struct Link(Url);
 
 impl Link {
     fn parse(text: &str, allow_http: bool) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let is_open = url.scheme() == "https" || allow_http && url.scheme() == "http";
-        // A user would be sent as an `Authorization`.
+        // A user would be sent in an `Authorization` header.
         let has_user = !url.username().is_empty() || url.password().is_some();
         (is_open && !has_user).then_some(Self(url))
     }
 
-    /// Secret.
+    /// The URL, which is a secret.
     pub(super) fn expose(&self) -> &Url {
         &self.0
     }
 
-    /// What tells the file from the others of its snapshot.
+    /// The path, which identifies the file within its version.
     pub(super) fn path(&self) -> &str {
         self.0.path()
     }
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_documented_list_is_read() {
+    fn documented_list_is_decoded() {
         let body = r#"{"@odata.context":"x","exportFiles":["https://blob.example/part-0.json.gz?sig=SECRET",
             "https://blob.example/part-1.json.gz?sig=SECRET"],"generatedTime":"2021-01-11T11:01:00Z"}"#;
         let list = decode(body).unwrap();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_any_case_and_the_time_may_be_missing() {
+    fn keys_match_in_any_case_and_the_time_is_optional() {
         let list = decode(r#"{"ExportFiles":[],"GENERATEDTIME":"2021-01-11T11:01:00"}"#).unwrap();
         assert_eq!(list.generated_at.unwrap().to_string(), "2021-01-11T11:01:00Z");
         assert_eq!(decode(r#"{"exportFiles":[]}"#).unwrap().generated_at, None);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_an_array_of_links_is_no_empty_list() {
+    fn reply_without_an_array_of_links_is_an_error() {
         for body in ["{}", r#"{"exportFiles":null}"#, r#"{"exportFiles":"x"}"#, "[]", "null", "", "<html>"] {
             assert_eq!(decode(body).unwrap_err().kind(), "decode", "{body}");
         }
@@ -148,23 +149,23 @@ mod tests {
     }
 
     #[test]
-    fn new_permissions_are_no_new_snapshot() {
+    fn new_permissions_are_not_a_new_version() {
         let list = |time: &str, files: &str| {
             decode(&format!(r#"{{"exportFiles":[{files}],"generatedTime":{time}}}"#)).unwrap()
         };
         let time = r#""2021-01-11T11:01:00Z""#;
         let old = list(time, r#""https://x/a?s=1","https://x/b?s=1""#);
-        assert!(old.is_same_snapshot(&list(time, r#""https://y/b?s=2","https://y/a?s=2""#)));
-        assert!(!old.is_same_snapshot(&list(time, r#""https://x/a?s=1""#)));
+        assert!(old.is_same_version(&list(time, r#""https://y/b?s=2","https://y/a?s=2""#)));
+        assert!(!old.is_same_version(&list(time, r#""https://x/a?s=1""#)));
         let later = r#""2021-01-11T17:01:00Z""#;
-        assert!(!old.is_same_snapshot(&list(later, r#""https://x/a?s=1","https://x/b?s=1""#)));
-        let untold = list("null", r#""https://x/a""#);
-        assert!(!untold.is_same_snapshot(&list("null", r#""https://x/a""#)));
+        assert!(!old.is_same_version(&list(later, r#""https://x/a?s=1","https://x/b?s=1""#)));
+        let undated = list("null", r#""https://x/a""#);
+        assert!(!undated.is_same_version(&list("null", r#""https://x/a""#)));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_as_a_list_do_not_panic(body: Vec<u8>, link in ".*") {
+        fn decoder_does_not_panic_on_any_list(body: Vec<u8>, link in ".*") {
             drop(FileList::decode(&body, true));
             drop(decode(&serde_json::json!({"exportFiles": [link]}).to_string()));
         }

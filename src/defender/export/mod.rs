@@ -1,15 +1,14 @@
-//! The bulk export: one list of files, each with a part of what Defender knows of the whole fleet.
+//! The bulk export: a list of files, each with a part of the vulnerability data of the whole fleet.
 //!
-//! [`Client::export`] asks for the list ([`list`]), fetches the files one after the other
-//! ([`download`]), splits them into lines ([`lines`]), reads the few fields that count ([`row`]) and
-//! gathers them by machine and KB ([`gather`]) into an [`Export`] ([`snapshot`]). [`probe`] only looks
-//! whether that would work.
+//! [`Client::export`] requests the list ([`list`]), fetches the files one after the other ([`download`]),
+//! splits them into lines ([`lines`]), decodes the required fields ([`row`]) and collects them by machine and
+//! KB ([`builder`]) into an [`Export`] ([`version`]). [`probe`] only verifies that this would work.
 //!
-//! It promises: an export is whole or an error, never a part; the list counts against the quota, the
-//! files do not and never see the token; memory depends on the number of findings, not on the size of
-//! the files; everything is bounded in size and time; links are secrets and stay out of logs and errors.
+//! Guarantees: an export is complete or an error. The list counts against the quota; the files do not, and
+//! are fetched without the token. Memory depends on the number of missing updates, not on the size of the
+//! files. Everything is bounded in size and time. Links are secrets and do not appear in logs and errors.
 //!
-//! It does not remember snapshots: the caller says which one it has.
+//! The module does not remember export versions: the caller names the version that it has.
 
 mod builder;
 mod cves;
@@ -19,9 +18,9 @@ mod list;
 mod packed_timestamp;
 mod probe;
 mod row;
-mod snapshot;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,96 +30,101 @@ use jiff::Timestamp;
 
 pub use lines::ExportFileError;
 pub use probe::ListedExport;
-pub use snapshot::Export;
+pub use version::Export;
 
 use super::{ApiError, Client};
 use crate::fleet::MachineId;
 use crate::self_metrics::ApiOperation;
 use builder::ExportBuilder;
-use download::Failure;
+use download::DownloadError;
 use list::{FileList, LIST_BYTES};
 
-/// Time for a whole export, waiting for the quota included: a large fleet has millions of rows of 1 KB.
+/// The time limit of a whole export, including the wait for the quota. A large fleet has millions of rows of
+/// 1 KB.
 const TIME: Duration = Duration::from_hours(2);
 
-/// Links are good for so long, the most that can be asked for; the default is one hour.
+/// The requested validity of links in hours, which is the maximum; the default is one hour.
 const LINK_HOURS: &str = "6";
 
-/// How many lists one export may ask for: links that expire twice in a row will expire again, and the
-/// API allows few lists an hour.
+/// The number of lists that one export may request. Links that expired twice would expire again, and the API
+/// allows few lists per hour.
 const LISTS: u32 = 3;
 
-/// More files than this are no export.
+/// The maximum number of files; a longer list is rejected.
 const FILES: usize = 100_000;
 
-/// What an export brought.
+/// The outcome of an export request.
 #[derive(Debug)]
 pub enum ExportOutcome {
-    /// The newest snapshot is the one that is known; nothing was downloaded.
+    /// The newest version is the one that the caller has; nothing was downloaded.
     Unchanged,
-    /// The list names a snapshot older than the one that is known; nothing was downloaded.
+    /// The list is of an older version than the one that the caller has; nothing was downloaded.
     Older {
-        /// When that was built.
+        /// The time at which Defender built that version.
         generated_at: Timestamp,
     },
-    /// Another snapshot, whole.
+    /// A new version, complete.
     New(Export),
 }
 
-/// An export on its way.
-struct Reading {
+/// An export that is being downloaded.
+struct ExportProgress {
     list: FileList,
-    /// Paths of the files that were read whole.
+    /// Paths of the files that were read completely.
     done: HashSet<String>,
-    gathering: ExportBuilder,
+    builder: ExportBuilder,
 }
 
 impl Client {
-    /// The newest snapshot of the bulk export: the findings of the machines in `scope`. `known` is when
-    /// the snapshot that is in force was built.
+    /// Fetches the newest version of the bulk export: the missing updates of the machines in `scope`. `current`
+    /// is the time at which the version that the caller has was built.
     ///
     /// # Errors
-    /// Any [`ApiError`] but those of paging (`PageLimit`, `ForeignLink`). Part of an export is never
-    /// returned. `Forbidden` and `NotFound` of a file mean that its link did not work, nor two new ones.
+    /// Any [`ApiError`] except those of pagination (`PageLimit`, `ForeignLink`). A partial export is never
+    /// returned. `Forbidden` and `NotFound` of a file mean that neither its link nor two new ones worked.
     pub async fn export(
         &self,
         scope: Arc<HashSet<MachineId>>,
-        known: Option<Timestamp>,
+        current: Option<Timestamp>,
     ) -> Result<ExportOutcome, ApiError> {
         let timeout = ApiError::Timeout { endpoint: ApiOperation::Export };
-        tokio::time::timeout(TIME, self.read_export(&scope, known)).await.unwrap_or(Err(timeout))
+        tokio::time::timeout(TIME, self.read_export(&scope, current)).await.unwrap_or(Err(timeout))
     }
 
     async fn read_export(
         &self,
         scope: &HashSet<MachineId>,
-        known: Option<Timestamp>,
+        current: Option<Timestamp>,
     ) -> Result<ExportOutcome, ApiError> {
-        let mut started: Option<Reading> = None;
+        let mut started: Option<ExportProgress> = None;
         let mut lists = 1;
         loop {
             let list = self.file_list().await?;
-            // A list that does not tell its time is as new as it can be: it was just given. One of a time to
-            // come is no newer, or nothing after it would ever be.
+            // A list without a time counts as built now, and so does a list of the future; otherwise no later
+            // version would be newer.
             let now = self.clock.now();
             let generated_at = list.generated_at.map_or(now, |at| at.min(now));
-            match known {
-                Some(known) if generated_at == known => return Ok(ExportOutcome::Unchanged),
-                Some(known) if generated_at < known => return Ok(ExportOutcome::Older { generated_at }),
+            match current {
+                Some(current) if generated_at == current => return Ok(ExportOutcome::Unchanged),
+                Some(current) if generated_at < current => return Ok(ExportOutcome::Older { generated_at }),
                 _ => {}
             }
             let mut reading = match started.take() {
-                Some(reading) if reading.list.is_same_snapshot(&list) => Reading { list, ..reading },
-                _ => Reading { list, done: HashSet::new(), gathering: ExportBuilder::new(scope) },
+                Some(reading) if reading.list.is_same_version(&list) => ExportProgress { list, ..reading },
+                _ => ExportProgress { list, done: HashSet::new(), builder: ExportBuilder::new(scope) },
             };
             match self.read_files(&mut reading).await {
-                Ok(()) => return self.finished(reading.gathering, generated_at),
-                Err(Failure::Expired(_)) if lists < LISTS => {
-                    tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::Export, lists, "links expired, asking for new ones");
+                Ok(()) => return self.finished(reading.builder, generated_at),
+                Err(DownloadError::Expired(_)) if lists < LISTS => {
+                    tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::Export, lists, "links expired; requesting new ones");
                     lists += 1;
                     started = Some(reading);
                 }
-                Err(Failure::Expired(error) | Failure::Transient(error, _) | Failure::Lasting(error)) => {
+                Err(
+                    DownloadError::Expired(error)
+                    | DownloadError::Transient(error, _)
+                    | DownloadError::Lasting(error),
+                ) => {
                     return Err(error);
                 }
             }
@@ -139,40 +143,40 @@ impl Client {
         Ok(list)
     }
 
-    /// Reads the files of the list that were not read yet.
-    async fn read_files(&self, reading: &mut Reading) -> Result<(), Failure> {
-        let Reading { list, done, gathering } = reading;
+    /// Reads the files of the list that have not been read yet.
+    async fn read_files(&self, reading: &mut ExportProgress) -> Result<(), DownloadError> {
+        let ExportProgress { list, done, builder } = reading;
         let files = list.links.len();
         for (link, file) in list.links.iter().zip(1..) {
             if done.contains(link.path()) {
                 continue;
             }
-            let count = self.read_file(link, file, gathering).await?;
+            let count = self.read_file(link, file, builder).await?;
             for (reason, lines) in count.rejected() {
                 self.metrics.record_rejected(reason, lines);
             }
             if count.lines > 0 && count.rows == 0 {
                 let (endpoint, records) = (ApiOperation::ExportFile, count.lines);
-                return Err(Failure::Lasting(ApiError::Unusable { endpoint, records }));
+                return Err(DownloadError::Lasting(ApiError::Unusable { endpoint, records }));
             }
-            tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::ExportFile, file, files, rows = count.rows, "read a file");
+            tracing::debug!(tenant = self.metrics.name(), endpoint = %ApiOperation::ExportFile, file, files, rows = count.rows, "export file read");
             done.insert(link.path().to_owned());
         }
         Ok(())
     }
 
-    fn finished(&self, gathering: ExportBuilder, generated_at: Timestamp) -> Result<ExportOutcome, ApiError> {
-        if gathering.rows() == 0 {
+    fn finished(&self, builder: ExportBuilder, generated_at: Timestamp) -> Result<ExportOutcome, ApiError> {
+        if builder.rows() == 0 {
             return Err(ApiError::Empty);
         }
-        let (export, duplicates) = gathering.finish(generated_at);
+        let (export, duplicates) = builder.finish(generated_at);
         self.metrics.duplicates_dropped(duplicates);
         Ok(ExportOutcome::New(export))
     }
 }
 
-/// Reads `text` as a list, as a file, and packed as the text of a file: whole and in pieces of `piece`
-/// bytes, which must come to the same. For the fuzzer.
+/// Decodes `text` as a list, as a file, and as the content of a gzip file: at once and in pieces of `piece`
+/// bytes, which must give equal results. For the fuzzer.
 #[cfg(fuzzing)]
 pub(super) fn read_anything(text: &[u8], piece: usize) {
     use std::io::{BufReader, Write};
@@ -184,10 +188,10 @@ pub(super) fn read_anything(text: &[u8], piece: usize) {
     packed.write_all(text).expect("Safe: memory takes it");
     let packed = packed.finish().expect("Safe: memory takes it");
     let read = |piece: usize| {
-        let mut gathering = ExportBuilder::new(&scope);
-        let count = gathering.read(BufReader::with_capacity(piece, &packed[..])).expect("whole gzip");
+        let mut builder = ExportBuilder::new(&scope);
+        let count = builder.read(BufReader::with_capacity(piece, &packed[..])).expect("whole gzip");
         let rejected: Vec<_> = count.rejected().collect();
-        let (mut export, duplicates) = gathering.finish(Timestamp::UNIX_EPOCH);
+        let (mut export, duplicates) = builder.finish(Timestamp::UNIX_EPOCH);
         let findings = scope.iter().next().and_then(|id| export.take(id));
         (rejected, duplicates, findings, export.rows())
     };

@@ -1,8 +1,8 @@
-//! Times of the export, which name no zone: `2020-12-30 11:07:15` with up to seven fraction digits.
+//! Times of the export, which have no zone: `2020-12-30 11:07:15` with up to seven fraction digits.
 //!
-//! Taken as UTC; nothing says otherwise
+//! They are interpreted as UTC; the documentation names no zone
 //! (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).
-//! Every row has one, so the fixed form is read by hand; ISO forms, with a zone too, by the library.
+//! Every row has one, so a hand-written parser reads the fixed form; the library reads other ISO 8601 forms.
 
 use std::num::NonZeroI64;
 
@@ -10,21 +10,21 @@ use jiff::{Timestamp, civil};
 
 use crate::defender::json::YEAR_2000;
 
-/// Tenths of a microsecond, the finest that the API tells, since 1970. Never zero, so that an optional
-/// one takes eight bytes.
+/// Tenths of a microsecond since 1970, the resolution of the API. Never zero, so that an optional one takes
+/// eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PackedTimestamp(NonZeroI64);
 
 const PER_SECOND: i64 = 10_000_000;
 
 impl PackedTimestamp {
-    /// The time that `text` spells, from the year 2000 on.
+    /// Parses `text`; times before the year 2000 are unset values.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (second, fraction) = fixed(text.as_bytes()).or_else(|| {
             let time: Timestamp = text.parse().ok()?;
             Some((time.as_second(), i64::from(time.subsec_nanosecond()) / 100))
         })?;
-        // A civil date may lie beyond what a timestamp can hold: `9999-12-31` is an unset value too.
+        // A civil date may be out of the range of a timestamp: `9999-12-31` is an unset value too.
         let is_set = (YEAR_2000..=Timestamp::MAX.as_second()).contains(&second);
         NonZeroI64::new(second * PER_SECOND + fraction).filter(|_| is_set).map(Self)
     }
@@ -37,7 +37,7 @@ impl From<PackedTimestamp> for Timestamp {
     }
 }
 
-/// The fixed form, as seconds since 1970 and tenths of a microsecond.
+/// Parses the fixed form into seconds since 1970 and tenths of a microsecond.
 fn fixed(text: &[u8]) -> Option<(i64, i64)> {
     let (head, rest) = text.split_at_checked(19)?;
     let separators = [head[4], head[7], head[10], head[13], head[16]];
@@ -62,7 +62,7 @@ fn two_digits(text: &[u8]) -> Option<u8> {
     (tens < 10 && ones < 10).then(|| tens * 10 + ones)
 }
 
-/// Nothing, or a point and digits, of which the eighth and later ones are dropped.
+/// Parses an empty text, or a point and digits; the eighth and later digits are ignored.
 fn fraction(text: &[u8]) -> Option<i64> {
     let Some((b'.', digits)) = text.split_first() else {
         return text.is_empty().then_some(0);

@@ -1,4 +1,4 @@
-//! A look at the export without reading it: is there one, and can its files be had.
+//! A probe of the export without reading it: the list exists and a file can be fetched.
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -6,18 +6,18 @@ use tokio::time::Instant;
 use super::list::Link;
 use crate::defender::{ApiError, Client};
 
-/// The newest export as its list shows it.
+/// The newest export version according to its list.
 #[derive(Debug)]
 pub struct ListedExport {
-    /// When it was built; none when the list does not tell.
+    /// The time at which it was built; `None` if the list has no time.
     pub generated_at: Option<Timestamp>,
-    /// How many files it has, at least one.
+    /// The number of files, at least one.
     pub files: usize,
     first: Link,
 }
 
 impl ListedExport {
-    /// Where its files are. The rest of a link is a secret.
+    /// The host of its files. The rest of a link is a secret.
     #[must_use]
     pub fn host(&self) -> &str {
         self.first.expose().host_str().unwrap_or_default()
@@ -25,10 +25,10 @@ impl ListedExport {
 }
 
 impl Client {
-    /// The list of the newest export.
+    /// Fetches the list of the newest export version.
     ///
     /// # Errors
-    /// Any [`ApiError`] of a call, `Empty` when it has no file, `UnusableLink` when one cannot be followed.
+    /// Any [`ApiError`] of a call, `Empty` if it has no file, `UnusableLink` if a link must not be followed.
     pub async fn export_list(&self) -> Result<ListedExport, ApiError> {
         let list = self.file_list().await?;
         let (generated_at, files) = (list.generated_at, list.links.len());
@@ -36,10 +36,10 @@ impl Client {
         Ok(ListedExport { generated_at, files, first })
     }
 
-    /// Asks for the first file of an export, and reads nothing of it.
+    /// Requests the first file of an export without reading its body.
     ///
     /// # Errors
-    /// When its host does not answer, or not with the file.
+    /// Returns an error if the host does not answer, or not with the file.
     pub async fn reach_files(&self, export: &ListedExport) -> Result<(), ApiError> {
         let started = Instant::now();
         let response = self.open_file(&export.first).await?;

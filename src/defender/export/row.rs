@@ -1,11 +1,11 @@
-//! One line of a file: the fields that are used, borrowed from it.
+//! One line of an export file: the required fields, borrowed from it.
 //!
-//! Files name their keys in `PascalCase` and leave null fields out; `camelCase` and nulls have been
-//! seen too, and samples contradict the documentation about types
-//! (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>). So
-//! keys are told apart without regard to case, and a field of another type is one that is not there.
-//! Two thirds of the fields are not used; they are passed over without being looked at. A field is less
-//! than any JSON value can be (`defender::json`): with that one, reading millions of rows takes longer.
+//! Files have keys in `PascalCase` and omit null fields; `camelCase` and nulls have been observed too, and
+//! samples contradict the documentation about types
+//! (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>). Therefore
+//! keys match without regard to case, and a field of another type counts as absent. Two thirds of the fields
+//! are not used and are skipped. [`RowField`] is simpler than a JSON value (`defender::json`), with which
+//! reading millions of rows takes longer.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,34 +15,34 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use crate::defender::model::Reject;
 use crate::fleet::KbId;
 
-/// What a line says. Every field may be absent.
+/// The fields of a line, each of which may be absent.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Row<'a> {
+pub(super) struct ExportRow<'a> {
     /// `deviceId`
-    pub device: Field<'a>,
+    pub device: RowField<'a>,
     /// `softwareVendor`, as `microsoft`
-    pub vendor: Field<'a>,
+    pub vendor: RowField<'a>,
     /// `softwareName`, as `windows_10`
-    pub product: Field<'a>,
+    pub product: RowField<'a>,
     /// `cveId`
-    pub cve: Field<'a>,
+    pub cve: RowField<'a>,
     /// `vulnerabilitySeverityLevel`
-    pub severity: Field<'a>,
+    pub severity: RowField<'a>,
     /// `recommendedSecurityUpdate`, as `March 2020 Security Updates`
-    pub title: Field<'a>,
+    pub title: RowField<'a>,
     /// `recommendedSecurityUpdateId`, as `5065429`
-    pub update: Field<'a>,
+    pub update: RowField<'a>,
     /// `firstSeenTimestamp`
-    pub first_seen: Field<'a>,
+    pub first_seen: RowField<'a>,
     /// `status`
-    pub status: Field<'a>,
+    pub status: RowField<'a>,
 }
 
-impl<'a> Row<'a> {
-    /// The row that `line` holds.
+impl<'a> ExportRow<'a> {
+    /// Parses `line`.
     ///
     /// # Errors
-    /// When it is no JSON, or no object.
+    /// Returns the reason if the line is not JSON, or not an object.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, Reject> {
         serde_json::from_slice(line).map_err(|error| {
             let is_json = error.is_data() && serde_json::from_slice::<IgnoredAny>(line).is_ok();
@@ -51,13 +51,13 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A field as it came.
+/// The value of a field.
 #[derive(Debug, Default, PartialEq)]
-pub(super) enum Field<'a> {
-    /// Not there, or null.
+pub(super) enum RowField<'a> {
+    /// Missing or null.
     #[default]
     Absent,
-    /// Text, also an empty one.
+    /// A string, possibly empty.
     Text(Cow<'a, str>),
     /// A whole number.
     Number(u64),
@@ -65,12 +65,11 @@ pub(super) enum Field<'a> {
     Other,
 }
 
-impl Field<'_> {
-    /// The KB that an update id names: six or seven digits, an optional `KB` in front. None inside when
-    /// there is no id.
+impl RowField<'_> {
+    /// Parses an update id: six or seven digits with an optional prefix `KB`. `None` if there is no id.
     ///
     /// # Errors
-    /// When the id is no KB.
+    /// Returns the reason if the id is not a KB.
     pub(super) fn kb(&self) -> Result<Option<KbId>, Reject> {
         let (kb, digits) = match self {
             Self::Absent => return Ok(None),
@@ -85,7 +84,7 @@ impl Field<'_> {
         kb.filter(|_| (6..=7).contains(&digits)).map(Some).ok_or(Reject::BadKb)
     }
 
-    /// The text without outer white space; empty when there is none.
+    /// The string without surrounding white space; empty for any other value.
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text.trim_ascii(),
@@ -94,35 +93,35 @@ impl Field<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ExportRow<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(RowVisitor)
+        deserializer.deserialize_map(ExportRowVisitor)
     }
 }
 
-struct RowVisitor;
+struct ExportRowVisitor;
 
-impl<'de> Visitor<'de> for RowVisitor {
-    type Value = Row<'de>;
+impl<'de> Visitor<'de> for ExportRowVisitor {
+    type Value = ExportRow<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {
-        let mut row = Row::default();
-        while let Some(key) = map.next_key::<Key>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ExportRow<'de>, A::Error> {
+        let mut row = ExportRow::default();
+        while let Some(key) = map.next_key::<RowKey>()? {
             let field = match key {
-                Key::Device => &mut row.device,
-                Key::Vendor => &mut row.vendor,
-                Key::Product => &mut row.product,
-                Key::Cve => &mut row.cve,
-                Key::Severity => &mut row.severity,
-                Key::Title => &mut row.title,
-                Key::Update => &mut row.update,
-                Key::FirstSeen => &mut row.first_seen,
-                Key::Status => &mut row.status,
-                Key::Unused => {
+                RowKey::Device => &mut row.device,
+                RowKey::Vendor => &mut row.vendor,
+                RowKey::Product => &mut row.product,
+                RowKey::Cve => &mut row.cve,
+                RowKey::Severity => &mut row.severity,
+                RowKey::Title => &mut row.title,
+                RowKey::Update => &mut row.update,
+                RowKey::FirstSeen => &mut row.first_seen,
+                RowKey::Status => &mut row.status,
+                RowKey::Unused => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -133,9 +132,9 @@ impl<'de> Visitor<'de> for RowVisitor {
     }
 }
 
-/// Which field a key names.
+/// The field that a key names.
 #[derive(Clone, Copy)]
-enum Key {
+enum RowKey {
     Device,
     Vendor,
     Product,
@@ -148,9 +147,9 @@ enum Key {
     Unused,
 }
 
-impl Key {
-    /// The length leaves at most one candidate, and the two spellings of the API differ in the first
-    /// letter only; case is folded for others alone.
+impl RowKey {
+    /// The length leaves at most one candidate, and the two spellings of the API differ in the first letter
+    /// only; other spellings are compared without regard to case.
     fn of(name: &str) -> Self {
         let (key, spelling) = match name.len() {
             5 => (Self::Cve, "cveId"),
@@ -171,77 +170,77 @@ impl Key {
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for RowKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KeyVisitor)
+        deserializer.deserialize_identifier(RowKeyVisitor)
     }
 }
 
-struct KeyVisitor;
+struct RowKeyVisitor;
 
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+impl Visitor<'_> for RowKeyVisitor {
+    type Value = RowKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-        Ok(Key::of(name))
+    fn visit_str<E>(self, name: &str) -> Result<RowKey, E> {
+        Ok(RowKey::of(name))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RowField<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
+        deserializer.deserialize_any(RowFieldVisitor)
     }
 }
 
-struct FieldVisitor;
+struct RowFieldVisitor;
 
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = Field<'de>;
+impl<'de> Visitor<'de> for RowFieldVisitor {
+    type Value = RowField<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Borrowed(text)))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<RowField<'de>, E> {
+        Ok(RowField::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<RowField<'de>, E> {
+        Ok(RowField::Text(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Field<'de>, E> {
-        Ok(Field::Number(number))
+    fn visit_u64<E>(self, number: u64) -> Result<RowField<'de>, E> {
+        Ok(RowField::Number(number))
     }
 
-    fn visit_unit<E>(self) -> Result<Field<'de>, E> {
-        Ok(Field::Absent)
+    fn visit_unit<E>(self) -> Result<RowField<'de>, E> {
+        Ok(RowField::Absent)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Field<'de>, E> {
-        Ok(Field::Other)
+    fn visit_bool<E>(self, _: bool) -> Result<RowField<'de>, E> {
+        Ok(RowField::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Field<'de>, E> {
-        Ok(Field::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<RowField<'de>, E> {
+        Ok(RowField::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Field<'de>, E> {
-        Ok(Field::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<RowField<'de>, E> {
+        Ok(RowField::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Field<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RowField<'de>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Other)
+        Ok(RowField::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RowField<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Other)
+        Ok(RowField::Other)
     }
 }
 
@@ -254,7 +253,7 @@ mod tests {
     #[test]
     fn both_spellings_and_any_other_case_are_read() {
         let pascal = r#"{"DeviceId":"a1","SoftwareVendor":"microsoft","SoftwareName":"windows_10","CveId":"CVE-2025-1","VulnerabilitySeverityLevel":"High","RecommendedSecurityUpdate":"t","RecommendedSecurityUpdateId":"5065429","FirstSeenTimestamp":"2025-09-09 17:30:00","Status":"New","OSPlatform":"Windows10"}"#;
-        let row = Row::parse(pascal.as_bytes()).unwrap();
+        let row = ExportRow::parse(pascal.as_bytes()).unwrap();
         assert_eq!(
             (row.device.text(), row.vendor.text(), row.product.text()),
             ("a1", "microsoft", "windows_10")
@@ -262,7 +261,7 @@ mod tests {
         assert_eq!((row.cve.text(), row.severity.text(), row.title.text()), ("CVE-2025-1", "High", "t"));
         assert_eq!((row.first_seen.text(), row.status.text()), ("2025-09-09 17:30:00", "New"));
         assert_eq!(row.update.kb(), Ok(KbId::new(5_065_429)));
-        assert!(matches!(row.device, Field::Text(Cow::Borrowed("a1"))), "nothing is copied");
+        assert!(matches!(row.device, RowField::Text(Cow::Borrowed("a1"))), "nothing is copied");
 
         let mut camel = pascal.to_owned();
         for key in ["Device", "Software", "Cve", "Vulnerability", "Recommended", "First", "Status"] {
@@ -270,9 +269,9 @@ mod tests {
             camel = camel.replace(&format!("\"{key}"), &small);
         }
         assert_ne!(camel, pascal);
-        assert_eq!(Row::parse(camel.as_bytes()), Ok(Row::parse(pascal.as_bytes()).unwrap()));
+        assert_eq!(ExportRow::parse(camel.as_bytes()), Ok(ExportRow::parse(pascal.as_bytes()).unwrap()));
         let shouted = r#"{"DEVICEID":"a1","cveid":"c","firstSEENtimestamp":"t","LASTSEENTIMESTAMP":"x"}"#;
-        let row = Row::parse(shouted.as_bytes()).unwrap();
+        let row = ExportRow::parse(shouted.as_bytes()).unwrap();
         assert_eq!((row.device.text(), row.cve.text(), row.first_seen.text()), ("a1", "c", "t"));
     }
 
@@ -280,14 +279,14 @@ mod tests {
     fn keys_of_the_same_length_are_told_apart() {
         let line =
             r#"{"OSArchitecture":"x64","EventTimestamp":"2025","endOfSupportStatus":"none","deviceIds":"b"}"#;
-        assert_eq!(Row::parse(line.as_bytes()), Ok(Row::default()));
+        assert_eq!(ExportRow::parse(line.as_bytes()), Ok(ExportRow::default()));
     }
 
     #[test]
     fn a_field_of_another_type_is_not_there() {
         let line = r#"{"deviceId":" a ","softwareVendor":{"x":[1,{}]},"softwareName":["y",[[]]],"cveId":null,
             "status":true,"firstSeenTimestamp":-1,"recommendedSecurityUpdate":1.5,"diskPaths":[[[{"a":1}]]]}"#;
-        let row = Row::parse(line.as_bytes()).unwrap();
+        let row = ExportRow::parse(line.as_bytes()).unwrap();
         assert_eq!(row.device.text(), "a");
         for field in [&row.vendor, &row.product, &row.cve, &row.status, &row.first_seen, &row.title] {
             assert_eq!(field.text(), "");
@@ -296,7 +295,7 @@ mod tests {
 
     #[test]
     fn escaped_text_is_read() {
-        let row = Row::parse(br#"{"device\u0049d":"\u0061","SoftwareName":"a\"b"}"#).unwrap();
+        let row = ExportRow::parse(br#"{"device\u0049d":"\u0061","SoftwareName":"a\"b"}"#).unwrap();
         assert_eq!((row.device.text(), row.product.text()), ("a", "a\"b"));
     }
 
@@ -304,7 +303,7 @@ mod tests {
     fn update_ids_are_six_or_seven_digits() {
         let kb = |id: &str| {
             let line = format!(r#"{{"RecommendedSecurityUpdateId":{id}}}"#);
-            Row::parse(line.as_bytes()).unwrap().update.kb()
+            ExportRow::parse(line.as_bytes()).unwrap().update.kb()
         };
         for id in [r#""5065429""#, r#""KB5065429""#, r#"" kb5065429 ""#, "5065429"] {
             assert_eq!(kb(id), Ok(KbId::new(5_065_429)), "{id}");
@@ -336,26 +335,26 @@ mod tests {
     #[test]
     fn lines_that_are_no_objects_are_rejected_by_reason() {
         for line in ["[]", "7", "null", r#""text""#, "[{}]", "true"] {
-            assert_eq!(Row::parse(line.as_bytes()), Err(Reject::WrongType), "{line}");
+            assert_eq!(ExportRow::parse(line.as_bytes()), Err(Reject::WrongType), "{line}");
         }
         for line in ["{", r#"{"deviceId":"a""#, "{}{}", "[1,", "<html>", "\u{1}", r#"{"deviceId":"\ud800"}"#]
         {
-            assert_eq!(Row::parse(line.as_bytes()), Err(Reject::Malformed), "{line}");
+            assert_eq!(ExportRow::parse(line.as_bytes()), Err(Reject::Malformed), "{line}");
         }
-        assert_eq!(Row::parse(b"{\"deviceId\":\"\xff\"}"), Err(Reject::Malformed));
+        assert_eq!(ExportRow::parse(b"{\"deviceId\":\"\xff\"}"), Err(Reject::Malformed));
     }
 
     #[test]
     fn deep_nesting_is_read_without_recursion() {
         let deep = format!("{{\"diskPaths\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(Row::parse(deep.as_bytes()), Ok(Row::default()));
+        assert_eq!(ExportRow::parse(deep.as_bytes()), Ok(ExportRow::default()));
     }
 
     proptest! {
         #[test]
         fn any_bytes_as_a_line_do_not_panic(line: Vec<u8>, text in "[{}\\[\\]\",:a-zA-Z0-9\\\\ ]{0,60}") {
-            drop(Row::parse(&line));
-            drop(Row::parse(text.as_bytes()));
+            drop(ExportRow::parse(&line));
+            drop(ExportRow::parse(text.as_bytes()));
         }
 
         #[test]
@@ -364,7 +363,7 @@ mod tests {
                 if upper >> place & 1 == 1 { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() }
             }).collect();
             let line = format!("{{\"{key}\":\"5065429\"}}");
-            prop_assert_eq!(Row::parse(line.as_bytes()).unwrap().update.kb(), Ok(KbId::new(5_065_429)));
+            prop_assert_eq!(ExportRow::parse(line.as_bytes()).unwrap().update.kb(), Ok(KbId::new(5_065_429)));
         }
     }
 }

@@ -55,9 +55,9 @@ fn text(rows: &[Value]) -> String {
 
 /// What one file brings for these machines: the export, what was counted, and how many were duplicates.
 fn read(ids: &[&str], text: &str) -> (Export, FileCount, u64) {
-    let mut gathering = ExportBuilder::new(&scope(ids));
-    let count = gathering.read(&*gzip(text.as_bytes())).unwrap();
-    let (export, duplicates) = gathering.finish(now());
+    let mut builder = ExportBuilder::new(&scope(ids));
+    let count = builder.read(&*gzip(text.as_bytes())).unwrap();
+    let (export, duplicates) = builder.finish(now());
     (export, count, duplicates)
 }
 
@@ -219,12 +219,12 @@ fn the_products_of_a_kb_are_bounded_whatever_their_order() {
 fn a_file_that_is_read_again_after_a_break_counts_once() {
     let rows = [row(json!({})), row(json!({"CveId": "CVE-2025-2222"})), json!(7)];
     let file = gzip(text(&rows).as_bytes());
-    let mut gathering = ExportBuilder::new(&scope(&["a1"]));
-    assert_eq!(gathering.read(&file[..file.len() - 1]), Err(ExportFileError::EndsEarly));
-    assert_eq!(gathering.rows(), 0);
-    let count = gathering.read(&*file).unwrap();
+    let mut builder = ExportBuilder::new(&scope(&["a1"]));
+    assert_eq!(builder.read(&file[..file.len() - 1]), Err(ExportFileError::EndsEarly));
+    assert_eq!(builder.rows(), 0);
+    let count = builder.read(&*file).unwrap();
     assert_eq!((count.rows, rejected(&count)), (2, [("wrong_type", 1)].into()));
-    let (mut export, duplicates) = gathering.finish(now());
+    let (mut export, duplicates) = builder.finish(now());
     assert_eq!((export.rows(), duplicates), (2, 0));
     assert_eq!(only(export.take(&id("a1")).unwrap()).update.cves, Some(2));
 }
@@ -305,16 +305,16 @@ proptest! {
         breaks: bool,
     ) {
         let ids: Vec<_> = (0..4).map(|machine| format!("m{machine}")).collect();
-        let mut gathering = ExportBuilder::new(&ids.iter().map(|text| id(text)).collect());
+        let mut builder = ExportBuilder::new(&ids.iter().map(|text| id(text)).collect());
         let mut rest: Vec<_> = facts.iter().copied().map(fact_row).collect();
         for cut in cuts.iter().chain([&0]) {
             let file = gzip(text(&rest.split_off((*cut).min(rest.len()))).as_bytes());
             if breaks {
-                drop(gathering.read(&file[..file.len() - 1]));
+                drop(builder.read(&file[..file.len() - 1]));
             }
-            gathering.read(BufReader::with_capacity(piece, &*file)).unwrap();
+            builder.read(BufReader::with_capacity(piece, &*file)).unwrap();
         }
-        let (mut export, duplicates) = gathering.finish(now());
+        let (mut export, duplicates) = builder.finish(now());
         let (expected, expected_duplicates) = naive(&facts);
         prop_assert_eq!((export.rows(), duplicates), (facts.len() as u64, expected_duplicates));
         prop_assert_eq!(export.machines(), expected.len());

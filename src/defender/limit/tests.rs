@@ -38,7 +38,7 @@ fn tenant(per_minute: u32, per_hour: u32, share: f64) -> Tenant {
 fn limiter_after(tenant: &Tenant, made: Vec<(Timestamp, ApiOperation)>) -> Limiter {
     let metrics = Arc::new(SelfMetrics::new("test")).tenant(&tenant.name);
     let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
-    Limiter::new(tenant, QuotaHistory { made, journal: None }, clock, metrics)
+    Limiter::new(tenant, QuotaHistory { made, recorder: None }, clock, metrics)
 }
 
 fn limiter(per_minute: u32, per_hour: u32, share: f64) -> Limiter {
@@ -47,7 +47,7 @@ fn limiter(per_minute: u32, per_hour: u32, share: f64) -> Limiter {
 
 impl Limiter {
     async fn acquire(&self, endpoint: ApiOperation, patience: Duration) -> Result<Permit, QuotaPaused> {
-        self.room(endpoint, patience).await?.take().await
+        self.reserve(endpoint, patience).await?.take().await
     }
 }
 
@@ -264,13 +264,13 @@ async fn another_limiter_goes_on_with_calls_and_pauses() {
     let older = limiter(10, 100, 1.0);
     take(&older, ApiOperation::MissingKbs, 7).await;
     let mut newer = limiter(10, 100, 1.0);
-    newer.continue_with(&older, &tenant(10, 100, 1.0));
+    newer.inherit(&older, &tenant(10, 100, 1.0));
     let taken = take(&newer, ApiOperation::MissingKbs, 4).await;
     assert!(taken[2] < SLACK && taken[3] >= MINUTE, "{taken:?}");
 
     refuse(&newer, ApiOperation::MissingKbs, HOUR, "").await;
     let mut newest = limiter(10, 100, 1.0);
-    newest.continue_with(&newer, &tenant(10, 100, 1.0));
+    newest.inherit(&newer, &tenant(10, 100, 1.0));
     let paused = newest.acquire(ApiOperation::MissingKbs, MINUTE).await.unwrap_err();
     assert!(paused.remaining + SLACK > HOUR);
     // Whoever still works with the first one keeps to the same quota.
@@ -281,10 +281,10 @@ async fn another_limiter_goes_on_with_calls_and_pauses() {
 async fn another_quota_counts_from_the_next_call() {
     let limiter = limiter(10, 100, 1.0);
     take(&limiter, ApiOperation::MissingKbs, 7).await;
-    limiter.allow(&tenant(8, 100, 0.5));
+    limiter.set_quota(&tenant(8, 100, 0.5));
     assert_eq!(allowed_now(&limiter), [4, 50]);
     assert!(take(&limiter, ApiOperation::MissingKbs, 1).await[0] >= MINUTE);
-    limiter.allow(&tenant(20, 100, 1.0));
+    limiter.set_quota(&tenant(20, 100, 1.0));
     let taken = take(&limiter, ApiOperation::MissingKbs, 12).await;
     assert!(taken[11] < SLACK, "{taken:?}");
 }

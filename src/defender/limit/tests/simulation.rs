@@ -52,7 +52,7 @@ struct World {
     /// When calls were let through.
     granted: Vec<Instant>,
     /// The calls that were noted, in milliseconds as on the disk.
-    journal: Vec<(Timestamp, ApiOperation)>,
+    recorder: Vec<(Timestamp, ApiOperation)>,
     /// Told by the API, until the process ends.
     silent_until: Option<Instant>,
     /// Callers who asked and wait, by endpoint.
@@ -74,16 +74,16 @@ fn restart(plan: &Plan, world: &Shared, clock: &Clock) -> Limiter {
     }
     let metrics = Arc::new(SelfMetrics::new("test")).tenant("contoso");
     let noted = Arc::clone(world);
-    let journal: CallRecorder = Arc::new(move |at, endpoint| {
+    let recorder: CallRecorder = Arc::new(move |at, endpoint| {
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap();
-        see(&noted).journal.push((at, endpoint));
+        see(&noted).recorder.push((at, endpoint));
         Box::pin(tokio::time::sleep(Duration::from_millis(1)))
     });
     let kept = clock.now() - HOUR - Duration::from_secs(10);
-    let made = see(world).journal.iter().filter(|(at, _)| *at > kept).copied().collect();
+    let made = see(world).recorder.iter().filter(|(at, _)| *at > kept).copied().collect();
     let (per_minute, per_hour, share) = plan.quota;
     let tenant = tenant(per_minute, per_hour, share);
-    Limiter::new(&tenant, QuotaHistory { made, journal: Some(journal) }, clock.clone(), metrics)
+    Limiter::new(&tenant, QuotaHistory { made, recorder: Some(recorder) }, clock.clone(), metrics)
 }
 
 /// One request until the API accepts it.

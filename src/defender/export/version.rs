@@ -1,4 +1,4 @@
-//! One whole export: what it knows of each machine, until that is taken out.
+//! One complete export version: the missing updates of each machine, until they are taken out.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,70 +10,72 @@ use super::cves::CveSet;
 use super::packed_timestamp::PackedTimestamp;
 use crate::fleet::{Finding, KbId, MachineId, ReportedUpdate, Severity, UpdateFacts};
 
-/// The findings of a whole fleet at one time. Small: it stands beside the fleet while it is applied.
+/// The missing updates of a whole fleet at one time. Compact, because it is held beside the fleet while it is
+/// applied.
 pub struct Export {
     generated_at: Timestamp,
     rows: u64,
     known: usize,
     index: HashMap<MachineId, u32>,
-    machines: Vec<Option<Vec<Pair>>>,
+    machines: Vec<Option<Vec<PackedUpdate>>>,
     updates: Vec<(KbId, Arc<UpdateFacts>)>,
 }
 
-/// One machine that misses one KB.
+/// One KB that one machine misses.
 #[derive(Debug)]
-pub(super) struct Pair {
-    /// By the numbers that the KB gave them.
+pub(super) struct PackedUpdate {
+    /// The CVEs, by their numbers within the KB.
     pub cves: CveSet,
-    /// The earliest time of any row.
+    /// The earliest time of all rows.
     pub first_seen: Option<PackedTimestamp>,
-    /// Place of the KB.
+    /// The index of the KB.
     pub kb: u32,
-    /// The worst of any row.
+    /// The worst severity of all rows.
     pub severity: Option<Severity>,
 }
 
-const _: () = assert!(size_of::<Pair>() == 40, "a million pairs have to fit beside the fleet");
+const _: () = assert!(size_of::<PackedUpdate>() == 40, "a million of them must fit beside the fleet");
 
 impl Export {
-    /// `index` leads to `machines`, and the pairs of these to `updates`.
+    /// Creates an export. `index` holds indices of `machines`, and their packed updates hold indices of
+    /// `updates`.
     pub(super) fn new(
         generated_at: Timestamp,
         rows: u64,
         index: HashMap<MachineId, u32>,
-        machines: Vec<Option<Vec<Pair>>>,
+        machines: Vec<Option<Vec<PackedUpdate>>>,
         updates: Vec<(KbId, Arc<UpdateFacts>)>,
     ) -> Self {
         let known = machines.iter().flatten().count();
         Self { generated_at, rows, known, index, machines, updates }
     }
 
-    /// When Defender built the snapshot; the time of the download when the list did not tell.
+    /// The time at which Defender built the version; the time of the download if the list has no time.
     #[must_use]
     pub fn generated_at(&self) -> Timestamp {
         self.generated_at
     }
 
-    /// Usable rows, of machines out of scope too.
+    /// The number of usable rows, including those of machines out of scope.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// How many machines in scope had a row, taken out or not.
+    /// The number of machines in scope with at least one row, taken out or not.
     #[must_use]
     pub fn machines(&self) -> usize {
         self.known
     }
 
-    /// Whether the machine is in scope, has a row and was not taken out yet.
+    /// Returns whether the machine is in scope, has a row and has not been taken out yet.
     #[must_use]
     pub fn contains(&self, id: &MachineId) -> bool {
         self.index.get(id).is_some_and(|place| self.machines[*place as usize].is_some())
     }
 
-    /// Takes out the findings of a machine that has rows, by KB; possibly there are none. Frees their
-    /// memory, so that little is held twice while a snapshot is applied.
+    /// Takes out the missing updates of a machine with rows, sorted by KB; the list may be empty. Frees their
+    /// memory, so that little is held twice while the version is applied.
     pub fn take(&mut self, id: &MachineId) -> Option<Vec<Finding>> {
         let place = *self.index.get(id)?;
         let pairs = self.machines[place as usize].take()?;
@@ -82,7 +84,7 @@ impl Export {
         Some(findings)
     }
 
-    fn finding(&self, pair: &Pair) -> Finding {
+    fn finding(&self, pair: &PackedUpdate) -> Finding {
         let (kb, facts) = &self.updates[pair.kb as usize];
         let update = ReportedUpdate {
             kb: *kb,
