@@ -21,7 +21,8 @@
 //! - [`check`] tries what the configuration needs, once, and says what to do about failures.
 //! - [`self_metrics`] counts what the exporter itself does; a leaf.
 //! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
-//! - [`app`] is the only place that knows every part.
+//! - [`daemon`] builds, runs, reloads and stops every part.
+//! - [`app`] holds the commands, one file each.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
@@ -30,6 +31,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod daemon;
 pub mod defender;
 pub mod error;
 pub mod file_watch;

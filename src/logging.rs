@@ -1,7 +1,7 @@
 //! Logs: one line per event on stderr, as logfmt or JSON.
 //!
-//! Only this crate speaks: what a library has to say reaches the operator through an error that is
-//! logged where it is handled, once. Every line is counted by level.
+//! Only events of this crate are written. An error of a library is logged once, where this crate handles it.
+//! Every line is counted by level.
 
 use std::io;
 
@@ -10,32 +10,32 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// `key=value` pairs, as Prometheus and its exporters write them.
+    /// `key=value` pairs, the format of Prometheus and its exporters.
     Logfmt,
     /// One JSON object per line.
     Json,
 }
 
-/// The least severe events that are written.
+/// The lowest severity that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
-    /// Also what only a developer asks for.
+    /// Details for developers.
     Debug,
     /// Start, stop and one line per poll.
     Info,
-    /// Degraded, but going on.
+    /// Degraded, but continuing.
     Warn,
-    /// Someone must act.
+    /// An operator has to act.
     Error,
 }
 
-/// Starts logging for the whole process; `count` is told the level of each line.
+/// Starts logging for the whole process. `count` is called with the level of each line.
 ///
 /// # Errors
-/// When logging was started before.
+/// When logging has already been started.
 pub fn init(
     level: LogLevel,
     format: LogFormat,
@@ -59,13 +59,13 @@ pub fn init(
             .with_writer(io::stderr)
             .boxed(),
     };
-    // Counted first, so that whoever has read a line finds it counted.
-    tracing_subscriber::registry().with(Counting(count).and_then(lines).with_filter(own)).try_init()
+    // Counted before it is written, so that the counter covers every line that a reader has seen.
+    tracing_subscriber::registry().with(LevelCounter(count).and_then(lines).with_filter(own)).try_init()
 }
 
-struct Counting<F>(F);
+struct LevelCounter<F>(F);
 
-impl<S: Subscriber, F: Fn(&'static str) + 'static> Layer<S> for Counting<F> {
+impl<S: Subscriber, F: Fn(&'static str) + 'static> Layer<S> for LevelCounter<F> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         (self.0)(match *event.metadata().level() {
             Level::ERROR => "error",

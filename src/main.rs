@@ -1,4 +1,4 @@
-//! The doorway: command line, logging, [`app::run`], exit code.
+//! The entry point: command line, logging, [`app::run`], exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use mde_exporter::error::Chain;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::{app, logging};
 
-/// `EX_USAGE` of BSD's sysexits.
+/// The exit code `EX_USAGE` of BSD's sysexits.
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
-            // Help and version come as errors too; they go to stdout and are none.
+            // clap reports help and version as errors too; those go to stdout and succeed.
             let code = if message.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
             return message.print().map_or(ExitCode::FAILURE, |()| code);
         }
     };
     let self_metrics = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
-    let counted = Arc::clone(&self_metrics);
-    let count = move |level| counted.log_message(level);
+    let counter = Arc::clone(&self_metrics);
+    let count = move |level| counter.log_message(level);
     if let Err(error) = logging::init(cli.flags.log_level, cli.flags.log_format, count) {
         eprintln!("error: {}", Chain(&error));
         return ExitCode::FAILURE;

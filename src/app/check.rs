@@ -1,7 +1,8 @@
-//! `check`: what a person runs when nothing works, or before anything does.
+//! `check`: tests everything that the configuration needs, online.
 //!
-//! It works beside a running exporter: the state is not opened. The calls that it makes count at the API
-//! like all others of the application, and in no book of the exporter's, whose share leaves room for them.
+//! The command can run beside a running exporter, because it does not open the state file. Its calls count
+//! against the quota of the application but are not recorded by the running exporter; the share of the quota
+//! that the exporter leaves unused covers them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
-use super::{load, print};
+use super::load::validate;
+use super::output::print;
+use super::runtime::block_on;
 use crate::check::{self, CheckReport, CheckSection, StepOutcome};
 use crate::cli::Flags;
 use crate::clock::Clock;
@@ -19,35 +22,35 @@ use crate::config::{self, Problem};
 use crate::error::AppError;
 use crate::self_metrics::SelfMetrics;
 
-/// Examines the configuration, the storage and every tenant, and prints what comes of it.
+/// Checks the configuration, the storage and every tenant, and prints the results.
 ///
 /// # Errors
-/// When the configuration cannot be used, and when a step failed: which, was printed.
-pub(super) async fn check(
-    flags: Flags,
-    self_metrics: Arc<SelfMetrics>,
-    clock: Clock,
-) -> Result<(), AppError> {
-    let (loaded, web) = load(&flags.config_file, flags.web_config_file.as_deref())?;
+/// When the configuration is invalid or a step failed. The failed steps are printed.
+pub(super) fn check(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
+    block_on(check_all(flags, self_metrics, clock))
+}
+
+async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
+    let (loaded, web) = validate(&flags.config_file, flags.web_config_file.as_deref())?;
     let mut report = CheckReport::default();
     let mut show = |section: &CheckSection| {
         report.add(section);
         print(&section.to_string())
     };
-    show(&this_machine(&loaded, web.as_ref(), &flags))?;
+    show(&check_this_machine(&loaded, web.as_ref(), &flags))?;
 
-    let mut examinations = Vec::new();
+    let mut tenants = Vec::new();
     for tenant in loaded.config.tenants {
         let metrics = self_metrics.tenant(&tenant.name);
-        // Tenants do not wait for each other, and yet appear in their order.
-        let mut examination = JoinSet::new();
-        let examined = check::examine(tenant, loaded.config.poll, clock.clone(), metrics);
-        // What is found is printed; a line of the log would say it again, and out of place.
-        examination.spawn(examined.with_subscriber(NoSubscriber::new()));
-        examinations.push(examination);
+        // Tenants are checked in parallel and printed in the order of the configuration.
+        let mut task = JoinSet::new();
+        let checking = check::examine(tenant, loaded.config.poll, clock.clone(), metrics);
+        // The results are printed; log lines would repeat them.
+        task.spawn(checking.with_subscriber(NoSubscriber::new()));
+        tenants.push(task);
     }
-    for examination in examinations {
-        examination.join_all().await.iter().try_for_each(&mut show)?;
+    for task in tenants {
+        task.join_all().await.iter().try_for_each(&mut show)?;
     }
     print(&report.to_string())?;
     match report.failed() {
@@ -56,8 +59,8 @@ pub(super) async fn check(
     }
 }
 
-/// What all tenants share.
-fn this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> CheckSection {
+/// Checks the parts that all tenants share.
+fn check_this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> CheckSection {
     let mut section = CheckSection::new("this machine");
     let mut add = |step, file: &Path, warnings: &[Problem]| {
         for warning in warnings {

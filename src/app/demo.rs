@@ -1,8 +1,8 @@
-//! `demo`: a simulated Defender API on loopback and the real exporter polling it.
+//! `demo`: a simulated Defender API on loopback, and the real exporter polling it.
 //!
-//! Nothing is short-circuited: the exporter reads a configuration file, takes a token over https with
-//! a certificate authority of its own, and polls through the real client. Only time is not real: in
-//! the simulation a day passes in half a minute, and quotas are as generous as that asks for.
+//! Only the API is simulated. The exporter reads a configuration file, requests a token over https with a
+//! private certificate authority, and polls through the real client. Simulated time runs faster: a day takes
+//! half a minute, and the quota is larger in proportion.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -13,35 +13,44 @@ use std::time::Duration;
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 
-use super::exporter::Exporter;
-use super::listen::Sockets;
-use super::signals::Signals;
-use super::state::State;
-use super::{access_file, both, print, read};
+use super::load::{RunConfig, load_for_serving};
+use super::output::print;
+use super::runtime::block_on;
 use crate::cli::{DemoFlags, DemoSource, Flags};
 use crate::clock::Clock;
+use crate::daemon::{Daemon, Signals, Sockets, TenantStore};
 use crate::defender::ProxyMode;
 use crate::error::AppError;
 use crate::self_metrics::SelfMetrics;
 use crate::sim::{Options, Simulator};
 
-/// A simulated day.
+/// The duration of a simulated day.
 const DAY: Duration = Duration::from_secs(30);
 
-/// Days before today at which the simulation starts, so that for three quarters of an hour no batch
-/// of updates comes from the future.
+/// The number of days before today at which the simulation starts. No update has a release date in the future
+/// for the first three quarters of an hour.
 const HEAD_START: i32 = 90;
 
-/// The simulated quota, as much larger than the real one as time is faster.
+/// The simulated quota; it exceeds the real one by the factor of the simulated time.
 const PER_MINUTE: u32 = 60_000;
 
-/// Runs until a signal.
+/// Runs the demo until a signal.
 ///
 /// # Errors
-/// When a port cannot be bound, the throw-away folder cannot be made, or a part ends early.
-pub(super) async fn demo(
+/// When a port cannot be bound, the temporary folder cannot be created, or a task ends unexpectedly.
+pub(super) fn demo(
     demo: DemoFlags,
-    flags: Flags,
+    flags: &Flags,
+    self_metrics: Arc<SelfMetrics>,
+    clock: Clock,
+) -> Result<(), AppError> {
+    let sockets = Sockets::new(flags);
+    block_on(serve(demo, flags, sockets, self_metrics, clock))
+}
+
+async fn serve(
+    demo: DemoFlags,
+    flags: &Flags,
     sockets: Sockets,
     self_metrics: Arc<SelfMetrics>,
     clock: Clock,
@@ -52,30 +61,31 @@ pub(super) async fn demo(
         simulator.map_err(|source| AppError::System { operation: "start the simulation", source })?;
     let folder = configuration(&simulator, demo.source)
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
-    // Its warnings are meant: nobody polls a real tenant so often.
-    let config = read(&folder.path().join("mde_exporter.yml"), &self_metrics, &clock);
-    let ((in_force, _), access) = both(config, access_file(&flags, &self_metrics))?;
-    let thrown_away = folder.path().join("data");
-    let state = State::open(flags.storage_path.as_deref().unwrap_or(&thrown_away), &clock, &self_metrics)?;
-    // A proxy of the environment could not reach the simulation.
-    let exporter = Exporter::build(in_force, ProxyMode::Direct, state, self_metrics, clock)?;
+    // The warnings are expected: the demo polls more often than a real tenant should be polled.
+    let RunConfig { active, web, .. } =
+        load_for_serving(&folder.path().join("mde_exporter.yml"), flags, &self_metrics, &clock)?;
+    let temporary = folder.path().join("data");
+    let storage_path = flags.storage_path.as_deref().unwrap_or(&temporary);
+    let store = TenantStore::open(storage_path, &clock, &self_metrics)?;
+    // A proxy of the environment could not reach the simulator.
+    let daemon = Daemon::build(active, ProxyMode::Direct, store, self_metrics, clock)?;
     let listeners = sockets.listen().await?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.address().parse().ok()).collect();
-    let scheme = match &access {
-        Some(file) if file.reader().borrow().has_tls() => "https",
+    let scheme = match &web {
+        Some(watcher) if watcher.reader().borrow().has_tls() => "https",
         _ => "http",
     };
     print(&greeting(scheme, &addresses, &flags.telemetry_path, &simulator.api_url(), demo.machines))?;
-    let served = exporter.serve_on(listeners, access, &flags, signals).await;
+    let result = daemon.serve_on(listeners, web, flags, signals).await;
     simulator.stop().await;
-    served
+    result
 }
 
 fn options(demo: DemoFlags, clock: Clock) -> Options {
-    let started = TimeZone::UTC.to_datetime(clock.now()).date();
+    let today = TimeZone::UTC.to_datetime(clock.now()).date();
     Options {
         machines: demo.machines,
-        start: started.saturating_sub(HEAD_START.days()),
+        start: today.saturating_sub(HEAD_START.days()),
         day_length: Some(DAY),
         quota_per_minute: Some(PER_MINUTE),
         quota_per_hour: Some(60 * PER_MINUTE),
@@ -83,12 +93,14 @@ fn options(demo: DemoFlags, clock: Clock) -> Options {
     }
 }
 
-/// A configuration as a person would write it, in a folder that goes with the demo.
+/// Writes a configuration as an operator would, to a folder that is deleted when the demo ends.
 fn configuration(simulator: &Simulator, source: DemoSource) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("mde_exporter-demo-").tempdir()?;
-    let (url, tenant, client) = (simulator.api_url(), simulator.tenant_id(), simulator.client_id());
+    let url = simulator.api_url();
+    let tenant = simulator.tenant_id();
+    let client = simulator.client_id();
     let authority = simulator.authority_url();
-    // The list of an export may be asked for sixteen times an hour, also here.
+    // The list of export files may be requested 16 times an hour, in the simulation too.
     let (source, interval) = match source {
         DemoSource::Machines => ("machines", "10s"),
         DemoSource::Export => ("export", "4m"),
@@ -152,7 +164,7 @@ Ctrl-C ends the demo.
     )
 }
 
-/// An address that a browser on this machine can open.
+/// The address under which a browser on this host reaches the exporter.
 fn reachable(address: &SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
 }
@@ -162,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greeting_says_simulated_and_gives_addresses_and_a_scrape_config() {
+    fn the_greeting_has_addresses_and_a_scrape_config() {
         let addresses = ["[::]:10633".parse().unwrap(), "127.0.0.1:9".parse().unwrap()];
         insta::assert_snapshot!(greeting("http", &addresses, "/metrics", "https://127.0.0.1:4433", 200), @r#"
         Demo of mde_exporter. ALL DATA IS SIMULATED: no tenant is contacted.

@@ -1,47 +1,47 @@
-//! `hash-password`: a password from stdin, its bcrypt hash on stdout.
+//! `hash-password`: reads a password from stdin and prints its bcrypt hash on stdout.
 //!
-//! On a terminal it is asked for twice and not shown. From a pipe or file it is taken as it is, without
-//! the line break that most tools put at the end. What would be hashed into something that lets nobody,
-//! or somebody else, in is refused.
+//! On a terminal the password is asked for twice and not echoed. From a pipe or a file it is read as it is,
+//! without the line break at its end that most tools add. A password that bcrypt cannot distinguish from
+//! others is refused.
 
 use std::io::{self, IsTerminal as _, Read, stdin};
 
 use bcrypt::Version;
 
-use super::print;
+use super::output::print;
 use crate::error::AppError;
 
-/// What the documentation of the web configuration file advises: some 50 ms of work for each guess,
-/// and no more than that for a scrape that has to be verified.
+/// The cost that the documentation of the web configuration recommends: about 50 ms for each guess, and for
+/// each scrape that has to be verified.
 const COST: u32 = 10;
 
-/// bcrypt looks at no more.
-const MOST_BYTES: u64 = 72;
+/// The length after which bcrypt ignores the rest.
+const MAX_BYTES: u64 = 72;
 
 /// Reads and prints.
 ///
 /// # Errors
-/// When stdin cannot be read, or is no password that bcrypt can keep apart from every other.
+/// When stdin cannot be read, or the password cannot be hashed without loss.
 pub(super) fn hash_password() -> Result<(), AppError> {
     let password = if stdin().is_terminal() {
-        let password = ask("Password: ")?;
-        if ask("Again: ")? != password {
-            return Err(AppError::Password("the two differ"));
+        let password = prompt("Password: ")?;
+        if prompt("Again: ")? != password {
+            return Err(AppError::Password("the two entries differ"));
         }
         password.into_bytes()
     } else {
         read(stdin().lock()).map_err(unreadable)?
     };
-    check(&password).map_err(AppError::Password)?;
+    validate(&password).map_err(AppError::Password)?;
     let hash = bcrypt::hash_with_result(&password, COST);
     let hash =
         hash.map_err(|error| AppError::System { operation: "make a salt", source: io::Error::other(error) })?;
-    // What `htpasswd` writes and every implementation reads.
+    // `htpasswd` writes this version, and every implementation reads it.
     print(&format!("{}\n", hash.format_for_version(Version::TwoY)))
 }
 
 /// Prompts on the terminal and reads from it without echo.
-fn ask(prompt: &str) -> Result<String, AppError> {
+fn prompt(prompt: &str) -> Result<String, AppError> {
     rpassword::prompt_password(prompt).map_err(unreadable)
 }
 
@@ -49,10 +49,10 @@ fn unreadable(source: io::Error) -> AppError {
     AppError::System { operation: "read the password", source }
 }
 
-/// The password without the line break at its end. More bytes than are allowed are not all read.
+/// Reads a password and drops the line break at its end. Of a longer input only the start is read.
 fn read(input: impl Read) -> io::Result<Vec<u8>> {
     let mut password = Vec::new();
-    input.take(MOST_BYTES + 3).read_to_end(&mut password)?;
+    input.take(MAX_BYTES + 3).read_to_end(&mut password)?;
     if password.ends_with(b"\n") {
         password.pop();
         if password.ends_with(b"\r") {
@@ -62,12 +62,12 @@ fn read(input: impl Read) -> io::Result<Vec<u8>> {
     Ok(password)
 }
 
-fn check(password: &[u8]) -> Result<(), &'static str> {
+fn validate(password: &[u8]) -> Result<(), &'static str> {
     match password {
         [] => Err("it is empty"),
         _ if password.contains(&b'\n') => Err("it has more than one line"),
-        _ if password.contains(&0) => Err("it holds a NUL byte, where most programs would end it"),
-        _ if password.len() as u64 > MOST_BYTES => {
+        _ if password.contains(&0) => Err("it contains a NUL byte, at which most programs would end it"),
+        _ if password.len() as u64 > MAX_BYTES => {
             Err("it is longer than 72 bytes, and bcrypt would ignore the rest")
         }
         _ => Ok(()),
@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn what_bcrypt_would_not_keep_apart_is_refused() {
-        assert_eq!(check("x".repeat(72).as_bytes()), Ok(()));
-        assert_eq!(check("grüße 🗝".as_bytes()), Ok(()));
-        assert!(check("x".repeat(73).as_bytes()).unwrap_err().contains("72 bytes"));
-        assert!(check("ü".repeat(37).as_bytes()).unwrap_err().contains("72 bytes"));
-        assert_eq!(check(b""), Err("it is empty"));
-        assert!(check(b"a\nb").unwrap_err().contains("one line"));
-        assert!(check(b"a\0b").unwrap_err().contains("NUL"));
+    fn a_password_that_bcrypt_would_truncate_is_refused() {
+        assert_eq!(validate("x".repeat(72).as_bytes()), Ok(()));
+        assert_eq!(validate("grüße 🗝".as_bytes()), Ok(()));
+        assert!(validate("x".repeat(73).as_bytes()).unwrap_err().contains("72 bytes"));
+        assert!(validate("ü".repeat(37).as_bytes()).unwrap_err().contains("72 bytes"));
+        assert_eq!(validate(b""), Err("it is empty"));
+        assert!(validate(b"a\nb").unwrap_err().contains("one line"));
+        assert!(validate(b"a\0b").unwrap_err().contains("NUL"));
     }
 }

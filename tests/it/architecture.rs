@@ -3,8 +3,26 @@
 use std::path::{Path, PathBuf};
 
 /// The modules that each module may name beside itself.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("main", &["app", "cli", "error", "self_metrics", "logging"]),
+    (
+        "daemon",
+        &[
+            "cli",
+            "clock",
+            "config",
+            "defender",
+            "error",
+            "file_watch",
+            "fleet",
+            "metrics",
+            "poll",
+            "publish",
+            "self_metrics",
+            "store",
+            "web",
+        ],
+    ),
     ("web", &["clock", "config", "file_watch", "fleet", "metrics", "publish", "self_metrics"]),
     ("poll", &["clock", "config", "defender", "error", "fleet", "publish", "self_metrics"]),
     ("check", &["clock", "config", "defender", "error", "fleet", "poll", "self_metrics"]),

@@ -118,7 +118,7 @@ async fn check_config_takes_the_file_from_wherever_it_is_named() {
     ] {
         let said = run(&folder, arguments).await;
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{arguments:?}");
-        assert_eq!(said.stdout, "conf/good.yml: the configuration is good\n");
+        assert_eq!(said.stdout, "conf/good.yml: the configuration is valid\n");
     }
     assert_eq!(run(&folder, &["check-config", "mde_exporter.yml"]).await.code, Some(64));
 }
@@ -130,7 +130,7 @@ async fn check_config_prints_warnings_of_a_file_that_is_good() {
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!(said.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 7, column 9): is less than an hour, but the source changes every few hours; 6h is the default
-    mde_exporter.yml: the configuration is good
+    mde_exporter.yml: the configuration is valid
     ");
 }
 

@@ -67,7 +67,8 @@ async fn a_unix_socket_that_systemd_passed_is_served_too() {
 async fn without_a_socket_of_systemd_it_ends_with_1_and_says_so() {
     let scene = scene(1).await;
     configure_contoso(&scene);
-    let expected = "error: cannot listen on `a socket of systemd`: none was passed; it takes a socket unit";
+    let expected =
+        "error: cannot listen on `a socket of systemd`: systemd passed none; a socket unit is needed";
     let said = run(&scene.folder, &["run", LOOPBACK, "--web.systemd-socket"]).await;
     assert_eq!(last_line(&said), (Some(1), expected));
     // Meant for another process.

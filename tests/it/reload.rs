@@ -104,7 +104,7 @@ async fn a_hangup_applies_what_changed_and_asks_nothing() {
     let policies = "metrics: { detail: machine }\npolicies: [{ name: week, deadline: 7d }]\n";
     configure(&scene, &[tenant(&scene, "contoso")], policies);
     running.signal("HUP").await;
-    let line = running.line_with("was reloaded").await;
+    let line = running.line_with("configuration reloaded\"").await;
     let changed = "changed=\"metrics.detail,policies[week] added,policies[14d] removed\"";
     assert!(line.contains(changed), "{line}");
 
@@ -136,7 +136,7 @@ async fn a_file_that_cannot_be_used_keeps_the_old_configuration_and_its_problems
     );
     running.line_with("surprise").await;
     let line = running.line_with("policies[0].deadline").await;
-    assert!(line.contains("level=error") && line.contains("stays in force"), "{line}");
+    assert!(line.contains("level=error") && line.contains("keeping the previous configuration"), "{line}");
     let scrape = running.scrape().await;
     assert_eq!((scrape.value(SUCCESSFUL, &[]), time(&scrape)), (Some(0.0), time(&started)));
     assert_eq!(labels(&scrape, "mde_policy_machines", "policy"), ["14d".to_owned()].into());
@@ -248,7 +248,7 @@ async fn the_quota_goes_on_whatever_a_tenant_is_named_and_however_it_is_reached(
     assert_eq!(reload(&running).await, "changed: tenants[contoso].http.timeout\n");
     assert_eq!(used(&running.scrape().await, "contoso"), Some(7.0));
     scene.write("ca.pem", &format!("{}\n", scene.sim.ca_pem()));
-    assert_eq!(reload(&running).await, "changed: the content of tenants[contoso].http.ca_file\n");
+    assert_eq!(reload(&running).await, "changed: tenants[contoso].http.ca_file (content)\n");
     assert_eq!(used(&running.scrape().await, "contoso"), Some(7.0));
     assert!(asked(&scene).values().all(|count| *count == 1), "{:?}", asked(&scene));
 
@@ -283,15 +283,15 @@ async fn a_file_that_is_swapped_through_a_link_is_read_without_being_asked_for()
             .await;
     running.line_with("poll finished").await;
     turn(versions[1]);
-    let line = running.line_with("stays in force").await;
-    assert!(line.contains("surprise") && line.contains("by=\"a changed file\""), "{line}");
+    let line = running.line_with("keeping the previous configuration").await;
+    assert!(line.contains("surprise") && line.contains("by=\"file change\""), "{line}");
     assert_eq!(running.scrape().await.value(SUCCESSFUL, &[]), Some(0.0));
     turn(versions[2]);
-    let line = running.line_with("was reloaded").await;
+    let line = running.line_with("configuration reloaded\"").await;
     assert!(line.contains("changed=\"policies[14d] removed\""), "{line}");
     assert_eq!(running.scrape().await.value(SUCCESSFUL, &[]), Some(1.0));
     let said = running.stop("TERM").await;
-    assert_eq!(said.stderr.matches("stays in force").count(), 1, "{}", said.stderr);
+    assert_eq!(said.stderr.matches("keeping the previous configuration").count(), 1, "{}", said.stderr);
 }
 
 #[tokio::test]

@@ -88,8 +88,8 @@ async fn the_watchdog_is_not_fed_while_a_poller_hangs() {
     configure(&scene, &[contoso, fabrikam]);
     let limit = Duration::from_secs(1);
     let (manager, mut running) = Manager::start(&scene, Some(limit)).await;
-    let line = running.line_with("the poller of fabrikam").await;
-    assert!(line.contains("a part hangs"), "{line}");
+    let line = running.line_with("poller of fabrikam").await;
+    assert!(line.contains("task is not making progress"), "{line}");
     while manager.0.try_recv(&mut [0; 4096]).is_ok() {}
     let fed = tokio::time::timeout(3 * limit, manager.until("WATCHDOG=1")).await;
     assert!(fed.is_err());

@@ -77,7 +77,7 @@ async fn what_is_no_password_ends_with_64_and_says_why() {
         (&b""[..], "it is empty"),
         (b"\n", "it is empty"),
         (b"a\nb\n", "it has more than one line"),
-        (b"a\0b", "it holds a NUL byte, where most programs would end it"),
+        (b"a\0b", "it contains a NUL byte, at which most programs would end it"),
         (&[b'x'; 73], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
         (&[b'x'; 10_000], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
     ] {
@@ -201,8 +201,8 @@ async fn check_config_checks_the_web_file_with_the_files_that_it_names() {
     insta::assert_snapshot!(said.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 11, column 9): is less than an hour, but the source changes every few hours; 6h is the default
     warning: tls/web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
-    mde_exporter.yml: the configuration is good
-    tls/web.yml: the web configuration is good
+    mde_exporter.yml: the configuration is valid
+    tls/web.yml: the web configuration is valid
     ");
 }
 

@@ -1,4 +1,4 @@
-//! What is remembered of tenants: by an earlier run, or from before a reload took them away.
+//! The stored state of tenants: from an earlier run, or from before a reload removed them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,56 +10,63 @@ use crate::fleet::TenantFleet;
 use crate::self_metrics::SelfMetrics;
 use crate::store::{SharedStore, Store};
 
-/// The store, in the words of those who start tenants. Cheap to clone. Calls block.
+/// The state file, with the operations that starting a tenant needs. Cheap to clone. Calls block.
 #[derive(Clone, Debug)]
-pub(super) struct State {
+pub(crate) struct TenantStore {
     pub(super) store: SharedStore,
 }
 
-impl State {
-    /// Opens the state in `folder`. Whatever is wrong with it is logged, set aside, and no reason to
-    /// stop.
+impl TenantStore {
+    /// Opens the state file in `folder`. A file that cannot be used is logged and set aside.
     ///
     /// # Errors
-    /// When another process works on the same folder.
-    pub(super) fn open(
+    /// When another process uses the same folder.
+    pub(crate) fn open(
         folder: &Path,
         clock: &Clock,
         self_metrics: &Arc<SelfMetrics>,
     ) -> Result<Self, AppError> {
         let opened = Store::open(folder, clock.clone());
         let (store, restored) = opened.map_err(|error| AppError::Storage(error.to_string()))?;
-        for notice in &restored.notices {
-            tracing::warn!(folder = %folder.display(), problem = %notice, "the state on disk is not as it should be");
+        let folder = folder.display();
+        for event in &restored.notices {
+            tracing::warn!(%folder, problem = %event, "problem with the state file");
         }
         if restored.restored {
             self_metrics.state_restored();
             let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
-            tracing::info!(folder = %folder.display(), machines, "the state of an earlier run is restored");
+            tracing::info!(%folder, machines, "state restored");
         }
         Ok(Self { store: SharedStore::new(store, Arc::clone(self_metrics)) })
     }
 
-    /// What is known of a tenant, if only its name.
+    /// Saves fleets.
+    pub(super) fn save(&self, fleets: &[Arc<TenantFleet>]) {
+        self.store.save(fleets);
+    }
+
+    /// The stored data of a tenant, or an empty fleet.
     pub(super) fn fleet(&self, tenant: &Arc<str>) -> TenantFleet {
         let Some(fleet) = self.store.fleet(tenant) else {
             return TenantFleet::new(Arc::clone(tenant));
         };
         let mut fleet = TenantFleet::clone(&fleet);
-        // The newest attempt may be the newest for hours to come: nothing fresh is asked again.
+        // Fresh data is not fetched again, so the stored result may remain the latest one for hours.
         let status = &mut fleet.status;
         status.up = status.last_success.is_some() && status.last_success == status.last_poll;
         fleet
     }
 
-    /// The calls that were made for a tenant, and where to note more.
-    pub(super) fn history(&self, tenant: &Arc<str>) -> QuotaHistory {
-        let (store, name) = (self.store.clone(), Arc::clone(tenant));
+    /// The recent calls for a tenant, and the recorder of further ones.
+    pub(super) fn quota_history(&self, tenant: &Arc<str>) -> QuotaHistory {
+        let store = self.store.clone();
+        let name = Arc::clone(tenant);
         let recorder: CallRecorder = Arc::new(move |at, endpoint| {
             let (store, name) = (store.clone(), Arc::clone(&name));
             Box::pin(async move {
-                let noted = tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
-                noted.expect("Safe: noting a call does not panic and is never aborted");
+                let recorded =
+                    tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
+                recorded.expect("Safe: recording a call does not panic and is never aborted");
             })
         });
         QuotaHistory { made: self.store.calls(tenant), recorder: Some(recorder) }

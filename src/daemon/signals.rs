@@ -1,41 +1,43 @@
-//! Signals that an operator sends.
+//! The signals that the daemon handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::AppError;
 
-/// The signals that mean something, caught from the moment this is made.
+/// The handled signals. They are caught from the creation of this value on.
 #[derive(Debug)]
-pub(super) struct Signals {
-    pub(super) stop: Stop,
-    pub(super) reload: Reload,
+pub(crate) struct Signals {
+    pub(super) stop: StopSignals,
+    pub(super) reload: ReloadSignal,
 }
 
 impl Signals {
+    /// Starts to catch the signals.
+    ///
     /// # Errors
-    /// When the system does not let signals be caught.
-    pub(super) fn catch() -> Result<Self, AppError> {
+    /// When the system refuses a signal handler.
+    pub(crate) fn catch() -> Result<Self, AppError> {
         let catch =
             |kind| signal(kind).map_err(|source| AppError::System { operation: "catch signals", source });
         Ok(Self {
-            stop: Stop {
+            stop: StopSignals {
                 terminate: catch(SignalKind::terminate())?,
                 interrupt: catch(SignalKind::interrupt())?,
             },
-            reload: Reload(catch(SignalKind::hangup())?),
+            reload: ReloadSignal(catch(SignalKind::hangup())?),
         })
     }
 }
 
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
-    /// Waits for one of them; its name.
+impl StopSignals {
+    /// Waits for one of the signals and returns its name.
     pub(super) async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -46,12 +48,12 @@ impl Stop {
 
 /// SIGHUP.
 #[derive(Debug)]
-pub(super) struct Reload(Signal);
+pub(super) struct ReloadSignal(Signal);
 
-impl Reload {
-    /// Waits for it. Several that come before it is asked for are one.
+impl ReloadSignal {
+    /// Waits for the signal. Several signals between two calls count as one.
     pub(super) async fn wait(&mut self) {
-        // None would mean that no more can come, which does not happen before the process ends.
+        // `None` would mean that no further signal can arrive; that does not happen before the process ends.
         let _: Option<()> = self.0.recv().await;
     }
 }
