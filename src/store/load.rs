@@ -200,7 +200,7 @@ fn missing_updates(
     // Filled per machine and then copied, so that what stays in memory has no spare room.
     let mut gathered: Vec<MissingUpdate> = Vec::new();
     let small = |number| u32::try_from(number).ok();
-    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM missing \
+    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM gap \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
         let owner = integer(row, 0)?;

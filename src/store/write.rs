@@ -27,7 +27,7 @@ pub(super) fn write<'a>(
     // Deferred: without a row to write it touches no file.
     let transaction = connection.transaction()?;
     if contents.needs_rewrite {
-        let tables = "DELETE FROM missing; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
+        let tables = "DELETE FROM gap; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
                       DELETE FROM tenant; DELETE FROM update_facts";
         transaction.execute_batch(tables)?;
     }
@@ -148,7 +148,7 @@ impl<'a> Statements<'a> {
             )?,
             delete_times: transaction.prepare("DELETE FROM times WHERE machine = ?1")?,
             put_missing_update: transaction.prepare(
-                "INSERT OR REPLACE INTO missing (machine, kb, first_seen, facts, cves, reported_machines, severity) \
+                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             delete_missing_update: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,

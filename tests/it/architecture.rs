@@ -84,7 +84,7 @@ fn forbidden(module: &str, text: &str) -> Vec<String> {
     let mentions = ["crate::", "mde_exporter::"].into_iter().flat_map(|root| code.split(root).skip(1));
     let mut names: Vec<_> = mentions.flat_map(named).filter(|name| name != module).collect();
     names.retain(|name| !allowed.contains(&name.as_str()));
-    names.extend(code.contains("super::super").then(|| "super::super".to_owned()));
+    names.extend(code.contains("super::super::").then(|| "super::super".to_owned()));
     names
 }
 
