@@ -34,6 +34,7 @@ pub enum Command {
     /// Poll everything once, print the metrics on stdout and exit
     Once,
     /// Start a simulated Defender API and the exporter polling it; needs no tenant and no file
+    #[cfg(feature = "demo")]
     Demo(DemoFlags),
     /// Read a password from stdin and print its bcrypt hash for the web configuration file
     HashPassword,
@@ -83,6 +84,7 @@ impl Flags {
 }
 
 /// Flags of the demo.
+#[cfg(feature = "demo")]
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DemoFlags {
     /// Machines of the simulated fleet
@@ -94,6 +96,7 @@ pub struct DemoFlags {
 }
 
 /// `source` of the demo's tenant.
+#[cfg(feature = "demo")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DemoSource {
     /// One call per machine

@@ -20,9 +20,11 @@
 //! - [`file_watch`] tells when files on disk change; a leaf.
 //! - [`check`] tries what the configuration needs, once, and says what to do about failures.
 //! - [`self_metrics`] counts what the exporter itself does; a leaf.
-//! - [`sim`] is the simulated Defender API of the demo and the tests; it knows none of the others.
 //! - [`daemon`] builds, runs, reloads and stops every part.
 //! - [`app`] holds the commands, one file each.
+//!
+//! The simulated Defender API of the demo and the tests is a crate of its own, `crates/simulator`. Only the
+//! command `demo` uses it, behind the feature `demo`.
 //!
 //! `tests/it/architecture.rs` holds who may use whom.
 
@@ -41,6 +43,5 @@ pub mod metrics;
 pub mod poll;
 pub mod publish;
 pub mod self_metrics;
-pub mod sim;
 pub mod store;
 pub mod web;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Connection};
 use crate::process::{self, Server};
 use jiff::Timestamp;
-use mde_exporter::sim::{Awkwardness, Options, Simulator};
+use mde_simulator::{Awkwardness, Options, Simulator};
 
 const GAPS: u64 = 10;
 

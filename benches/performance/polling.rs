@@ -21,7 +21,7 @@ use mde_exporter::metrics::{DetailLevel, RenderOptions};
 use mde_exporter::poll::{self, Poller};
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Options, Simulator};
+use mde_simulator::{Options, Simulator};
 use tokio::task::JoinSet;
 use tokio_util::io::ReaderStream;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
+use mde_simulator::{Options, Simulator};
 
 use super::load::{RunConfig, load_for_serving};
 use super::output::print;
@@ -22,7 +23,6 @@ use crate::daemon::{Daemon, Signals, Sockets, TenantStore};
 use crate::defender::ProxyMode;
 use crate::error::AppError;
 use crate::self_metrics::SelfMetrics;
-use crate::sim::{Options, Simulator};
 
 /// The duration of a simulated day.
 const DAY: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 
 mod check;
 mod check_config;
+#[cfg(feature = "demo")]
 mod demo;
 mod hash_password;
 mod load;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::Once => once::once(&flags, self_metrics, clock),
         Command::Check => check::check(flags, self_metrics, clock),
         Command::CheckConfig { file } => check_config::check_config(file, &flags),
+        #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo, &flags, self_metrics, clock),
         Command::HashPassword => hash_password::hash_password(),
     }

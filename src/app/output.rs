@@ -38,7 +38,8 @@ fn config_error(main: &[Problem], web: &[Problem]) -> AppError {
     let problems: Vec<_> = main.iter().chain(web).map(Problem::to_string).collect();
     AppError::Configuration(match (&problems[..], main) {
         ([problem], [only]) if only.place().is_none() => {
-            format!("{problem}\n[--config.file names another file; `mde_exporter demo` needs none]")
+            let demo = if cfg!(feature = "demo") { "; `mde_exporter demo` needs none" } else { "" };
+            format!("{problem}\n[--config.file names another file{demo}]")
         }
         ([problem], _) => problem.clone(),
         (problems, _) => format!("{} problems in the configuration\n{}", problems.len(), problems.join("\n")),

@@ -26,7 +26,7 @@ use mde_exporter::metrics::{DetailLevel, Encoding, RenderOptions, Renderer};
 use mde_exporter::poll::{Poller, freshness};
 use mde_exporter::publish::{Snapshot, publication};
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Awkwardness, Options, Simulator};
+use mde_simulator::{Awkwardness, Options, Simulator};
 
 /// Time from one poll to the next, the default of `poll.interval`.
 const STEP: Duration = Duration::from_hours(6);

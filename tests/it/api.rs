@@ -10,7 +10,7 @@ use mde_exporter::config::{Quota, Tenant};
 use mde_exporter::defender::{ApiError, Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::MachineId;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Awkwardness, Control, Endpoint, Options, Simulator};
+use mde_simulator::{Awkwardness, Control, Endpoint, Options, Simulator};
 use tempfile::TempDir;
 
 use crate::exposition::parse;

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::sim::{Awkwardness, Options, Simulator};
+use mde_simulator::{Awkwardness, Options, Simulator};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};

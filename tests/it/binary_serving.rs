@@ -1,6 +1,6 @@
 //! The daemon while it runs: where it listens, what it serves and logs, and what never leaks.
 
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
 use reqwest::StatusCode;
 
 use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene, scene_with};

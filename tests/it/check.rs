@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use jiff::civil::date;
 use jiff::{SignedDuration, Timestamp};
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Options, Simulator, Times, Window};
+use mde_simulator::{Awkwardness, Endpoint, Fault, Options, Simulator, Times, Window};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mde_exporter::defender::{ListQuery, ListedMachine};
 use mde_exporter::fleet::MachineId;
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
+use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};

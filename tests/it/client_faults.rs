@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mde_exporter::defender::{ApiError, ListQuery};
 use mde_exporter::error::Chain;
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
 
 use crate::api::{Api, options};
 

@@ -1,7 +1,7 @@
 //! Where the client follows a link, and where it does not: pages end, and tokens stay at home.
 
 use mde_exporter::defender::ListQuery;
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Times};
 use serde_json::json;
 use tokio::net::TcpListener;
 

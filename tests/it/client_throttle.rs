@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mde_exporter::config::Quota;
 use mde_exporter::defender::{ApiError, ListQuery};
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Options, Times, Window};
+use mde_simulator::{Awkwardness, Endpoint, Fault, Options, Times, Window};
 use tokio::time::{advance, pause, resume};
 
 use crate::api::{Api, options};

@@ -15,7 +15,7 @@ use mde_exporter::fleet::TenantFleet;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Control, Endpoint, Fault, Options, Simulator, Times};
+use mde_simulator::{Control, Endpoint, Fault, Options, Simulator, Times};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

@@ -9,7 +9,7 @@ use mde_exporter::config::Tenant;
 use mde_exporter::defender::{ApiError, Export, ExportOutcome};
 use mde_exporter::error::Chain;
 use mde_exporter::fleet::MachineId;
-use mde_exporter::sim::Awkwardness;
+use mde_simulator::Awkwardness;
 use serde_json::{Value, json};
 
 use crate::api::{Api, options};

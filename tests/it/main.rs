@@ -7,6 +7,7 @@ mod api;
 mod architecture;
 mod binary;
 mod binary_commands;
+#[cfg(feature = "demo")]
 mod binary_demo;
 mod binary_listen;
 mod binary_serving;

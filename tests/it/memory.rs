@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 
 use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene};

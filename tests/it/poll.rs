@@ -10,7 +10,7 @@ use mde_exporter::fleet::{Freshness, MachineId, MachineState, PollStatus, Tenant
 use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
+use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -314,7 +314,7 @@ async fn machines_come_and_go_with_the_list_and_gaps_with_the_answers() {
     let first = watch.api.wall.now();
 
     control.remove_machine(&ids[0]);
-    let record = mde_exporter::sim::machine_record("ABCD", "new.corp.example", first);
+    let record = mde_simulator::machine_record("ABCD", "new.corp.example", first);
     control.add_machine(record);
     let missing = ["KB5001", "5002"].map(|id| MissingKb::new(id, "May 2026 Security Updates"));
     control.set_missing(&ids[1], missing.to_vec());

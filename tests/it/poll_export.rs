@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::config::{Selectors, Source};
 use mde_exporter::fleet::{MissingUpdate, PollStatus, Severity};
-use mde_exporter::sim::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
+use mde_simulator::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
 
 use crate::api::{Wall, options};
 use crate::poll::{INTERVAL, Watch, all};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mde_exporter::config::Selectors;
 use mde_exporter::fleet::{Machine, MachineId};
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times, Window};
+use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times, Window};
 
 use crate::api::options;
 use crate::log::Log;

@@ -13,7 +13,7 @@ use mde_exporter::fleet::TenantFleet;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Awkwardness, Control, Endpoint, Fault, Options, Simulator, Times};
+use mde_simulator::{Awkwardness, Control, Endpoint, Fault, Options, Simulator, Times};
 use tempfile::TempDir;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, pause, resume};

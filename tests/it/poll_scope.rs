@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::Selectors;
-use mde_exporter::sim::{Awkwardness, MissingKb};
+use mde_simulator::{Awkwardness, MissingKb};
 
 use crate::api::options;
 use crate::poll::{INTERVAL, Watch, all};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 use tokio::process::Command;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Auth, SecretSource};
 use mde_exporter::defender::{Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy};
-use mde_exporter::sim::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Times};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 

@@ -10,7 +10,7 @@ use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, So
 use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{Token, TokenError, TokenSource};
 use mde_exporter::self_metrics::{SelfMetrics, TenantMetrics};
-use mde_exporter::sim::{Endpoint, Options, Simulator};
+use mde_simulator::{Endpoint, Options, Simulator};
 use reqwest::{StatusCode, Url};
 use tempfile::TempDir;
 

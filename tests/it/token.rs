@@ -10,7 +10,7 @@ use mde_exporter::config::{Auth, SecretSource, Tenant};
 use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{TokenError, TokenSource};
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::sim::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 use tokio::task::JoinSet;
 

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::subject::{Missed, Subject};
-use crate::sim::calendar::{Batch, Day};
-use crate::sim::fleet::MissingKb;
-use crate::sim::random::mix;
-use crate::sim::updates::{Update, Windows};
+use crate::calendar::{Batch, Day};
+use crate::fleet::MissingKb;
+use crate::random::mix;
+use crate::updates::{Update, Windows};
 
 /// A KB that the export shows a machine to miss.
 #[derive(Debug, Clone, PartialEq, Eq)]

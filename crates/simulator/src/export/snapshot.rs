@@ -9,25 +9,25 @@ use std::time::Duration;
 use axum::http::Uri;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::sim::calendar::Day;
-use crate::sim::odata::query_pairs;
-use crate::sim::random::{guid, mix};
-use crate::sim::{Awkwardness, Options, TENANT_ID};
+use crate::calendar::Day;
+use crate::odata::query_pairs;
+use crate::random::{guid, mix};
+use crate::{Awkwardness, Options, TENANT_ID};
 
 /// Easy to find where it must not be: every link's signature begins with it.
-pub(in crate::sim) const LINK_CANARY: &str = "SIMULATED~link-signature.canary_7kQ2";
+pub(crate) const LINK_CANARY: &str = "SIMULATED~link-signature.canary_7kQ2";
 
 /// Snapshots whose files can still be read.
 const KEPT: usize = 2;
 
 /// The fleet as the export knew it at one time.
 #[derive(Debug, Clone)]
-pub(in crate::sim) struct Snapshot {
+pub(crate) struct Snapshot {
     number: u64,
     made: Timestamp,
     pub(super) day: Day,
     /// What the list says; made then, unless it was set.
-    pub(in crate::sim) generated: Timestamp,
+    pub(crate) generated: Timestamp,
 }
 
 /// A file of a snapshot.
@@ -56,7 +56,7 @@ pub(super) enum LinkRefused {
 
 /// The snapshots there are, newest last.
 #[derive(Debug)]
-pub(in crate::sim) struct Exports {
+pub(crate) struct Exports {
     snapshots: VecDeque<Snapshot>,
     made: u64,
     rebuild: bool,
@@ -68,7 +68,7 @@ pub(in crate::sim) struct Exports {
 }
 
 impl Exports {
-    pub(in crate::sim) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         Self {
             snapshots: VecDeque::new(),
             made: 0,
@@ -97,7 +97,7 @@ impl Exports {
     }
 
     /// The newest snapshot; the first is made when there is none.
-    pub(in crate::sim) fn newest(&mut self, now: Timestamp, today: Day) -> &mut Snapshot {
+    pub(crate) fn newest(&mut self, now: Timestamp, today: Day) -> &mut Snapshot {
         if self.snapshots.is_empty() {
             self.make(now, today);
         }
@@ -114,11 +114,11 @@ impl Exports {
         }
     }
 
-    pub(in crate::sim) fn rebuild(&mut self) {
+    pub(crate) fn rebuild(&mut self) {
         self.rebuild = true;
     }
 
-    pub(in crate::sim) fn expire_links(&mut self) {
+    pub(crate) fn expire_links(&mut self) {
         self.epoch += 1;
     }
 

@@ -6,12 +6,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::sim::calendar::Day;
-use crate::sim::fleet::{Fleet, MissingKb};
-use crate::sim::machine::{Machine, Standing};
-use crate::sim::random::mix;
-use crate::sim::record::Record;
-use crate::sim::updates::{CLIENTS, Update, Windows};
+use crate::calendar::Day;
+use crate::fleet::{Fleet, MissingKb};
+use crate::machine::{Machine, Standing};
+use crate::random::mix;
+use crate::record::Record;
+use crate::updates::{CLIENTS, Update, Windows};
 
 /// From midnight of the day of release until Defender knows of an update: half past five in the afternoon.
 const KNOWN_AFTER: SignedDuration = SignedDuration::from_mins(17 * 60 + 30);

@@ -22,8 +22,8 @@ use super::findings::Findings;
 use super::rows::Lines;
 use super::snapshot::Snapshot;
 use super::subject::Subject;
-use crate::sim::Awkwardness;
-use crate::sim::control::Shared;
+use crate::Awkwardness;
+use crate::control::Shared;
 
 /// A batch ends at so many bytes of rows, or at so many machines looked at.
 const BATCH_BYTES: usize = 256 << 10;

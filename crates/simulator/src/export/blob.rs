@@ -14,16 +14,16 @@ use tokio::task::spawn_blocking;
 use super::faults::{CONTENT_TYPE, blob_not_found, error, error_with_detail, faulty};
 use super::files::{FileWriter, body};
 use super::snapshot::{LinkRefused, Part};
-use crate::sim::Endpoint;
-use crate::sim::api::OpenCall;
-use crate::sim::control::Shared;
-use crate::sim::faults::Fault;
-use crate::sim::random::guid;
-use crate::sim::replies::{dated, reply};
-use crate::sim::tls::Cut;
+use crate::Endpoint;
+use crate::api::OpenCall;
+use crate::control::Shared;
+use crate::faults::Fault;
+use crate::random::guid;
+use crate::replies::{dated, reply};
+use crate::tls::Cut;
 
 /// Answers everything that comes in over a connection.
-pub(in crate::sim) async fn handle(
+pub(crate) async fn handle(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(cut): ConnectInfo<Cut>,
     request: Request,

@@ -7,10 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::sim::faults::{Fault, gateway_page, status};
-use crate::sim::random::{guid, machine_id};
-use crate::sim::replies::reply;
-use crate::sim::streams::{broken, dripping, gzip, gzip_beginning, huge_gzip};
+use crate::faults::{Fault, gateway_page, status};
+use crate::random::{guid, machine_id};
+use crate::replies::reply;
+use crate::streams::{broken, dripping, gzip, gzip_beginning, huge_gzip};
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
 

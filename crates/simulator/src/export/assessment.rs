@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::findings::{Finding, Findings, escaped};
 use super::rows::{Device, Lines, Row, Style};
 use super::subject::Subject;
-use crate::sim::random::mix;
-use crate::sim::updates::CLIENTS;
+use crate::random::mix;
+use crate::updates::CLIENTS;
 
 /// The machine with a row of very many paths.
 const SPRAWLING: usize = 9;
