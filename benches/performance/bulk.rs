@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Connection};
 use crate::process::{self, Server};
 use jiff::Timestamp;
-use mde_simulator::{Awkwardness, Options, Simulator};
+use mde_simulator::{Options, Realism, Simulator};
 
 const GAPS: u64 = 10;
 
@@ -81,8 +81,8 @@ fn missing_updates(body: &[u8]) -> u64 {
 pub(crate) async fn simulate(machines: u32) {
     let options = Options {
         machines: machines as usize,
-        awkwardness: Awkwardness::None,
-        backlog: Some(10),
+        realism: Realism::Plain,
+        missing_per_machine: Some(10),
         quota_per_minute: None,
         quota_per_hour: None,
         ..Options::new(Timestamp::now)

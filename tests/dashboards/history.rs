@@ -26,7 +26,7 @@ use mde_exporter::metrics::{DetailLevel, Encoding, RenderOptions, Renderer};
 use mde_exporter::poll::{Poller, freshness};
 use mde_exporter::publish::{Snapshot, publication};
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_simulator::{Awkwardness, Options, Simulator};
+use mde_simulator::{Options, Realism, Simulator};
 
 /// Time from one poll to the next, the default of `poll.interval`.
 const STEP: Duration = Duration::from_hours(6);
@@ -100,7 +100,7 @@ async fn polled(
         machines,
         seed,
         start: TimeZone::UTC.to_datetime(clock.now()).date(),
-        awkwardness: Awkwardness::None,
+        realism: Realism::Plain,
         quota_per_minute: None,
         quota_per_hour: None,
         ..Options::new(move || now.now())

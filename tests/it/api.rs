@@ -10,7 +10,7 @@ use mde_exporter::config::{Quota, Tenant};
 use mde_exporter::defender::{ApiError, Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::MachineId;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_simulator::{Awkwardness, Control, Endpoint, Options, Simulator};
+use mde_simulator::{Control, Endpoint, Options, Realism, Simulator};
 use tempfile::TempDir;
 
 use crate::exposition::parse;
@@ -49,10 +49,10 @@ impl Wall {
 }
 
 /// A simulator without quotas, whose wall clock stands.
-pub(crate) fn options(machines: usize, awkwardness: Awkwardness) -> Options {
+pub(crate) fn options(machines: usize, realism: Realism) -> Options {
     let now = Timestamp::now();
     let unlimited = Options { quota_per_minute: None, quota_per_hour: None, ..Options::new(move || now) };
-    Options { machines, awkwardness, ..unlimited }
+    Options { machines, realism, ..unlimited }
 }
 
 /// A simulator, its tenant with a quota that never holds back, and a client of it.
@@ -81,7 +81,7 @@ impl Api {
 
     /// Plain machines, so few that each can be asked.
     pub(crate) async fn plain(machines: usize) -> Self {
-        Self::new(options(machines, Awkwardness::None), |_| {}).await
+        Self::new(options(machines, Realism::Plain), |_| {}).await
     }
 
     pub(crate) fn control(&self) -> &Control {

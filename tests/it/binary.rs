@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_simulator::{Awkwardness, Options, Simulator};
+use mde_simulator::{Options, Realism, Simulator};
 use reqwest::StatusCode;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -28,14 +28,14 @@ pub(crate) const LOOPBACK: &str = "--web.listen-address=127.0.0.1:0";
 
 /// A simulator of so many plain machines, and a folder with what its tenant needs.
 pub(crate) async fn scene(machines: usize) -> Scene {
-    scene_with(machines, Awkwardness::None).await
+    scene_with(machines, Realism::Plain).await
 }
 
 /// As [`scene`]; awkward replies take time, since a machine that is not found is asked again later.
-pub(crate) async fn scene_with(machines: usize, awkwardness: Awkwardness) -> Scene {
+pub(crate) async fn scene_with(machines: usize, realism: Realism) -> Scene {
     let options = Options {
         machines,
-        awkwardness,
+        realism,
         quota_per_minute: None,
         quota_per_hour: None,
         ..Options::new(Timestamp::now)

@@ -1,6 +1,6 @@
 //! The daemon while it runs: where it listens, what it serves and logs, and what never leaks.
 
-use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Realism, Times};
 use reqwest::StatusCode;
 
 use crate::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene, scene_with};
@@ -29,7 +29,7 @@ async fn metrics_are_there_before_the_first_poll_and_ready_comes_after_it() {
 
 #[tokio::test]
 async fn levels_agree_and_scrapes_cause_no_calls() {
-    let scene = scene_with(40, Awkwardness::Real).await;
+    let scene = scene_with(40, Realism::Realistic).await;
     configure_contoso(&scene);
     let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use jiff::civil::date;
 use jiff::{SignedDuration, Timestamp};
-use mde_simulator::{Awkwardness, Endpoint, Fault, Options, Simulator, Times, Window};
+use mde_simulator::{Endpoint, Fault, Options, QuotaPeriod, Realism, Simulator, Times};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ async fn scene() -> Scene {
 async fn scene_of(machines: usize, ahead: SignedDuration) -> Scene {
     let options = Options {
         machines,
-        awkwardness: Awkwardness::None,
+        realism: Realism::Plain,
         quota_per_minute: None,
         quota_per_hour: None,
         start: date(2026, 3, 20),
@@ -260,7 +260,7 @@ async fn trouble_at_entra_is_told_apart() {
         Fault::Aadsts(650_052),
         Fault::Aadsts(12_345),
         Fault::Status(503),
-        Fault::Throttle { retry_after: Some("17".to_owned()), window: Window::Minute },
+        Fault::Throttle { retry_after: Some("17".to_owned()), window: QuotaPeriod::Minute },
         Fault::HtmlError(502),
         Fault::NotJson,
         Fault::WrongShape,
@@ -411,8 +411,8 @@ async fn trouble_with_the_api_is_told_apart() {
         Fault::Status(400),
         Fault::Status(500),
         Fault::HtmlError(503),
-        Fault::Throttle { retry_after: Some("17".to_owned()), window: Window::Minute },
-        Fault::Throttle { retry_after: Some("1800".to_owned()), window: Window::Hour },
+        Fault::Throttle { retry_after: Some("17".to_owned()), window: QuotaPeriod::Minute },
+        Fault::Throttle { retry_after: Some("1800".to_owned()), window: QuotaPeriod::Hour },
         Fault::NotFound,
         Fault::Truncated,
         Fault::NotJson,
@@ -447,7 +447,7 @@ async fn trouble_with_the_api_is_told_apart() {
 async fn trouble_with_the_export_is_told_apart() {
     let list = vec![
         Fault::Forbidden("Vulnerability.Read.All".to_owned()),
-        Fault::Throttle { retry_after: Some("600".to_owned()), window: Window::Hour },
+        Fault::Throttle { retry_after: Some("600".to_owned()), window: QuotaPeriod::Hour },
         Fault::WrongShape,
         Fault::Body(br#"{"exportFiles":[],"generatedTime":"2026-03-20T00:00:00Z"}"#.to_vec()),
         Fault::ForeignNextLink("http://files.example/1?sig=canary".to_owned()),
@@ -456,7 +456,7 @@ async fn trouble_with_the_export_is_told_apart() {
     let file = vec![
         Fault::Status(403),
         Fault::NotFound,
-        Fault::Throttle { retry_after: Some("30".to_owned()), window: Window::Minute },
+        Fault::Throttle { retry_after: Some("30".to_owned()), window: QuotaPeriod::Minute },
         Fault::Reset,
         Fault::Redirect("https://portal.example/".to_owned()),
     ];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mde_exporter::defender::{ListQuery, ListedMachine};
 use mde_exporter::fleet::MachineId;
-use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
+use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn last_path(api: &Api) -> String {
 
 #[tokio::test]
 async fn every_page_is_read_and_each_machine_counts_once() {
-    let api = Api::new(Options { page_size: 7, ..options(90, Awkwardness::Real) }, |_| {}).await;
+    let api = Api::new(Options { page_size: 7, ..options(90, Realism::Realistic) }, |_| {}).await;
     let machines = api.client.machines(ListQuery::All).await.unwrap();
 
     let (out, in_scope): (Vec<_>, Vec<_>) =
@@ -91,7 +91,7 @@ fn paging_in_any_split_gives_the_same_set() {
 
 #[tokio::test]
 async fn filter_is_sent_as_it_is_and_goes_on_to_every_page() {
-    let api = Api::new(Options { page_size: 1, ..options(12, Awkwardness::None) }, |_| {}).await;
+    let api = Api::new(Options { page_size: 1, ..options(12, Realism::Plain) }, |_| {}).await;
     let filter = "startswith(computerDnsName,'prod-') and healthStatus eq 'Active'";
     let machines = api.client.machines(ListQuery::Filter(filter)).await.unwrap();
     assert_eq!(machines.len(), 2);
@@ -133,7 +133,7 @@ async fn list_that_is_not_found_is_an_empty_list() {
 
 #[tokio::test]
 async fn missing_kbs_are_the_truth_about_every_machine_of_an_awkward_fleet() {
-    let api = Api::new(options(120, Awkwardness::Real), |_| {}).await;
+    let api = Api::new(options(120, Realism::Realistic), |_| {}).await;
     let mut flapped = 0;
     for id in api.control().machine_ids() {
         let key = MachineId::parse(&id).unwrap();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use mde_exporter::defender::{ApiError, ListQuery};
 use mde_exporter::error::Chain;
-use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Realism, Times};
 
 use crate::api::{Api, options};
 
 /// An API of one machine, with a time limit that a reply that never ends reaches soon.
 async fn hasty() -> Api {
-    Api::new(options(1, Awkwardness::None), |tenant| tenant.http.timeout = Duration::from_millis(400)).await
+    Api::new(options(1, Realism::Plain), |tenant| tenant.http.timeout = Duration::from_millis(400)).await
 }
 
 fn inject(api: &Api, fault: Fault, times: Times) {

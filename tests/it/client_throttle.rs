@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use mde_exporter::config::Quota;
 use mde_exporter::defender::{ApiError, ListQuery};
-use mde_simulator::{Awkwardness, Endpoint, Fault, Options, Times, Window};
+use mde_simulator::{Endpoint, Fault, Options, QuotaPeriod, Realism, Times};
 use tokio::time::{advance, pause, resume};
 
 use crate::api::{Api, options};
 
-fn throttle(api: &Api, retry_after: Option<&str>, window: Window) {
+fn throttle(api: &Api, retry_after: Option<&str>, window: QuotaPeriod) {
     let retry_after = retry_after.map(str::to_owned);
     let fault = Fault::Throttle { retry_after, window };
     api.control().inject(Endpoint::MissingKbs, fault, Times::Next(1));
@@ -44,7 +44,7 @@ async fn throttled_reply_pauses_every_caller() {
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_one_second).unwrap();
     for hint in ["1", date.as_str()] {
         let before = throttled(&api);
-        throttle(&api, Some(hint), Window::Minute);
+        throttle(&api, Some(hint), QuotaPeriod::Minute);
         let others = async {
             until_throttled(&api, before + 1.0).await;
             let list = api.client.machines(ListQuery::All);
@@ -69,7 +69,7 @@ async fn throttled_reply_pauses_every_caller() {
 async fn throttled_reply_without_a_hint_pauses_for_a_minute() {
     let api = Api::plain(1).await;
     api.ask().await.unwrap();
-    throttle(&api, None, Window::Minute);
+    throttle(&api, None, QuotaPeriod::Minute);
     let time = async {
         until_throttled(&api, 1.0).await;
         pause();
@@ -88,7 +88,9 @@ async fn throttled_reply_without_a_hint_pauses_for_a_minute() {
 #[tokio::test]
 async fn long_pause_is_an_answer_at_once_and_stays_in_force() {
     let api = Api::plain(1).await;
-    for (retry_after, window, wait) in [(Some("3600"), Window::Hour, 3600), (None, Window::Hour, 300)] {
+    for (retry_after, window, wait) in
+        [(Some("3600"), QuotaPeriod::Hour, 3600), (None, QuotaPeriod::Hour, 300)]
+    {
         let api = if wait == 300 { &Api::plain(1).await } else { &api };
         throttle(api, retry_after, window);
         let error = api.ask().await.unwrap_err();
@@ -107,7 +109,7 @@ async fn long_pause_is_an_answer_at_once_and_stays_in_force() {
 #[tokio::test]
 async fn throttling_that_does_not_end_is_given_up() {
     let api = Api::plain(1).await;
-    let fault = Fault::Throttle { retry_after: Some("0".to_owned()), window: Window::Minute };
+    let fault = Fault::Throttle { retry_after: Some("0".to_owned()), window: QuotaPeriod::Minute };
     api.control().inject(Endpoint::MissingKbs, fault, Times::Always);
     assert_eq!(api.ask().await.unwrap_err().kind(), "throttled");
     assert_eq!((api.requests(), throttled(&api)), (4, 4.0));
@@ -115,7 +117,7 @@ async fn throttling_that_does_not_end_is_given_up() {
 
 #[tokio::test]
 async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
-    let quota = Options { quota_per_minute: Some(5), ..options(1, Awkwardness::None) };
+    let quota = Options { quota_per_minute: Some(5), ..options(1, Realism::Plain) };
     let api = Api::new(quota, |_| {}).await;
     for _ in 0..5 {
         api.ask().await.unwrap();
@@ -133,7 +135,7 @@ async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
     };
     let (refused, (a, b, c, d)) = tokio::join!(api.ask(), others);
     assert!(refused.is_ok() && a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
-    assert_eq!(api.control().impatient_calls(), 0);
+    assert_eq!(api.control().early_calls(), 0);
     assert_eq!((api.requests(), throttled(&api)), (11, 1.0));
 }
 
@@ -141,7 +143,7 @@ async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
 async fn call_that_waits_for_the_next_hour_of_the_quota_has_not_failed() {
     let one = NonZeroU32::MIN;
     let quota = Quota { per_minute: one, per_hour: one, share: 1.0 };
-    let long = Options { token_lifetime: Duration::from_hours(4), ..options(1, Awkwardness::None) };
+    let long = Options { token_lifetime: Duration::from_hours(4), ..options(1, Realism::Plain) };
     let api = Api::new(long, |tenant| tenant.quota = quota).await;
     api.ask().await.unwrap();
     let time = async {

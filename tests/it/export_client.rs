@@ -9,7 +9,7 @@ use mde_exporter::config::Tenant;
 use mde_exporter::defender::{ApiError, Export, ExportOutcome};
 use mde_exporter::error::Chain;
 use mde_exporter::fleet::MachineId;
-use mde_simulator::Awkwardness;
+use mde_simulator::Realism;
 use serde_json::{Value, json};
 
 use crate::api::{Api, options};
@@ -35,7 +35,7 @@ impl Scene {
 
     async fn with(change: impl FnOnce(&mut Tenant)) -> Self {
         let host = Host::start().await;
-        let api = Api::new(options(0, Awkwardness::None), |tenant| {
+        let api = Api::new(options(0, Realism::Plain), |tenant| {
             tenant.api_url = host.url.parse().unwrap();
             change(tenant);
         });

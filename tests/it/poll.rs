@@ -10,7 +10,7 @@ use mde_exporter::fleet::{Freshness, MachineId, MachineState, PollStatus, Tenant
 use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
-use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times};
+use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ impl Watch {
 
     /// All of a plain fleet.
     pub(crate) async fn all(machines: usize) -> Self {
-        Self::new(options(machines, Awkwardness::None), all()).await
+        Self::new(options(machines, Realism::Plain), all()).await
     }
 
     pub(crate) fn inject(&self, endpoint: Endpoint, fault: Fault) {
@@ -140,7 +140,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn whole_awkward_fleet_is_known_after_one_poll() {
-    let awkward = Options { page_size: 11, ..options(90, Awkwardness::Real) };
+    let awkward = Options { page_size: 11, ..options(90, Realism::Realistic) };
     let mut watch = Watch::new(awkward, all()).await;
     watch.poller.poll().await;
 
@@ -222,7 +222,7 @@ fn has_name(record: &Value, front: &str) -> bool {
 
 #[tokio::test]
 async fn each_selector_chooses_its_machines_and_exclude_takes_some_away() {
-    let by = |selectors| Watch::new(options(24, Awkwardness::None), selectors);
+    let by = |selectors| Watch::new(options(24, Realism::Plain), selectors);
     let base = Selectors::default;
     let some = Api::plain(24).await.control().machine_ids();
     let (one, other) = (&some[3], &some[20]);
@@ -259,7 +259,7 @@ async fn each_selector_chooses_its_machines_and_exclude_takes_some_away() {
 
 #[tokio::test]
 async fn a_name_that_several_records_carry_means_the_one_in_use() {
-    let fleet = || options(30, Awkwardness::Real);
+    let fleet = || options(30, Realism::Realistic);
     let plain = Api::new(fleet(), |_| {}).await;
     let id = plain.id().to_string();
     let name = plain.control().machine(&id).unwrap()["computerDnsName"].as_str().unwrap().to_lowercase();
@@ -279,7 +279,7 @@ async fn selector_that_finds_nothing_is_no_error() {
         tags: texts(&["no such tag"]),
         ..Selectors::default()
     };
-    let mut watch = Watch::new(options(3, Awkwardness::None), selectors).await;
+    let mut watch = Watch::new(options(3, Realism::Plain), selectors).await;
     watch.poller.poll().await;
     assert!(watch.ids().is_empty() && watch.status().up && watch.status().last_error.is_none());
     assert_eq!(watch.scrape().value("mde_up", &[]), Some(1.0));

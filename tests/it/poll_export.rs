@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::config::{Selectors, Source};
 use mde_exporter::fleet::{MissingUpdate, PollStatus, Severity};
-use mde_simulator::{Awkwardness, Control, Endpoint, ExportedKb, Fault, Options, Times};
+use mde_simulator::{Control, Endpoint, ExportedKb, Fault, Options, Realism, Times};
 
 use crate::api::{Wall, options};
 use crate::poll::{INTERVAL, Watch, all};
@@ -25,19 +25,19 @@ struct Bulk {
 }
 
 impl Bulk {
-    async fn of(machines: usize, awkwardness: Awkwardness) -> Self {
-        Self::with_timeout(machines, awkwardness, Duration::from_secs(20)).await
+    async fn of(machines: usize, realism: Realism) -> Self {
+        Self::with_timeout(machines, realism, Duration::from_secs(20)).await
     }
 
     /// To whom a second of silence is a stalled call.
-    async fn impatient(machines: usize, awkwardness: Awkwardness) -> Self {
-        Self::with_timeout(machines, awkwardness, Duration::from_secs(1)).await
+    async fn impatient(machines: usize, realism: Realism) -> Self {
+        Self::with_timeout(machines, realism, Duration::from_secs(1)).await
     }
 
-    async fn with_timeout(machines: usize, awkwardness: Awkwardness, timeout: Duration) -> Self {
+    async fn with_timeout(machines: usize, realism: Realism, timeout: Duration) -> Self {
         let hours = Wall::new();
         let clock = hours.clone();
-        let options = Options { now: Arc::new(move || clock.now()), ..options(machines, awkwardness) };
+        let options = Options { now: Arc::new(move || clock.now()), ..options(machines, realism) };
         let watch = Watch::changed(options, |tenant| {
             tenant.machines = all();
             tenant.source = Source::Export;
@@ -125,7 +125,7 @@ fn gzip(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn whole_awkward_fleet_is_known_after_one_export() {
-    let mut bulk = Bulk::of(90, Awkwardness::Real).await;
+    let mut bulk = Bulk::of(90, Realism::Realistic).await;
     bulk.poll().await;
     assert_eq!(bulk.known(), bulk.truth());
     let pairs: usize = bulk.known().values().flatten().map(Vec::len).sum();
@@ -148,7 +148,7 @@ async fn whole_awkward_fleet_is_known_after_one_export() {
 
 #[tokio::test]
 async fn downloads_carry_no_token_and_count_against_no_quota() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let calls = bulk.control().calls();
     let files: Vec<_> = calls.iter().filter(|call| call.endpoint == Endpoint::ExportFile).collect();
@@ -160,7 +160,7 @@ async fn downloads_carry_no_token_and_count_against_no_quota() {
 
 #[tokio::test]
 async fn export_that_is_known_is_not_read_again_and_a_new_one_is() {
-    let mut bulk = Bulk::of(40, Awkwardness::None).await;
+    let mut bulk = Bulk::of(40, Realism::Plain).await;
     bulk.poll().await;
     let (before, downloads) = (bulk.known(), bulk.downloads());
     bulk.watch.api.wall.forward(INTERVAL);
@@ -183,7 +183,7 @@ async fn export_that_is_known_is_not_read_again_and_a_new_one_is() {
 
 #[tokio::test]
 async fn export_older_than_the_one_in_force_is_not_read() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let (before, downloads) = (bulk.known(), bulk.downloads());
     bulk.control().set_export_generated(bulk.hours.now() - SignedDuration::from_hours(7));
@@ -196,7 +196,7 @@ async fn export_older_than_the_one_in_force_is_not_read() {
 
 #[tokio::test]
 async fn export_of_a_time_to_come_is_of_now() {
-    let mut bulk = Bulk::of(6, Awkwardness::None).await;
+    let mut bulk = Bulk::of(6, Realism::Plain).await;
     bulk.poll().await;
     bulk.later();
     bulk.control().set_export_generated("9999-12-30T00:00:00Z".parse().unwrap());
@@ -210,7 +210,7 @@ async fn export_of_a_time_to_come_is_of_now() {
 
 #[tokio::test]
 async fn expired_links_are_asked_for_anew() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.control().inject(Endpoint::ExportFile, Fault::Forbidden(String::new()), Times::Next(1));
     bulk.poll().await;
     assert_eq!(bulk.known(), bulk.truth());
@@ -219,7 +219,7 @@ async fn expired_links_are_asked_for_anew() {
 
 #[tokio::test]
 async fn whatever_happens_to_a_file_the_old_data_stays() {
-    let mut bulk = Bulk::impatient(30, Awkwardness::Real).await;
+    let mut bulk = Bulk::impatient(30, Realism::Realistic).await;
     bulk.poll().await;
     let before = bulk.known();
     let faults = [
@@ -255,7 +255,7 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
 
 #[tokio::test]
 async fn whatever_happens_to_the_list_the_old_data_stays() {
-    let mut bulk = Bulk::impatient(12, Awkwardness::None).await;
+    let mut bulk = Bulk::impatient(12, Realism::Plain).await;
     bulk.poll().await;
     let faults = [
         (Fault::Truncated, "network"),
@@ -283,7 +283,7 @@ async fn whatever_happens_to_the_list_the_old_data_stays() {
 
 #[tokio::test]
 async fn export_that_lost_most_machines_has_to_be_seen_twice() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let before = bulk.known();
     let one = bulk.control().machine_ids().remove(0);
@@ -305,7 +305,7 @@ async fn export_that_lost_most_machines_has_to_be_seen_twice() {
 
 #[tokio::test]
 async fn restart_and_a_smaller_scope_read_no_export_again_and_a_larger_scope_does() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let downloads = bulk.downloads();
     let mut again = bulk.restarted();
@@ -326,7 +326,7 @@ async fn restart_and_a_smaller_scope_read_no_export_again_and_a_larger_scope_doe
 
 #[tokio::test]
 async fn export_of_nobody_is_not_asked_for() {
-    let bulk = Bulk::of(6, Awkwardness::None).await;
+    let bulk = Bulk::of(6, Realism::Plain).await;
     let nobody = Selectors { tags: vec!["nobody".to_owned()], ..Selectors::default() };
     let fleet = bulk.watch.poller.fleet().clone();
     let mut bulk = Bulk { watch: bulk.watch.with(nobody, fleet), ..bulk };
@@ -338,7 +338,7 @@ async fn export_of_nobody_is_not_asked_for() {
 
 #[tokio::test]
 async fn ignored_updates_are_not_known() {
-    let mut bulk = Bulk::of(12, Awkwardness::None).await;
+    let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let ignored = bulk.known().values().flatten().flatten().next().unwrap().kb.clone();
     let kb = mde_exporter::fleet::KbId::parse(&ignored).unwrap();
@@ -351,9 +351,9 @@ async fn ignored_updates_are_not_known() {
 
 #[tokio::test]
 async fn one_tenants_stalled_download_holds_up_no_other() {
-    let mut stalled = Bulk::of(6, Awkwardness::None).await;
+    let mut stalled = Bulk::of(6, Realism::Plain).await;
     stalled.control().inject(Endpoint::ExportFile, Fault::Hang, Times::Always);
-    let mut other = Bulk::of(6, Awkwardness::None).await;
+    let mut other = Bulk::of(6, Realism::Plain).await;
     tokio::select! {
         biased;
         () = stalled.poll() => panic!("it must still wait"),
@@ -365,7 +365,7 @@ async fn one_tenants_stalled_download_holds_up_no_other() {
 /// The export's time is the age of the data, however late it is read.
 #[tokio::test]
 async fn data_is_as_old_as_the_export() {
-    let mut bulk = Bulk::of(6, Awkwardness::None).await;
+    let mut bulk = Bulk::of(6, Realism::Plain).await;
     let read_at: Timestamp = bulk.watch.api.wall.now();
     bulk.watch.api.wall.forward(Duration::from_hours(12));
     bulk.poll().await;

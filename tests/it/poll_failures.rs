@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mde_exporter::config::Selectors;
 use mde_exporter::fleet::{Machine, MachineId};
-use mde_simulator::{Awkwardness, Endpoint, Fault, MissingKb, Options, Times, Window};
+use mde_simulator::{Endpoint, Fault, MissingKb, Options, QuotaPeriod, Realism, Times};
 
 use crate::api::options;
 use crate::log::Log;
@@ -29,7 +29,7 @@ fn attempt_succeeded(watch: &Watch, id: &str) -> bool {
 /// What can go wrong for a tenant as a whole: where, what, and the kind it is counted as.
 fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
     const BOTH: &[Endpoint] = &[Endpoint::Machines, Endpoint::MissingKbs];
-    let long = Fault::Throttle { retry_after: Some("3600".to_owned()), window: Window::Hour };
+    let long = Fault::Throttle { retry_after: Some("3600".to_owned()), window: QuotaPeriod::Hour };
     vec![
         (&[Endpoint::Token], Fault::Status(401), "token"),
         (&[Endpoint::Token], Fault::Reset, "network"),
@@ -55,7 +55,7 @@ fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
 
 #[tokio::test]
 async fn failed_poll_changes_no_data_and_says_why() {
-    let mut watch = Watch::changed(options(4, Awkwardness::None), |tenant| {
+    let mut watch = Watch::changed(options(4, Realism::Plain), |tenant| {
         tenant.machines = all();
         tenant.http.timeout = Duration::from_millis(400);
     })
@@ -172,7 +172,7 @@ async fn machine_that_was_not_found_is_not_judged_by_a_poll_that_was_given_up() 
 async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
     let roles = vec!["Software.Read.All".to_owned()];
     let id = Watch::all(3).await.api.id().to_string();
-    let plain = Options { roles, ..options(3, Awkwardness::None) };
+    let plain = Options { roles, ..options(3, Realism::Plain) };
     let mut watch = Watch::new(plain, Selectors { ids: vec![id.clone()], ..Selectors::default() }).await;
     let log = Log::default();
     let guard = log.listen();
@@ -192,7 +192,7 @@ async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
 #[tokio::test]
 async fn names_do_need_the_role_which_is_named() {
     let roles = vec!["Software.Read.All".to_owned()];
-    let mut watch = Watch::new(Options { roles, ..options(3, Awkwardness::None) }, all()).await;
+    let mut watch = Watch::new(Options { roles, ..options(3, Realism::Plain) }, all()).await;
     watch.poller.poll().await;
     let status = watch.status();
     assert!(!status.up && status.last_error.as_ref().unwrap().contains("Machine.Read.All"), "{status:?}");

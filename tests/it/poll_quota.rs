@@ -13,7 +13,7 @@ use mde_exporter::fleet::TenantFleet;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_simulator::{Awkwardness, Control, Endpoint, Fault, Options, Simulator, Times};
+use mde_simulator::{Control, Endpoint, Fault, Options, Realism, Simulator, Times};
 use tempfile::TempDir;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, pause, resume};
@@ -39,7 +39,7 @@ impl Watch {
         let now = clock.clone();
         let options = Options {
             machines,
-            awkwardness: Awkwardness::None,
+            realism: Realism::Plain,
             quota_per_minute: Some(per_minute),
             quota_per_hour: Some(per_hour),
             ..Options::new(move || now.now())

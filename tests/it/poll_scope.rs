@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::Selectors;
-use mde_simulator::{Awkwardness, MissingKb};
+use mde_simulator::{MissingKb, Realism};
 
 use crate::api::options;
 use crate::poll::{INTERVAL, Watch, all};
@@ -78,7 +78,7 @@ async fn other_selectors_are_no_reason_for_suspicion() {
 
 #[tokio::test]
 async fn a_machine_that_comes_back_has_its_first_seen_times_again_and_is_not_asked_early() {
-    let mut watch = Watch::new(options(4, Awkwardness::None), all()).await;
+    let mut watch = Watch::new(options(4, Realism::Plain), all()).await;
     let control = watch.api.control().clone();
     let id = control.machine_ids()[0].clone();
     control.set_missing(&id, vec![MissingKb::new("5001234", "March 2026 Security Updates")]);

@@ -7,7 +7,7 @@ use std::path::Path;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Auth, SecretSource};
 use mde_exporter::defender::{Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy};
-use mde_simulator::{Awkwardness, Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, Realism, Times};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -83,7 +83,7 @@ impl Canaries {
 
 /// A tenant for each way to have a token, with both sources, and a proxy with a password for one of them.
 async fn planted(tasks: &mut JoinSet<()>) -> (Scene, Vec<String>) {
-    let scene = scene_with(12, Awkwardness::Real).await;
+    let scene = scene_with(12, Realism::Realistic).await;
     let certificate = with_certificate(&scene);
     scene.sim.control().register_certificate(&certificate).unwrap();
     scene.write("federated", FEDERATED);

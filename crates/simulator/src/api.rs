@@ -1,7 +1,7 @@
-//! Routes: which endpoint a request is for, what stands in front of it, and the Defender calls themselves.
+//! Routing, the checks before each call, and the Defender calls themselves.
 //!
-//! Each call is logged, meets the fault that is switched on for it, then the token, the role and the quota,
-//! in this order, and only then the fleet.
+//! Each call is logged. Then an injected fault applies, then the token, the role and the quota are checked,
+//! in this order, and the fleet answers last.
 
 use std::sync::Arc;
 
@@ -11,35 +11,37 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header, request
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::calls::{Call, TokenRequest};
-use super::control::Shared;
-use super::export;
-use super::faults::{Fault, Faulty, forbidden};
-use super::fleet::Missing;
+use super::calls::TokenRequest;
+use super::endpoint::Endpoint;
+use super::export::list;
+use super::faults::{Fault, FaultyCall, forbidden};
+use super::fleet::MissingKbsReply;
 use super::odata::{PageRequest, next_page, query_pairs};
-use super::record::Record;
+use super::open_call::{OpenCall, path_and_query};
+use super::options::Realism;
+use super::record::MachineRecord;
 use super::replies::{compressed_for, dated, envelope, json_reply, json_text, reply};
-use super::tls::Cut;
-use super::{Awkwardness, Endpoint};
+use super::state::SimulatorState;
+use super::tls::ResetHandle;
 
-/// A token request is small.
+/// Maximum size of a token request.
 const LARGEST_FORM_BYTES: usize = 64 << 10;
 
 const CONTEXT: &str = "https://api.securitycenter.microsoft.com/api/$metadata";
 
-/// A request whose endpoint is known.
-struct Asked {
+/// A request with its endpoint.
+struct RoutedRequest {
     endpoint: Endpoint,
     machine: Option<String>,
-    /// Only for [`Endpoint::Token`].
+    /// Set for [`Endpoint::Token`] only.
     token: Option<TokenRequest>,
     parts: Parts,
 }
 
-/// Answers everything that comes in over a connection.
+/// Answers every request of a connection.
 pub(super) async fn handle(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
+    State(state): State<Arc<SimulatorState>>,
+    ConnectInfo(connection): ConnectInfo<ResetHandle>,
     request: Request,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -47,38 +49,38 @@ pub(super) async fn handle(
         let message = "The requested resource does not exist.";
         return envelope(StatusCode::NOT_FOUND, "NotFound", message);
     };
-    let open = OpenCall::begin(&shared, endpoint, machine.clone(), &parts);
-    let mut asked = Asked { endpoint, machine, token: None, parts };
+    let open = OpenCall::begin(&state, endpoint, machine.clone(), &parts);
+    let mut routed = RoutedRequest { endpoint, machine, token: None, parts };
     if endpoint == Endpoint::Token {
-        let request = token_request(&asked.parts, body).await;
-        shared.calls().token(request.clone());
-        asked.token = Some(request);
+        let request = token_request(&routed.parts, body).await;
+        state.calls().token(request.clone());
+        routed.token = Some(request);
     }
-    shared.notify_called();
-    let fault = shared.faults().take(endpoint, asked.machine.as_deref());
+    state.notify_called();
+    let fault = state.faults().take(endpoint, routed.machine.as_deref());
     let response = match fault {
-        None => compressed_for(&asked.parts.headers, answer(&shared, &asked)).await,
+        None => compressed_for(&routed.parts.headers, answer(&state, &routed)).await,
         Some((Fault::Hang, _)) => std::future::pending().await,
         Some((Fault::Reset, _)) => {
-            cut.now();
+            connection.trigger();
             return reply(StatusCode::BAD_GATEWAY, "text/html", "");
         }
         Some((Fault::Delay(delay), _)) => {
             tokio::time::sleep(delay).await;
-            answer(&shared, &asked)
+            answer(&state, &routed)
         }
-        Some((fault, number)) => Faulty {
+        Some((fault, number)) => FaultyCall {
             endpoint,
-            machine: asked.machine.as_deref(),
-            base_url: &shared.base_url,
-            path: asked.parts.uri.path(),
-            path_and_query: path_and_query(&asked.parts.uri),
+            machine: routed.machine.as_deref(),
+            base_url: &state.base_url,
+            path: routed.parts.uri.path(),
+            path_and_query: path_and_query(&routed.parts.uri),
             number,
         }
         .reply(fault),
     };
     open.end(response.status());
-    dated(response, shared.now())
+    dated(response, state.now())
 }
 
 fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
@@ -87,7 +89,7 @@ fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
     if segments.len() > 2 && segments[0] == "api" && segments[1] == "v1.0" {
         segments.remove(1);
     }
-    let found = match (&parts.method, segments.as_slice()) {
+    let matched = match (&parts.method, segments.as_slice()) {
         (&Method::POST, [_, "oauth2", "v2.0", "token"])
         | (&Method::GET, ["msi", "token"] | ["metadata", "identity", "oauth2", "token"]) => {
             (Endpoint::Token, None)
@@ -101,55 +103,13 @@ fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
         }
         _ => return None,
     };
-    Some(found)
-}
-
-fn path_and_query(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", |both| both.as_str())
-}
-
-/// A call in the log that has no answer yet. Dropped without [`end`](Self::end), it stays without.
-pub(super) struct OpenCall {
-    shared: Arc<Shared>,
-    endpoint: Endpoint,
-    number: u64,
-    status: Option<u16>,
-}
-
-impl OpenCall {
-    pub(super) fn begin(
-        shared: &Arc<Shared>,
-        endpoint: Endpoint,
-        machine_id: Option<String>,
-        parts: &Parts,
-    ) -> Self {
-        let authorization = parts.headers.get(header::AUTHORIZATION);
-        let number = shared.calls().begin(Call {
-            endpoint,
-            path_and_query: path_and_query(&parts.uri).to_owned(),
-            machine_id,
-            authorization: authorization.map(|value| String::from_utf8_lossy(value.as_bytes()).into()),
-            at: Instant::now(),
-            status: None,
-        });
-        Self { shared: shared.clone(), endpoint, number, status: None }
-    }
-
-    pub(super) fn end(mut self, status: StatusCode) {
-        self.status = Some(status.as_u16());
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        self.shared.calls().end(self.number, self.endpoint, self.status);
-    }
+    Some(matched)
 }
 
 async fn token_request(parts: &Parts, body: Body) -> TokenRequest {
     let fields = if parts.method == Method::POST {
         let form = to_bytes(body, LARGEST_FORM_BYTES).await.unwrap_or_default();
-        // A form is encoded as a query is.
+        // A form is encoded in the same way as a query.
         let uri = format!("/?{}", String::from_utf8_lossy(&form)).parse::<Uri>().unwrap_or_default();
         query_pairs(&uri)
     } else {
@@ -158,33 +118,33 @@ async fn token_request(parts: &Parts, body: Body) -> TokenRequest {
     TokenRequest { path: parts.uri.path().to_owned(), fields, at: Instant::now() }
 }
 
-fn answer(shared: &Shared, asked: &Asked) -> Response<Body> {
-    let parts = &asked.parts;
-    if let Some(request) = &asked.token {
-        let mut authority = shared.authority();
+fn answer(state: &SimulatorState, routed: &RoutedRequest) -> Response<Body> {
+    let parts = &routed.parts;
+    if let Some(request) = &routed.token {
+        let mut authority = state.authority();
         return match request.tenant() {
-            Some(_) => authority.token(request, shared.now()),
-            None => authority.managed_identity(request, &parts.headers, shared.now()),
+            Some(_) => authority.token(request, state.now()),
+            None => authority.managed_identity(request, &parts.headers, state.now()),
         };
     }
-    if let Err(refusal) = admit(shared, asked.endpoint, parts) {
-        return *refusal;
+    if let Err(error) = admit(state, routed.endpoint, parts) {
+        return *error;
     }
-    let machine = asked.machine.as_deref().unwrap_or_default();
-    let answer = match asked.endpoint {
-        Endpoint::FindByTag => find_by_tag(shared, &parts.uri),
-        Endpoint::Machine => machine_by_id(shared, machine),
-        Endpoint::MissingKbs => missing_kbs(shared, machine, &parts.uri),
-        Endpoint::Export => Ok(export::list(shared, &parts.uri)),
-        Endpoint::Machines | Endpoint::Token | Endpoint::ExportFile => machines(shared, &parts.uri),
+    let machine = routed.machine.as_deref().unwrap_or_default();
+    let answer = match routed.endpoint {
+        Endpoint::FindByTag => find_by_tag(state, &parts.uri),
+        Endpoint::Machine => machine_by_id(state, machine),
+        Endpoint::MissingKbs => missing_kbs(state, machine, &parts.uri),
+        Endpoint::Export => Ok(list::list(state, &parts.uri)),
+        Endpoint::Machines | Endpoint::Token | Endpoint::ExportFile => machines(state, &parts.uri),
     };
-    answer.unwrap_or_else(|refusal| *refusal)
+    answer.unwrap_or_else(|error| *error)
 }
 
-/// A reply that is an error; boxed, as it is large and rare.
-type Refusal = Box<Response<Body>>;
+/// An error reply; boxed, because it is large and rare.
+type ErrorReply = Box<Response<Body>>;
 
-fn admit(shared: &Shared, endpoint: Endpoint, parts: &Parts) -> Result<(), Refusal> {
+fn admit(state: &SimulatorState, endpoint: Endpoint, parts: &Parts) -> Result<(), ErrorReply> {
     let now = Instant::now();
     let token = parts
         .headers
@@ -197,7 +157,7 @@ fn admit(shared: &Shared, endpoint: Endpoint, parts: &Parts) -> Result<(), Refus
         _ => "Machine.Read.All",
     };
     {
-        let authority = shared.authority();
+        let authority = state.authority();
         let Some(roles) = token.and_then(|token| authority.roles_of(token, now)) else {
             return Err(Box::new(unauthorized()));
         };
@@ -205,7 +165,7 @@ fn admit(shared: &Shared, endpoint: Endpoint, parts: &Parts) -> Result<(), Refus
             return Err(Box::new(forbidden(required, roles)));
         }
     }
-    let mut quotas = shared.quotas();
+    let mut quotas = state.quotas();
     let quota = match endpoint {
         Endpoint::MissingKbs => &mut quotas.missing_kbs,
         Endpoint::Export => &mut quotas.export,
@@ -226,13 +186,13 @@ fn unauthorized() -> Response<Body> {
     response
 }
 
-fn machines(shared: &Shared, uri: &Uri) -> Result<Response<Body>, Refusal> {
+fn machines(state: &SimulatorState, uri: &Uri) -> Result<Response<Body>, ErrorReply> {
     let request = page_request(uri)?;
-    let now = shared.now();
-    page(shared, uri, &request, |record| request.filter.matches(record, now))
+    let now = state.now();
+    page(state, uri, &request, |record| request.filter.matches(record, now))
 }
 
-fn find_by_tag(shared: &Shared, uri: &Uri) -> Result<Response<Body>, Refusal> {
+fn find_by_tag(state: &SimulatorState, uri: &Uri) -> Result<Response<Body>, ErrorReply> {
     let request = page_request(uri)?;
     let pairs = query_pairs(uri);
     let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -241,43 +201,43 @@ fn find_by_tag(shared: &Shared, uri: &Uri) -> Result<Response<Body>, Refusal> {
         return Err(Box::new(envelope(StatusCode::BAD_REQUEST, "MissingRequiredParameter", text)));
     };
     let prefix = value("useStartsWithFilter").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    page(shared, uri, &request, |record| {
+    page(state, uri, &request, |record| {
         record.has_tag(|own| if prefix { own.starts_with(tag) } else { own == tag })
     })
 }
 
-fn page_request(uri: &Uri) -> Result<PageRequest, Refusal> {
-    PageRequest::of(uri)
+fn page_request(uri: &Uri) -> Result<PageRequest, ErrorReply> {
+    PageRequest::parse(uri)
         .map_err(|message| Box::new(envelope(StatusCode::BAD_REQUEST, "ODataError", &message)))
 }
 
-/// One page of the list. An awkward list has an empty page, with a next link, after the first.
+/// One page of the list. A realistic list has an empty page with a next link after the first page.
 fn page(
-    shared: &Shared,
+    state: &SimulatorState,
     uri: &Uri,
     request: &PageRequest,
-    matches: impl Fn(&Record) -> bool,
-) -> Result<Response<Body>, Refusal> {
-    let fleet = shared.fleet();
+    matches: impl Fn(&MachineRecord) -> bool,
+) -> Result<Response<Body>, ErrorReply> {
+    let fleet = state.fleet();
     let listing = fleet.listing(matches);
     if listing.is_empty() && fleet.in_scope().next().is_none() {
-        let text = "No recent machines were found";
+        let text = "No recent machines were matched";
         return Err(Box::new(envelope(StatusCode::NOT_FOUND, "ResourceNotFound", text)));
     }
-    let size = request.top.unwrap_or(shared.page_size).min(shared.page_size);
+    let size = request.top.unwrap_or(state.page_size).min(state.page_size);
     let end = (request.skip + size).min(listing.len());
-    let gap = shared.awkwardness == Awkwardness::Real
+    let is_empty_page = state.realism == Realism::Realistic
         && request.skip == size
         && request.skip < listing.len()
         && request.token.is_none();
-    let (slice, next) = if gap {
-        (&[][..], Some(next_page(uri, request.skip, Some("gap"))))
+    let (slice, next) = if is_empty_page {
+        (&[][..], Some(next_page(uri, request.skip, Some("empty"))))
     } else {
         let more = request.top.is_none() && end < listing.len();
         (&listing[request.skip.min(end)..end], more.then(|| next_page(uri, end, None)))
     };
-    let now = shared.now();
-    // Text, record by record: ten thousand of them as values take many times the room.
+    let now = state.now();
+    // Text, record by record: ten thousand records as JSON values take many times the memory.
     let mut body = format!("{{\"@odata.context\":\"{CONTEXT}#Machines\",\"value\":[");
     for (place, record) in slice.iter().enumerate() {
         body.push_str(if place == 0 { "" } else { "," });
@@ -285,7 +245,7 @@ fn page(
     }
     body.push(']');
     if let Some(next) = next {
-        let next = json!(format!("{}{next}", shared.base_url));
+        let next = json!(format!("{}{next}", state.base_url));
         body.push_str(",\"@odata.nextLink\":");
         body.push_str(&next.to_string());
     }
@@ -293,24 +253,24 @@ fn page(
     Ok(json_text(StatusCode::OK, body))
 }
 
-fn machine_by_id(shared: &Shared, id: &str) -> Result<Response<Body>, Refusal> {
-    let fleet = shared.fleet();
+fn machine_by_id(state: &SimulatorState, id: &str) -> Result<Response<Body>, ErrorReply> {
+    let fleet = state.fleet();
     let record =
         fleet.record(id).or_else(|| fleet.record_by_name(id)).ok_or_else(|| Box::new(not_found(id)))?;
-    let mut body = record.to_json(shared.now());
+    let mut body = record.to_json(state.now());
     body["@odata.context"] = json!(format!("{CONTEXT}#Machines/$entity"));
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-fn missing_kbs(shared: &Shared, id: &str, uri: &Uri) -> Result<Response<Body>, Refusal> {
+fn missing_kbs(state: &SimulatorState, id: &str, uri: &Uri) -> Result<Response<Body>, ErrorReply> {
     if query_pairs(uri).iter().any(|(key, _)| key.starts_with('$')) {
         let text = "Query options are not supported by this resource.";
         return Err(Box::new(envelope(StatusCode::BAD_REQUEST, "ODataError", text)));
     }
-    match shared.fleet().answer(id, shared.today()) {
-        Missing::NotFound => Err(Box::new(not_found(id))),
-        Missing::Verbatim(body) => Ok(reply(StatusCode::OK, "application/json", body)),
-        Missing::Entries(entries) => {
+    match state.fleet().answer(id, state.today()) {
+        MissingKbsReply::NotFound => Err(Box::new(not_found(id))),
+        MissingKbsReply::Verbatim(body) => Ok(reply(StatusCode::OK, "application/json", body)),
+        MissingKbsReply::Entries(entries) => {
             let context =
                 format!("{CONTEXT}#Collection(microsoft.windowsDefenderATP.api.PublicProductFixDto)");
             Ok(json_reply(StatusCode::OK, &json!({"@odata.context": context, "value": entries})))
@@ -319,6 +279,6 @@ fn missing_kbs(shared: &Shared, id: &str, uri: &Uri) -> Result<Response<Body>, R
 }
 
 fn not_found(id: &str) -> Response<Body> {
-    let message = format!("Machine {id} was not found");
+    let message = format!("Machine {id} was not matched");
     envelope(StatusCode::NOT_FOUND, "ResourceNotFound", &message)
 }

@@ -1,8 +1,8 @@
-//! Checks of client assertions: a JWT signed with the application's certificate.
+//! Verification of client assertions: JWTs signed with the certificate of the application.
 //!
-//! Rules from the Entra page "Application authentication certificate credentials": PS256, the certificate's
-//! SHA-256 as `x5t#S256`, the token URL as audience, the client id as issuer and subject, a `jti` used once,
-//! and at most ten minutes of life.
+//! The rules are those of the Entra page "Application authentication certificate credentials": PS256, the
+//! certificate's SHA-256 as `x5t#S256`, the token URL as audience, the client id as issuer and subject, a
+//! `jti` that is used_ids once, and a lifetime of at most ten minutes.
 
 use std::collections::HashSet;
 
@@ -13,43 +13,43 @@ use serde_json::Value;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use super::authority::Refusal;
+use super::oauth_error::OAuthError;
 
-const LONGEST_LIFE_SECS: i64 = 600;
+const MAX_LIFETIME_SECS: i64 = 600;
 
-/// Clocks differ.
+/// Allowed difference between the clocks of client and authority.
 const LEEWAY_SECS: i64 = 5;
 
-/// A certificate that an application may sign with.
-pub(super) struct Registered {
+/// A certificate that the application may sign with.
+pub(super) struct RegisteredCertificate {
     thumbprint: String,
     key: DecodingKey,
-    used: HashSet<String>,
+    used_ids: HashSet<String>,
 }
 
-impl Registered {
+impl RegisteredCertificate {
     pub(super) fn from_pem(pem: &str) -> Option<Self> {
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
         let certificate = pem_of(&der);
         let key = DecodingKey::from_rsa_pem(certificate.as_bytes()).ok()?;
         let thumbprint = base64_url(digest::digest(&digest::SHA256, &der).as_ref());
-        Some(Self { thumbprint, key, used: HashSet::new() })
+        Some(Self { thumbprint, key, used_ids: HashSet::new() })
     }
 
-    /// Accepts an assertion once.
+    /// Verifies an assertion, and rejects one whose `jti` was used_ids before.
     pub(super) fn check(
         &mut self,
         assertion: &str,
         client_id: &str,
         audience: &str,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let malformed = || Refusal::client(50_027, "JWT token is invalid or malformed.");
+    ) -> Result<(), OAuthError> {
+        let malformed = || OAuthError::client(50_027, "JWT token is invalid or malformed.");
         let header = decode_header(assertion).map_err(|_| malformed())?;
         if header.x5t_s256.as_deref() != Some(self.thumbprint.as_str()) {
-            return Err(Refusal::client(
+            return Err(OAuthError::client(
                 700_027,
-                "The certificate with identifier used to sign the client assertion is not registered on \
+                "The certificate with identifier used_ids to sign the client assertion is not registered on \
                  application. [Reason - The key was not found.]",
             ));
         }
@@ -58,45 +58,48 @@ impl Registered {
         validation.validate_exp = false;
         validation.validate_aud = false;
         let claims = decode::<Value>(assertion, &self.key, &validation)
-            .map_err(|_| Refusal::client(700_027, "Client assertion failed signature validation."))?
+            .map_err(|_| OAuthError::client(700_027, "Client assertion failed signature validation."))?
             .claims;
         check_claims(&claims, client_id, audience, now)?;
         let jti = claims["jti"].as_str().filter(|jti| !jti.is_empty()).ok_or_else(malformed)?;
-        if !self.used.insert(jti.to_owned()) {
-            return Err(Refusal::client(50_027, "JWT token is invalid or malformed: it was used before."));
+        if !self.used_ids.insert(jti.to_owned()) {
+            return Err(OAuthError::client(
+                50_027,
+                "JWT token is invalid or malformed: it was used_ids before.",
+            ));
         }
         Ok(())
     }
 }
 
-fn check_claims(claims: &Value, client_id: &str, audience: &str, now: Timestamp) -> Result<(), Refusal> {
+fn check_claims(claims: &Value, client_id: &str, audience: &str, now: Timestamp) -> Result<(), OAuthError> {
     if claims["aud"] != audience {
-        return Err(Refusal::client(
+        return Err(OAuthError::client(
             700_023,
             "Client assertion audience claim does not match Realm issuer. Review the documentation at \
              https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials .",
         ));
     }
     if claims["iss"] != client_id || claims["sub"] != client_id {
-        return Err(Refusal::client(
+        return Err(OAuthError::client(
             700_021,
             "Client assertion application identifier doesn't match 'client_id' parameter.",
         ));
     }
-    let (now, not_before, expires) = (now.as_second(), claims["nbf"].as_i64(), claims["exp"].as_i64());
-    match (not_before, expires) {
+    let now = now.as_second();
+    match (claims["nbf"].as_i64(), claims["exp"].as_i64()) {
         (Some(not_before), Some(expires))
             if not_before <= now + LEEWAY_SECS
                 && expires > now
-                && expires - not_before <= LONGEST_LIFE_SECS + LEEWAY_SECS =>
+                && expires - not_before <= MAX_LIFETIME_SECS + LEEWAY_SECS =>
         {
             Ok(())
         }
-        _ => Err(Refusal::client(700_024, "Client assertion is not within its valid time range.")),
+        _ => Err(OAuthError::client(700_024, "Client assertion is not within its valid time range.")),
     }
 }
 
-/// The certificate alone: the file a user registers may hold the key too.
+/// The certificate alone, as PEM: the registered text may contain the key too.
 fn pem_of(der: &[u8]) -> String {
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
     text.push_str(&encode(der, STANDARD, Padding::Full));

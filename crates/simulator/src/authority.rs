@@ -1,7 +1,8 @@
-//! The simulated Entra authority and the managed identity endpoints of a host.
+//! The simulated Entra authority, and the managed identity endpoints of a host.
 //!
-//! Issues tokens to one application in one tenant, for the scopes of Defender, and refuses with Entra's codes
-//! and texts. A token is believed by the API when it was issued here, is not too old, and was not revoked.
+//! Issues tokens to one application in one tenant, for the scopes of Defender, and rejects requests with
+//! Entra's codes and texts. The API accepts a token that was issued here, has not expired, and was not
+//! revoked.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,13 +14,15 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::assertion::Registered;
+use super::assertion::RegisteredCertificate;
 use super::calls::TokenRequest;
+use super::oauth_error::OAuthError;
+use super::options::Options;
 use super::random::guid;
 use super::replies::json_reply;
-use super::{CLIENT_ID, CLIENT_SECRET, IDENTITY_HEADER, Options, TENANT_ID};
+use super::secrets::{CLIENT_ID, CLIENT_SECRET, IDENTITY_HEADER, TENANT_ID};
 
-/// Resources whose tokens carry Defender's roles; the cloud decides which one is asked for.
+/// Resources whose tokens carry Defender's roles. The cloud determines which one a client uses.
 const DEFENDER_RESOURCES: [&str; 4] = [
     "https://api.securitycenter.microsoft.com",
     "https://securitycenter.onmicrosoft.com/windowsatpservice",
@@ -27,71 +30,28 @@ const DEFENDER_RESOURCES: [&str; 4] = [
     "https://api-gov.securitycenter.microsoft.us",
 ];
 
-/// Known too, but another application: its tokens have none of Defender's roles.
+/// Resources of another application: their tokens carry none of Defender's roles.
 const OTHER_RESOURCES: [&str; 1] = ["https://api.security.microsoft.com"];
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What the authority knows and what it has issued.
+/// The registered credentials and the issued tokens.
 pub(super) struct Authority {
     base_url: String,
-    /// None: there was one, and it has expired.
+    /// None after the secret has expired.
     pub(super) secret: Option<String>,
     pub(super) federated_token: Option<String>,
     pub(super) roles: Vec<String>,
-    certificate: Option<Registered>,
+    certificate: Option<RegisteredCertificate>,
     lifetime: Duration,
     key: EncodingKey,
-    issued: HashMap<String, Issued>,
+    issued: HashMap<String, IssuedToken>,
     count: u64,
 }
 
-struct Issued {
+struct IssuedToken {
     until: Instant,
     roles: Vec<String>,
-}
-
-/// An error of the token endpoint.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    error: &'static str,
-    code: u32,
-    description: String,
-}
-
-impl Refusal {
-    /// The client could not prove who it is.
-    pub(super) fn client(code: u32, description: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", code, description)
-    }
-
-    fn request(error: &'static str, code: u32, description: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error, code, description)
-    }
-
-    fn new(status: StatusCode, error: &'static str, code: u32, description: impl Into<String>) -> Self {
-        Self { status, error, code, description: description.into() }
-    }
-
-    fn response(&self, now: Timestamp, number: u64) -> Response<Body> {
-        let (trace, correlation) = (guid(number, 1), guid(number, 2));
-        let timestamp = now.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
-        let description = format!(
-            "AADSTS{}: {}\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\nTimestamp: {timestamp}",
-            self.code, self.description
-        );
-        let body = json!({
-            "error": self.error,
-            "error_description": description,
-            "error_codes": [self.code],
-            "timestamp": timestamp,
-            "trace_id": trace,
-            "correlation_id": correlation,
-            "error_uri": format!("https://login.microsoftonline.com/error?code={}", self.code),
-        });
-        json_reply(self.status, &body)
-    }
 }
 
 impl Authority {
@@ -110,7 +70,7 @@ impl Authority {
     }
 
     pub(super) fn register_certificate(&mut self, pem: &str) -> Option<()> {
-        self.certificate = Some(Registered::from_pem(pem)?);
+        self.certificate = Some(RegisteredCertificate::from_pem(pem)?);
         Some(())
     }
 
@@ -118,7 +78,7 @@ impl Authority {
         self.issued.clear();
     }
 
-    /// The roles of a token that is good now.
+    /// The roles of a token, if it is valid at `now`.
     pub(super) fn roles_of(&self, token: &str, now: Instant) -> Option<&[String]> {
         let issued = self.issued.get(token)?;
         (now < issued.until).then_some(issued.roles.as_slice())
@@ -138,11 +98,11 @@ impl Authority {
                 });
                 json_reply(StatusCode::OK, &body)
             }
-            Err(refusal) => refusal.response(now, self.count),
+            Err(error) => error.response(now, self.count),
         }
     }
 
-    fn grant(&mut self, request: &TokenRequest, now: Timestamp) -> Result<String, Refusal> {
+    fn grant(&mut self, request: &TokenRequest, now: Timestamp) -> Result<String, OAuthError> {
         let tenant = request.tenant().unwrap_or_default();
         if tenant != TENANT_ID {
             let text = format!(
@@ -150,13 +110,13 @@ impl Authority {
                  into the correct cloud. Check with your subscription administrator, this may happen if there \
                  are no active subscriptions for the tenant."
             );
-            return Err(Refusal::request("invalid_request", 90_002, text));
+            return Err(OAuthError::request("invalid_request", 90_002, text));
         }
         match required(request, "grant_type")? {
             "client_credentials" => {}
             other => {
                 let text = format!("The app requested an unsupported grant type '{other}'.");
-                return Err(Refusal::request("unsupported_grant_type", 70_003, text));
+                return Err(OAuthError::request("unsupported_grant_type", 70_003, text));
             }
         }
         let client = required(request, "client_id")?;
@@ -167,7 +127,7 @@ impl Authority {
                  consented to by any user in the tenant. You may have sent your authentication request to the \
                  wrong tenant."
             );
-            return Err(Refusal::request("unauthorized_client", 700_016, text));
+            return Err(OAuthError::request("unauthorized_client", 700_016, text));
         }
         let resource = resource_of_scope(required(request, "scope")?)?;
         match (request.field("client_secret"), request.field("client_assertion")) {
@@ -176,15 +136,15 @@ impl Authority {
             _ => {
                 let text = "The request body must contain the following parameter: 'client_assertion' or \
                             'client_secret'.";
-                return Err(Refusal::client(7_000_218, text));
+                return Err(OAuthError::client(7_000_218, text));
             }
         }
         Ok(resource)
     }
 
-    fn check_secret(&self, secret: &str) -> Result<(), Refusal> {
+    fn check_secret(&self, secret: &str) -> Result<(), OAuthError> {
         match &self.secret {
-            None => Err(Refusal::client(
+            None => Err(OAuthError::client(
                 7_000_222,
                 format!(
                     "The provided client secret keys for app '{CLIENT_ID}' are expired. Visit the Azure portal \
@@ -192,8 +152,8 @@ impl Authority {
                      certificate credentials for added security: https://aka.ms/certCreds."
                 ),
             )),
-            Some(good) if good == secret => Ok(()),
-            Some(_) => Err(Refusal::client(
+            Some(current) if current == secret => Ok(()),
+            Some(_) => Err(OAuthError::client(
                 7_000_215,
                 format!(
                     "Invalid client secret provided. Ensure the secret being sent in the request is the client \
@@ -208,10 +168,10 @@ impl Authority {
         request: &TokenRequest,
         assertion: &str,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), OAuthError> {
         if request.field("client_assertion_type") != Some(ASSERTION_TYPE) {
             let text = "The request body must contain the following parameter: 'client_assertion_type'.";
-            return Err(Refusal::request("invalid_request", 900_144, text));
+            return Err(OAuthError::request("invalid_request", 900_144, text));
         }
         if self.federated_token.as_deref() == Some(assertion) {
             return Ok(());
@@ -219,12 +179,12 @@ impl Authority {
         let audience = format!("{}/{TENANT_ID}/oauth2/v2.0/token", self.base_url);
         let Some(certificate) = &mut self.certificate else {
             let text = format!("The client '{CLIENT_ID}' has no configured federated identity credentials.");
-            return Err(Refusal::client(70_025, text));
+            return Err(OAuthError::client(70_025, text));
         };
         certificate.check(assertion, CLIENT_ID, &audience, now)
     }
 
-    /// A token that looks like a JWT and says what a client may read from it.
+    /// Issues a token with the form of a JWT and the claims that a client may read.
     fn issue(&mut self, resource: &str, now: Timestamp) -> String {
         let roles = if DEFENDER_RESOURCES.contains(&resource) { self.roles.clone() } else { Vec::new() };
         let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -239,17 +199,18 @@ impl Authority {
             "tid": TENANT_ID,
             "uti": guid(self.count, 3),
         });
-        // Without admin consent the claim is not there at all.
+        // Without admin consent the claim is absent.
         if !roles.is_empty() {
             claims["roles"] = json!(roles);
         }
         let token = encode(&Header::default(), &claims, &self.key).unwrap_or_default();
         let until = Instant::now() + self.lifetime;
-        self.issued.insert(token.clone(), Issued { until, roles });
+        self.issued.insert(token.clone(), IssuedToken { until, roles });
         token
     }
 
-    /// Answers a host's managed identity endpoint: `/msi/token` (App Service) or `/metadata/identity/...` (VM).
+    /// Answers a host's managed identity endpoint: `/msi/token` (App Service) or `/metadata/identity/...`
+    /// (VM).
     pub(super) fn managed_identity(
         &mut self,
         request: &TokenRequest,
@@ -276,14 +237,14 @@ impl Authority {
             return refuse(StatusCode::BAD_REQUEST, "invalid_request", "Identity not found");
         }
         let resource = request.field("resource").unwrap_or_default().trim_end_matches('/').to_owned();
-        if !known(&resource) {
+        if !is_registered(&resource) {
             let text = format!("AADSTS500011: The resource principal named {resource} was not found.");
             return refuse(StatusCode::BAD_REQUEST, "invalid_resource", &text);
         }
         json_reply(StatusCode::OK, &self.identity_token(&resource, now))
     }
 
-    /// Numbers are strings here.
+    /// The body of a managed identity's answer. Its numbers are strings.
     fn identity_token(&mut self, resource: &str, now: Timestamp) -> Value {
         let access_token = self.issue(resource, now);
         let lifetime = SignedDuration::try_from(self.lifetime).unwrap_or(SignedDuration::MAX);
@@ -300,21 +261,21 @@ impl Authority {
     }
 }
 
-fn required<'request>(request: &'request TokenRequest, name: &str) -> Result<&'request str, Refusal> {
+fn required<'request>(request: &'request TokenRequest, name: &str) -> Result<&'request str, OAuthError> {
     request.field(name).filter(|value| !value.is_empty()).ok_or_else(|| {
         let text = format!("The request body must contain the following parameter: '{name}'.");
-        Refusal::request("invalid_request", 900_144, text)
+        OAuthError::request("invalid_request", 900_144, text)
     })
 }
 
-fn resource_of_scope(scope: &str) -> Result<String, Refusal> {
+fn resource_of_scope(scope: &str) -> Result<String, OAuthError> {
     let Some(resource) = scope.strip_suffix("/.default").filter(|resource| !resource.contains(' ')) else {
         let text = format!(
             "The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid."
         );
-        return Err(Refusal::request("invalid_scope", 70_011, text));
+        return Err(OAuthError::request("invalid_scope", 70_011, text));
     };
-    if known(resource) {
+    if is_registered(resource) {
         return Ok(resource.to_owned());
     }
     let text = format!(
@@ -322,9 +283,9 @@ fn resource_of_scope(scope: &str) -> Result<String, Refusal> {
          happen if the application has not been installed by the administrator of the tenant or consented to by \
          any user in the tenant. You might have sent your authentication request to the wrong tenant."
     );
-    Err(Refusal::request("invalid_resource", 500_011, text))
+    Err(OAuthError::request("invalid_resource", 500_011, text))
 }
 
-fn known(resource: &str) -> bool {
+fn is_registered(resource: &str) -> bool {
     DEFENDER_RESOURCES.contains(&resource) || OTHER_RESOURCES.contains(&resource)
 }

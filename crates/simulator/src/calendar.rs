@@ -1,8 +1,8 @@
-//! Simulated days, and the monthly batches that come out on them.
+//! Simulated days, and the batches of updates released each month.
 //!
-//! A simulated day has a length in real time (a minute in the demo) or stands still until a test moves it.
-//! Everything that changes in the fleet is a function of the day, so nothing has to be updated as time
-//! goes by. Batches come out on Update Tuesday, the second Tuesday of a month.
+//! A simulated day takes a fixed real time (half a minute in the demo), or the day stays the same until a
+//! test changes it. Everything that changes in the fleet is a function of the day, so nothing has to be
+//! updated as time passes. Batches are released on Update Tuesday, the second Tuesday of a month.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use jiff::civil::{Date, Weekday, date};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// How many batches a machine can miss; older ones are superseded and no longer reported.
+/// Number of batches that a machine can miss. Older ones are superseded and no longer reported.
 const BATCHES_LISTED: usize = 8;
 
 const EPOCH: Date = date(1970, 1, 1);
@@ -30,7 +30,7 @@ impl Day {
         Self(self.0.saturating_add(days))
     }
 
-    /// Midnight, UTC.
+    /// The start of the day, at midnight UTC.
     pub(super) fn midnight(self) -> Timestamp {
         Timestamp::UNIX_EPOCH
             .saturating_add(SignedDuration::from_hours(i64::from(self.0) * 24))
@@ -42,17 +42,18 @@ impl Day {
     }
 }
 
-/// The simulated calendar's "today".
+/// The current day of the simulated calendar.
 #[derive(Debug)]
-pub(super) struct SimulatedTime {
+pub(super) struct SimulatedCalendar {
     start: Day,
     origin: Instant,
     day_length: Option<Duration>,
     skipped: AtomicI32,
 }
 
-impl SimulatedTime {
-    /// `day_length` is the real time that one day takes; with none, only [`skip`](Self::skip) moves it.
+impl SimulatedCalendar {
+    /// `day_length` is the real time that one day takes. If none, the day changes only through
+    /// [`skip`](Self::skip).
     pub(super) fn new(start: Date, day_length: Option<Duration>) -> Self {
         Self { start: Day::of(start), origin: Instant::now(), day_length, skipped: AtomicI32::new(0) }
     }
@@ -77,16 +78,16 @@ impl SimulatedTime {
 pub(super) struct Batch(i32);
 
 impl Batch {
-    /// January 2024, from which KB numbers are counted.
+    /// January 2024, the month from which KB numbers are counted.
     pub(super) const JANUARY_2024: Self = Self(2024 * 12);
 
-    /// The batches a machine may miss on `day`, newest first.
+    /// The batches that a machine may miss on `day`, newest first.
     pub(super) fn listed_on(day: Day) -> impl Iterator<Item = Self> {
-        Self::out_on(day).take(BATCHES_LISTED)
+        Self::released_by(day).take(BATCHES_LISTED)
     }
 
-    /// All batches that are out on `day`, newest first, without end.
-    pub(super) fn out_on(day: Day) -> impl Iterator<Item = Self> {
+    /// All batches released by `day`, newest first, without end.
+    pub(super) fn released_by(day: Day) -> impl Iterator<Item = Self> {
         let date = day.date();
         let this_month = Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1);
         let newest = if this_month.released() <= day { this_month.0 } else { this_month.0 - 1 };
@@ -97,19 +98,19 @@ impl Batch {
         self.0 - other.0
     }
 
-    /// What getmissingkbs calls the batch: `March 2020 Security Updates`.
+    /// The title of the batch in getmissingkbs: `March 2020 Security Updates`.
     pub(super) fn title(self) -> String {
         format!("{} Security Updates", self.first_day().strftime("%B %Y"))
     }
 
-    /// The batch with this title.
+    /// The batch with this title, if it is a title of a batch.
     pub(super) fn of_title(title: &str) -> Option<Self> {
         let month = title.trim().strip_suffix("Security Updates")?;
         let date = Date::strptime("%d %B %Y", format!("1 {}", month.trim())).ok()?;
         Some(Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1))
     }
 
-    /// Update Tuesday of the month.
+    /// The day of release: Update Tuesday of the month.
     pub(super) fn released(self) -> Day {
         let first = self.first_day();
         Day::of(first.nth_weekday_of_month(2, Weekday::Tuesday).unwrap_or(first))
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batch_comes_out_on_the_second_tuesday() {
+    fn batch_is_released_on_the_second_tuesday() {
         let before = Day::of(date(2025, 9, 8));
         let on_the_day = Day::of(date(2025, 9, 9));
         let newest = |day| Batch::listed_on(day).next().map(Batch::title);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn title_tells_the_batch() {
+    fn batch_is_parsed_from_its_title() {
         for batch in Batch::listed_on(Day::of(date(2026, 1, 20))) {
             assert_eq!(Batch::of_title(&batch.title()), Some(batch));
         }
@@ -152,8 +153,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn days_pass_with_real_time_and_by_hand() {
-        let time = SimulatedTime::new(date(2025, 9, 1), Some(Duration::from_mins(1)));
+    async fn days_pass_with_real_time_and_when_skipped() {
+        let time = SimulatedCalendar::new(date(2025, 9, 1), Some(Duration::from_mins(1)));
         let start = time.today();
         tokio::time::advance(Duration::from_secs(61)).await;
         assert_eq!(time.today(), start.plus(1));

@@ -1,6 +1,6 @@
 //! The log of calls, for assertions.
 //!
-//! Counters cover the whole run; of the calls themselves the newest are kept, so that a demo can run for
+//! Counters cover the whole run. Of the calls themselves only the newest are kept, so that a demo can run for
 //! weeks.
 
 use std::collections::VecDeque;
@@ -8,41 +8,41 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Endpoint;
+use super::endpoint::Endpoint;
 
-/// Calls and token requests kept.
-const KEPT: usize = 20_000;
+/// Maximum number of calls, and of token requests, that are kept.
+const MAX_KEPT: usize = 20_000;
 
-/// One request to the API or to the authority, as it arrived.
+/// A request to the API or the authority, as received.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Which of the endpoints it was.
+    /// The endpoint.
     pub endpoint: Endpoint,
     /// Path and query, not decoded.
     pub path_and_query: String,
-    /// The machine that the path names.
+    /// The id of the machine in the path.
     pub machine_id: Option<String>,
-    /// The `Authorization` header, as it came.
+    /// The `Authorization` header, as received.
     pub authorization: Option<Arc<str>>,
-    /// When it arrived, on tokio's clock.
+    /// The time of arrival, on tokio's clock.
     pub at: Instant,
-    /// The status of the answer; none while it is being served, or when there was none.
+    /// The status of the answer. None while the call is in progress, or if it ended without an answer.
     pub status: Option<u16>,
 }
 
-/// One request for a token, with its fields decoded.
+/// A request for a token, with its fields decoded.
 #[derive(Debug, Clone)]
 pub struct TokenRequest {
-    /// The path; for Entra it begins with the tenant.
+    /// The path. For Entra it begins with the tenant.
     pub path: String,
     /// Form fields (Entra) or query parameters (managed identity), in order.
     pub fields: Vec<(String, String)>,
-    /// When it arrived, on tokio's clock.
+    /// The time of arrival, on tokio's clock.
     pub at: Instant,
 }
 
 impl TokenRequest {
-    /// The value of a field.
+    /// The value of a field, if present.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -56,25 +56,25 @@ impl TokenRequest {
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Count {
+struct CallCount {
     requests: u64,
     in_flight: u64,
     peak: u64,
 }
 
-/// What has been asked so far.
+/// The calls so far.
 #[derive(Debug, Default)]
 pub(super) struct CallLog {
     calls: VecDeque<Call>,
     dropped: u64,
     tokens: VecDeque<TokenRequest>,
-    counts: [Count; Endpoint::COUNT],
+    counts: [CallCount; Endpoint::COUNT],
 }
 
 impl CallLog {
-    /// Notes a call; the number is for [`end`](Self::end).
+    /// Logs a call and returns its number for [`end`](Self::end).
     pub(super) fn begin(&mut self, mut call: Call) -> u64 {
-        // One token serves thousands of calls.
+        // One token serves thousands of calls: they share one string.
         if let Some(last) = self.calls.back()
             && last.authorization == call.authorization
         {
@@ -84,7 +84,7 @@ impl CallLog {
         count.requests += 1;
         count.in_flight += 1;
         count.peak = count.peak.max(count.in_flight);
-        if self.calls.len() == KEPT {
+        if self.calls.len() == MAX_KEPT {
             self.calls.pop_front();
             self.dropped += 1;
         }
@@ -101,7 +101,7 @@ impl CallLog {
     }
 
     pub(super) fn token(&mut self, request: TokenRequest) {
-        if self.tokens.len() == KEPT {
+        if self.tokens.len() == MAX_KEPT {
             self.tokens.pop_front();
         }
         self.tokens.push_back(request);

@@ -1,197 +1,91 @@
-//! The hand on the running simulator: faults, the fleet, the authority, time, and what was asked.
+//! The handle that controls a running simulator: faults, fleet, authority, time, and recorded calls.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
 
-use super::authority::Authority;
-use super::calendar::{Day, SimulatedTime};
-use super::calls::{Call, CallLog, TokenRequest};
-use super::export::{self, ExportedKb, Exports};
-use super::faults::{Fault, FaultQueue, Times};
-use super::fleet::{Fleet, MissingKb};
-use super::quota::Quota;
-use super::{Awkwardness, Endpoint, Now, Options};
+use super::calls::{Call, TokenRequest};
+use super::endpoint::Endpoint;
+use super::export::list;
+use super::export::update_catalog::ExportedKb;
+use super::faults::{Fault, Times};
+use super::fleet::MissingKb;
+use super::state::{CallQuotas, SimulatorState};
 
-/// Everything that the handlers and the [`Control`] share.
-pub(super) struct Shared {
-    pub(super) base_url: String,
-    /// Where the files of the export lie.
-    pub(super) files_url: String,
-    pub(super) now: Now,
-    pub(super) time: SimulatedTime,
-    pub(super) page_size: usize,
-    pub(super) awkwardness: Awkwardness,
-    pub(super) rows_per_update: usize,
-    /// Calls per minute and hour of the export's list, while there are quotas at all.
-    export_quota: (u32, u32),
-    fleet: Mutex<Fleet>,
-    exports: Mutex<Exports>,
-    faults: Mutex<FaultQueue>,
-    calls: Mutex<CallLog>,
-    authority: Mutex<Authority>,
-    quotas: Mutex<Quotas>,
-    /// Changes with every call.
-    called: watch::Sender<()>,
-}
-
-/// Quotas are per API; the three machine calls are taken as one.
-pub(super) struct Quotas {
-    pub(super) machines: Quota,
-    pub(super) missing_kbs: Quota,
-    pub(super) export: Quota,
-}
-
-impl Quotas {
-    /// The export has its own limits, and none where the others have none per minute.
-    fn new(per_minute: Option<u32>, per_hour: Option<u32>, export: (u32, u32)) -> Self {
-        let quota = || Quota::new(per_minute, per_hour);
-        let export_limit = |limit| per_minute.and(Some(limit));
-        let export = Quota::new(export_limit(export.0), export_limit(export.1));
-        Self { machines: quota(), missing_kbs: quota(), export }
-    }
-}
-
-impl Shared {
-    pub(super) fn new(base_url: String, files_url: String, options: &Options) -> Self {
-        let export_quota = (options.export_quota_per_minute, options.export_quota_per_hour);
-        let quotas = Quotas::new(options.quota_per_minute, options.quota_per_hour, export_quota);
-        Self {
-            authority: Mutex::new(Authority::new(&base_url, options)),
-            base_url,
-            files_url,
-            now: options.now.clone(),
-            time: SimulatedTime::new(options.start, options.day_length),
-            page_size: options.page_size.max(1),
-            awkwardness: options.awkwardness,
-            rows_per_update: options.rows_per_update,
-            export_quota,
-            exports: Mutex::new(Exports::new(options)),
-            fleet: Mutex::new(Fleet::generate(options)),
-            faults: Mutex::default(),
-            calls: Mutex::default(),
-            quotas: Mutex::new(quotas),
-            called: watch::Sender::new(()),
-        }
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        (self.now)()
-    }
-
-    pub(super) fn today(&self) -> Day {
-        self.time.today()
-    }
-
-    pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
-        lock(&self.fleet)
-    }
-
-    pub(super) fn exports(&self) -> MutexGuard<'_, Exports> {
-        lock(&self.exports)
-    }
-
-    pub(super) fn faults(&self) -> MutexGuard<'_, FaultQueue> {
-        lock(&self.faults)
-    }
-
-    pub(super) fn calls(&self) -> MutexGuard<'_, CallLog> {
-        lock(&self.calls)
-    }
-
-    pub(super) fn authority(&self) -> MutexGuard<'_, Authority> {
-        lock(&self.authority)
-    }
-
-    pub(super) fn quotas(&self) -> MutexGuard<'_, Quotas> {
-        lock(&self.quotas)
-    }
-
-    pub(super) fn notify_called(&self) {
-        self.called.send_replace(());
-    }
-}
-
-/// A panic in one request must not take the others along.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Steers a running simulator and tells what it saw. Cheap to clone.
+/// Controls a running simulator and returns what it recorded. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    shared: Arc<Shared>,
+    state: Arc<SimulatorState>,
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("url", &self.shared.base_url).finish_non_exhaustive()
+        f.debug_struct("Control").field("url", &self.state.base_url).finish_non_exhaustive()
     }
 }
 
 /// Faults.
 impl Control {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(state: Arc<SimulatorState>) -> Self {
+        Self { state }
     }
 
-    /// Switches a fault on for an endpoint. Of several that fit a call, the one switched on first is taken.
+    /// Injects a fault for an endpoint. If several faults match a call, the oldest is used.
     pub fn inject(&self, endpoint: Endpoint, fault: Fault, times: Times) {
-        self.shared.faults().push(endpoint, None, fault, times);
+        self.state.faults().push(endpoint, None, fault, times);
     }
 
-    /// Switches a fault on for one machine's getmissingkbs.
+    /// Injects a fault for one machine's getmissingkbs.
     pub fn inject_for_machine(&self, machine_id: &str, fault: Fault, times: Times) {
-        self.shared.faults().push(Endpoint::MissingKbs, Some(machine_id), fault, times);
+        self.state.faults().push(Endpoint::MissingKbs, Some(machine_id), fault, times);
     }
 
-    /// Switches all faults off.
+    /// Removes all faults.
     pub fn clear(&self) {
-        self.shared.faults().clear();
+        self.state.faults().clear();
     }
 }
 
-/// What was asked.
+/// Recorded calls.
 impl Control {
-    /// Calls so far, whatever the answer.
+    /// The number of calls so far, with any status.
     #[must_use]
     pub fn requests(&self, endpoint: Endpoint) -> u64 {
-        self.shared.calls().requests(endpoint)
+        self.state.calls().requests(endpoint)
     }
 
-    /// The most calls that were being answered at once.
+    /// The largest number of calls that were in progress at the same time.
     #[must_use]
     pub fn peak_concurrency(&self, endpoint: Endpoint) -> u64 {
-        self.shared.calls().peak(endpoint)
+        self.state.calls().peak(endpoint)
     }
 
-    /// Calls that came although an earlier one had been told to wait longer (429 of the quota).
+    /// The number of calls that arrived before the `Retry-After` of an earlier 429 had passed.
     #[must_use]
-    pub fn impatient_calls(&self) -> u64 {
-        let quotas = self.shared.quotas();
-        quotas.machines.impatient() + quotas.missing_kbs.impatient() + quotas.export.impatient()
+    pub fn early_calls(&self) -> u64 {
+        let quotas = self.state.quotas();
+        quotas.machines.early_calls() + quotas.missing_kbs.early_calls() + quotas.export.early_calls()
     }
 
-    /// All calls, oldest first (the newest twenty thousand).
+    /// All calls, oldest first (the newest 20,000).
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.shared.calls().calls()
+        self.state.calls().calls()
     }
 
-    /// All requests for tokens, oldest first, with their fields decoded.
+    /// All token requests, oldest first, with their fields decoded.
     #[must_use]
     pub fn token_requests(&self) -> Vec<TokenRequest> {
-        self.shared.calls().tokens()
+        self.state.calls().tokens()
     }
 
     /// Waits until at least `count` calls have arrived.
     pub async fn wait_for_requests(&self, endpoint: Endpoint, count: u64) {
-        let mut called = self.shared.called.subscribe();
+        let mut called = self.state.called.subscribe();
         while self.requests(endpoint) < count {
             if called.changed().await.is_err() {
                 return;
@@ -202,117 +96,121 @@ impl Control {
 
 /// The fleet.
 impl Control {
-    /// Adds a record to the end of the list, or replaces the one with its id. See
-    /// [`machine_record`](super::machine_record). It misses nothing until told.
+    /// Adds a record to the end of the list, or replaces the record with the same id. See
+    /// [`machine_record`](super::machine_record). The machine misses nothing until
+    /// [`set_missing`](Self::set_missing).
     pub fn add_machine(&self, record: Value) {
-        self.shared.fleet().add(record);
+        self.state.fleet().add(record);
     }
 
-    /// Removes a machine from the list; its getmissingkbs answers 404.
+    /// Removes a machine from the list; its getmissingkbs then answers 404.
     pub fn remove_machine(&self, machine_id: &str) {
-        self.shared.fleet().remove(machine_id);
+        self.state.fleet().remove(machine_id);
     }
 
-    /// Sets what a machine misses, from now on and whatever the day. The id need not be in the list.
+    /// Sets the updates that a machine misses, from now on and on every day. The machine need not be in the
+    /// list.
     pub fn set_missing(&self, machine_id: &str, missing: Vec<MissingKb>) {
-        self.shared.fleet().set_missing(machine_id, missing);
+        self.state.fleet().set_missing(machine_id, missing);
     }
 
     /// Sets the body of a machine's getmissingkbs, byte for byte.
     pub fn set_reply(&self, machine_id: &str, body: impl Into<Bytes>) {
-        self.shared.fleet().set_reply(machine_id, body.into());
+        self.state.fleet().set_reply(machine_id, body.into());
     }
 
-    /// Ids of the machines an exporter would judge, in the order of the list.
+    /// The ids of the machines that an exporter would take into its scope, in the order of the list.
     #[must_use]
     pub fn machine_ids(&self) -> Vec<String> {
-        let fleet = self.shared.fleet();
+        let fleet = self.state.fleet();
         fleet.in_scope().filter_map(|record| record.id().map(str::to_owned)).collect()
     }
 
-    /// A machine's record as the list would show it now.
+    /// The record of a machine as the list shows it now.
     #[must_use]
     pub fn machine(&self, machine_id: &str) -> Option<Value> {
-        let fleet = self.shared.fleet();
-        fleet.record(machine_id).map(|record| record.to_json(self.shared.now()))
+        let fleet = self.state.fleet();
+        fleet.record(machine_id).map(|record| record.to_json(self.state.now()))
     }
 
-    /// The KBs, digits only, that a machine misses today; the truth, whatever the reply looks like.
+    /// The KBs (digits only) that a machine misses today, independent of oddities in the reply.
     #[must_use]
     pub fn missing(&self, machine_id: &str) -> BTreeSet<String> {
-        self.shared.fleet().missing(machine_id, self.shared.today())
+        self.state.fleet().missing(machine_id, self.state.today())
     }
 
-    /// Moves the simulated calendar by so many days, back when negative.
+    /// Moves the simulated calendar forward by `days`, or back if negative.
     pub fn skip_days(&self, days: i32) {
-        self.shared.time.skip(days);
+        self.state.time.skip(days);
     }
 }
 
 /// The bulk export.
 impl Control {
-    /// What the newest snapshot of the export says a machine misses, by number; the truth, whatever the rows
-    /// look like. None: it has no rows. Without a snapshot the first one is made.
+    /// The KBs that a machine misses in the newest export version, by number, independent of oddities in the
+    /// rows. None if the machine has no rows. The first call creates a version if there is none.
     #[must_use]
     pub fn exported(&self, machine_id: &str) -> Option<Vec<ExportedKb>> {
-        export::exported(&self.shared, machine_id)
+        list::exported(&self.state, machine_id)
     }
 
-    /// Makes the next list show a new snapshot, however old the newest is.
+    /// Makes the next list show a new export version, whatever the age of the newest one.
     pub fn rebuild_export(&self) {
-        self.shared.exports().rebuild();
+        self.state.exports().rebuild();
     }
 
-    /// Sets the time that the newest snapshot says it was made at. Nothing in it was first seen later.
+    /// Sets the generation time of the newest export version. No `first_seen` in it is later.
     pub fn set_export_generated(&self, generated: Timestamp) {
-        let (now, today) = (self.shared.now(), self.shared.today());
-        self.shared.exports().newest(now, today).generated = generated;
+        let now = self.state.now();
+        let today = self.state.today();
+        self.state.exports().newest(now, today).generated = generated;
     }
 
-    /// Makes every link issued so far expire.
+    /// Expires every link issued so far.
     pub fn expire_links(&self) {
-        self.shared.exports().expire_links();
+        self.state.exports().expire_links();
     }
 }
 
 /// The authority and the quotas.
 impl Control {
-    /// Lets the client authenticate with this certificate (PEM).
+    /// Registers a certificate (PEM) that the client may authenticate with.
     ///
     /// # Errors
-    /// When the text holds no certificate.
+    /// Returns an error if the text contains no certificate.
     pub fn register_certificate(&self, pem: &str) -> Result<(), InvalidCertificate> {
-        self.shared.authority().register_certificate(pem).ok_or(InvalidCertificate)
+        self.state.authority().register_certificate(pem).ok_or(InvalidCertificate)
     }
 
-    /// Lets the client authenticate with this token of another identity provider (workload identity).
+    /// Registers a token of another identity provider (workload identity) that the client may authenticate
+    /// with.
     pub fn register_federated_token(&self, token: &str) {
-        self.shared.authority().federated_token = Some(token.to_owned());
+        self.state.authority().federated_token = Some(token.to_owned());
     }
 
-    /// Replaces the client secret; none means that the one there is has expired.
+    /// Replaces the client secret. None means that the current one has expired.
     pub fn set_client_secret(&self, secret: Option<&str>) {
-        self.shared.authority().secret = secret.map(str::to_owned);
+        self.state.authority().secret = secret.map(str::to_owned);
     }
 
-    /// Application roles of tokens issued from now on.
+    /// Sets the application roles of tokens issued from now on.
     pub fn set_roles(&self, roles: &[&str]) {
-        self.shared.authority().roles = roles.iter().map(|&role| role.to_owned()).collect();
+        self.state.authority().roles = roles.iter().map(|&role| role.to_owned()).collect();
     }
 
-    /// Makes the API refuse every token issued so far, as if they had expired.
+    /// Makes the API reject every token issued so far, as if it had expired.
     pub fn revoke_tokens(&self) {
-        self.shared.authority().revoke_tokens();
+        self.state.authority().revoke_tokens();
     }
 
-    /// Sets the quotas anew, with nothing used. The export's stay what they were; without one per minute it
-    /// has none either.
+    /// Replaces the quotas, with no calls counted. The export keeps its own limits; without a limit per
+    /// minute it has no quota either.
     pub fn set_quota(&self, per_minute: Option<u32>, per_hour: Option<u32>) {
-        *self.shared.quotas() = Quotas::new(per_minute, per_hour, self.shared.export_quota);
+        *self.state.quotas() = CallQuotas::new(per_minute, per_hour, self.state.export_quota);
     }
 }
 
-/// The text given as a certificate holds none.
+/// Error: the PEM text contains no RSA certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no RSA certificate found in the PEM text")]
 pub struct InvalidCertificate;

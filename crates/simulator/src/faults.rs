@@ -1,8 +1,8 @@
-//! Faults that a test switches on, and the replies they turn into.
+//! Faults injected by tests, and the replies that they produce.
 //!
-//! A fault stands in a queue for its endpoint (or for one machine) and is used up by the next n calls, or
-//! stays until cleared. It is looked at before the token and the quota, as a gateway in front of the API is.
-//! Files of the export have replies of their own.
+//! A fault waits in a queue for its endpoint (or for one machine). It applies to the next n calls, or until
+//! it is cleared. It comes before the checks of token and quota, like a gateway in front of the API. The
+//! files of the export have replies of their own.
 
 use std::time::Duration;
 
@@ -10,98 +10,98 @@ use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::export::LINK_CANARY;
+use super::endpoint::{Endpoint, QuotaPeriod};
+use super::fault_bodies::{broken, compressed_bomb, dripping, huge};
 use super::machine::machine_record;
 use super::random::{guid, machine_id};
 use super::replies::{envelope, json_reply, reply};
-use super::streams::{broken, compressed_bomb, dripping, huge};
-use super::{Endpoint, Window};
+use super::secrets::LINK_CANARY;
 
-/// Entra's code for trouble that passes.
+/// Entra's code for a transient error.
 const TRANSIENT: u32 = 90_033;
 
-/// Something that goes wrong instead of the ordinary answer.
+/// A failure or a defect that replaces the ordinary answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// This status, with the error envelope (Entra's, for the token).
+    /// This status with the error envelope (Entra's, for a token).
     Status(u16),
-    /// This status, with a gateway's HTML page.
+    /// This status with the HTML page of a gateway.
     HtmlError(u16),
-    /// 429 with the API's text (503 `ServerBusy` for a file of the export); `retry_after` is the header's value as it is, seconds or an HTTP date.
+    /// 429 with the API's text (503 `ServerBusy` for a file of the export).
     Throttle {
-        /// The header's value; none leaves the header out.
+        /// The value of the header, sent as it is: seconds or an HTTP date. None omits the header.
         retry_after: Option<String>,
-        /// The quota that the text names.
-        window: Window,
+        /// The quota named in the text.
+        window: QuotaPeriod,
     },
-    /// 200 whose body ends before its `Content-Length`.
+    /// 200 with a body that ends before its `Content-Length`.
     Truncated,
     /// 200 with text that is not JSON.
     NotJson,
     /// 200 with JSON of the wrong types.
     WrongShape,
-    /// 200 whose body trickles, byte by byte, without end.
+    /// 200 with an endless body that is sent slowly, byte by byte.
     SlowDrip,
-    /// The request is read and never answered.
+    /// No answer: the request is read and then ignored.
     Hang,
-    /// The connection is reset without an answer.
+    /// A reset of the connection, without an answer.
     Reset,
-    /// Each page has a record not seen before and a next link not seen before.
+    /// Pages that each have a new record and a new next link.
     EndlessPaging,
-    /// Each page is empty and has a next link not seen before.
+    /// Pages that are empty and each have a new next link.
     EndlessEmptyPages,
     /// A page whose next link is the page itself.
     RepeatedLink,
     /// A page whose next link is this URL; for the export, a list whose only file is this URL.
     ForeignNextLink(String),
-    /// 200 with half a gigabyte of JSON white space, made while it is sent; a file of the export grows to half
-    /// a gigabyte of rows.
+    /// 200 with half a gigabyte of JSON white space, generated while it is sent. A file of the export expands
+    /// to half a gigabyte of rows.
     HugeBody,
-    /// 200 with a small gzip body that grows to half a gigabyte of JSON white space.
+    /// 200 with a small gzip body that expands to half a gigabyte of JSON white space.
     CompressedBomb,
     /// 302 to this URL.
     Redirect(String),
-    /// 400 with this AADSTS code, for the token; for anything else a plain 400.
+    /// 400 with this AADSTS code for a token; a plain 400 for any other endpoint.
     Aadsts(u32),
-    /// 401 with the envelope.
+    /// 401 with the error envelope.
     Unauthorized,
     /// 403 that names this role as missing.
     Forbidden(String),
-    /// 404 `ResourceNotFound`: for a machine that it was not found, for a list that there is no machine.
+    /// 404 `ResourceNotFound`: for a machine, that it was not redirect; for a list, that there is no machine.
     NotFound,
     /// 200 with these bytes as JSON.
     Body(Vec<u8>),
-    /// The ordinary answer, so much later.
+    /// The ordinary answer, after this delay.
     Delay(Duration),
 }
 
-/// How long a fault lasts.
+/// The number of calls that a fault applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// For the next n calls that it fits.
+    /// The next n calls that match.
     Next(u32),
-    /// Until cleared.
+    /// All matching calls, until the fault is cleared.
     Always,
 }
 
-struct Queued {
+struct QueuedFault {
     endpoint: Endpoint,
     machine: Option<String>,
     fault: Fault,
     times: Times,
 }
 
-/// The faults that are switched on, oldest first.
+/// The injected faults, oldest first.
 #[derive(Default)]
 pub(super) struct FaultQueue {
-    queued: Vec<Queued>,
+    queued: Vec<QueuedFault>,
     pages: u64,
 }
 
 impl FaultQueue {
     pub(super) fn push(&mut self, endpoint: Endpoint, machine: Option<&str>, fault: Fault, times: Times) {
         if times != Times::Next(0) {
-            self.queued.push(Queued { endpoint, machine: machine.map(str::to_owned), fault, times });
+            self.queued.push(QueuedFault { endpoint, machine: machine.map(str::to_owned), fault, times });
         }
     }
 
@@ -109,7 +109,7 @@ impl FaultQueue {
         self.queued.clear();
     }
 
-    /// The fault for a call, and a number that differs for each.
+    /// Takes the fault for a call, with a number that is different for each call.
     pub(super) fn take(&mut self, endpoint: Endpoint, machine: Option<&str>) -> Option<(Fault, u64)> {
         let place = self.queued.iter().position(|queued| {
             queued.endpoint == endpoint && (queued.machine.is_none() || queued.machine.as_deref() == machine)
@@ -125,20 +125,20 @@ impl FaultQueue {
     }
 }
 
-/// The call that a fault answers.
-pub(super) struct Faulty<'call> {
+/// The call that a fault applies to.
+pub(super) struct FaultyCall<'call> {
     pub(super) endpoint: Endpoint,
     pub(super) machine: Option<&'call str>,
-    /// `https://host:port`
+    /// The base URL: `https://host:port`.
     pub(super) base_url: &'call str,
     pub(super) path: &'call str,
     pub(super) path_and_query: &'call str,
-    /// Differs for each call that meets a fault.
+    /// A number that is different for each call with a fault.
     pub(super) number: u64,
 }
 
-impl Faulty<'_> {
-    /// The reply for a fault; not for those that concern the connection or the time only.
+impl FaultyCall<'_> {
+    /// The reply for a fault. Not for faults that concern only the connection or the time.
     pub(super) fn reply(&self, fault: Fault) -> Response<Body> {
         match fault {
             Fault::Status(code) => self.status(code, TRANSIENT),
@@ -151,21 +151,21 @@ impl Faulty<'_> {
             Fault::SlowDrip => dripping("application/json", self.first_bytes(), b" "),
             Fault::HugeBody => huge(self.first_bytes()),
             Fault::CompressedBomb => compressed_bomb(),
-            Fault::EndlessPaging => self.page(&[self.made_up()], &self.link_not_seen_before()),
-            Fault::EndlessEmptyPages => self.page(&[], &self.link_not_seen_before()),
+            Fault::EndlessPaging => self.page(&[self.invented_record()], &self.new_link()),
+            Fault::EndlessEmptyPages => self.page(&[], &self.new_link()),
             Fault::RepeatedLink => {
-                self.page(&[self.made_up()], &format!("{}{}", self.base_url, self.path_and_query))
+                self.page(&[self.invented_record()], &format!("{}{}", self.base_url, self.path_and_query))
             }
             Fault::ForeignNextLink(url) if self.endpoint == Endpoint::Export => {
                 json_reply(StatusCode::OK, &Self::list_of_files(&[json!(url)]))
             }
-            Fault::ForeignNextLink(url) => self.page(&[self.made_up()], &url),
+            Fault::ForeignNextLink(url) => self.page(&[self.invented_record()], &url),
             Fault::Redirect(url) => {
-                let mut found = reply(StatusCode::FOUND, "text/html", "");
+                let mut redirect = reply(StatusCode::FOUND, "text/html", "");
                 if let Ok(url) = url.parse() {
-                    found.headers_mut().insert(header::LOCATION, url);
+                    redirect.headers_mut().insert(header::LOCATION, url);
                 }
-                found
+                redirect
             }
             Fault::Unauthorized if self.endpoint == Endpoint::Token => self.status(401, TRANSIENT),
             Fault::Unauthorized => {
@@ -178,7 +178,7 @@ impl Faulty<'_> {
         }
     }
 
-    /// An error of the endpoint; `aadsts` is that of the token.
+    /// An error of the endpoint. `aadsts` is the code in the answer to a token request.
     fn status(&self, code: u16, aadsts: u32) -> Response<Body> {
         if self.endpoint == Endpoint::Token {
             let (error, text) = match aadsts {
@@ -207,12 +207,16 @@ impl Faulty<'_> {
         envelope(status(code), name, "An error has occurred.")
     }
 
-    fn throttled(&self, retry_after: Option<String>, window: Window) -> Response<Body> {
+    fn throttled(&self, retry_after: Option<String>, window: QuotaPeriod) -> Response<Body> {
         let message = match (window, self.endpoint) {
-            (Window::Minute, Endpoint::Export) => "API calls quota exceeded! maximum allowed 5 per 00:01:00",
-            (Window::Hour, Endpoint::Export) => "API calls quota exceeded! maximum allowed 20 per 01:00:00",
-            (Window::Minute, _) => "API calls quota exceeded! maximum allowed 50 per 00:01:00",
-            (Window::Hour, _) => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
+            (QuotaPeriod::Minute, Endpoint::Export) => {
+                "API calls quota exceeded! maximum allowed 5 per 00:01:00"
+            }
+            (QuotaPeriod::Hour, Endpoint::Export) => {
+                "API calls quota exceeded! maximum allowed 20 per 01:00:00"
+            }
+            (QuotaPeriod::Minute, _) => "API calls quota exceeded! maximum allowed 50 per 00:01:00",
+            (QuotaPeriod::Hour, _) => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
         };
         let mut response = match self.endpoint {
             Endpoint::Token => self.status(429, TRANSIENT),
@@ -243,7 +247,7 @@ impl Faulty<'_> {
         }
     }
 
-    fn made_up(&self) -> Value {
+    fn invented_record(&self) -> Value {
         if self.endpoint == Endpoint::Export {
             return json!(format!("{}/tvm-export/{}.json.gz?sig={LINK_CANARY}", self.base_url, self.number));
         }
@@ -256,7 +260,7 @@ impl Faulty<'_> {
         machine_record(&machine_id(99, self.number), &name, jiff::Timestamp::UNIX_EPOCH)
     }
 
-    fn link_not_seen_before(&self) -> String {
+    fn new_link(&self) -> String {
         format!("{}{}?$skip={}", self.base_url, self.path, self.number)
     }
 
@@ -284,18 +288,18 @@ impl Faulty<'_> {
 
     fn not_found(&self) -> Response<Body> {
         let message = match self.machine {
-            Some(machine) => format!("Machine {machine} was not found"),
-            None => "No recent machines were found".to_owned(),
+            Some(machine) => format!("Machine {machine} was not redirect"),
+            None => "No recent machines were redirect".to_owned(),
         };
         envelope(StatusCode::NOT_FOUND, "ResourceNotFound", &message)
     }
 }
 
-/// The API's refusal of a token without the role that is needed.
-pub(super) fn forbidden(required: &str, held: &[String]) -> Response<Body> {
+/// The API's answer to a token without the required role.
+pub(super) fn forbidden(required: &str, granted: &[String]) -> Response<Body> {
     let message = format!(
         "Missing application roles. API required roles: {required}, application roles: {}.",
-        held.join(",")
+        granted.join(",")
     );
     envelope(StatusCode::FORBIDDEN, "Forbidden", &message)
 }
@@ -316,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fault_is_used_up_by_the_calls_it_fits() {
+    fn fault_applies_to_its_number_of_matching_calls() {
         let mut queue = FaultQueue::default();
         queue.push(Endpoint::MissingKbs, Some("a"), Fault::Reset, Times::Next(2));
         queue.push(Endpoint::Machines, None, Fault::NotJson, Times::Always);

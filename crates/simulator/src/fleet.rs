@@ -1,8 +1,9 @@
-//! The machines of the simulated tenant and what they miss.
+//! The machines of the simulated tenant and the updates that they miss.
 //!
-//! Generated machines follow from the seed; what a test adds, removes or sets by hand lies on top. The number
-//! of machines in scope is exactly what was asked for: a merged, an excluded and an unusable record come
-//! besides it, and the last machine of an awkward fleet is an inactive twin of the first.
+//! Generated machines follow from the seed. Machines and updates that a test adds, removes or sets take
+//! precedence. The number of machines in scope is exactly the requested one: a realistic fleet contains in
+//! addition a merged, an excluded and some unusable records, and its last machine is an inactive twin of the
+//! first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,76 +11,76 @@ use axum::body::Bytes;
 use serde_json::{Value, json};
 
 use super::calendar::Day;
-use super::machine::{Machine, Standing};
-use super::record::Record;
+use super::machine::{MachineKind, SimulatedMachine};
+use super::options::{Options, Realism};
+use super::record::MachineRecord;
 use super::updates::Update;
-use super::{Awkwardness, Options};
 
-/// A fleet smaller than this gets no twin.
+/// Minimum size of a fleet with a twin.
 const SMALLEST_WITH_TWIN: usize = 24;
 
-/// Every so many records, one from further up is listed again.
+/// Number of records after which an earlier record is listed again.
 const REPEAT_EVERY: usize = 37;
 
-/// An update that a test gives to a machine.
+/// An update that a test sets as missing on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingKb {
-    /// As it goes over the wire; the API writes digits.
+    /// The id as sent. The API writes digits.
     pub id: String,
-    /// The batch, as in `March 2020 Security Updates`.
+    /// The title of the batch, such as `March 2020 Security Updates`.
     pub title: String,
     /// Short product names.
     pub products: Vec<String>,
-    /// `cveAddressed`.
+    /// The value of `cveAddressed`.
     pub cves: u32,
 }
 
 impl MissingKb {
-    /// A Windows 10 update that fixes ten CVEs.
+    /// An update of Windows 10 that fixes ten CVEs.
     #[must_use]
     pub fn new(id: &str, title: &str) -> Self {
         Self { id: id.to_owned(), title: title.to_owned(), products: vec!["windows_10".to_owned()], cves: 10 }
     }
 }
 
-/// What a machine's getmissingkbs says.
-pub(super) enum Missing {
+/// The answer to getmissingkbs for a machine.
+pub(super) enum MissingKbsReply {
     Entries(Vec<Value>),
-    /// These bytes, whatever they are.
+    /// These bytes, unchanged.
     Verbatim(Bytes),
     NotFound,
 }
 
 /// All machines.
-pub(super) struct Fleet {
-    records: Vec<Record>,
+pub(super) struct SimulatedFleet {
+    records: Vec<MachineRecord>,
     by_id: HashMap<String, usize>,
-    awkwardness: Awkwardness,
-    /// Updates that every ordinary machine misses, whatever its habit.
-    backlog: Option<usize>,
+    realism: Realism,
+    /// The number of updates that every ordinary machine misses, if it is fixed.
+    missing_per_machine: Option<usize>,
     set: BTreeMap<String, Vec<MissingKb>>,
     verbatim: HashMap<String, Bytes>,
-    asked: HashMap<String, u64>,
+    calls: HashMap<String, u64>,
     reported: Option<(Day, HashMap<String, u64>)>,
 }
 
-impl Fleet {
+impl SimulatedFleet {
     pub(super) fn generate(options: &Options) -> Self {
-        let Options { seed, machines, awkwardness, backlog, .. } = *options;
-        let mut records: Vec<Record> = (0..machines)
-            .map(|index| Record::Generated(Box::new(Machine::generate(seed, index, awkwardness))))
+        let Options { seed, machines, realism, missing_per_machine, .. } = *options;
+        let mut records: Vec<MachineRecord> = (0..machines)
+            .map(|index| MachineRecord::Generated(Box::new(SimulatedMachine::generate(seed, index, realism))))
             .collect();
-        if awkwardness == Awkwardness::Real {
+        if realism == Realism::Realistic {
             add_oddities(&mut records, seed, machines);
         }
         let mut fleet = Self {
             records,
             by_id: HashMap::new(),
-            awkwardness,
-            backlog,
+            realism,
+            missing_per_machine,
             set: BTreeMap::new(),
             verbatim: HashMap::new(),
-            asked: HashMap::new(),
+            calls: HashMap::new(),
             reported: None,
         };
         fleet.index();
@@ -92,18 +93,18 @@ impl Fleet {
             .records
             .iter()
             .enumerate()
-            .filter_map(|(place, record)| Some((record.id()?.to_owned(), place)))
+            .filter_map(|(position, record)| Some((record.id()?.to_owned(), position)))
             .collect();
     }
 
     pub(super) fn add(&mut self, record: Value) {
-        let record = Record::Raw(record);
+        let record = MachineRecord::Raw(record);
         self.reported = None;
         let Some(id) = record.id() else {
             return self.records.push(record);
         };
-        if let Some(&place) = self.by_id.get(id) {
-            self.records[place] = record;
+        if let Some(&position) = self.by_id.get(id) {
+            self.records[position] = record;
         } else {
             self.by_id.insert(id.to_owned(), self.records.len());
             self.records.push(record);
@@ -127,29 +128,29 @@ impl Fleet {
         self.verbatim.insert(id.to_owned(), body);
     }
 
-    pub(super) fn record(&self, id: &str) -> Option<&Record> {
-        self.by_id.get(id).map(|&place| &self.records[place])
+    pub(super) fn record(&self, id: &str) -> Option<&MachineRecord> {
+        self.by_id.get(id).map(|&position| &self.records[position])
     }
 
-    /// Where a machine stands: in the list, or after it when it is known only by what it misses.
-    pub(super) fn place(&self, id: &str) -> Option<usize> {
+    /// The position of a machine: in the list, or after it if only its missing updates were set.
+    pub(super) fn position(&self, id: &str) -> Option<usize> {
         let unlisted = || self.unlisted().position(|(unlisted, _)| unlisted == id);
-        self.by_id.get(id).copied().or_else(|| unlisted().map(|place| self.records.len() + place))
+        self.by_id.get(id).copied().or_else(|| unlisted().map(|position| self.records.len() + position))
     }
 
-    /// One more than the last place.
-    pub(super) fn places(&self) -> usize {
+    /// The number of positions.
+    pub(super) fn position_count(&self) -> usize {
         self.records.len() + self.unlisted().count()
     }
 
-    /// The record at a place; none after the list.
-    pub(super) fn record_at(&self, place: usize) -> Option<&Record> {
-        self.records.get(place)
+    /// The record at a position in the list.
+    pub(super) fn record_at(&self, position: usize) -> Option<&MachineRecord> {
+        self.records.get(position)
     }
 
-    /// A machine after the list, and what it misses.
-    pub(super) fn unlisted_at(&self, place: usize) -> Option<(&str, &[MissingKb])> {
-        self.unlisted().nth(place.checked_sub(self.records.len())?)
+    /// The id of a machine after the list, with the updates set for it.
+    pub(super) fn unlisted_at(&self, position: usize) -> Option<(&str, &[MissingKb])> {
+        self.unlisted().nth(position.checked_sub(self.records.len())?)
     }
 
     fn unlisted(&self) -> impl Iterator<Item = (&str, &[MissingKb])> {
@@ -157,45 +158,45 @@ impl Fleet {
         unlisted.map(|(id, missing)| (id.as_str(), missing.as_slice()))
     }
 
-    pub(super) fn backlog(&self) -> Option<usize> {
-        self.backlog
+    pub(super) fn missing_per_machine(&self) -> Option<usize> {
+        self.missing_per_machine
     }
 
-    /// What a machine was told to miss.
+    /// The missing updates that a test set for a machine.
     pub(super) fn set_for(&self, id: &str) -> Option<&[MissingKb]> {
         self.set.get(id).map(Vec::as_slice)
     }
 
-    pub(super) fn record_by_name(&self, name: &str) -> Option<&Record> {
+    pub(super) fn record_by_name(&self, name: &str) -> Option<&MachineRecord> {
         self.records.iter().find(|record| match record {
-            Record::Generated(machine) => machine.name.as_deref() == Some(name),
-            Record::Raw(value) => value.get("computerDnsName").and_then(Value::as_str) == Some(name),
+            MachineRecord::Generated(machine) => machine.name.as_deref() == Some(name),
+            MachineRecord::Raw(value) => value.get("computerDnsName").and_then(Value::as_str) == Some(name),
         })
     }
 
-    /// The records that match, in the order of the listing; an awkward one repeats some.
-    pub(super) fn listing(&self, matches: impl Fn(&Record) -> bool) -> Vec<&Record> {
-        let chosen: Vec<&Record> = self.records.iter().filter(|record| matches(record)).collect();
-        if self.awkwardness == Awkwardness::None {
+    /// The matching records in the order of the list. A realistic list repeats some of them.
+    pub(super) fn listing(&self, matches: impl Fn(&MachineRecord) -> bool) -> Vec<&MachineRecord> {
+        let chosen: Vec<&MachineRecord> = self.records.iter().filter(|record| matches(record)).collect();
+        if self.realism == Realism::Plain {
             return chosen;
         }
         let mut listing = Vec::with_capacity(chosen.len() + chosen.len() / REPEAT_EVERY);
-        for (place, &record) in chosen.iter().enumerate() {
+        for (position, &record) in chosen.iter().enumerate() {
             listing.push(record);
-            if place % REPEAT_EVERY == REPEAT_EVERY - 1 {
-                listing.push(chosen[place - REPEAT_EVERY / 2]);
+            if position % REPEAT_EVERY == REPEAT_EVERY - 1 {
+                listing.push(chosen[position - REPEAT_EVERY / 2]);
             }
         }
         listing
     }
 
-    /// The machines an exporter would judge: not merged, not excluded, with an id.
-    pub(super) fn in_scope(&self) -> impl Iterator<Item = &Record> {
+    /// The machines in an exporter's scope: not merged, not excluded, with an id.
+    pub(super) fn in_scope(&self) -> impl Iterator<Item = &MachineRecord> {
         self.records.iter().filter(|record| match record {
-            Record::Generated(machine) => {
-                !matches!(machine.standing, Standing::MergedInto(_) | Standing::Excluded)
+            MachineRecord::Generated(machine) => {
+                !matches!(machine.kind, MachineKind::MergedInto(_) | MachineKind::Excluded)
             }
-            Record::Raw(value) => {
+            MachineRecord::Raw(value) => {
                 record.id().is_some_and(|id| !id.is_empty())
                     && value["mergedIntoMachineId"].is_null()
                     && value["isExcluded"] != json!(true)
@@ -203,57 +204,57 @@ impl Fleet {
         })
     }
 
-    /// The KB numbers, digits only, that the machine really misses.
+    /// The KB numbers (digits only) that the machine misses, independent of oddities in the reply.
     pub(super) fn missing(&self, id: &str, today: Day) -> BTreeSet<String> {
         if let Some(set) = self.set.get(id) {
             return set.iter().map(|kb| kb.id.trim_start_matches(['K', 'B', 'k', 'b']).to_owned()).collect();
         }
         match self.record(id) {
-            Some(Record::Generated(machine)) => {
-                machine.missing(today, self.backlog).into_iter().map(Update::kb).collect()
+            Some(MachineRecord::Generated(machine)) => {
+                machine.missing(today, self.missing_per_machine).into_iter().map(Update::kb).collect()
             }
             _ => BTreeSet::new(),
         }
     }
 
-    /// Answers a getmissingkbs call, and remembers that it was made.
-    pub(super) fn answer(&mut self, id: &str, today: Day) -> Missing {
+    /// Answers a getmissingkbs call and counts it.
+    pub(super) fn answer(&mut self, id: &str, today: Day) -> MissingKbsReply {
         if let Some(body) = self.verbatim.get(id) {
-            return Missing::Verbatim(body.clone());
+            return MissingKbsReply::Verbatim(body.clone());
         }
         if let Some(set) = self.set.get(id).cloned() {
             self.count_reported(today);
-            return Missing::Entries(set.iter().map(|kb| self.set_entry(kb)).collect());
+            return MissingKbsReply::Entries(set.iter().map(|kb| self.set_entry(kb)).collect());
         }
-        let asked = self.asked.entry(id.to_owned()).or_default();
-        *asked += 1;
-        let first_of_three = *asked % 3 == 1;
-        let Some(&place) = self.by_id.get(id) else {
-            return Missing::NotFound;
+        let calls = self.calls.entry(id.to_owned()).or_default();
+        *calls += 1;
+        let first_of_three = *calls % 3 == 1;
+        let Some(&position) = self.by_id.get(id) else {
+            return MissingKbsReply::NotFound;
         };
         self.count_reported(today);
-        let Record::Generated(machine) = &self.records[place] else {
-            return Missing::Entries(Vec::new());
+        let MachineRecord::Generated(machine) = &self.records[position] else {
+            return MissingKbsReply::Entries(Vec::new());
         };
-        if matches!(machine.standing, Standing::MergedInto(_)) {
-            return Missing::NotFound;
+        if matches!(machine.kind, MachineKind::MergedInto(_)) {
+            return MissingKbsReply::NotFound;
         }
-        let awkward = self.awkwardness == Awkwardness::Real;
-        if awkward && machine.index % 29 == 8 && first_of_three {
-            return Missing::NotFound;
+        let realistic = self.realism == Realism::Realistic;
+        if realistic && machine.index % 29 == 8 && first_of_three {
+            return MissingKbsReply::NotFound;
         }
         let mut entries: Vec<Value> = machine
-            .missing(today, self.backlog)
+            .missing(today, self.missing_per_machine)
             .into_iter()
             .map(|update| self.entry(machine, update))
             .collect();
-        if awkward {
-            spoil(&mut entries, machine.index);
+        if realistic {
+            add_entry_oddities(&mut entries, machine.index);
         }
-        Missing::Entries(entries)
+        MissingKbsReply::Entries(entries)
     }
 
-    fn entry(&self, machine: &Machine, update: Update) -> Value {
+    fn entry(&self, machine: &SimulatedMachine, update: Update) -> Value {
         let kb = update.kb();
         json!({
             "id": kb,
@@ -290,10 +291,10 @@ impl Fleet {
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut generated: HashMap<Update, u64> = HashMap::new();
         for record in &self.records {
-            if let Record::Generated(machine) = record
+            if let MachineRecord::Generated(machine) = record
                 && !self.set.contains_key(&machine.id)
             {
-                for update in machine.missing(today, self.backlog) {
+                for update in machine.missing(today, self.missing_per_machine) {
                     *generated.entry(update).or_default() += 1;
                 }
             }
@@ -308,32 +309,32 @@ impl Fleet {
     }
 }
 
-/// Records besides the fleet that was asked for, and a twin within it.
-fn add_oddities(records: &mut Vec<Record>, seed: u64, machines: usize) {
-    let named_like_first = |place: usize, standing: Standing| -> Option<Box<Machine>> {
+/// Adds records outside the requested fleet, and makes the last machine a twin of the first.
+fn add_oddities(records: &mut Vec<MachineRecord>, seed: u64, machines: usize) {
+    let named_like_first = |position: usize, kind: MachineKind| -> Option<Box<SimulatedMachine>> {
         let first = match records.first() {
-            Some(Record::Generated(first)) => first.name.clone(),
+            Some(MachineRecord::Generated(first)) => first.name.clone(),
             _ => return None,
         };
-        let mut machine = Machine::generate(seed, place, Awkwardness::Real);
+        let mut machine = SimulatedMachine::generate(seed, position, Realism::Realistic);
         machine.name = first;
-        machine.standing = standing;
+        machine.kind = kind;
         Some(Box::new(machine))
     };
     let first_id = machine_id_of_first(seed);
-    let merged = named_like_first(machines, Standing::MergedInto(first_id));
-    let twin = named_like_first(machines.saturating_sub(1), Standing::Inactive);
+    let merged = named_like_first(machines, MachineKind::MergedInto(first_id));
+    let twin = named_like_first(machines.saturating_sub(1), MachineKind::Inactive);
     if machines >= SMALLEST_WITH_TWIN
         && let (Some(twin), Some(last)) = (twin, records.last_mut())
     {
-        *last = Record::Generated(twin);
+        *last = MachineRecord::Generated(twin);
     }
-    records.extend(merged.map(Record::Generated));
-    let mut excluded = Machine::generate(seed, machines + 1, Awkwardness::Real);
-    excluded.standing = Standing::Excluded;
-    records.push(Record::Generated(Box::new(excluded)));
+    records.extend(merged.map(MachineRecord::Generated));
+    let mut excluded = SimulatedMachine::generate(seed, machines + 1, Realism::Realistic);
+    excluded.kind = MachineKind::Excluded;
+    records.push(MachineRecord::Generated(Box::new(excluded)));
     for id in [Value::Null, json!(""), json!(7)] {
-        records.push(Record::Raw(json!({
+        records.push(MachineRecord::Raw(json!({
             "id": id, "computerDnsName": "no-id.corp.example", "osPlatform": "Windows10", "healthStatus": "Active",
         })));
     }
@@ -348,8 +349,8 @@ fn catalog_url(kb: &str) -> String {
     format!("https://catalog.update.microsoft.com/v7/site/Search.aspx?q=KB{digits}")
 }
 
-/// Gives the entries of some machines the oddities seen in real replies.
-fn spoil(entries: &mut Vec<Value>, index: usize) {
+/// Adds oddities seen in real replies to the entries of some machines.
+fn add_entry_oddities(entries: &mut Vec<Value>, index: usize) {
     for entry in entries.iter_mut() {
         match index % 5 {
             1 => entry["osBuild"] = json!(entry["osBuild"].to_string()),

@@ -1,38 +1,38 @@
-//! One simulated machine: what it is, how it is patched, and its record as the API writes it.
+//! A simulated machine: its properties, how fast it is patched, and its record as the API writes it.
 //!
-//! What a machine misses is a function of the simulated day. Updates are cumulative: installing a newer one of
-//! a line settles the older ones. JSON is written by hand here, so that a field misspelt by a client cannot
-//! be misspelt on both sides.
+//! The updates that a machine misses are a function of the simulated day. Updates are cumulative: installing
+//! a newer update of a line also installs the older ones. JSON is written by hand here, so that a field
+//! misspelt by a client cannot be misspelt on both sides.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::Awkwardness;
 use super::calendar::{Batch, Day};
+use super::options::Realism;
 use super::random::{guid, machine_id, mix};
-use super::updates::{CLIENTS, SERVERS, Update, Windows};
+use super::updates::{CLIENTS, SERVERS, Update, WindowsRelease};
 
 const DAY_SECS: i64 = 24 * 3600;
 const RISKS: [&str; 4] = ["None", "Low", "Informational", "Medium"];
 const EXPOSURES: [&str; 3] = ["Low", "Medium", "High"];
 
-/// The machine of an awkward fleet that is listed and active, and of which the bulk export knows nothing.
+/// Index of a realistic machine that is listed and active, but absent from the bulk export.
 const NEVER_ASSESSED: usize = 15;
 
-/// A device group and how its machines are cared for.
+/// A device group, and how fast its machines are patched.
 #[derive(Debug)]
-struct Group {
+struct SimulatedGroup {
     id: u32,
     name: &'static str,
-    systems: &'static [Windows],
+    systems: &'static [WindowsRelease],
     site: &'static str,
-    /// Days from Update Tuesday to the first machines being patched, and to the last ones.
+    /// Days from Update Tuesday until the first machines are patched, and until the last.
     patched_after_days: (u64, u64),
-    /// Of a hundred machines, how many are never patched.
+    /// Machines out of a hundred that are never patched.
     neglected: u64,
 }
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [SimulatedGroup; 6] = [
     group(12, "Clients HQ", &CLIENTS, "hq", (2, 12), 1),
     group(140, "Servers Production", &SERVERS, "prod", (9, 28), 2),
     group(17, "Clients Branch Offices", &CLIENTS, "branch", (5, 35), 5),
@@ -44,21 +44,21 @@ const GROUPS: [Group; 6] = [
 const fn group(
     id: u32,
     name: &'static str,
-    systems: &'static [Windows],
+    systems: &'static [WindowsRelease],
     site: &'static str,
     patched_after_days: (u64, u64),
     neglected: u64,
-) -> Group {
-    Group { id, name, systems, site, patched_after_days, neglected }
+) -> SimulatedGroup {
+    SimulatedGroup { id, name, systems, site, patched_after_days, neglected }
 }
 
-/// What Defender knows beyond an ordinary, active Windows machine.
+/// The kind of a machine, as Defender sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum MachineKind {
     Ordinary,
     /// Runs Ubuntu: listed, and never misses a KB.
     Linux,
-    /// Not seen for 45 days: its findings have been dropped.
+    /// Not seen for 45 days: Defender has dropped its missing updates.
     Inactive,
     /// The same computer as another record, which replaces this one.
     MergedInto(String),
@@ -67,56 +67,55 @@ pub(super) enum Standing {
 
 /// A generated machine.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct SimulatedMachine {
     pub(super) id: String,
-    /// Place in the fleet; oddities are tied to it.
+    /// Position in the fleet. Oddities depend on it.
     pub(super) index: usize,
     pub(super) name: Option<String>,
-    pub(super) system: &'static Windows,
-    pub(super) standing: Standing,
+    pub(super) system: &'static WindowsRelease,
+    pub(super) kind: MachineKind,
     pub(super) tags: Vec<&'static str>,
-    group: Option<&'static Group>,
-    awkwardness: Awkwardness,
+    group: Option<&'static SimulatedGroup>,
+    realism: Realism,
     seed: u64,
 }
 
-impl Machine {
-    pub(super) fn generate(seed: u64, index: usize, awkwardness: Awkwardness) -> Self {
-        let place = index as u64;
+impl SimulatedMachine {
+    pub(super) fn generate(seed: u64, index: usize, realism: Realism) -> Self {
         let group = &GROUPS[index % GROUPS.len()];
-        let draw = mix(seed, place, 1);
-        // The first of each list is the most common one.
+        let draw = mix(seed, index as u64, 1);
+        // The first system of each group is the most common one.
         let system = &group.systems[(draw % 5) as usize % group.systems.len()];
         let mut tags = vec![group.site];
         if index.is_multiple_of(3) {
             tags.push("production");
         }
         let mut machine = Self {
-            id: machine_id(seed, place),
+            id: machine_id(seed, index as u64),
             index,
             name: Some(format!("{}-{:04}.corp.example", group.site, index + 1)),
             system,
-            standing: Standing::Ordinary,
+            kind: MachineKind::Ordinary,
             tags,
             group: Some(group),
-            awkwardness,
+            realism,
             seed,
         };
-        if awkwardness == Awkwardness::Real {
-            machine.make_awkward();
+        if realism == Realism::Realistic {
+            machine.add_oddity();
         }
         machine
     }
 
-    fn make_awkward(&mut self) {
+    fn add_oddity(&mut self) {
         let number = self.index + 1;
         let site = self.group.map_or("", |group| group.site);
         match self.index {
             7 => self.name = None,
             11 => self.name = Some("Anna's \"iPad\" (new) [2]\n<script>alert(1)</script> \\".to_owned()),
-            13 => self.standing = Standing::Linux,
-            19 => self.standing = Standing::Inactive,
-            // Turns the direction of writing around, and is long.
+            13 => self.kind = MachineKind::Linux,
+            19 => self.kind = MachineKind::Inactive,
+            // Reverses the direction of writing, and is long.
             31 => self.name = Some(format!("photo\u{202e}gpj.exe{}", "-and-so-on".repeat(30))),
             index if index % 9 == 2 => self.name = Some(format!("{}-{number:04}", site.to_uppercase())),
             index if index % 9 == 5 => self.name = Some(format!("Lab-{site}-{number:04}.Corp.Example")),
@@ -125,22 +124,22 @@ impl Machine {
         }
     }
 
-    /// Whether the bulk export has rows about it.
+    /// Returns whether the bulk export has rows about the machine.
     pub(super) fn is_assessed(&self) -> bool {
-        let forgotten = self.awkwardness == Awkwardness::Real && self.index == NEVER_ASSESSED;
-        matches!(self.standing, Standing::Ordinary | Standing::Linux) && !forgotten
+        let is_never_assessed = self.realism == Realism::Realistic && self.index == NEVER_ASSESSED;
+        matches!(self.kind, MachineKind::Ordinary | MachineKind::Linux) && !is_never_assessed
     }
 
-    /// What the machine misses on `today`, newest first in each line; with a `backlog`, that many updates
-    /// whatever its habit.
-    pub(super) fn missing(&self, today: Day, backlog: Option<usize>) -> Vec<Update> {
-        if self.standing != Standing::Ordinary {
+    /// The updates that the machine misses on `today`, newest first in each line. With `missing_per_machine`,
+    /// that many updates, no matter how fast the machine is patched.
+    pub(super) fn missing(&self, today: Day, missing_per_machine: Option<usize>) -> Vec<Update> {
+        if self.kind != MachineKind::Ordinary {
             return Vec::new();
         }
         let lines = self.system.lines();
-        if let Some(backlog) = backlog {
+        if let Some(missing_per_machine) = missing_per_machine {
             let of_batch = |batch| lines.into_iter().filter_map(move |line| line.update_in(batch));
-            return Batch::out_on(today).flat_map(of_batch).take(backlog).collect();
+            return Batch::released_by(today).flat_map(of_batch).take(missing_per_machine).collect();
         }
         let mut missing = Vec::new();
         for line in lines {
@@ -153,7 +152,7 @@ impl Machine {
         missing
     }
 
-    /// The newest update that it has, if that is not too old to be listed.
+    /// The newest installed update, unless it is too old to be listed.
     pub(super) fn newest_installed(&self, today: Day) -> Option<Update> {
         let line = self.system.lines()[0];
         let mut updates = Batch::listed_on(today).filter_map(|batch| line.update_in(batch));
@@ -164,23 +163,23 @@ impl Machine {
         let (first, last, neglected) = self.group.map_or((10, 30, 0), |group| {
             (group.patched_after_days.0, group.patched_after_days.1, group.neglected)
         });
-        let place = self.index as u64;
-        if mix(self.seed, place, 2) % 100 < neglected {
+        let index = self.index as u64;
+        if mix(self.seed, index, 2) % 100 < neglected {
             return false;
         }
-        let habit = first + mix(self.seed, place, 3) % (last - first + 1);
+        let base_delay = first + mix(self.seed, index, 3) % (last - first + 1);
         let released = update.batch.released();
         let month = u64::from(update.batch.months_since(Batch::JANUARY_2024).unsigned_abs());
-        let delay = habit + mix(self.seed ^ place, month, line) % 5;
+        let delay = base_delay + mix(self.seed ^ index, month, line) % 5;
         released.plus(i32::try_from(delay).unwrap_or(i32::MAX)) <= today
     }
 
-    /// The device group's id and name.
+    /// The id and the name of the device group.
     pub(super) fn group(&self) -> Option<(u64, &'static str)> {
         self.group.map(|group| (u64::from(group.id), group.name))
     }
 
-    /// The value of a field that `$filter` may name; the name as the API spells it.
+    /// The value of a field that `$filter` may name, spelt as the API spells it.
     pub(super) fn field(&self, name: &str, now: Timestamp) -> Option<Value> {
         Some(match name {
             "id" => json!(self.id),
@@ -193,50 +192,50 @@ impl Machine {
     }
 
     pub(super) fn platform(&self) -> &'static str {
-        if self.standing == Standing::Linux { "Ubuntu" } else { self.system.platform }
+        if self.kind == MachineKind::Linux { "Ubuntu" } else { self.system.platform }
     }
 
     fn version(&self) -> &'static str {
-        if self.standing == Standing::Linux { "22.4" } else { self.system.version }
+        if self.kind == MachineKind::Linux { "22.4" } else { self.system.version }
     }
 
     fn health(&self) -> &'static str {
-        match self.standing {
-            Standing::Inactive | Standing::MergedInto(_) => "Inactive",
+        match self.kind {
+            MachineKind::Inactive | MachineKind::MergedInto(_) => "Inactive",
             _ => "Active",
         }
     }
 
-    /// When the last full report came: once a day each, or long ago.
+    /// The time of the last full report: within the last day, or long ago.
     pub(super) fn last_seen(&self, now: Timestamp) -> Timestamp {
         let phase = (mix(self.seed, self.index as u64, 4) % 86_400).cast_signed();
         let since = (now.as_second() + phase).rem_euclid(DAY_SECS) + 1;
-        match self.standing {
-            Standing::Inactive | Standing::MergedInto(_) => {
+        match self.kind {
+            MachineKind::Inactive | MachineKind::MergedInto(_) => {
                 now - SignedDuration::from_secs(since + 45 * DAY_SECS)
             }
             _ => now - SignedDuration::from_secs(since),
         }
     }
 
-    /// The machine as `/api/machines` shows it.
+    /// The record of the machine in `/api/machines`.
     pub(super) fn record(&self, now: Timestamp) -> Map<String, Value> {
-        let place = self.index as u64;
-        let draw = mix(self.seed, place, 5);
-        let merged_into = match &self.standing {
-            Standing::MergedInto(other) => json!(other),
+        let index = self.index as u64;
+        let draw = mix(self.seed, index, 5);
+        let merged_into = match &self.kind {
+            MachineKind::MergedInto(other) => json!(other),
             _ => Value::Null,
         };
-        let excluded = self.standing == Standing::Excluded;
+        let excluded = self.kind == MachineKind::Excluded;
         let first_seen = Timestamp::UNIX_EPOCH
             + SignedDuration::from_secs(1_680_000_000 + (draw % 50_000_000).cast_signed());
-        let mut record = described(&self.id, self.name.as_deref());
-        let known = json!({
+        let mut record = default_record(&self.id, self.name.as_deref());
+        let properties = json!({
             "firstSeen": fraction(first_seen, 7),
             "lastSeen": fraction(self.last_seen(now), if self.index % 4 == 3 { 6 } else { 7 }),
             "osPlatform": self.platform(),
             "version": self.version(),
-            "osBuild": if self.standing == Standing::Linux { Value::Null } else { json!(self.system.build) },
+            "osBuild": if self.kind == MachineKind::Linux { Value::Null } else { json!(self.system.build) },
             "lastIpAddress": format!("10.{}.{}.{}", self.index % 6, draw % 256, 1 + (draw >> 8) % 254),
             "lastExternalIpAddress": format!("203.0.113.{}", 1 + draw % 254),
             "healthStatus": self.health(),
@@ -245,27 +244,27 @@ impl Machine {
             "riskScore": RISKS[(draw % 4) as usize],
             "exposureLevel": EXPOSURES[(draw >> 4) as usize % 3],
             "machineTags": self.tags,
-            "aadDeviceId": guid(self.seed, place),
+            "aadDeviceId": guid(self.seed, index),
         });
-        let deeper = json!({
+        let duplication = json!({
             "mergedIntoMachineId": merged_into,
-            "isPotentialDuplication": matches!(self.standing, Standing::MergedInto(_)),
+            "isPotentialDuplication": matches!(self.kind, MachineKind::MergedInto(_)),
             "isExcluded": excluded,
             "exclusionReason": if excluded { json!("InactiveMachine") } else { Value::Null },
         });
-        for part in [known, deeper] {
+        for part in [properties, duplication] {
             if let Value::Object(part) = part {
                 record.extend(part);
             }
         }
-        if self.awkwardness == Awkwardness::Real {
-            self.spoil(&mut record);
+        if self.realism == Realism::Realistic {
+            self.add_record_oddities(&mut record);
         }
         record
     }
 
-    /// Types and fields that differ between the records of one reply.
-    fn spoil(&self, record: &mut Map<String, Value>) {
+    /// Changes types and fields as they differ between the records of one real reply.
+    fn add_record_oddities(&self, record: &mut Map<String, Value>) {
         let (field, value) = match self.index % 10 {
             1 => ("previewInsights", json!({"scores": [1, null], "source": {}})),
             3 => ("osBuild", json!(self.system.build.to_string())),
@@ -278,8 +277,8 @@ impl Machine {
     }
 }
 
-/// A complete record with the given id and name; everything else is ordinary and may be changed.
-fn described(id: &str, name: Option<&str>) -> Map<String, Value> {
+/// A complete record with the given id and name. The other values are ordinary and may be changed.
+fn default_record(id: &str, name: Option<&str>) -> Map<String, Value> {
     let record = json!({
         "id": id,
         "mergedIntoMachineId": null,
@@ -328,17 +327,18 @@ fn described(id: &str, name: Option<&str>) -> Map<String, Value> {
     all
 }
 
-/// A machine record for a hand-made fleet: an active Windows 10 machine, last seen at `last_seen`.
+/// A machine record for a fleet made by a test: an active Windows 10 machine, last seen at `last_seen`.
 ///
-/// Change what the test is about and give it to [`Control::add_machine`](super::Control::add_machine).
+/// Change the fields that the test is about, and pass it to
+/// [`Control::add_machine`](super::Control::add_machine).
 #[must_use]
 pub fn machine_record(id: &str, name: &str, last_seen: Timestamp) -> Value {
-    let mut record = described(id, Some(name));
+    let mut record = default_record(id, Some(name));
     record.insert("lastSeen".to_owned(), Value::String(fraction(last_seen, 7)));
     Value::Object(record)
 }
 
-/// The API writes six or seven fraction digits.
+/// A timestamp with six or seven fraction digits, as the API writes it.
 fn fraction(time: Timestamp, digits: usize) -> String {
     format!("{time:.digits$}")
 }

@@ -1,16 +1,16 @@
-//! The part of `OData` that the machine list understands: `$filter`, `$skip`, `$top`, and next links.
+//! The part of `OData` that the machine list supports: `$filter`, `$skip`, `$top`, and next links.
 //!
-//! A filter is a conjunction of `field eq 'x'` and `startswith(field,'x')`. The real API knows more; what is
-//! not known here is refused as the real one refuses what it does not know.
+//! A filter is a conjunction of `field eq 'x'` and `startswith(field,'x')`. The real API supports more. The
+//! simulator rejects anything else, as the real API rejects unknown options.
 
 use axum::extract::Query;
 use axum::http::Uri;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::record::Record;
+use super::record::MachineRecord;
 
-/// Fields that `$filter` may name; from the API page "List machines".
+/// Fields that `$filter` may name, from the API page "List machines".
 const FILTERABLE: [&str; 13] = [
     "computerDnsName",
     "id",
@@ -28,25 +28,25 @@ const FILTERABLE: [&str; 13] = [
 ];
 
 #[derive(Debug, PartialEq)]
-enum Term {
+enum FilterTerm {
     Equals { field: String, value: Value },
     StartsWith { field: String, prefix: String },
 }
 
 /// A parsed `$filter`. Without terms it matches everything.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Filter(Vec<Term>);
+pub(super) struct ODataFilter(Vec<FilterTerm>);
 
-impl Filter {
-    /// `None` when it holds anything but what this simulator understands.
+impl ODataFilter {
+    /// Parses a filter. None if it contains anything that the simulator does not support.
     pub(super) fn parse(text: &str) -> Option<Self> {
         conjuncts(text).into_iter().map(term).collect::<Option<Vec<_>>>().map(Self)
     }
 
-    pub(super) fn matches(&self, record: &Record, now: Timestamp) -> bool {
+    pub(super) fn matches(&self, record: &MachineRecord, now: Timestamp) -> bool {
         self.0.iter().all(|term| match term {
-            Term::Equals { field, value } => record.field(field, now) == *value,
-            Term::StartsWith { field, prefix } => {
+            FilterTerm::Equals { field, value } => record.field(field, now) == *value,
+            FilterTerm::StartsWith { field, prefix } => {
                 record.field(field, now).as_str().is_some_and(|text| text.starts_with(prefix))
             }
         })
@@ -56,7 +56,8 @@ impl Filter {
 /// Splits at ` and ` outside quotes.
 fn conjuncts(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
-    let (mut start, mut quoted) = (0, false);
+    let mut start = 0;
+    let mut quoted = false;
     for (at, byte) in text.bytes().enumerate() {
         if byte == b'\'' {
             quoted = !quoted;
@@ -69,16 +70,16 @@ fn conjuncts(text: &str) -> Vec<&str> {
     parts
 }
 
-fn term(text: &str) -> Option<Term> {
+fn term(text: &str) -> Option<FilterTerm> {
     if let Some(arguments) = text.strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
         let (field, prefix) = arguments.split_once(',')?;
         let Value::String(prefix) = literal(prefix.trim())? else {
             return None;
         };
-        return Some(Term::StartsWith { field: filterable(field)?, prefix });
+        return Some(FilterTerm::StartsWith { field: filterable(field)?, prefix });
     }
     let (field, value) = text.split_once(" eq ")?;
-    Some(Term::Equals { field: filterable(field)?, value: literal(value.trim())? })
+    Some(FilterTerm::Equals { field: filterable(field)?, value: literal(value.trim())? })
 }
 
 fn filterable(field: &str) -> Option<String> {
@@ -97,29 +98,31 @@ fn literal(text: &str) -> Option<Value> {
     }
 }
 
-/// The query of a request, decoded; empty when it cannot be.
+/// The decoded query of a request; empty if it cannot be decoded.
 pub(super) fn query_pairs(uri: &Uri) -> Vec<(String, String)> {
     Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
-/// What a list call asks for.
+/// The query options of a list call.
 #[derive(Debug, Default)]
 pub(super) struct PageRequest {
-    pub(super) filter: Filter,
+    pub(super) filter: ODataFilter,
     pub(super) skip: usize,
     pub(super) top: Option<usize>,
     pub(super) token: Option<String>,
 }
 
 impl PageRequest {
+    /// Parses the query of a request.
+    ///
     /// # Errors
-    /// The message for the caller, when an option is unknown or malformed.
-    pub(super) fn of(uri: &Uri) -> Result<Self, String> {
+    /// Returns the message for the caller if an option is unknown or malformed.
+    pub(super) fn parse(uri: &Uri) -> Result<Self, String> {
         let mut request = Self::default();
         for (key, value) in query_pairs(uri) {
             let malformed = || format!("Invalid query option: {key}={value}");
             match key.as_str() {
-                "$filter" => request.filter = Filter::parse(&value).ok_or_else(malformed)?,
+                "$filter" => request.filter = ODataFilter::parse(&value).ok_or_else(malformed)?,
                 "$skip" => request.skip = value.parse().map_err(|_| malformed())?,
                 "$top" => match value.parse() {
                     Ok(top @ 0..=10_000) => request.top = Some(top),
@@ -134,7 +137,7 @@ impl PageRequest {
     }
 }
 
-/// The path and query of the page after `skip` records, with everything else of the query kept as it came.
+/// The path and query of the page after `skip` records. The rest of the query is kept unchanged.
 pub(super) fn next_page(uri: &Uri, skip: usize, token: Option<&str>) -> String {
     let kept = uri.query().unwrap_or_default().split('&').filter(|part| {
         let key = part.split('=').next().unwrap_or_default().replace("%24", "$");
@@ -152,16 +155,18 @@ mod tests {
 
     use super::*;
 
-    fn machine(name: &str) -> Record {
-        Record::Raw(json!({"id": "1", "computerDnsName": name, "osPlatform": "Windows10", "rbacGroupId": 12}))
+    fn machine(name: &str) -> MachineRecord {
+        MachineRecord::Raw(
+            json!({"id": "1", "computerDnsName": name, "osPlatform": "Windows10", "rbacGroupId": 12}),
+        )
     }
 
-    fn matches(filter: &str, record: &Record) -> bool {
-        Filter::parse(filter).expect(filter).matches(record, Timestamp::UNIX_EPOCH)
+    fn matches(filter: &str, record: &MachineRecord) -> bool {
+        ODataFilter::parse(filter).expect(filter).matches(record, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn filter_takes_conjunctions_of_simple_terms() {
+    fn filter_accepts_conjunctions_of_simple_terms() {
         let record = machine("rock and roll's");
         assert!(matches("osPlatform eq 'Windows10'", &record));
         assert!(matches("computerDnsName eq 'rock and roll''s' and rbacGroupId eq 12", &record));
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn filter_refuses_what_it_does_not_know() {
+    fn filter_rejects_unsupported_syntax() {
         for unknown in [
             "",
             "osPlatform",
@@ -180,12 +185,12 @@ mod tests {
             "osPlatform eq 'a' or osPlatform eq 'b'",
             "not startswith(id,'a')",
         ] {
-            assert_eq!(Filter::parse(unknown), None, "{unknown}");
+            assert_eq!(ODataFilter::parse(unknown), None, "{unknown}");
         }
     }
 
     #[test]
-    fn next_link_keeps_the_filter_as_it_was_sent() {
+    fn next_link_keeps_the_filter_unchanged() {
         let uri = Uri::from_static("/api/machines?$filter=id%20eq%20'a'&%24skip=20");
         assert_eq!(next_page(&uri, 40, None), "/api/machines?$filter=id%20eq%20'a'&$skip=40");
     }

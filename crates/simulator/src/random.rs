@@ -1,9 +1,9 @@
-//! Numbers that look random and are a function of their place.
+//! Pseudo-random numbers that are a function of their arguments.
 //!
-//! Nothing in the simulator draws from a generator with a state: what a machine is and does follows from the
-//! seed and from where it stands, whatever is asked in which order.
+//! The simulator uses no generator with a state: the properties of a machine follow from the seed and its
+//! index, in whatever order clients request them.
 
-/// An even spread of 64 bits for a place `(a, b)` (the finaliser of `SplitMix64`).
+/// 64 evenly distributed bits for `(a, b)` (the finaliser of `SplitMix64`).
 pub(super) fn mix(seed: u64, a: u64, b: u64) -> u64 {
     let mut z = seed
         .wrapping_add(a.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -14,9 +14,10 @@ pub(super) fn mix(seed: u64, a: u64, b: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A GUID for a place.
+/// A GUID for `(a, b)`.
 pub(super) fn guid(a: u64, b: u64) -> String {
-    let (high, low) = (mix(1, a, b), mix(2, a, b));
+    let high = mix(1, a, b);
+    let low = mix(2, a, b);
     format!(
         "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
         high >> 32,
@@ -27,7 +28,7 @@ pub(super) fn guid(a: u64, b: u64) -> String {
     )
 }
 
-/// A machine id (40 lower-case hex characters) for a place.
+/// A machine id (40 lower-case hex characters) for an index.
 pub(super) fn machine_id(seed: u64, index: u64) -> String {
     let parts = [mix(seed, index, 11), mix(seed, index, 12), mix(seed, index, 13)];
     format!("{:016x}{:016x}{:08x}", parts[0], parts[1], parts[2] & 0xffff_ffff)

@@ -1,17 +1,17 @@
-//! A record of the machine list: one that was generated, or one that a test made by hand.
+//! A record of the machine list: generated, or added by a test.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::machine::Machine;
+use super::machine::SimulatedMachine;
 
-/// A machine of the listing.
-pub(super) enum Record {
-    Generated(Box<Machine>),
+/// A record of the machine list.
+pub(super) enum MachineRecord {
+    Generated(Box<SimulatedMachine>),
     Raw(Value),
 }
 
-impl Record {
+impl MachineRecord {
     pub(super) fn id(&self) -> Option<&str> {
         match self {
             Self::Generated(machine) => Some(&machine.id),
@@ -19,7 +19,7 @@ impl Record {
         }
     }
 
-    /// A field by the name the API gives it; `Null` when absent.
+    /// A field by its name in the API; `Null` if absent.
     pub(super) fn field(&self, name: &str, now: Timestamp) -> Value {
         match self {
             Self::Generated(machine) => machine.field(name, now).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Replies as bytes: JSON, the API's error envelope, and gzip for clients that take it.
+//! Replies as bytes: JSON, the API's error envelope, and gzip for clients that accept it.
 
 use std::io::Write;
 
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::random::guid;
 
-/// Bodies shorter than this are sent as they are.
+/// Minimum size of a compressed body.
 const SMALLEST_COMPRESSED_BYTES: usize = 1 << 10;
 
-/// The reply as made at `now`. The server would tell the time of its machine.
+/// Sets the `Date` header to the simulated time. The server would send the system's time.
 pub(super) fn dated(mut response: Response<Body>, now: Timestamp) -> Response<Body> {
     let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = date.parse() {
@@ -31,7 +31,7 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl I
     response
 }
 
-/// A reply with a JSON body, as the API labels it.
+/// A reply with a JSON body and the API's content type.
 pub(super) fn json_reply(status: StatusCode, body: &Value) -> Response<Body> {
     json_text(status, body.to_string())
 }
@@ -41,7 +41,7 @@ pub(super) fn json_text(status: StatusCode, body: String) -> Response<Body> {
     reply(status, "application/json; odata.metadata=minimal; odata.streaming=true", body)
 }
 
-/// The API's error: `code`, `message`, and the correlation id as `target`.
+/// The API's error envelope: `code`, `message`, and a correlation id as `target`.
 pub(super) fn envelope(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let target = guid(message.len() as u64, u64::from(status.as_u16()));
     // A target is not always a GUID.
@@ -49,23 +49,23 @@ pub(super) fn envelope(status: StatusCode, code: &str, message: &str) -> Respons
     json_reply(status, &json!({"error": {"code": code, "message": message, "target": target}}))
 }
 
-/// The reply as gzip, when the client accepts that and it is worth it.
+/// Compresses the reply with gzip if the client accepts it and the body is large enough.
 pub(super) async fn compressed_for(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !accepted.split(',').any(|coding| coding.trim() == "gzip") {
+    if !accepted.split(',').any(|encoding| encoding.trim() == "gzip") {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // Bodies made here are whole and in memory.
+    // Bodies made by this module are complete and in memory.
     let plain = to_bytes(body, usize::MAX).await.unwrap_or_default();
     if plain.len() < SMALLEST_COMPRESSED_BYTES {
         return Response::from_parts(parts, plain.into());
     }
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     match encoder.write_all(&plain).and_then(|()| encoder.finish()) {
-        Ok(packed) => {
+        Ok(compressed) => {
             parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            Response::from_parts(parts, packed.into())
+            Response::from_parts(parts, compressed.into())
         }
         Err(_) => Response::from_parts(parts, plain.into()),
     }

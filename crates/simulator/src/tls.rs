@@ -1,7 +1,7 @@
-//! The simulator's https listener, with a certificate authority made for this run.
+//! The https listener of the simulator, with a certificate authority created for this run.
 //!
-//! Handshakes happen off the accept path and have a time limit, so a silent client holds up nobody. A
-//! connection can be [`Cut`], which is how the simulator answers with a reset.
+//! Handshakes run outside the accept loop and have a time limit, so that a silent client delays nobody. A
+//! [`ResetHandle`] resets its connection, for answers that are a reset.
 
 use std::future;
 use std::io;
@@ -28,21 +28,21 @@ use tokio_rustls::server::TlsStream;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
-/// A certificate authority's certificate, and what a server needs to be trusted by it.
-pub(super) struct Identity {
-    /// The authority's certificate, PEM.
+/// The certificate of an authority, and a server configuration that the authority signed.
+pub(super) struct ServerIdentity {
+    /// The certificate of the authority, as PEM.
     pub(super) ca_pem: String,
     config: Arc<ServerConfig>,
 }
 
-impl Identity {
-    /// Makes an authority and a certificate for `127.0.0.1` and `localhost`.
+impl ServerIdentity {
+    /// Creates an authority and a certificate for `127.0.0.1` and `localhost`.
     ///
-    /// They are valid at any time, because the simulator's clock need not be the client's.
+    /// They are valid at any time, because the simulator's clock can differ from the client's.
     pub(super) fn generate() -> io::Result<Self> {
         let ca_key = KeyPair::generate().map_err(io::Error::other)?;
         let mut ca = CertificateParams::default();
-        ca.distinguished_name.push(DnType::CommonName, "Simulated Defender throw-away CA");
+        ca.distinguished_name.push(DnType::CommonName, "Simulated Defender temporary CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let ca_pem = ca.self_signed(&ca_key).map_err(io::Error::other)?.pem();
@@ -66,16 +66,16 @@ impl Identity {
     }
 }
 
-/// Connections whose handshake is done.
+/// A listener that returns connections after their handshake.
 pub(super) struct TlsListener {
-    ready: mpsc::Receiver<(Connection, SocketAddr)>,
+    ready: mpsc::Receiver<(TlsConnection, SocketAddr)>,
     address: SocketAddr,
-    /// Accepts and shakes hands; ends with the listener.
+    /// Accepts connections and performs handshakes; ends with the listener.
     _acceptor: JoinSet<()>,
 }
 
 impl TlsListener {
-    pub(super) async fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Self> {
+    pub(super) async fn bind(address: SocketAddr, identity: &ServerIdentity) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(16);
@@ -92,16 +92,16 @@ impl TlsListener {
 async fn accept_all(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    ready: mpsc::Sender<(Connection, SocketAddr)>,
+    ready: mpsc::Sender<(TlsConnection, SocketAddr)>,
 ) {
     let mut handshakes = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    // A reply in two writes would else wait for the client's delayed acknowledgement.
+                    // Otherwise a reply in two writes would wait for the client's delayed acknowledgement.
                     stream.set_nodelay(true).ok();
-                    handshakes.spawn(shake_hands(acceptor.clone(), stream, peer, ready.clone()));
+                    handshakes.spawn(handshake(acceptor.clone(), stream, peer, ready.clone()));
                 }
                 Err(_) => tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
             },
@@ -110,24 +110,24 @@ async fn accept_all(
     }
 }
 
-async fn shake_hands(
+async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     peer: SocketAddr,
-    ready: mpsc::Sender<(Connection, SocketAddr)>,
+    ready: mpsc::Sender<(TlsConnection, SocketAddr)>,
 ) {
-    // A client that gives up or does not trust the authority is its own affair.
+    // A client that gives up or does not trust the authority is ignored.
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        let connection = Connection { stream, cut: Cut::default() };
+        let connection = TlsConnection { stream, reset: ResetHandle::default() };
         ready.send((connection, peer)).await.ok();
     }
 }
 
 impl Listener for TlsListener {
-    type Io = Connection;
+    type Io = TlsConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (TlsConnection, SocketAddr) {
         match self.ready.recv().await {
             Some(connection) => connection,
             None => future::pending().await,
@@ -139,31 +139,31 @@ impl Listener for TlsListener {
     }
 }
 
-/// Cuts the connection it belongs to: nothing more is written, and the peer sees a reset.
+/// Resets the connection that it belongs to: nothing more is written, and the peer sees a reset.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cut(Arc<AtomicBool>);
+pub(super) struct ResetHandle(Arc<AtomicBool>);
 
-impl Cut {
-    pub(super) fn now(&self) {
+impl ResetHandle {
+    pub(super) fn trigger(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
-impl Connected<IncomingStream<'_, TlsListener>> for Cut {
+impl Connected<IncomingStream<'_, TlsListener>> for ResetHandle {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.io().cut.clone()
+        stream.io().reset.clone()
     }
 }
 
-/// A TLS stream that can be cut.
-pub(super) struct Connection {
+/// A TLS stream that can be reset.
+pub(super) struct TlsConnection {
     stream: TlsStream<TcpStream>,
-    cut: Cut,
+    reset: ResetHandle,
 }
 
-impl Connection {
+impl TlsConnection {
     fn check(&self) -> io::Result<()> {
-        if !self.cut.0.load(Ordering::Acquire) {
+        if !self.reset.0.load(Ordering::Acquire) {
             return Ok(());
         }
         self.stream.get_ref().0.set_zero_linger()?;
@@ -171,7 +171,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for TlsConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -182,7 +182,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for TlsConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)

@@ -1,18 +1,18 @@
-//! Operating systems of the simulated fleet and the KBs that exist for them.
+//! Operating systems of the simulated fleet, and the KBs that exist for them.
 //!
-//! Numbers are made up but believable: seven digits, growing month by month. Each system has a cumulative
-//! update per batch, and a .NET one every other month, so two KBs share a title. Windows 11 24H2 and Windows
-//! Server 2025 share their KBs, as they do in reality.
+//! Numbers are invented but plausible: seven digits, growing month by month. Each system has a cumulative
+//! update per batch, and a .NET update every other month, so that two KBs share a title. Windows 11 24H2 and
+//! Windows Server 2025 share their KBs, as in reality.
 
 use super::calendar::Batch;
 use super::random::mix;
 
-/// Systems with an update line of their own.
+/// Number of systems with an update line of their own.
 const LINES: u64 = 6;
 
-/// A Windows release. Field values are the ones the API uses.
+/// A Windows release. The values are those of the API.
 #[derive(Debug)]
-pub(super) struct Windows {
+pub(super) struct WindowsRelease {
     pub(super) platform: &'static str,
     pub(super) version: &'static str,
     pub(super) build: u32,
@@ -21,35 +21,35 @@ pub(super) struct Windows {
     line: u64,
 }
 
-pub(super) const CLIENTS: [Windows; 3] = [
-    Windows { platform: "Windows11", version: "24H2", build: 26100, product: "windows_11", line: 2 },
-    Windows { platform: "Windows10", version: "22H2", build: 19045, product: "windows_10", line: 0 },
-    Windows { platform: "Windows11", version: "23H2", build: 22631, product: "windows_11", line: 1 },
+pub(super) const CLIENTS: [WindowsRelease; 3] = [
+    WindowsRelease { platform: "Windows11", version: "24H2", build: 26100, product: "windows_11", line: 2 },
+    WindowsRelease { platform: "Windows10", version: "22H2", build: 19045, product: "windows_10", line: 0 },
+    WindowsRelease { platform: "Windows11", version: "23H2", build: 22631, product: "windows_11", line: 1 },
 ];
 
-pub(super) const SERVERS: [Windows; 4] = [
-    Windows {
+pub(super) const SERVERS: [WindowsRelease; 4] = [
+    WindowsRelease {
         platform: "WindowsServer2022",
         version: "21H2",
         build: 20348,
         product: "windows_server_2022",
         line: 5,
     },
-    Windows {
+    WindowsRelease {
         platform: "WindowsServer2019",
         version: "1809",
         build: 17763,
         product: "windows_server_2019",
         line: 4,
     },
-    Windows {
+    WindowsRelease {
         platform: "WindowsServer2016",
         version: "1607",
         build: 14393,
         product: "windows_server_2016",
         line: 3,
     },
-    Windows {
+    WindowsRelease {
         platform: "WindowsServer2025",
         version: "24H2",
         build: 26100,
@@ -58,72 +58,76 @@ pub(super) const SERVERS: [Windows; 4] = [
     },
 ];
 
-impl Windows {
-    /// The cumulative update line and the .NET one.
-    pub(super) fn lines(&self) -> [Line; 2] {
-        [Line { system: self.line, part: Part::System }, Line { system: self.line, part: Part::DotNet }]
+impl WindowsRelease {
+    /// The line of the cumulative updates, and the line of the .NET updates.
+    pub(super) fn lines(&self) -> [UpdateLine; 2] {
+        [
+            UpdateLine { system: self.line, part: UpdateKind::System },
+            UpdateLine { system: self.line, part: UpdateKind::DotNet },
+        ]
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
+enum UpdateKind {
     System,
     DotNet,
 }
 
 /// A sequence of updates, each superseding the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Line {
+pub(super) struct UpdateLine {
     system: u64,
-    part: Part,
+    part: UpdateKind,
 }
 
-impl Line {
-    /// The update of this line in `batch`, if it has one that month.
+impl UpdateLine {
+    /// The update of this line in `batch`, if the line has one in that month.
     pub(super) fn update_in(self, batch: Batch) -> Option<Update> {
         let months = batch.months_since(Batch::JANUARY_2024);
-        (self.part == Part::System || months.rem_euclid(2) == 0).then_some(Update { batch, line: self })
+        (self.part == UpdateKind::System || months.rem_euclid(2) == 0).then_some(Update { batch, line: self })
     }
 
-    /// A number that differs between lines.
+    /// A number that is different for each line.
     pub(super) fn number(self) -> u64 {
         match self.part {
-            Part::System => self.system,
-            Part::DotNet => self.system + LINES,
+            UpdateKind::System => self.system,
+            UpdateKind::DotNet => self.system + LINES,
         }
     }
 }
 
-/// One KB.
+/// An update, named by one KB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Update {
     pub(super) batch: Batch,
-    line: Line,
+    line: UpdateLine,
 }
 
 impl Update {
     /// The KB number, digits only.
     pub(super) fn kb(self) -> String {
         let months = i64::from(self.batch.months_since(Batch::JANUARY_2024));
-        let within = self.line.number() * 100 + self.spread() % 90;
-        // Some 1,565 numbers went by per month from January 2024 (5034123) to September 2025 (5065429).
-        format!("{}", 5_034_000 + months * 1_565 + i64::try_from(within).unwrap_or(0))
+        let offset = self.line.number() * 100 + self.spread() % 90;
+        // Microsoft used about 1,565 numbers per month from January 2024 (5034123) to September 2025
+        // (5065429).
+        format!("{}", 5_034_000 + months * 1_565 + i64::try_from(offset).unwrap_or(0))
     }
 
     pub(super) fn cves(self) -> u64 {
         match self.line.part {
-            Part::System => 45 + self.spread() % 70,
-            Part::DotNet => self.spread() % 4,
+            UpdateKind::System => 45 + self.spread() % 70,
+            UpdateKind::DotNet => self.spread() % 4,
         }
     }
 
-    /// The short name of the product, as a machine with `system` sees it.
-    pub(super) fn product(self, system: &Windows) -> &'static str {
+    /// The short name of the product on a machine with `system`.
+    pub(super) fn product(self, system: &WindowsRelease) -> &'static str {
         if self.is_dot_net() { ".net_framework" } else { system.product }
     }
 
     pub(super) fn is_dot_net(self) -> bool {
-        self.line.part == Part::DotNet
+        self.line.part == UpdateKind::DotNet
     }
 
     fn spread(self) -> u64 {
@@ -145,8 +149,8 @@ mod tests {
         let mut seen = HashSet::new();
         for batch in Batch::listed_on(Day::of(date(2026, 2, 20))) {
             for system in [0, 1, 2, 3, 4, 5] {
-                for part in [Part::System, Part::DotNet] {
-                    let Some(update) = (Line { system, part }).update_in(batch) else {
+                for part in [UpdateKind::System, UpdateKind::DotNet] {
+                    let Some(update) = (UpdateLine { system, part }).update_in(batch) else {
                         continue;
                     };
                     assert_eq!(update.kb().len(), 7, "{}", update.kb());

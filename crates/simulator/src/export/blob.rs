@@ -1,7 +1,7 @@
-//! The store that the export's files lie in: another host than the API, which knows links and no tokens.
+//! The store of the export's files: another host than the API, which accepts links and no tokens.
 //!
-//! It answers as Azure Blob does. A request with an `Authorization` header is refused, however good its link
-//! is, because a client that sends its token here has given it away.
+//! It answers as Azure Blob does. A request with an `Authorization` header is rejected even if its link is
+//! valid, because a client that sends its token here has disclosed it.
 
 use std::sync::Arc;
 
@@ -11,52 +11,52 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header, request
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::faults::{CONTENT_TYPE, blob_not_found, error, error_with_detail, faulty};
-use super::files::{FileWriter, body};
-use super::snapshot::{LinkRefused, Part};
-use crate::Endpoint;
-use crate::api::OpenCall;
-use crate::control::Shared;
+use super::faults::{CONTENT_TYPE, blob_not_found, error, error_with_detail, fault_reply};
+use super::files::{ExportFileWriter, body};
+use super::versions::{FileKind, LinkError};
+use crate::endpoint::Endpoint;
 use crate::faults::Fault;
+use crate::open_call::OpenCall;
 use crate::random::guid;
 use crate::replies::{dated, reply};
-use crate::tls::Cut;
+use crate::state::SimulatorState;
+use crate::tls::ResetHandle;
 
-/// Answers everything that comes in over a connection.
+/// Answers every request of a connection.
 pub(crate) async fn handle(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
+    State(state): State<Arc<SimulatorState>>,
+    ConnectInfo(connection): ConnectInfo<ResetHandle>,
     request: Request,
 ) -> Response<Body> {
     let (parts, _) = request.into_parts();
-    let open = OpenCall::begin(&shared, Endpoint::ExportFile, None, &parts);
-    shared.notify_called();
-    let fault = shared.faults().take(Endpoint::ExportFile, None);
+    let open = OpenCall::begin(&state, Endpoint::ExportFile, None, &parts);
+    state.notify_called();
+    let fault = state.faults().take(Endpoint::ExportFile, None);
     let response = match fault {
-        None => answer(&shared, &parts),
+        None => answer(&state, &parts),
         Some((Fault::Hang, _)) => std::future::pending().await,
         Some((Fault::Reset, _)) => {
-            cut.now();
+            connection.trigger();
             reply(StatusCode::BAD_GATEWAY, "text/html", "")
         }
         Some((Fault::Delay(delay), _)) => {
             tokio::time::sleep(delay).await;
-            answer(&shared, &parts)
+            answer(&state, &parts)
         }
         Some((fault @ Fault::Truncated, number)) => {
-            let first = match open_file(&shared, &parts.uri) {
+            let first = match open_file(&state, &parts.uri) {
                 Ok(Some(mut writer)) => spawn_blocking(move || writer.next_piece()).await.ok().flatten(),
                 _ => None,
             };
-            faulty(fault, number, first)
+            fault_reply(fault, number, first)
         }
-        Some((fault, number)) => faulty(fault, number, None),
+        Some((fault, number)) => fault_reply(fault, number, None),
     };
     open.end(response.status());
-    dated(response, shared.now())
+    dated(response, state.now())
 }
 
-fn answer(shared: &Arc<Shared>, parts: &Parts) -> Response<Body> {
+fn answer(state: &Arc<SimulatorState>, parts: &Parts) -> Response<Body> {
     if parts.method != Method::GET {
         let text = "The resource doesn't support specified Http Verb.";
         return error(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb", text);
@@ -66,37 +66,37 @@ fn answer(shared: &Arc<Shared>, parts: &Parts) -> Response<Body> {
                     Authorization header.";
         return error(StatusCode::BAD_REQUEST, "InvalidAuthenticationInfo", text);
     }
-    let now = shared.now();
-    let mut found = match open_file(shared, &parts.uri) {
-        Err(refused) => return refusal(&refused, now),
+    let now = state.now();
+    let mut response = match open_file(state, &parts.uri) {
+        Err(link_error) => return link_error_reply(&link_error, now),
         Ok(None) => reply(StatusCode::OK, CONTENT_TYPE, Body::empty()),
         Ok(Some(writer)) => reply(StatusCode::OK, CONTENT_TYPE, body(writer)),
     };
-    let headers = found.headers_mut();
+    let headers = response.headers_mut();
     headers.insert(header::SERVER, HeaderValue::from_static("Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0"));
     headers.insert("x-ms-blob-type", HeaderValue::from_static("BlockBlob"));
     headers.insert("x-ms-version", HeaderValue::from_static("2019-12-12"));
     if let Ok(request) = guid(now.as_second().unsigned_abs(), 9).parse() {
         headers.insert("x-ms-request-id", request);
     }
-    found
+    response
 }
 
-/// The file that a link leads to; none is the empty one.
-fn open_file(shared: &Arc<Shared>, uri: &Uri) -> Result<Option<FileWriter>, LinkRefused> {
-    let found = shared.exports().open(uri, shared.now());
-    found.map(|(snapshot, part)| match part {
-        Part::Rows(file) => Some(FileWriter::new(shared.clone(), snapshot, file)),
-        Part::Empty => None,
+/// Opens the file of a link. None is the empty file.
+fn open_file(state: &Arc<SimulatorState>, uri: &Uri) -> Result<Option<ExportFileWriter>, LinkError> {
+    let response = state.exports().open(uri, state.now());
+    response.map(|(version, kind)| match kind {
+        FileKind::Rows(file) => Some(ExportFileWriter::new(state.clone(), version, file)),
+        FileKind::Empty => None,
     })
 }
 
-fn refusal(refused: &LinkRefused, now: Timestamp) -> Response<Body> {
-    let detail = match refused {
-        LinkRefused::Unknown => return blob_not_found(),
-        LinkRefused::Malformed => "Signature fields not well formed.".to_owned(),
-        LinkRefused::Forged => "Signature did not match. String to sign used was r".to_owned(),
-        LinkRefused::Expired { start, expiry } => format!(
+fn link_error_reply(link_error: &LinkError, now: Timestamp) -> Response<Body> {
+    let detail = match link_error {
+        LinkError::Unknown => return blob_not_found(),
+        LinkError::Malformed => "Signature fields not well formed.".to_owned(),
+        LinkError::Forged => "Signature did not match. String to sign used was r".to_owned(),
+        LinkError::Expired { start, expiry } => format!(
             "Signature not valid in the specified time frame: Start [{start}] - Expiry [{expiry}] - Current [{}]",
             now.strftime("%Y-%m-%dT%H:%M:%SZ")
         ),

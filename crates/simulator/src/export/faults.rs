@@ -1,31 +1,31 @@
-//! What a fault is when it meets the download of a file.
+//! The replies to a download that meets a fault.
 //!
-//! Errors are XML as Azure Blob writes it. Bodies are gzip, so that what is wrong shows only when they are
-//! unpacked. Paging means nothing here, so those faults are server errors.
+//! Errors are XML as Azure Blob writes it. Bodies are gzip, so that a defect appears only when they are
+//! unpacked. Faults of paging do not apply to a download, so they are server errors.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use crate::fault_bodies::{broken, dripping, gzip, gzip_beginning, huge_gzip};
 use crate::faults::{Fault, gateway_page, status};
 use crate::random::{guid, machine_id};
 use crate::replies::reply;
-use crate::streams::{broken, dripping, gzip, gzip_beginning, huge_gzip};
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// What a piece of a body far too large holds.
+/// Size of one piece of a body that is too large.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// An empty stored block of deflate: it can follow any other block, and nothing comes of it.
-const NOTHING: &[u8] = &[0, 0, 0, 0xff, 0xff];
+/// An empty stored block of deflate: it can follow any other block and adds no output.
+const EMPTY_BLOCK: &[u8] = &[0, 0, 0, 0xff, 0xff];
 
 const WRONG_SHAPES: &[u8] =
     b"[1,2]\n7\nnull\n\"text\"\n{\"DeviceId\":[1],\"CveId\":{},\"SoftwareVendor\":7}\n\
     {\"value\":[{\"DeviceId\":\"a\"}],\"RecommendedSecurityUpdateId\":5065429}\n";
 
-/// The reply for a fault; `first` is the beginning of the file that was asked for, gzip.
-pub(super) fn faulty(fault: Fault, number: u64, first: Option<Bytes>) -> Response<Body> {
+/// The reply for a fault. `first` is the gzip beginning of the requested file.
+pub(super) fn fault_reply(fault: Fault, number: u64, first: Option<Bytes>) -> Response<Body> {
     match fault {
         Fault::Status(code) => error(status(code), code_of(code), "The request could not be completed."),
         Fault::Aadsts(_) => error(status(400), code_of(400), "The request could not be completed."),
@@ -38,22 +38,22 @@ pub(super) fn faulty(fault: Fault, number: u64, first: Option<Bytes>) -> Respons
             busy
         }
         Fault::Truncated => {
-            let whole = first.unwrap_or_else(|| gzip(&rows(number, PIECE_BYTES)));
-            broken(CONTENT_TYPE, whole.slice(..whole.len() / 2))
+            let complete = first.unwrap_or_else(|| gzip(&rows(number, PIECE_BYTES)));
+            broken(CONTENT_TYPE, complete.slice(..complete.len() / 2))
         }
         Fault::NotJson => {
             reply(StatusCode::OK, CONTENT_TYPE, gzip(b"The service is being updated.\nPlease try again.\n"))
         }
         Fault::WrongShape => reply(StatusCode::OK, CONTENT_TYPE, gzip(WRONG_SHAPES)),
-        Fault::SlowDrip => dripping(CONTENT_TYPE, gzip_beginning(&rows(number, 5_000)), NOTHING),
+        Fault::SlowDrip => dripping(CONTENT_TYPE, gzip_beginning(&rows(number, 5_000)), EMPTY_BLOCK),
         Fault::HugeBody => huge_gzip(CONTENT_TYPE, &rows(number, PIECE_BYTES)),
         Fault::CompressedBomb => huge_gzip(CONTENT_TYPE, &vec![b' '; PIECE_BYTES]),
         Fault::Redirect(url) => {
-            let mut found = reply(StatusCode::FOUND, "text/html", "");
+            let mut redirect = reply(StatusCode::FOUND, "text/html", "");
             if let Ok(url) = url.parse() {
-                found.headers_mut().insert(header::LOCATION, url);
+                redirect.headers_mut().insert(header::LOCATION, url);
             }
-            found
+            redirect
         }
         Fault::Unauthorized => {
             error(StatusCode::UNAUTHORIZED, "NoAuthenticationInformation", "Server failed to authenticate.")
@@ -79,18 +79,19 @@ pub(super) fn faulty(fault: Fault, number: u64, first: Option<Bytes>) -> Respons
     }
 }
 
-/// Ordinary rows of machines that nobody else knows of, at least so many bytes.
+/// Ordinary rows of invented machines, at least `bytes` bytes.
 fn rows(number: u64, bytes: usize) -> Vec<u8> {
     let mut rows = Vec::new();
-    for place in 0.. {
+    for index in 0.. {
         if rows.len() >= bytes {
             break;
         }
-        let (id, kb) = (machine_id(99, number * 10_000 + place), 4_000_000 + place % 10);
+        let id = machine_id(99, number * 10_000 + index);
+        let kb = 4_000_000 + index % 10;
         let row = json!({
             "Id": format!("{id}_microsoft_windows_10_10.0.19045.1_CVE-2020-{kb}_"),
             "DeviceId": id,
-            "DeviceName": format!("made-up-{place}.corp.example"),
+            "DeviceName": format!("made-up-{index}.corp.example"),
             "OSPlatform": "Windows10",
             "SoftwareVendor": "microsoft",
             "SoftwareName": "windows_10",
@@ -115,7 +116,7 @@ pub(super) fn error(status: StatusCode, code: &'static str, message: &str) -> Re
     error_with_detail(status, code, message, "")
 }
 
-/// An error with what stands after its message.
+/// An error with `detail` after its message.
 pub(super) fn error_with_detail(
     status: StatusCode,
     code: &'static str,

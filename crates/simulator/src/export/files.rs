@@ -1,9 +1,9 @@
 //! A file of the export as a body: written, compressed and sent piece by piece.
 //!
-//! No file is ever held: a piece of some hundred kilobytes is made on a blocking thread while the one before
-//! is being sent, and none when the client is slow or gone. The fleet is locked for a batch of machines at a
-//! time. A machine that is removed meanwhile may shift others by a place, as a snapshot in the making would
-//! not be; nobody does both at once.
+//! No file is kept in memory: a blocking thread makes a piece of some hundred kilobytes while the previous
+//! piece is being sent, and none if the client is slow or has disconnected. The fleet is locked for a batch
+//! of machines at a time. Removing a machine during a download shifts the machines after it by one position,
+//! which a real export would not do; no test does both at once.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -17,61 +17,61 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::io::ReaderStream;
 
-use super::assessment::Assessment;
-use super::findings::Findings;
-use super::rows::Lines;
-use super::snapshot::Snapshot;
-use super::subject::Subject;
-use crate::Awkwardness;
-use crate::control::Shared;
+use super::exported_machine::ExportedMachine;
+use super::machine_rows::MachineRowWriter;
+use super::rows::RowBuffer;
+use super::update_catalog::UpdateCatalog;
+use super::versions::SimulatedExport;
+use crate::options::Realism;
+use crate::state::SimulatorState;
 
-/// A batch ends at so many bytes of rows, or at so many machines looked at.
+/// A batch ends at this many bytes of rows, or after this many machines.
 const BATCH_BYTES: usize = 256 << 10;
 const BATCH_MACHINES: usize = 1_000;
 
-/// In an awkward export the second file is of many gzip members, one for so many machines.
+/// In a realistic export the second file consists of many gzip members, one for this many machines.
 const MEMBER_MACHINES: usize = 16;
 
-/// Compressed bytes that go out together.
+/// Minimum size of a compressed piece.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Makes one file, from its first machine to its last.
-pub(super) struct FileWriter {
-    shared: Arc<Shared>,
-    snapshot: Snapshot,
+/// Writes one file, from its first machine to its last.
+pub(super) struct ExportFileWriter {
+    state: Arc<SimulatorState>,
+    version: SimulatedExport,
     file: usize,
     files: usize,
-    /// The next machine's place; none after the last.
-    place: Option<usize>,
-    findings: Findings,
-    lines: Lines,
-    /// None when the file is complete.
+    /// The position of the next machine; none after the last.
+    position: Option<usize>,
+    catalog: UpdateCatalog,
+    rows: RowBuffer,
+    /// None after the end of the file.
     encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
-impl FileWriter {
-    pub(super) fn new(shared: Arc<Shared>, snapshot: Snapshot, file: usize) -> Self {
-        let files = shared.exports().files();
+impl ExportFileWriter {
+    pub(super) fn new(state: Arc<SimulatorState>, version: SimulatedExport, file: usize) -> Self {
+        let files = state.exports().files();
         Self {
-            findings: Findings::new(shared.rows_per_update),
-            shared,
-            snapshot,
+            catalog: UpdateCatalog::new(state.rows_per_update),
+            state,
+            version,
             file,
             files,
-            place: Some(0),
-            lines: Lines::default(),
+            position: Some(0),
+            rows: RowBuffer::default(),
             encoder: Some(encoder(Vec::new())),
         }
     }
 
-    /// The next compressed bytes; none when all have been made.
+    /// The next compressed bytes; none after the end of the file.
     pub(super) fn next_piece(&mut self) -> Option<Bytes> {
         let mut encoder = self.encoder.take()?;
         while encoder.get_ref().len() < PIECE_BYTES {
             let last = self.batch();
             // Writing to memory does not fail.
-            encoder.write_all(&self.lines.bytes).ok()?;
-            self.lines.bytes.clear();
+            encoder.write_all(&self.rows.bytes).ok()?;
+            self.rows.bytes.clear();
             if last {
                 return encoder.finish().ok().map(Bytes::from);
             }
@@ -85,53 +85,54 @@ impl FileWriter {
     }
 
     fn has_members(&self) -> bool {
-        self.awkward() && self.file == 1.min(self.files - 1)
+        self.realistic() && self.file == 1.min(self.files - 1)
     }
 
-    fn awkward(&self) -> bool {
-        self.shared.awkwardness == Awkwardness::Real
+    fn realistic(&self) -> bool {
+        self.state.realism == Realism::Realistic
     }
 
-    /// Writes the rows of some machines; whether they were the last.
+    /// Writes the rows of some machines. Returns whether the last machine was among them.
     fn batch(&mut self) -> bool {
         let mut repeated = Vec::new();
-        let mut place = self.place.take();
-        let mut looked_at = 0;
-        let most = if self.has_members() { MEMBER_MACHINES } else { BATCH_MACHINES };
-        let awkward = self.awkward();
-        let fleet = self.shared.fleet();
-        let mut assessment = Assessment {
-            lines: &mut self.lines,
-            findings: &mut self.findings,
+        let mut position = self.position.take();
+        let mut visited = 0;
+        let max_machines = if self.has_members() { MEMBER_MACHINES } else { BATCH_MACHINES };
+        let realistic = self.realistic();
+        let fleet = self.state.fleet();
+        let mut writer = MachineRowWriter {
+            rows: &mut self.rows,
+            catalog: &mut self.catalog,
             repeated: &mut repeated,
-            awkward,
-            generated: self.snapshot.generated,
+            realistic,
+            generated: self.version.generated,
         };
-        while let Some(current) = place
-            && looked_at < most
-            && assessment.lines.bytes.len() < BATCH_BYTES
+        while let Some(current) = position
+            && visited < max_machines
+            && writer.rows.bytes.len() < BATCH_BYTES
         {
-            looked_at += 1;
-            place = (current + 1 < fleet.places()).then_some(current + 1);
+            visited += 1;
+            position = (current + 1 < fleet.position_count()).then_some(current + 1);
             // The rows of some machines are spread over two files.
-            let spread = assessment.awkward && current % 10 == 6;
-            let here = |part: usize| (current + if spread { part % 2 } else { 0 }) % self.files == self.file;
-            if (here(0) || here(1))
+            let spread = writer.realistic && current % 10 == 6;
+            let is_in_file =
+                |part: usize| (current + if spread { part % 2 } else { 0 }) % self.files == self.file;
+            if (is_in_file(0) || is_in_file(1))
                 && let Some(subject) =
-                    Subject::at(&fleet, current, self.snapshot.day, self.snapshot.generated)
+                    ExportedMachine::at(&fleet, current, self.version.day, self.version.generated)
             {
-                assessment.write(&subject, here);
+                writer.write(&subject, is_in_file);
             }
         }
         drop(fleet);
         for row in repeated {
-            self.lines.line(&row);
+            self.rows.line(&row);
         }
-        self.place = place;
-        if place.is_none() && !awkward {
-            self.lines.end_line();
+        self.position = position;
+        if position.is_none() && !realistic {
+            self.rows.end_line();
         }
-        place.is_none()
+        position.is_none()
     }
 }
 
@@ -140,47 +141,47 @@ fn encoder(into: Vec<u8>) -> GzEncoder<Vec<u8>> {
 }
 
 /// The rest of a file as a body.
-pub(super) fn body(writer: FileWriter) -> Body {
-    let download = Download { made: Bytes::new(), making: Some(make(writer)) };
+pub(super) fn body(writer: ExportFileWriter) -> Body {
+    let download = ExportFileBody { ready: Bytes::new(), task: Some(make_piece(writer)) };
     Body::from_stream(ReaderStream::with_capacity(download, PIECE_BYTES))
 }
 
-type Making = JoinHandle<(FileWriter, Option<Bytes>)>;
+type PieceTask = JoinHandle<(ExportFileWriter, Option<Bytes>)>;
 
-fn make(mut writer: FileWriter) -> Making {
+fn make_piece(mut writer: ExportFileWriter) -> PieceTask {
     spawn_blocking(move || {
         let piece = writer.next_piece();
         (writer, piece)
     })
 }
 
-struct Download {
-    made: Bytes,
-    /// None after the end.
-    making: Option<Making>,
+struct ExportFileBody {
+    ready: Bytes,
+    /// None after the end of the file.
+    task: Option<PieceTask>,
 }
 
-impl AsyncRead for Download {
+impl AsyncRead for ExportFileBody {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.made.is_empty() {
-            let Some(making) = &mut self.making else {
+        while self.ready.is_empty() {
+            let Some(task) = &mut self.task else {
                 return Poll::Ready(Ok(()));
             };
-            let (writer, piece) = ready!(Pin::new(making).poll(cx)).map_err(io::Error::other)?;
+            let (writer, piece) = ready!(Pin::new(task).poll(cx)).map_err(io::Error::other)?;
             match piece {
                 Some(piece) => {
-                    self.made = piece;
-                    self.making = Some(make(writer));
+                    self.ready = piece;
+                    self.task = Some(make_piece(writer));
                 }
-                None => self.making = None,
+                None => self.task = None,
             }
         }
-        let now = self.made.len().min(buf.remaining());
-        let piece = self.made.split_to(now);
+        let now = self.ready.len().min(buf.remaining());
+        let piece = self.ready.split_to(now);
         buf.put_slice(&piece);
         Poll::Ready(Ok(()))
     }

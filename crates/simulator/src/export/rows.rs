@@ -1,20 +1,19 @@
-//! Rows of the export as bytes: one JSON object per line, spelt as the files spell it.
+//! Rows of the export as bytes: one JSON object per line, spelt as in the real files.
 //!
-//! Names and types are from the page "Export software vulnerabilities assessment per device", whose files use
-//! Pascal case and leave nulls out. A [`Style`] holds what differs between the rows of an awkward fleet. Bytes
-//! are written one after the other and nothing is parsed or sorted, because measurements read what is written
-//! here.
+//! Names and types are those of the page "Export software vulnerabilities assessment per device". Its files
+//! use Pascal case and omit nulls. A [`RowStyle`] holds the differences between the rows of a realistic
+//! fleet. Bytes are written in order, and nothing is parsed or sorted, because benchmarks read these rows.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::findings::Cve;
+use super::update_catalog::Cve;
 
-/// How the rows of a machine are spelt.
+/// The spelling of a machine's rows.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "oddities come in every combination")]
-pub(super) struct Style {
-    /// Keys as the JSON endpoint writes them.
+pub(super) struct RowStyle {
+    /// Keys in camel case, as in the JSON API.
     pub(super) camel_case: bool,
     pub(super) explicit_nulls: bool,
     pub(super) score_as_text: bool,
@@ -25,8 +24,8 @@ pub(super) struct Style {
     pub(super) crlf: bool,
 }
 
-/// What all rows of a machine share; texts are ready for JSON.
-pub(super) struct Device {
+/// The columns that are the same in all rows of a machine. Texts are escaped for JSON.
+pub(super) struct DeviceColumns {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) platform: String,
@@ -35,9 +34,9 @@ pub(super) struct Device {
     pub(super) last_seen: Timestamp,
 }
 
-/// The columns that differ from row to row; texts are ready for JSON.
+/// The columns that differ between the rows of a machine. Texts are escaped for JSON.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'row> {
+pub(super) struct RowColumns<'row> {
     pub(super) vendor: &'row str,
     pub(super) product: &'row str,
     pub(super) version: &'row str,
@@ -47,14 +46,14 @@ pub(super) struct Row<'row> {
     /// `RecommendedSecurityUpdateId`
     pub(super) update: Option<&'row str>,
     pub(super) first_seen: Option<Timestamp>,
-    /// The delta's column, seen in files too.
+    /// A column of the delta export that full exports contain too.
     pub(super) status: Option<&'static str>,
-    /// How many paths the software was found at.
+    /// The number of paths at which the software was found.
     pub(super) paths: usize,
 }
 
-impl<'row> Row<'row> {
-    /// Software without a known vulnerability.
+impl<'row> RowColumns<'row> {
+    /// A row for software without a known vulnerability.
     pub(super) fn software(vendor: &'row str, product: &'row str, version: &'row str) -> Self {
         Self {
             vendor,
@@ -70,21 +69,22 @@ impl<'row> Row<'row> {
     }
 }
 
-/// Lines that have been written and not yet been taken.
+/// Written lines that were not taken yet.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct RowBuffer {
     pub(super) bytes: Vec<u8>,
-    style: Style,
+    style: RowStyle,
     started: bool,
 }
 
-impl Lines {
-    /// Spells the rows from here on.
-    pub(super) fn set_style(&mut self, style: Style) {
+impl RowBuffer {
+    /// Sets the spelling of the rows that follow.
+    pub(super) fn set_style(&mut self, style: RowStyle) {
         self.style = style;
     }
 
-    /// A line that need not be JSON. The line end stands before each but the first, so that the last has none.
+    /// Writes a line that need not be JSON. A line end is written before each line except the first, so that
+    /// the last line has none.
     pub(super) fn line(&mut self, text: &[u8]) {
         self.end_line();
         self.bytes.extend_from_slice(text);
@@ -97,8 +97,8 @@ impl Lines {
         self.started = true;
     }
 
-    /// A row about a machine, or about none; says where in [`bytes`](Self::bytes) it begins.
-    pub(super) fn row(&mut self, device: Option<&Device>, row: &Row<'_>) -> usize {
+    /// Writes a row about a machine, or about none. Returns its offset in [`bytes`](Self::bytes).
+    pub(super) fn row(&mut self, device: Option<&DeviceColumns>, row: &RowColumns<'_>) -> usize {
         self.end_line();
         let start = self.bytes.len();
         self.bytes.push(b'{');
@@ -109,7 +109,7 @@ impl Lines {
         start
     }
 
-    fn identity(&mut self, device: Option<&Device>, row: &Row<'_>) {
+    fn identity(&mut self, device: Option<&DeviceColumns>, row: &RowColumns<'_>) {
         self.key("Id");
         self.push("\"");
         self.push(device.map_or("", |device| &device.id));
@@ -144,11 +144,11 @@ impl Lines {
         self.text("SoftwareVersion", Some(row.version));
     }
 
-    fn vulnerability(&mut self, row: &Row<'_>) {
+    fn vulnerability(&mut self, row: &RowColumns<'_>) {
         let severity = row.cve.and_then(|cve| cve.severity);
         self.text("CveId", row.cve.map(|cve| cve.id.as_str()));
-        self.text("VulnerabilitySeverityLevel", severity.map(super::findings::Severity::name));
-        match severity.map(super::findings::Severity::score) {
+        self.text("VulnerabilitySeverityLevel", severity.map(super::update_catalog::CveSeverity::name));
+        match severity.map(super::update_catalog::CveSeverity::score) {
             Some(score) if !self.style.score_as_text => {
                 self.key("CvssScore");
                 self.push(score);
@@ -181,7 +181,7 @@ impl Lines {
         }
     }
 
-    fn evidence(&mut self, device: Option<&Device>, row: &Row<'_>) {
+    fn evidence(&mut self, device: Option<&DeviceColumns>, row: &RowColumns<'_>) {
         self.key("SecurityUpdateAvailable");
         self.push(if row.update.is_some() { "true" } else { "false" });
         self.key("DiskPaths");
@@ -219,11 +219,11 @@ impl Lines {
         if self.style.extra_columns {
             self.text("CveMitigationStatus", None);
             self.key("PreviewInsights");
-            self.push(r#"{"Scores":[0.97,null],"DeviceId":"not here","Source":{"Kind":7}}"#);
+            self.push(r#"{"Scores":[0.97,null],"DeviceId":"not here","FaultBody":{"Kind":7}}"#);
         }
     }
 
-    /// The name of a column, in Pascal case as given.
+    /// Writes the name of a column, given in Pascal case.
     fn key(&mut self, name: &str) {
         if self.bytes.last() != Some(&b'{') {
             self.bytes.push(b',');
@@ -254,7 +254,7 @@ impl Lines {
         }
     }
 
-    /// `YYYY-MM-DD HH:MM:SS[.fffffff]`, without a zone.
+    /// Writes a time as `YYYY-MM-DD HH:MM:SS[.fffffff]`, without a zone.
     fn time(&mut self, name: &str, value: Option<Timestamp>) {
         let Some(value) = value else {
             return self.text(name, None);
@@ -285,8 +285,8 @@ impl Lines {
     fn digits(&mut self, mut number: u64, count: usize) {
         let start = self.bytes.len();
         self.bytes.resize(start + count, b'0');
-        for place in self.bytes[start..].iter_mut().rev() {
-            *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        for digit in self.bytes[start..].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
             number /= 10;
         }
     }

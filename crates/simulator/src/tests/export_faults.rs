@@ -1,148 +1,155 @@
-//! Faults of the export's list and of its files, as a client meets them.
+//! Faults of the export's list and of its files, as a client sees them.
 
 use std::io::{ErrorKind, Read as _};
+use std::time::Duration;
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
 
-use super::super::*;
 use super::export::LIST;
-use super::{Response, Visitor, now};
+use super::{Response, TestClient, now};
+use crate::{Endpoint, Fault, Options, QuotaPeriod, Realism, Times};
 
-struct Files {
-    visitor: Visitor,
+struct FaultyFiles {
+    client: TestClient,
     link: String,
 }
 
-impl Files {
+impl FaultyFiles {
     async fn new() -> Self {
         let options = Options { machines: 12, quota_per_minute: None, ..Options::new(now) };
-        let visitor = Visitor::of(Options { awkwardness: Awkwardness::None, ..options }).await;
-        let (_, list) = visitor.get_json(LIST).await;
+        let client = TestClient::of(Options { realism: Realism::Plain, ..options }).await;
+        let (_, list) = client.get_json(LIST).await;
         let link = list["exportFiles"][0].as_str().expect("link").to_owned();
-        Self { visitor, link }
+        Self { client, link }
     }
 
-    /// The answer to the next download when it meets a fault.
-    async fn meet(&self, fault: Fault) -> reqwest::Result<Response> {
-        self.visitor.simulator.control().inject(Endpoint::ExportFile, fault, Times::Next(1));
-        self.visitor.client.get(&self.link).send().await
+    /// Injects a fault and returns the reply to the next download.
+    async fn download_with(&self, fault: Fault) -> reqwest::Result<Response> {
+        self.client.simulator.control().inject(Endpoint::ExportFile, fault, Times::Next(1));
+        self.client.http.get(&self.link).send().await
     }
 
     async fn status(&self, fault: Fault) -> (u16, String) {
-        let response = self.meet(fault).await.expect("reply");
+        let response = self.download_with(fault).await.expect("reply");
         let code = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok());
         (response.status().as_u16(), code.unwrap_or_default().to_owned())
     }
 }
 
-fn named(status: u16, code: &str) -> (u16, String) {
+fn error(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
 #[tokio::test]
 async fn file_errors_are_those_of_the_store() {
-    let files = Files::new().await;
-    assert_eq!(files.status(Fault::Status(403)).await, named(403, "AuthenticationFailed"));
-    assert_eq!(files.status(Fault::Status(500)).await, named(500, "InternalError"));
-    assert_eq!(files.status(Fault::Status(503)).await, named(503, "ServerBusy"));
-    assert_eq!(files.status(Fault::NotFound).await, named(404, "BlobNotFound"));
-    let throttle = Fault::Throttle { retry_after: Some("7".to_owned()), window: Window::Hour };
-    let busy = files.meet(throttle).await.expect("reply");
+    let files = FaultyFiles::new().await;
+    assert_eq!(files.status(Fault::Status(403)).await, error(403, "AuthenticationFailed"));
+    assert_eq!(files.status(Fault::Status(500)).await, error(500, "InternalError"));
+    assert_eq!(files.status(Fault::Status(503)).await, error(503, "ServerBusy"));
+    assert_eq!(files.status(Fault::NotFound).await, error(404, "BlobNotFound"));
+    let throttle = Fault::Throttle { retry_after: Some("7".to_owned()), window: QuotaPeriod::Hour };
+    let busy = files.download_with(throttle).await.expect("reply");
     assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].to_str().ok()), (503, Some("7")));
-    assert_eq!(files.status(Fault::EndlessPaging).await, named(500, "InternalError"));
+    assert_eq!(files.status(Fault::EndlessPaging).await, error(500, "InternalError"));
     assert_eq!(files.status(Fault::Redirect("https://elsewhere.example/".to_owned())).await.0, 302);
-    let text = files.meet(Fault::Status(404)).await.expect("reply").text().await.expect("text");
+    let text = files.download_with(Fault::Status(404)).await.expect("reply").text().await.expect("text");
     assert!(text.trim_start_matches('\u{feff}').starts_with("<?xml"), "{text}");
-    files.meet(Fault::Reset).await.expect_err("reset");
+    files.download_with(Fault::Reset).await.expect_err("reset");
     assert_eq!(files.status(Fault::Delay(Duration::from_millis(1))).await.0, 200);
     assert_eq!(
-        files.meet(Fault::Body(b"as it is".to_vec())).await.expect("reply").text().await.expect("text"),
-        "as it is"
+        files
+            .download_with(Fault::Body(b"unchanged".to_vec()))
+            .await
+            .expect("reply")
+            .text()
+            .await
+            .expect("text"),
+        "unchanged"
     );
 }
 
 #[tokio::test]
-async fn cut_file_begins_with_its_own_rows() {
-    let files = Files::new().await;
-    let mut response = files.meet(Fault::Truncated).await.expect("head");
-    let mut packed = Vec::new();
+async fn truncated_file_begins_with_its_own_rows() {
+    let files = FaultyFiles::new().await;
+    let mut response = files.download_with(Fault::Truncated).await.expect("head");
+    let mut compressed = Vec::new();
     let error = loop {
         match response.chunk().await {
-            Ok(Some(chunk)) => packed.extend_from_slice(&chunk),
-            Ok(None) => panic!("it must not end well"),
+            Ok(Some(chunk)) => compressed.extend_from_slice(&chunk),
+            Ok(None) => panic!("the body must not end without an error"),
             Err(error) => break error,
         }
     };
     assert!(error.is_body() || error.is_decode(), "{error:?}");
     let mut text = Vec::new();
-    let error = MultiGzDecoder::new(packed.as_slice()).read_to_end(&mut text).expect_err("cut");
+    let error = MultiGzDecoder::new(compressed.as_slice()).read_to_end(&mut text).expect_err("cut");
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-    let first = files.visitor.simulator.control().machine_ids().remove(0);
+    let first = files.client.simulator.control().machine_ids().remove(0);
     assert!(String::from_utf8_lossy(&text).contains(&first));
 }
 
 #[tokio::test]
-async fn wrong_files_are_gzip_all_the_same() {
-    let files = Files::new().await;
-    for (fault, begins) in [(Fault::NotJson, "The service"), (Fault::WrongShape, "[1,2]\n7\nnull\n")] {
-        let packed = files.meet(fault).await.expect("reply").bytes().await.expect("body");
+async fn files_with_wrong_contents_are_still_gzip() {
+    let files = FaultyFiles::new().await;
+    for (fault, beginning) in [(Fault::NotJson, "The service"), (Fault::WrongShape, "[1,2]\n7\nnull\n")] {
+        let compressed = files.download_with(fault).await.expect("reply").bytes().await.expect("body");
         let mut text = String::new();
-        MultiGzDecoder::new(&*packed).read_to_string(&mut text).expect("gzip");
-        assert!(text.starts_with(begins), "{text}");
+        MultiGzDecoder::new(&*compressed).read_to_string(&mut text).expect("gzip");
+        assert!(text.starts_with(beginning), "{text}");
     }
 }
 
 #[tokio::test]
-async fn dripping_file_is_good_gzip_that_never_ends() {
-    let files = Files::new().await;
-    let mut response = files.meet(Fault::SlowDrip).await.expect("head");
-    let mut packed = Vec::new();
+async fn slow_file_is_valid_gzip_that_never_ends() {
+    let files = FaultyFiles::new().await;
+    let mut response = files.download_with(Fault::SlowDrip).await.expect("head");
+    let mut compressed = Vec::new();
     for _ in 0..4 {
-        packed.extend_from_slice(&response.chunk().await.expect("bytes").expect("more"));
+        compressed.extend_from_slice(&response.chunk().await.expect("bytes").expect("more"));
     }
     let mut text = Vec::new();
-    let error = GzDecoder::new(packed.as_slice()).read_to_end(&mut text).expect_err("no end yet");
+    let error = GzDecoder::new(compressed.as_slice()).read_to_end(&mut text).expect_err("no end yet");
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     assert!(text.ends_with(b"}\n") && text.len() > 5_000);
 }
 
 #[tokio::test]
-async fn huge_files_are_small_on_the_way() {
-    let files = Files::new().await;
+async fn huge_files_are_small_while_compressed() {
+    let files = FaultyFiles::new().await;
     for (fault, least_ratio) in [(Fault::HugeBody, 3), (Fault::CompressedBomb, 100)] {
-        let mut response = files.meet(fault).await.expect("head");
-        let mut packed = Vec::new();
-        while packed.len() < 100 << 10 {
-            packed.extend_from_slice(&response.chunk().await.expect("bytes").expect("more"));
+        let mut response = files.download_with(fault).await.expect("head");
+        let mut compressed = Vec::new();
+        while compressed.len() < 100 << 10 {
+            compressed.extend_from_slice(&response.chunk().await.expect("bytes").expect("more"));
         }
         let mut text = Vec::new();
-        // The test cuts it, at the end of a member or within one.
-        MultiGzDecoder::new(packed.as_slice()).read_to_end(&mut text).ok();
-        assert!(text.len() > packed.len() * least_ratio, "{} of {}", text.len(), packed.len());
+        // The test stops reading at the end of a member or within one.
+        MultiGzDecoder::new(compressed.as_slice()).read_to_end(&mut text).ok();
+        assert!(text.len() > compressed.len() * least_ratio, "{} of {}", text.len(), compressed.len());
     }
 }
 
 #[tokio::test]
 async fn list_faults_keep_the_shape_of_the_list() {
-    let files = Files::new().await;
-    let control = files.visitor.simulator.control();
+    let files = FaultyFiles::new().await;
+    let control = files.client.simulator.control();
     let inject = |fault| control.inject(Endpoint::Export, fault, Times::Next(1));
     inject(Fault::ForeignNextLink("http://elsewhere.example/file".to_owned()));
-    let (_, list) = files.visitor.get_json(LIST).await;
+    let (_, list) = files.client.get_json(LIST).await;
     assert_eq!(list["exportFiles"][0], "http://elsewhere.example/file");
     inject(Fault::EndlessPaging);
-    let (_, list) = files.visitor.get_json(LIST).await;
+    let (_, list) = files.client.get_json(LIST).await;
     assert!(list["exportFiles"][0].is_string() && list["@odata.nextLink"].is_string());
     inject(Fault::EndlessEmptyPages);
-    assert_eq!(files.visitor.get_json(LIST).await.1["exportFiles"].as_array().map(Vec::len), Some(0));
+    assert_eq!(files.client.get_json(LIST).await.1["exportFiles"].as_array().map(Vec::len), Some(0));
     inject(Fault::WrongShape);
-    assert!(files.visitor.get_json(LIST).await.1["exportFiles"].is_object());
-    inject(Fault::Throttle { retry_after: None, window: Window::Hour });
-    let (status, reply) = files.visitor.get_json(LIST).await;
+    assert!(files.client.get_json(LIST).await.1["exportFiles"].is_object());
+    inject(Fault::Throttle { retry_after: None, window: QuotaPeriod::Hour });
+    let (status, reply) = files.client.get_json(LIST).await;
     assert_eq!(
         (status, super::message(&reply)),
         (429, "API calls quota exceeded! maximum allowed 20 per 01:00:00")
     );
     inject(Fault::Truncated);
-    files.visitor.get(LIST).await.expect("head").bytes().await.expect_err("cut short");
+    files.client.get(LIST).await.expect("head").bytes().await.expect_err("cut short");
 }

@@ -1,11 +1,11 @@
-//! The generated fleet: believable, repeatable, and moving.
+//! The generated fleet: plausible, repeatable, and changing with the day.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::*;
-use super::{Visitor, now};
+use super::{TestClient, now};
+use crate::{Control, Options, Simulator};
 
 async fn started(options: Options) -> (Simulator, Control) {
     let simulator = Simulator::start(options).await.expect("start");
@@ -13,12 +13,12 @@ async fn started(options: Options) -> (Simulator, Control) {
     (simulator, control)
 }
 
-/// A visitor whose calls are not limited.
-async fn unhurried(options: Options) -> Visitor {
-    Visitor::of(Options { quota_per_minute: None, quota_per_hour: None, ..options }).await
+/// A client whose calls have no quota.
+async fn without_quota(options: Options) -> TestClient {
+    TestClient::of(Options { quota_per_minute: None, quota_per_hour: None, ..options }).await
 }
 
-fn gaps(control: &Control) -> usize {
+fn missing_count(control: &Control) -> usize {
     control.machine_ids().iter().map(|id| control.missing(id).len()).sum()
 }
 
@@ -36,24 +36,24 @@ async fn same_seed_gives_the_same_fleet() {
 }
 
 #[tokio::test]
-async fn gaps_close_until_the_next_batch_opens_new_ones() {
+async fn missing_updates_decrease_until_the_next_batch() {
     let (_simulator, control) = started(Options::new(now)).await;
     // From 20 November to the day before Update Tuesday, which is 9 December.
-    let mut counts = vec![gaps(&control)];
+    let mut counts = vec![missing_count(&control)];
     for _ in 0..18 {
         control.skip_days(1);
-        counts.push(gaps(&control));
+        counts.push(missing_count(&control));
     }
     assert!(counts.is_sorted_by(|earlier, later| later <= earlier), "{counts:?}");
     assert!(counts[18] < counts[0] * 3 / 4, "{counts:?}");
     control.skip_days(1);
-    assert!(gaps(&control) > counts[18] + 150, "nearly all machines miss the new batch");
+    assert!(missing_count(&control) > counts[18] + 150, "nearly all machines miss the new batch");
     control.skip_days(-19);
-    assert_eq!(gaps(&control), counts[0], "the fleet is a function of the day");
+    assert_eq!(missing_count(&control), counts[0], "the fleet is a function of the day");
 }
 
 #[tokio::test]
-async fn fleet_is_neither_patched_nor_hopeless() {
+async fn fleet_is_partly_patched() {
     let (_simulator, control) = started(Options::new(now)).await;
     let ids = control.machine_ids();
     let patched = ids.iter().filter(|id| control.missing(id).is_empty()).count();
@@ -63,17 +63,22 @@ async fn fleet_is_neither_patched_nor_hopeless() {
 }
 
 #[tokio::test]
-async fn awkward_fleet_holds_every_oddity() {
-    let visitor = unhurried(Options::new(now)).await;
-    let records = visitor.list("/api/machines").await.concat();
-    let count = |odd: &dyn Fn(&Value) -> bool| records.iter().filter(|record| odd(record)).count();
+async fn realistic_fleet_has_every_oddity() {
+    let client = without_quota(Options::new(now)).await;
+    let records = client.list("/api/machines").await.concat();
+    let count =
+        |has_oddity: &dyn Fn(&Value) -> bool| records.iter().filter(|record| has_oddity(record)).count();
     assert_eq!(count(&|record| record["mergedIntoMachineId"].is_string()), 1);
     assert_eq!(count(&|record| record["isExcluded"] == true), 1);
     assert_eq!(count(&|record| !record["id"].is_string() || record["id"] == ""), 3);
     assert_eq!(count(&|record| record["osPlatform"] == "Ubuntu"), 1);
     let first = &records[0]["computerDnsName"];
-    assert_eq!(count(&|record| record["computerDnsName"] == *first), 3, "itself, merged, and an old twin");
-    for odd in [
+    assert_eq!(
+        count(&|record| record["computerDnsName"] == *first),
+        3,
+        "the machine, its merged record, and its old twin"
+    );
+    for has_oddity in [
         |record: &Value| record["computerDnsName"].is_null(),
         |record: &Value| record["computerDnsName"].as_str().is_some_and(|name| name.contains("<script>")),
         |record: &Value| record["computerDnsName"].as_str().is_some_and(|name| name.contains('\u{202e}')),
@@ -85,35 +90,37 @@ async fn awkward_fleet_holds_every_oddity() {
         |record: &Value| record["lastSeen"].as_str().is_some_and(|time| time.len() == 28),
         |record: &Value| record["previewInsights"].is_object(),
     ] {
-        assert!(count(&odd) > 0);
+        assert!(count(&has_oddity) > 0);
     }
     let groups: BTreeSet<_> = records.iter().filter_map(|record| record["rbacGroupName"].as_str()).collect();
     assert_eq!(groups.len(), 6);
-    assert_eq!(visitor.simulator.control().machine_ids().len(), 200);
+    assert_eq!(client.simulator.control().machine_ids().len(), 200);
 }
 
 #[tokio::test]
-async fn awkward_replies_hold_every_oddity() {
-    let visitor = unhurried(Options::new(now)).await;
-    let control = visitor.simulator.control();
-    let (mut entries, mut flapped, mut doubled) = (Vec::new(), 0, 0);
+async fn realistic_replies_have_every_oddity() {
+    let client = without_quota(Options::new(now)).await;
+    let control = client.simulator.control();
+    let mut entries = Vec::new();
+    let mut not_found = 0;
+    let mut doubled = 0;
     for id in control.machine_ids() {
         let path = format!("/api/machines/{id}/getmissingkbs");
-        let (mut status, mut reply) = visitor.get_json(&path).await;
+        let (mut status, mut reply) = client.get_json(&path).await;
         if status == 404 {
-            flapped += 1;
-            (status, reply) = visitor.get_json(&path).await;
+            not_found += 1;
+            (status, reply) = client.get_json(&path).await;
         }
         assert_eq!(status, 200, "{reply}");
         let value = reply["value"].as_array().expect("value").clone();
         let ids: Vec<&str> = value.iter().filter_map(|kb| kb["id"].as_str()).collect();
         let distinct: BTreeSet<_> = ids.iter().map(|id| id.trim_start_matches("KB").to_owned()).collect();
         doubled += usize::from(distinct.len() < ids.len());
-        assert_eq!(distinct, control.missing(&id), "the truth is in there");
+        assert_eq!(distinct, control.missing(&id), "the reply is complete");
         entries.extend(value);
     }
-    assert!(flapped > 0 && doubled > 0);
-    for odd in [
+    assert!(not_found > 0 && doubled > 0);
+    for has_oddity in [
         |kb: &Value| kb["id"].is_null(),
         |kb: &Value| kb["id"].as_str().is_some_and(|id| id.starts_with("KB")),
         |kb: &Value| kb["osBuild"].is_string(),
@@ -121,13 +128,13 @@ async fn awkward_replies_hold_every_oddity() {
         |kb: &Value| kb["productsNames"].is_null(),
         |kb: &Value| kb["productsNames"] == json!([".net_framework"]),
     ] {
-        assert!(entries.iter().any(odd));
+        assert!(entries.iter().any(has_oddity));
     }
 }
 
 #[tokio::test]
-async fn large_fleet_is_listed_in_two_pages_and_the_empty_one() {
-    let visitor = Visitor::of(Options { machines: 19_000, ..Options::new(now) }).await;
-    let pages = visitor.list("/api/machines").await;
+async fn large_fleet_has_two_pages_and_an_empty_one() {
+    let client = TestClient::of(Options { machines: 19_000, ..Options::new(now) }).await;
+    let pages = client.list("/api/machines").await;
     assert_eq!(pages.iter().map(Vec::is_empty).collect::<Vec<_>>(), [false, true, false]);
 }

@@ -1,4 +1,4 @@
-//! Bodies that are made while they are sent: cut short, trickling, or far too large.
+//! Response bodies generated while they are sent: truncated, slow, or much too large.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -15,10 +15,10 @@ use tokio_util::io::ReaderStream;
 
 use super::replies::reply;
 
-/// What a body that is too large comes to.
+/// Size of a body that is too large.
 const HUGE_BYTES: usize = 512 << 20;
 
-/// White space that one piece of the compressed body holds.
+/// Bytes of white space in one piece of the compressed body.
 const PIECE_BYTES: usize = 1 << 20;
 
 const DRIP_PAUSE: Duration = Duration::from_millis(250);
@@ -26,28 +26,28 @@ const DRIP_PAUSE: Duration = Duration::from_millis(250);
 /// A body that ends before its `Content-Length`.
 pub(super) fn broken(content_type: &'static str, first: Bytes) -> Response<Body> {
     let promised = first.len() + 5_000;
-    let mut response = streamed(content_type, first, Then::FailAfterFlush);
+    let mut response = streamed(content_type, first, Remainder::FailAfterFlush);
     response.headers_mut().insert(header::CONTENT_LENGTH, promised.into());
     response
 }
 
-/// A body that never ends and takes its time: `drops` over and over, byte by byte.
+/// A slow body that never ends: it repeats `drops`, byte by byte.
 pub(super) fn dripping(content_type: &'static str, first: Bytes, drops: &'static [u8]) -> Response<Body> {
     let pace = tokio::time::interval(DRIP_PAUSE);
-    streamed(content_type, first, Then::Drip { drops, fallen: 0, pace })
+    streamed(content_type, first, Remainder::Drip { drops, sent: 0, pace })
 }
 
 /// A body of half a gigabyte.
 pub(super) fn huge(first: Bytes) -> Response<Body> {
     let piece = Bytes::from_static(&[b' '; 16 << 10]);
     let times = HUGE_BYTES / piece.len();
-    streamed("application/json", first, Then::Repeat { piece, times })
+    streamed("application/json", first, Remainder::Repeat { piece, times })
 }
 
-/// A body of a gzip member over and over, which grows to half a gigabyte. `plain` goes in whole.
+/// A body that repeats a gzip member with the contents `plain`, up to half a gigabyte when unpacked.
 pub(super) fn huge_gzip(content_type: &'static str, plain: &[u8]) -> Response<Body> {
-    let then = Then::Repeat { piece: gzip(plain), times: HUGE_BYTES / plain.len().max(1) };
-    streamed(content_type, Bytes::new(), then)
+    let remainder = Remainder::Repeat { piece: gzip(plain), times: HUGE_BYTES / plain.len().max(1) };
+    streamed(content_type, Bytes::new(), remainder)
 }
 
 /// The beginning of a gzip body, which ends between two blocks.
@@ -57,7 +57,7 @@ pub(super) fn gzip_beginning(plain: &[u8]) -> Bytes {
     std::mem::take(encoder.get_mut()).into()
 }
 
-/// A whole gzip body, as small as it can be: a bomb is no bomb otherwise.
+/// A complete gzip body, as small as possible so that it can serve as a decompression bomb.
 pub(super) fn gzip(plain: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Writing to memory does not fail.
@@ -65,38 +65,38 @@ pub(super) fn gzip(plain: &[u8]) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-/// A gzip body of half a megabyte that holds a thousand times as much, and has no end.
+/// A gzip body of half a megabyte that expands to a thousand times its size, without an end.
 pub(super) fn compressed_bomb() -> Response<Body> {
-    // A full flush makes each piece independent of the others, so one can be sent again and again.
+    // A full flush makes each piece independent of the others, so that one piece can be repeated.
     let mut piece = Vec::with_capacity(64 << 10);
     Compress::new(Compression::fast(), false)
         .compress_vec(&vec![b' '; PIECE_BYTES], &mut piece, FlushCompress::Full)
         .ok();
     let gzip_header = Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
-    let then = Then::Repeat { piece: piece.into(), times: HUGE_BYTES / PIECE_BYTES };
-    let mut response = streamed("application/json", gzip_header, then);
+    let remainder = Remainder::Repeat { piece: piece.into(), times: HUGE_BYTES / PIECE_BYTES };
+    let mut response = streamed("application/json", gzip_header, remainder);
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }
 
-fn streamed(content_type: &'static str, first: Bytes, then: Then) -> Response<Body> {
-    let body = Body::from_stream(ReaderStream::with_capacity(Source { first, then }, 64 << 10));
+fn streamed(content_type: &'static str, first: Bytes, remainder: Remainder) -> Response<Body> {
+    let body = Body::from_stream(ReaderStream::with_capacity(FaultBody { first, remainder }, 64 << 10));
     reply(StatusCode::OK, content_type, body)
 }
 
-/// A body that starts well.
-struct Source {
+/// A body with a correct beginning.
+struct FaultBody {
     first: Bytes,
-    then: Then,
+    remainder: Remainder,
 }
 
-enum Then {
-    /// Lets the server send what it has before it learns of the failure.
+enum Remainder {
+    /// Lets the server send its buffer before it sees the failure.
     FailAfterFlush,
     Fail,
     Drip {
         drops: &'static [u8],
-        fallen: usize,
+        sent: usize,
         pace: Interval,
     },
     Repeat {
@@ -105,14 +105,14 @@ enum Then {
     },
 }
 
-impl AsyncRead for Source {
+impl AsyncRead for FaultBody {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let source = &mut *self;
-        if let Then::Repeat { piece, times: times @ 1.. } = &mut source.then
+        if let Remainder::Repeat { piece, times: times @ 1.. } = &mut source.remainder
             && source.first.is_empty()
         {
             *times -= 1;
@@ -123,19 +123,19 @@ impl AsyncRead for Source {
             buf.put_slice(&source.first.split_to(now));
             return Poll::Ready(Ok(()));
         }
-        match &mut source.then {
-            Then::FailAfterFlush => {
-                source.then = Then::Fail;
+        match &mut source.remainder {
+            Remainder::FailAfterFlush => {
+                source.remainder = Remainder::Fail;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Then::Fail => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-            Then::Drip { drops, fallen, pace } => {
+            Remainder::Fail => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            Remainder::Drip { drops, sent, pace } => {
                 ready!(pace.poll_tick(cx));
-                buf.put_slice(&[drops[*fallen % drops.len()]]);
-                *fallen += 1;
+                buf.put_slice(&[drops[*sent % drops.len()]]);
+                *sent += 1;
             }
-            Then::Repeat { .. } => {}
+            Remainder::Repeat { .. } => {}
         }
         Poll::Ready(Ok(()))
     }
