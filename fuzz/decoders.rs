@@ -1,4 +1,10 @@
-//! Everything that reads what the API sends, with whatever bytes. `.ci/fuzz [SECONDS]` runs it.
-#![no_main]
+//! Feeds arbitrary bytes to the decoders of API replies. `.ci/fuzz [SECONDS]` builds and runs it.
+#![cfg_attr(fuzzing, no_main)]
 
+#[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| mde_exporter::defender::decode_anything(data));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    eprintln!("the fuzzer needs the compiler flags of .ci/fuzz");
+}
