@@ -1,16 +1,15 @@
-//! Tells when files hold something else than before.
+//! Detects changes of file contents.
 //!
-//! [`FileWatch`] looks at its files every two seconds, and reports a change once two looks a second apart
-//! saw the same, so that a file that is just being written is left alone. It goes by content: a file
-//! that is touched, or replaced by the same, has not changed. A look costs one `stat` of each file;
-//! only a file whose stamp is new is read.
+//! [`FileWatch`] checks its files every two seconds and reports a change after two checks, one second apart,
+//! with the same result, so that a file that is being written is not read. It compares contents: a file that
+//! is touched, or replaced by an equal one, has not changed. A check costs one `stat` per file; a file is read
+//! only if its metadata changed.
 //!
-//! Looking beats being told: `stat` follows every symbolic link anew, so a file that is renamed into
-//! place, a link that is turned and a folder that is swapped above it (as Kubernetes does with
-//! `..data`) are all the same to it, and network file systems answer it, while none of them sends inotify
-//! events of what another machine wrote.
+//! Polling is more reliable than notification: `stat` follows every symbolic link, so a renamed file, a
+//! replaced link and a replaced parent folder (as Kubernetes does with `..data`) are all detected, also on
+//! network file systems, which send no inotify events for writes of other machines.
 //!
-//! What has to be done about a change is not known here, nor what is in a file: a digest is kept.
+//! The module keeps a digest, not the content, and does not interpret the files.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -22,55 +21,54 @@ use aws_lc_rs::digest::{Context, SHA256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Between two looks while nothing happens.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The interval between checks without a change.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A change counts when it is still the same after so long.
+/// The time for which a change must be stable before it is reported.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// A file is read at so many looks more after its stamp was new: some file systems count time in steps
-/// of up to two seconds, in which a file can be written twice under one stamp.
-const LOOKS_AT_A_NEW_STAMP: u32 = 2;
+/// The number of further checks that read a file after its metadata changed. Some file systems have a time
+/// resolution of two seconds, within which a file can be written twice with equal metadata.
+const READS_AFTER_CHANGE: u32 = 2;
 
-/// Only the start of a larger file is looked at; no file of ours is as large.
-const LONGEST_READ: u64 = 16 << 20;
+/// The maximum number of bytes that are compared; no watched file is as large.
+const MAX_READ_BYTES: u64 = 16 << 20;
 
 /// Watches a set of files.
 #[derive(Debug)]
 pub struct FileWatch {
     files: Vec<WatchedFile>,
-    /// What they held when that was last reported.
+    /// The contents at the last report.
     reported: Vec<ContentDigest>,
-    next_look: Instant,
-    /// A look under way, which goes on when nobody waits for it.
-    looking: Option<JoinHandle<Vec<WatchedFile>>>,
+    next_check: Instant,
+    /// A running check, which continues if its future is dropped.
+    check: Option<JoinHandle<Vec<WatchedFile>>>,
 }
 
 impl FileWatch {
-    /// Watches `files`; what they hold now is no change. Blocks: it reads them.
+    /// Watches `files` from their current contents on. Blocks, because it reads them.
     ///
-    /// Made before the files are read for use, it misses nothing that is written meanwhile.
+    /// Create the watch before the files are read for use, so that no change in between is missed.
     #[must_use]
     pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files: Vec<_> = files.into_iter().map(WatchedFile::new).collect();
         let reported = contents(&files);
-        Self { files, reported, next_look: Instant::now() + LOOK_EVERY, looking: None }
+        Self { files, reported, next_check: Instant::now() + CHECK_INTERVAL, check: None }
     }
 
-    /// Waits until a file holds something else than at the last report, and has settled. A file that
-    /// is gone, or can no longer be read, holds something else; one that was gone for a moment and is
-    /// back as it was does not.
+    /// Waits until a content differs from the last report and is stable. A missing or unreadable file counts
+    /// as different; a file that was missing for a moment and is back unchanged does not.
     ///
-    /// May be dropped and called again: no change is lost.
+    /// The future may be dropped and created again without losing a change.
     pub async fn changed(&mut self) {
         loop {
-            tokio::time::sleep_until(self.next_look).await;
+            tokio::time::sleep_until(self.next_check).await;
             let before = contents(&self.files);
-            self.look().await;
+            self.check().await;
             let now = contents(&self.files);
             let (is_new, is_settled) = (now != self.reported, now == before);
-            let wait = if is_new && !is_settled { SETTLED_AFTER } else { LOOK_EVERY };
-            self.next_look = Instant::now() + wait;
+            let wait = if is_new && !is_settled { SETTLED_AFTER } else { CHECK_INTERVAL };
+            self.next_check = Instant::now() + wait;
             if is_new && is_settled {
                 self.reported = now;
                 return;
@@ -78,20 +76,20 @@ impl FileWatch {
         }
     }
 
-    async fn look(&mut self) {
+    async fn check(&mut self) {
         let files = &self.files;
-        let looking = self.looking.get_or_insert_with(|| {
+        let check = self.check.get_or_insert_with(|| {
             let mut files = files.clone();
-            // A file system of the network may take its time.
+            // A network file system may be slow.
             tokio::task::spawn_blocking(move || {
                 for file in &mut files {
-                    file.look();
+                    file.check();
                 }
                 files
             })
         });
-        self.files = looking.await.expect("Safe: looking does not panic and is never aborted");
-        self.looking = None;
+        self.files = check.await.expect("Safe: the check does not panic and is never aborted");
+        self.check = None;
     }
 }
 
@@ -99,40 +97,40 @@ fn contents(files: &[WatchedFile]) -> Vec<ContentDigest> {
     files.iter().map(|file| file.content).collect()
 }
 
-/// The digest of what a file holds; none when that cannot be told.
+/// The digest of a file's content; `None` if the file is unreadable.
 pub type ContentDigest = Option<[u8; 32]>;
 
-/// What `file` holds now. Blocks.
+/// The digest of the current content of `file`. Blocks.
 #[must_use]
 pub fn content(file: &Path) -> ContentDigest {
     Stamp::of(file).and_then(|_| digest(file).ok())
 }
 
-/// One file as it was last seen.
+/// The last observed state of a file.
 #[derive(Clone, Debug)]
 struct WatchedFile {
     path: PathBuf,
     stamp: Option<Stamp>,
-    /// Looks at which it is read though its stamp stays the same.
-    looks_left: u32,
+    /// The remaining checks that read the file although its metadata is unchanged.
+    reads_left: u32,
     content: ContentDigest,
 }
 
 impl WatchedFile {
     fn new(path: PathBuf) -> Self {
-        let mut file = Self { path, stamp: None, looks_left: 0, content: None };
-        file.look();
+        let mut file = Self { path, stamp: None, reads_left: 0, content: None };
+        file.check();
         file
     }
 
-    /// Tells whether it was read.
-    fn look(&mut self) -> bool {
+    /// Updates the state. Returns whether the file was read.
+    fn check(&mut self) -> bool {
         let stamp = Stamp::of(&self.path);
         if stamp != self.stamp {
             self.stamp = stamp;
-            self.looks_left = LOOKS_AT_A_NEW_STAMP;
-        } else if self.looks_left > 0 {
-            self.looks_left -= 1;
+            self.reads_left = READS_AFTER_CHANGE;
+        } else if self.reads_left > 0 {
+            self.reads_left -= 1;
         } else {
             return false;
         }
@@ -141,8 +139,8 @@ impl WatchedFile {
     }
 }
 
-/// What changes when a file is written, replaced, or reached by another way. The time of the change
-/// is among it, which no tool can set back.
+/// The metadata that change when a file is written, replaced or reached through another link. They include
+/// the change time, which no tool can set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -152,7 +150,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// None when there is no such file. A pipe is none: to read it would take from it.
+    /// `None` if there is no regular file. A pipe is excluded, because reading would consume its content.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
         Some(Self {
@@ -165,7 +163,7 @@ impl Stamp {
 }
 
 fn digest(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = File::open(path)?.take(LONGEST_READ);
+    let mut file = File::open(path)?.take(MAX_READ_BYTES);
     let mut context = Context::new(&SHA256);
     let mut buffer = [0; 8 << 10];
     loop {
@@ -214,7 +212,7 @@ mod tests {
         write(&file, "another");
         let written = Instant::now();
         assert!(reports(&mut watch).await);
-        assert!(written.elapsed() <= LOOK_EVERY + SETTLED_AFTER + Duration::from_millis(2));
+        assert!(written.elapsed() <= CHECK_INTERVAL + SETTLED_AFTER + Duration::from_millis(2));
         assert!(!reports(&mut watch).await);
     }
 
@@ -278,7 +276,7 @@ mod tests {
         let (folder, file, mut watch) = watched().await;
         let away = folder.path().join("b");
         fs::rename(&file, &away).unwrap();
-        let a_moment = watch.next_look + SETTLED_AFTER / 2;
+        let a_moment = watch.next_check + SETTLED_AFTER / 2;
         assert!(tokio::time::timeout_at(a_moment, watch.changed()).await.is_err());
         fs::rename(&away, &file).unwrap();
         assert!(!reports(&mut watch).await);
@@ -299,7 +297,7 @@ mod tests {
         let (_folder, file, mut watch) = watched().await;
         for round in 0..10 {
             write(&file, &"x".repeat(round));
-            let next = watch.next_look + Duration::from_millis(2);
+            let next = watch.next_check + Duration::from_millis(2);
             assert!(tokio::time::timeout_at(next, watch.changed()).await.is_err(), "in round {round}");
         }
         assert!(reports(&mut watch).await);
@@ -331,16 +329,16 @@ mod tests {
     async fn a_file_that_stays_is_not_read_again_and_again() {
         let (_folder, file, _) = watched().await;
         let mut file = WatchedFile::new(file);
-        let looks: Vec<_> = (0..6).map(|_| file.look()).collect();
+        let looks: Vec<_> = (0..6).map(|_| file.check()).collect();
         assert_eq!(looks, [true, true, false, false, false, false]);
         write(&file.path, "another");
-        assert!(file.look());
+        assert!(file.check());
     }
 
     #[test]
     fn what_is_no_file_is_not_read() {
         let folder = TempDir::new().unwrap();
-        assert!(!WatchedFile::new(folder.path().to_owned()).look());
-        assert!(!WatchedFile::new("/dev/zero".into()).look());
+        assert!(!WatchedFile::new(folder.path().to_owned()).check());
+        assert!(!WatchedFile::new("/dev/zero".into()).check());
     }
 }

@@ -1,14 +1,13 @@
 //! HTTP basic authentication (RFC 7617) against bcrypt hashes.
 //!
-//! bcrypt is slow on purpose, so the work is kept where it hurts nobody: on the blocking pool, and one
-//! verification at a time, so that a flood of guesses takes one core and never the scrapes of those who
-//! are known. Whoever gave the right password is known for [`REMEMBERED`] and verified no more; a scraper
-//! with a shorter interval is verified once.
+//! bcrypt is slow by design. It runs on the blocking pool, one verification at a time, so that many guesses
+//! use one core and do not delay the scrapes of verified clients. A verified password is cached for
+//! [`CACHE_LIFETIME`] after its last use; a scraper with a shorter interval is verified once.
 //!
-//! What an answer's time tells: a name that nobody has costs a verification like any other, against the
-//! hash of a user that a keyed hash of the name chooses. So names cannot be told apart even where hashes
-//! differ in cost. What is remembered is a keyed hash of name and password, one for each user, compared
-//! in constant time; the key lives and dies with this value.
+//! Timing: an unknown user name costs one bcrypt verification, like a known one, so that user names cannot be
+//! enumerated. The verification uses the hash of a user that a keyed hash of the name selects, so that this
+//! holds even if the costs of the hashes differ. The cache holds a keyed hash of name and password per user,
+//! which is compared in constant time; the key exists only in this value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,37 +26,40 @@ use tokio::time::Instant;
 
 use crate::config::web::PasswordHash;
 
-/// How long a verified password needs no verification, counted from its last use.
-const REMEMBERED: Duration = Duration::from_mins(5);
+/// The time for which a verified password is not verified again, counted from its last use.
+const CACHE_LIFETIME: Duration = Duration::from_mins(5);
 
-/// Tells whether a password belongs to a hash.
+/// Verifies a password against a hash.
 type Verify = Arc<dyn Fn(&[u8], &PasswordHash) -> bool + Send + Sync>;
 
-/// The users and what is remembered of them; at least one.
+/// The users, at least one, and their verified passwords.
 pub(super) struct BasicAuth {
     users: BTreeMap<String, User>,
     key: hmac::Key,
-    turn: Arc<Semaphore>,
+    /// Held during a verification.
+    verification: Arc<Semaphore>,
     verify: Verify,
 }
 
 struct User {
     hash: PasswordHash,
-    verified: Mutex<Option<Verified>>,
+    verified: Mutex<Option<VerifiedPassword>>,
 }
 
-/// Name and password that were right, as a keyed hash.
-struct Verified {
+/// A correct name and password as a keyed hash.
+struct VerifiedPassword {
     tag: hmac::Tag,
     last_used: Instant,
 }
 
 impl BasicAuth {
+    /// Creates the verifier of `users`.
+    ///
     /// # Errors
-    /// When the system gives no random numbers.
+    /// Returns an error if the system provides no random numbers.
     pub(super) fn new(users: &BTreeMap<String, PasswordHash>) -> Result<Self, Unspecified> {
         let verify = |password: &[u8], hash: &PasswordHash| {
-            // The hash was checked when it was read: there is no other error.
+            // The format of the hash was checked when it was read, so no error is possible.
             bcrypt::verify(password, hash.as_str()).unwrap_or(false)
         };
         Self::verified_by(users, Arc::new(verify))
@@ -68,33 +70,34 @@ impl BasicAuth {
         Ok(Self {
             users: users.iter().map(|(name, hash)| (name.clone(), user(hash))).collect(),
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
-            turn: Arc::new(Semaphore::new(1)),
+            verification: Arc::new(Semaphore::new(1)),
             verify,
         })
     }
 
-    /// Whether a request with these headers comes from a user.
+    /// Returns whether a request with these headers has the credentials of a user.
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> bool {
         let Some((name, password)) = credentials(headers) else { return false };
         let user = self.users.get(&name);
         let tag = self.tag(&name, &password);
-        let is_known = || user.is_some_and(|user| user.is_known(&tag));
-        if is_known() {
+        let is_cached = || user.is_some_and(|user| user.is_verified(&tag));
+        if is_cached() {
             return true;
         }
-        let turn = Arc::clone(&self.turn).acquire_owned().await.expect("Safe: it is never closed");
-        // Another request of the same user may have been first.
-        if is_known() {
+        let permit = Arc::clone(&self.verification).acquire_owned().await;
+        let permit = permit.expect("Safe: the semaphore is never closed");
+        // Another request of the same user may have been verified meanwhile.
+        if is_cached() {
             return true;
         }
         let hash = user.map_or_else(|| self.hash_in_place_of(&name), |user| &user.hash).clone();
         let verify = Arc::clone(&self.verify);
         let verification = tokio::task::spawn_blocking(move || {
-            // A client that does not wait gives nobody else its turn: the work goes on.
-            let _turn = turn;
+            // The permit is held until the end, even if the client disconnects: the work continues.
+            let _permit = permit;
             verify(&password, &hash)
         });
-        // One that panics lets nobody in.
+        // A panic counts as a wrong password.
         let is_right = verification.await.unwrap_or(false);
         match user {
             Some(user) if is_right => {
@@ -107,14 +110,14 @@ impl BasicAuth {
 
     fn tag(&self, name: &str, password: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key);
-        // No name holds a colon, so that the two cannot run into each other.
+        // A name contains no colon, so the boundary is unambiguous.
         context.update(name.as_bytes());
         context.update(b":");
         context.update(password);
         context.sign()
     }
 
-    /// The hash that a name is verified against that nobody has; always the same one for a name.
+    /// The hash that an unknown name is verified against; always the same one for a name.
     fn hash_in_place_of(&self, name: &str) -> &PasswordHash {
         let tag = hmac::sign(&self.key, name.as_bytes());
         let number = tag.as_ref().iter().take(4).fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -124,20 +127,20 @@ impl BasicAuth {
 }
 
 impl User {
-    /// Whether `tag` is that of the password that was right a short while ago.
-    fn is_known(&self, tag: &hmac::Tag) -> bool {
+    /// Returns whether `tag` belongs to the cached password, and extends its lifetime.
+    fn is_verified(&self, tag: &hmac::Tag) -> bool {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(last) = verified.as_mut() else { return false };
-        let is_known = last.last_used.elapsed() < REMEMBERED
+        let is_verified = last.last_used.elapsed() < CACHE_LIFETIME
             && verify_slices_are_equal(last.tag.as_ref(), tag.as_ref()).is_ok();
-        if is_known {
+        if is_verified {
             last.last_used = Instant::now();
         }
-        is_known
+        is_verified
     }
 
     fn remember(&self, tag: hmac::Tag) {
-        let verified = Verified { tag, last_used: Instant::now() };
+        let verified = VerifiedPassword { tag, last_used: Instant::now() };
         *self.verified.lock().unwrap_or_else(PoisonError::into_inner) = Some(verified);
     }
 }
@@ -148,7 +151,7 @@ impl fmt::Debug for BasicAuth {
     }
 }
 
-/// User name and password of a request, if it has both in the right form.
+/// Parses the user name and password of a request.
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
@@ -196,7 +199,7 @@ mod tests {
         let (passwords, count) = passwords();
         for _ in 0..3 {
             assert!(passwords.authenticate(&basic("alice:alice's")).await);
-            tokio::time::advance(REMEMBERED.saturating_sub(Duration::from_secs(1))).await;
+            tokio::time::advance(CACHE_LIFETIME.saturating_sub(Duration::from_secs(1))).await;
         }
         assert_eq!(count.load(Ordering::Relaxed), 1);
         tokio::time::advance(Duration::from_secs(1)).await;

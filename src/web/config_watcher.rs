@@ -1,8 +1,9 @@
-//! The web configuration file while the exporter runs.
+//! Reload of the web configuration file.
 //!
-//! It is read anew when it changes, or a certificate, key or authority that it names. A good one is in
-//! force for the next connection and the next request. A bad one changes nothing and is logged once,
-//! with its problems: the toolkit that the format comes from would answer every request with 500.
+//! The file is read again when it changes, or when a certificate, key or authority that it names changes. A
+//! valid file applies to the next connection and the next request. An invalid file changes nothing and is
+//! logged once with its problems. (The exporter-toolkit, which defines the format, would answer every request
+//! with 500.)
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::config::web::{self, Reading};
 use crate::file_watch::FileWatch;
 use crate::self_metrics::SelfMetrics;
 
-/// The file, watched, and the access that came of it.
+/// Watches the file and owns the current access control.
 #[derive(Debug)]
 pub struct WebConfigWatcher {
     file: PathBuf,
@@ -25,35 +26,35 @@ pub struct WebConfigWatcher {
     self_metrics: Arc<SelfMetrics>,
 }
 
-/// Why a file cannot be used.
+/// The reason that a web configuration file is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum WebConfigError {
-    /// It has problems.
+    /// The file has problems.
     #[error(transparent)]
     File(#[from] LoadError),
-    /// It is good, and yet nothing can be made of it.
+    /// The file is valid, but its settings cannot be applied.
     #[error(transparent)]
     WebSecurity(#[from] WebSecurityError),
 }
 
 impl WebConfigWatcher {
-    /// Reads `file`, with the files that it names, and watches them from now on.
+    /// Reads `file` and the files that it names, and watches them from now on.
     ///
     /// # Errors
-    /// When it cannot be used.
+    /// Returns an error if the file is rejected.
     pub fn open(file: &Path, self_metrics: Arc<SelfMetrics>) -> Result<Self, WebConfigError> {
         let (reading, watch) = read(file);
         let access = watch::Sender::new(Arc::new(access(reading, &self_metrics)?));
         Ok(Self { file: file.to_path_buf(), watch, access, self_metrics })
     }
 
-    /// The access in force.
+    /// A receiver of the current access control.
     #[must_use]
     pub fn reader(&self) -> WebSecurityReader {
         self.access.subscribe()
     }
 
-    /// Follows the file until `stop`.
+    /// Applies changes of the file until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -73,16 +74,16 @@ impl WebConfigWatcher {
         match access(reading, &self.self_metrics) {
             Ok(access) => {
                 self.access.send_replace(Arc::new(access));
-                tracing::info!(%file, "the web configuration changed and is in force");
+                tracing::info!(%file, "web configuration reloaded");
             }
             Err(error) => {
-                tracing::error!(%file, %error, "the web configuration changed and is not used; the old one stays");
+                tracing::error!(%file, %error, "web configuration rejected; keeping the previous one");
             }
         }
     }
 }
 
-/// Reads `file` and watches all that this takes, nothing in between missed.
+/// Reads `file` and watches every file that was read, without missing a change in between.
 fn read(file: &Path) -> (Reading, FileWatch) {
     let mut files = vec![file.to_path_buf()];
     loop {
@@ -95,7 +96,7 @@ fn read(file: &Path) -> (Reading, FileWatch) {
     }
 }
 
-/// What a reading stands for. What is told of it, by log and metrics, is true as soon as it is in force.
+/// Builds the access control of a loaded file, logs its warnings and sets the metric of its certificate.
 fn access(reading: Reading, self_metrics: &SelfMetrics) -> Result<WebSecurity, WebConfigError> {
     let loaded = reading.outcome?;
     let access = WebSecurity::new(&loaded.config)?;

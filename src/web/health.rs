@@ -1,4 +1,4 @@
-//! `/-/healthy` and `/-/ready`, for supervisors. They name no tenant and no machine.
+//! `/-/healthy` and `/-/ready`, for supervisors. The replies contain no name of a tenant or machine.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use super::WebState;
 use crate::fleet::TenantFleet;
 
-/// 200 while the process serves.
+/// Answers 200 while the process serves.
 pub(super) async fn healthy() -> &'static str {
     "healthy\n"
 }
 
-/// 200 once data is served for every tenant. A tenant without machines has its data with the first
-/// good poll.
+/// Answers 200 once data is served for every tenant, else 503. A tenant without machines has data after its
+/// first successful poll.
 pub(super) async fn ready(State(state): State<WebState>) -> (StatusCode, String) {
     let published = state.published.borrow().clone();
     match published.fleets.iter().filter(|fleet| !has_data(fleet)).count() {

@@ -1,13 +1,13 @@
 //! The HTTP server: metrics, status page, health.
 //!
-//! Every answer comes from the newest [`Snapshot`](crate::publish::Snapshot) value and the self
-//! metrics. A GET never waits for the API, never causes work on it, and changes nothing but the
-//! counters of requests. `/-/healthy` and `/-/ready` say nothing about the fleet, since they stay open
-//! when the rest asks for a password.
+//! Every reply is made from the newest [`Snapshot`](crate::publish::Snapshot) and the self metrics. A GET
+//! request never waits for the API, never causes an API call, and changes nothing except the request
+//! counters. `/-/healthy` and `/-/ready` expose nothing about the fleet, because they need no password.
 //!
-//! [`router`] is the whole of it; a [`Server`] puts it on sockets. `negotiation` reads what the client accepts,
-//! `scrape`, `health`, `status` and `reload` answer. [`WebSecurity`] says who is let in, and how: `auth`, `rate_limit` and
-//! `tls` are its parts, and an [`WebConfigWatcher`] keeps it up to date with the web configuration file.
+//! [`router`] defines the pages and a [`Server`] serves them on sockets. `negotiation` selects format and
+//! encoding; `scrape`, `health`, `status` and `reload` reply. [`WebSecurity`] controls access: `auth`,
+//! `rate_limit` and `tls` are its parts, and a [`WebConfigWatcher`] updates it when the web configuration
+//! file changes.
 
 mod auth;
 mod config_watcher;
@@ -44,35 +44,36 @@ pub use scrape_limiter::ScrapeLimiter;
 pub use security::{WebSecurity, WebSecurityError, WebSecurityReader};
 pub use serve::{Limits, Listen, Server};
 
-/// What answers are made from.
+/// The state that requests are answered from.
 #[derive(Clone)]
 pub struct WebState {
     /// The newest fleets and their exposition.
     pub published: SnapshotReader,
     /// Added to every scrape; counts the requests.
     pub self_metrics: Arc<SelfMetrics>,
-    /// Path of the metrics, starting with `/`. Another page at the same path gives way to it.
+    /// Path of the metrics, starting with `/`. It takes precedence over another page with the same path.
     pub telemetry_path: String,
-    /// How many scrapes are served at once; one more is answered with 503.
+    /// Limits the number of concurrent scrapes; a further one is answered with 503.
     pub scrape_slots: ScrapeLimiter,
     /// Shown on the status page.
     pub version: &'static str,
-    /// What ages on the status page are counted from.
+    /// The clock for ages on the status page.
     pub clock: Clock,
-    /// Who may ask.
+    /// TLS, authentication, headers and rate limit.
     pub access: WebSecurityReader,
-    /// Where a reload is asked for; none when nobody may.
+    /// Sends reload requests to the daemon; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-/// Every path that is answered. Others are 404, other methods than GET and HEAD (POST for a reload) 405.
+/// Creates the router. Unknown paths are answered with 404, methods other than GET and HEAD (POST for a reload)
+/// with 405.
 ///
 /// # Panics
 ///
-/// When `telemetry_path` does not start with `/`.
+/// Panics if `telemetry_path` does not start with `/`.
 pub fn router(state: WebState) -> Router {
     let metrics = state.telemetry_path.clone();
-    // A path is taken as it is, braces and colons included: it is no pattern.
+    // The path is literal, including braces and colons; it is not a pattern.
     let literal = metrics.replace('{', "{{").replace('}', "}}");
     // `get` answers HEAD too.
     let pages: [(&str, MethodRouter<WebState>); 4] = [
@@ -97,7 +98,7 @@ const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
 const RELOAD: &str = "/-/reload";
 
-/// Counts the request under a path of a closed list, and forbids browsers to guess types.
+/// Counts the request under a path of a closed list, and disables content sniffing by browsers.
 async fn observe(State(state): State<WebState>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let path = path_label(request.uri().path(), &state.telemetry_path);

@@ -1,18 +1,17 @@
-//! Which format and encoding of the exposition a client asked for.
+//! Content negotiation: the format and encoding of the exposition.
 //!
-//! RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3: lists of ranges with weights; weight 0 is a refusal,
-//! and the range that names a thing most closely speaks for it. What cannot be read is as if it was not
-//! there. A client that refuses everything gets plain text all the same: an answer it may not like is
-//! better than none.
+//! RFC 9110, sections 12.4.2, 12.5.1 and 12.5.3: lists of ranges with weights. Weight 0 is a refusal, and the
+//! most specific range applies. Unreadable ranges are ignored. A client that refuses everything receives
+//! plain text, which is more useful than an error.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::metrics::{Encoding, Format};
 
-/// Gzip when it is accepted and nothing says that plain bytes are liked better.
+/// Selects gzip if it is accepted and the identity encoding is not preferred.
 pub(super) fn wanted_encoding(headers: &HeaderMap) -> Encoding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    for Range { name, weight, .. } in ranges(headers, &header::ACCEPT_ENCODING) {
+    for MediaRange { name, weight, .. } in ranges(headers, &header::ACCEPT_ENCODING) {
         match name.to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => gzip = Some(weight),
             "identity" => identity = Some(weight),
@@ -24,73 +23,73 @@ pub(super) fn wanted_encoding(headers: &HeaderMap) -> Encoding {
     if gzip > 0 && gzip >= identity.unwrap_or(0) { Encoding::Gzip } else { Encoding::Identity }
 }
 
-/// `OpenMetrics` when it is named and nothing says that text is liked better, or when text is refused
-/// and it is not.
+/// Selects `OpenMetrics` if it is named and the text format is not preferred, or if only the text format is
+/// refused.
 pub(super) fn wanted_format(headers: &HeaderMap) -> Format {
-    let (mut openmetrics, mut text) = (Choice::default(), Choice::default());
-    for Range { name, version, weight } in ranges(headers, &header::ACCEPT) {
+    let (mut openmetrics, mut text) = (BestRange::default(), BestRange::default());
+    for MediaRange { name, version, weight } in ranges(headers, &header::ACCEPT) {
         match name.to_ascii_lowercase().as_str() {
             "*/*" => {
-                openmetrics.offer(Closeness::Any, weight);
-                text.offer(Closeness::Any, weight);
+                openmetrics.offer(Specificity::Any, weight);
+                text.offer(Specificity::Any, weight);
             }
-            "application/*" => openmetrics.offer(Closeness::Type, weight),
-            "text/*" => text.offer(Closeness::Type, weight),
+            "application/*" => openmetrics.offer(Specificity::Type, weight),
+            "text/*" => text.offer(Specificity::Type, weight),
             "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
-                openmetrics.offer(Closeness::Named, weight);
+                openmetrics.offer(Specificity::Named, weight);
             }
-            // The format is much older than its number, and a client that names a newer one reads it too.
-            "text/plain" => text.offer(Closeness::Named, weight),
+            // The version is ignored: a client that names a newer one reads this one too.
+            "text/plain" => text.offer(Specificity::Named, weight),
             _ => {}
         }
     }
-    let is_better = match openmetrics.closeness {
-        Some(Closeness::Named) => openmetrics.weight >= text.weight,
+    let is_better = match openmetrics.specificity {
+        Some(Specificity::Named) => openmetrics.weight >= text.weight,
         _ => openmetrics.weight > text.weight,
     };
     if is_better && openmetrics.weight > 0 { Format::OpenMetrics } else { Format::Text }
 }
 
-/// The closest range so far for one format; of equally close ones the heaviest.
+/// The most specific range so far for one format; of equally specific ones the one with the highest weight.
 #[derive(Default)]
-struct Choice {
-    closeness: Option<Closeness>,
+struct BestRange {
+    specificity: Option<Specificity>,
     weight: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Closeness {
+enum Specificity {
     Any,
     Type,
     Named,
 }
 
-impl Choice {
-    fn offer(&mut self, closeness: Closeness, weight: u16) {
-        if (Some(closeness), weight) > (self.closeness, self.weight) {
-            *self = Self { closeness: Some(closeness), weight };
+impl BestRange {
+    fn offer(&mut self, specificity: Specificity, weight: u16) {
+        if (Some(specificity), weight) > (self.specificity, self.weight) {
+            *self = Self { specificity: Some(specificity), weight };
         }
     }
 }
 
 /// One entry of a list.
-struct Range<'a> {
+struct MediaRange<'a> {
     name: &'a str,
     /// The parameter `version`.
     version: Option<&'a str>,
-    /// In thousandths.
+    /// The weight in thousandths.
     weight: u16,
 }
 
-fn ranges<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Range<'a>> {
+fn ranges<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = MediaRange<'a>> {
     let lists = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).filter_map(range)
 }
 
-/// Quoted commas and semicolons are not looked for: no parameter that matters here has any.
-fn range(item: &str) -> Option<Range<'_>> {
+/// Parses one entry. Quoted commas and semicolons are not supported; no relevant parameter contains them.
+fn range(item: &str) -> Option<MediaRange<'_>> {
     let mut pieces = item.split(';');
-    let mut range = Range { name: pieces.next()?.trim(), version: None, weight: 1000 };
+    let mut range = MediaRange { name: pieces.next()?.trim(), version: None, weight: 1000 };
     for parameter in pieces.map(str::trim).filter(|piece| !piece.is_empty()) {
         let (name, value) = parameter.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
@@ -103,7 +102,7 @@ fn range(item: &str) -> Option<Range<'_>> {
     Some(range)
 }
 
-/// `0.5` as 500; none when it is no weight.
+/// Parses a weight: `0.5` is 500. `None` if the text is not a weight.
 fn weight(value: &str) -> Option<u16> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());

@@ -10,7 +10,7 @@ use crate::config::web::RateLimit;
 #[derive(Debug)]
 pub(super) struct TokenBucket {
     limit: RateLimit,
-    /// When it will be, or was, full: it lacks a token for each interval until then.
+    /// The time at which the bucket is full: a token is missing for each interval until then.
     full: Mutex<Instant>,
 }
 
@@ -19,17 +19,17 @@ impl TokenBucket {
         Self { limit, full: Mutex::new(Instant::now()) }
     }
 
-    /// Takes a token, if there is a whole one.
+    /// Takes a token. Returns `false` if none is available.
     pub(super) fn take(&self) -> bool {
         let RateLimit { interval, burst } = self.limit;
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let since = (*full).max(now);
-        let is_there = since - now <= interval * (burst.get() - 1);
-        if is_there {
+        let is_available = since - now <= interval * (burst.get() - 1);
+        if is_available {
             *full = since + interval;
         }
-        is_there
+        is_available
     }
 }
 

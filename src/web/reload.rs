@@ -1,7 +1,6 @@
-//! `POST /-/reload`: asks for a reload and waits for what comes of it.
+//! `POST /-/reload`: requests a reload and waits for its outcome.
 //!
-//! What a reload is, this module does not know: the request goes out through a channel, and its answer
-//! comes back.
+//! The request is sent to the daemon through a channel, and the outcome is returned the same way.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,18 +8,18 @@ use tokio::sync::oneshot;
 
 use super::WebState;
 
-/// A reload that somebody asks for. To be answered when it is over: with what it did, or with the problems
-/// that it met, as text.
+/// A request for a reload. The daemon answers it after the reload: with the changes or the problems, as text.
 pub type ReloadRequest = oneshot::Sender<Result<String, String>>;
 
-/// 200 when the configuration file was applied, 400 when it could not be, 403 when nobody may ask.
+/// Answers 200 if the configuration file was applied, 400 if it was rejected, 403 without
+/// `--web.enable-lifecycle`.
 pub(super) async fn reload(State(state): State<WebState>) -> (StatusCode, String) {
     let Some(ask) = state.reload else {
-        let text = "not allowed; the flag --web.enable-lifecycle allows it\n";
+        let text = "reload is disabled; enable it with the flag --web.enable-lifecycle\n";
         return (StatusCode::FORBIDDEN, text.to_owned());
     };
     let (request, answer) = oneshot::channel();
-    // Nobody takes it any more when the exporter stops; then nobody answers it either.
+    // Sending fails only while the exporter stops; then the request is not answered either.
     drop(ask.send(request).await);
     match answer.await {
         Ok(Ok(done)) => (StatusCode::OK, done),

@@ -1,7 +1,7 @@
-//! `GET /metrics`: the published exposition and the self metrics of this moment.
+//! `GET /metrics`: the published exposition and the current self metrics.
 //!
-//! 200 from the first moment, and 503 only for a scrape too many at once. The fleet's part is ready bytes,
-//! which are sent from where they are: a scrape renders, compresses and copies nothing but the self metrics.
+//! The reply is 200 from the start, and 503 only above the limit of concurrent scrapes. The exposition of the
+//! fleet is pre-rendered and sent without a copy: a scrape encodes and compresses only the self metrics.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,8 +23,8 @@ pub(super) async fn metrics(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(slot) = state.scrape_slots.take() else {
-        // A second from now another may be through.
+    let Some(permit) = state.scrape_slots.take() else {
+        // Another scrape may end within a second.
         let retry = [(header::RETRY_AFTER, "1")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many scrapes at once\n").into_response();
     };
@@ -34,10 +34,10 @@ pub(super) async fn metrics(
         Format::Text => state.self_metrics.encode(),
         Format::OpenMetrics => state.self_metrics.encode_openmetrics(),
     };
-    // The guard must not live longer: the publisher would wait for it.
+    // The borrow must be short, because it blocks the publisher.
     let published = state.published.borrow().clone();
     let answer = published.body.answer(level, format, encoding, self_metrics);
-    let mut response = Response::new(Body::new(ResponseBody { answer, slot }));
+    let mut response = Response::new(Body::new(ResponseBody { answer, permit }));
     let described = response.headers_mut();
     described.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
     described.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
@@ -54,18 +54,17 @@ fn content_type(format: Format) -> &'static str {
     }
 }
 
-/// The level that `?detail=` asks for. A word that is no level asks for nothing, so that a scrape gets
-/// its data all the same.
+/// The detail level of `?detail=`. An unknown level is ignored, so that the scrape still receives data.
 fn wanted_level(query: &str) -> DetailLevel {
     let mut words = query.split('&').filter_map(|pair| pair.strip_prefix("detail="));
     let named = words.find_map(|word| DetailLevel::ALL.into_iter().find(|level| level.as_str() == word));
     named.unwrap_or(DetailLevel::Update)
 }
 
-/// An answer as a body of known length.
+/// A reply body of known length.
 struct ResponseBody {
     answer: ExpositionBody,
-    slot: ScrapePermit,
+    permit: ScrapePermit,
 }
 
 impl HttpBody for ResponseBody {
@@ -76,7 +75,7 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.slot.moves();
+        self.permit.record_progress();
         Poll::Ready(self.answer.next().map(|piece| Ok(Frame::data(piece))))
     }
 

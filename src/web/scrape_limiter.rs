@@ -1,67 +1,67 @@
-//! How many scrapes are served at once: `--web.max-requests`.
+//! The limit of concurrent scrapes: `--web.max-requests`.
 //!
-//! A scrape has a slot from its request until the last piece of its reply is on its way. A reply that has not
-//! moved for [`STALLED`] can lose it to another scrape: nothing is done for it at the moment, and so many
-//! clients that do not read must not keep those from their answer that do. It is not ended for that; how long
-//! it may go on is a limit of its connection ([`Limits`](super::Limits)).
+//! A scrape holds a permit from its request until the last piece of its reply is sent. A reply without
+//! progress for [`STALLED`] can lose its permit to another scrape, so that clients that do not read do not
+//! block clients that do. The stalled reply is not aborted; the time limits of its connection apply
+//! ([`Limits`](super::Limits)).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A client that reads takes a piece far more often.
+/// A reply without progress for this time has stalled. A client that reads takes a piece far more often.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// The slots of a server.
+/// The permits of a server.
 #[derive(Clone, Debug)]
 pub struct ScrapeLimiter {
-    /// None is no limit.
-    most: Option<usize>,
-    /// When the reply in each slot last moved.
-    taken: Arc<Mutex<Vec<Moved>>>,
+    /// `None` means no limit.
+    limit: Option<usize>,
+    /// The time of the last progress of each scrape.
+    taken: Arc<Mutex<Vec<LastProgress>>>,
 }
 
-type Moved = Arc<Mutex<Instant>>;
+type LastProgress = Arc<Mutex<Instant>>;
 
 impl ScrapeLimiter {
-    /// At most so many scrapes at once; 0 is no limit.
+    /// Allows `limit` concurrent scrapes; 0 means no limit.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { most: (most > 0).then_some(most), taken: Arc::default() }
+    pub fn new(limit: usize) -> Self {
+        Self { limit: (limit > 0).then_some(limit), taken: Arc::default() }
     }
 
-    /// A slot, unless all of them are in use.
+    /// Takes a permit, if necessary from a stalled scrape. `None` if all permits are in use.
     pub(super) fn take(&self) -> Option<ScrapePermit> {
         let now = Instant::now();
         let mut taken = lock(&self.taken);
-        if self.most.is_some_and(|most| taken.len() >= most) {
-            let stalled = taken.iter().position(|moved| now - *lock(moved) >= STALLED)?;
+        if self.limit.is_some_and(|limit| taken.len() >= limit) {
+            let stalled = taken.iter().position(|progress| now - *lock(progress) >= STALLED)?;
             taken.swap_remove(stalled);
         }
-        let moved = Arc::new(Mutex::new(now));
-        taken.push(Arc::clone(&moved));
-        Some(ScrapePermit { slots: Arc::clone(&self.taken), moved })
+        let last_progress = Arc::new(Mutex::new(now));
+        taken.push(Arc::clone(&last_progress));
+        Some(ScrapePermit { taken: Arc::clone(&self.taken), last_progress })
     }
 }
 
-/// The slot of a scrape, free again when this is dropped.
+/// The permit of a scrape, returned on drop.
 #[derive(Debug)]
 pub(super) struct ScrapePermit {
-    slots: Arc<Mutex<Vec<Moved>>>,
-    moved: Moved,
+    taken: Arc<Mutex<Vec<LastProgress>>>,
+    last_progress: LastProgress,
 }
 
 impl ScrapePermit {
-    /// The client has read more.
-    pub(super) fn moves(&self) {
-        *lock(&self.moved) = Instant::now();
+    /// Records that the client has read more of the reply.
+    pub(super) fn record_progress(&self) {
+        *lock(&self.last_progress) = Instant::now();
     }
 }
 
 impl Drop for ScrapePermit {
     fn drop(&mut self) {
-        lock(&self.slots).retain(|moved| !Arc::ptr_eq(moved, &self.moved));
+        lock(&self.taken).retain(|progress| !Arc::ptr_eq(progress, &self.last_progress));
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
         let moving = slots.take().unwrap();
         let almost = STALLED.mul_f32(0.9);
         tokio::time::advance(almost).await;
-        moving.moves();
+        moving.record_progress();
         assert!(slots.take().is_none());
         tokio::time::advance(STALLED.saturating_sub(almost)).await;
         let third = slots.take();

@@ -1,19 +1,19 @@
-//! Who is let in, and how: what the web configuration file stands for while the exporter runs.
+//! Access control: TLS, authentication, headers and rate limit of the web configuration file.
 //!
-//! An [`WebSecurity`] is made whole from one reading of the file and swapped as a whole, so that a request
-//! never sees half a change. A connection is secured by the one in force when it is made, a request judged
-//! by the one in force when it is read.
+//! A [`WebSecurity`] is built from one version of the file and replaced as a whole, so that a request never
+//! sees a partial change. The value that is current when a connection is accepted decides about TLS; the value
+//! that is current when a request is read decides about the request.
 //!
-//! [`guard`] stands before every page. From the outside in:
+//! [`guard`] runs before every page, in this order:
 //!
-//! 1. the headers of the file are set on every answer, refusals and errors included; a page's own header
-//!    of that name gives way;
-//! 2. the rate limit refuses with 429, before a password costs anything;
-//! 3. the password is asked for with 401;
-//! 4. the page is served.
+//! 1. It sets the headers of the file on every reply, including refusals and errors; they replace headers of
+//!    the page with the same name.
+//! 2. The rate limit refuses with 429, before a password is verified.
+//! 3. A missing or wrong password is refused with 401.
+//! 4. The page is served.
 //!
-//! `/-/healthy` and `/-/ready` skip 2 and 3: a flood of requests must not make a supervisor restart what
-//! works, and they tell nothing that needs a password.
+//! `/-/healthy` and `/-/ready` skip steps 2 and 3: many requests must not make a supervisor restart a healthy
+//! process, and these pages expose nothing that needs a password.
 
 use std::sync::Arc;
 
@@ -29,41 +29,41 @@ use super::rate_limit::TokenBucket;
 use super::{HEALTHY, READY, WebState, path_label, tls};
 use crate::config::web::WebConfig;
 
-/// The access in force.
+/// The receiver of the current [`WebSecurity`].
 pub type WebSecurityReader = watch::Receiver<Arc<WebSecurity>>;
 
-/// Who is let in, and how. The default lets everybody in, in the clear.
+/// The access control of the web server. The default has no TLS and admits every request.
 #[derive(Debug, Default)]
 pub struct WebSecurity {
-    /// None serves in the clear.
+    /// `None` serves without TLS.
     pub(super) tls: Option<Arc<ServerConfig>>,
     headers: HeaderMap,
     passwords: Option<BasicAuth>,
     bucket: Option<TokenBucket>,
 }
 
-/// Why a configuration that is good cannot be used.
+/// The reason that a valid configuration cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum WebSecurityError {
-    /// rustls refuses the settings.
-    #[error("TLS cannot be set up")]
+    /// rustls rejects the settings.
+    #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
-    /// BasicAuth need random numbers.
-    #[error("the system gives no random numbers")]
+    /// The key of the password cache needs random numbers.
+    #[error("the system provides no random numbers")]
     Random(#[from] aws_lc_rs::error::Unspecified),
 }
 
 impl WebSecurity {
-    /// Everybody is let in, in the clear, for good.
+    /// A receiver of the default, which never changes.
     #[must_use]
     pub fn open() -> WebSecurityReader {
         watch::channel(Arc::default()).1
     }
 
-    /// The access that `config` describes. Nobody is known yet, and the rate limit starts anew.
+    /// Builds the access control that `config` describes, with an empty password cache and a full token bucket.
     ///
     /// # Errors
-    /// None that a configuration that was read without a problem is known to cause.
+    /// A configuration that was loaded without a problem is not known to cause an error.
     pub fn new(config: &WebConfig) -> Result<Self, WebSecurityError> {
         let tls = config.tls.as_ref().map(|tls| tls::server_config(tls, config.http2)).transpose()?;
         let has_users = !config.users.is_empty();
@@ -75,13 +75,13 @@ impl WebSecurity {
         })
     }
 
-    /// Whether connections are secured.
+    /// Returns whether connections use TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The refusal of a request with these headers, if it is one.
+    /// The refusal of a request with these headers; `None` if it is admitted.
     async fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         if self.bucket.as_ref().is_some_and(|bucket| !bucket.take()) {
             return Some((StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response());
@@ -96,9 +96,9 @@ impl WebSecurity {
     }
 }
 
-/// Lets a request through to its page, or not.
+/// Admits a request to its page or refuses it.
 pub(super) async fn guard(State(state): State<WebState>, request: Request, next: Next) -> Response {
-    // The guard of the channel must not live longer: whoever swaps would wait for it.
+    // The borrow of the channel must be short, because it blocks the sender.
     let access = state.access.borrow().clone();
     let is_open = matches!(path_label(request.uri().path(), &state.telemetry_path), HEALTHY | READY);
     let refusal = if is_open { None } else { access.refusal(request.headers()).await };

@@ -1,14 +1,13 @@
-//! From a listener to the router: connections, and how long a client may hold one.
+//! Serves the router on listeners and limits the connections of clients.
 //!
-//! A client that is slow, silent or gone must not keep a scrape from its answer. So every connection has its
-//! limits in time and there are never more than [`Limits::connections`] of them: one more takes the place of
-//! the one that has been quiet longest (`connections`). Nobody waits to be accepted. Where files run out
-//! before, the same one gives its file back.
+//! A slow, silent or vanished client must not delay the scrapes of others. Therefore every connection has
+//! time limits, and there are at most [`Limits::connections`] of them: a further connection replaces the one
+//! that has been quiet longest (`connections`). No client waits to be accepted. If file descriptors run out
+//! first, the same connection is closed.
 //!
-//! Whether there is TLS below HTTP says the [`WebSecurity`](super::WebSecurity) in force when a connection is made. The
-//! handshake is off the accept path and within the limit for the head of the first request, so that one that
-//! hangs is a silent client like any other. In it the client chooses HTTP/2 or HTTP/1; in the clear there is
-//! HTTP/1 alone.
+//! The [`WebSecurity`](super::WebSecurity) that is current at accept time decides whether a connection uses
+//! TLS. The handshake runs outside the accept loop and within the time limit for the head of the first
+//! request. With TLS the client selects HTTP/2 or HTTP/1; without TLS there is HTTP/1 only.
 
 mod connections;
 #[cfg(test)]
@@ -43,28 +42,28 @@ pub use connections::Limits;
 use connections::{Connection, Connections};
 use watched::{WatchedBody, WatchedStream};
 
-/// Most bytes of a request's line and headers together; more is answered with 431. A bearer token of a
-/// kilobyte or two has its place, and there is nothing else that is long.
-const MOST_HEAD_BYTES: u16 = 16 * 1024;
+/// The maximum size of the request line and headers together; a larger head is answered with 431. It leaves
+/// room for a bearer token of one or two kilobytes.
+const MAX_HEAD_BYTES: u16 = 16 * 1024;
 
-/// How often connections are looked at: limits are kept to this precision.
+/// The interval at which connections are checked, which is the precision of the time limits.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause after a failure to accept, which the next attempt would only repeat.
+/// The pause after a failure to accept, which an immediate attempt would repeat.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Failures to accept are logged so often at most.
+/// The minimum interval between log lines about failures to accept.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Listen: Send + 'static {
-    /// A connection.
+    /// The byte stream of a connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection. Nothing is lost when the future is dropped.
+    /// Accepts the next connection. No connection is lost if the future is dropped.
     ///
     /// # Errors
-    /// When the client is gone already, or files or memory are short.
+    /// Returns an error if the client has disconnected already, or if file descriptors or memory are exhausted.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -73,7 +72,7 @@ impl Listen for TcpListener {
 
     async fn accept(&self) -> io::Result<TcpStream> {
         let (stream, _) = TcpListener::accept(self).await?;
-        // Costs a little latency when it fails, nothing else.
+        // A failure costs some latency only.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
@@ -90,7 +89,7 @@ impl Listen for UnixListener {
     }
 }
 
-/// Serves a router. Clones share their limits: those of one exporter listen at its addresses.
+/// Serves a router. Clones share their limits; there is one for each listener.
 #[derive(Clone, Debug)]
 pub struct Server {
     router: Router,
@@ -100,45 +99,45 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of `router`, with TLS when `access` says so.
+    /// Creates a server of `router`, with TLS if `access` has it.
     #[must_use]
     pub fn new(router: Router, access: WebSecurityReader, limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
-        // The limits in time are ours: they cost no timer for each request.
-        http1.header_read_timeout(None).max_header_size(MOST_HEAD_BYTES.into());
+        // The time limits of `connections` need no timer per request.
+        http1.header_read_timeout(None).max_header_size(MAX_HEAD_BYTES.into());
         let connections = Arc::new(Connections::new(limits));
         Self { router, access, http1, connections }
     }
 
-    /// Answers on `listener` until `stop`, then finishes the replies that were begun. How long that may take
-    /// is the caller's to limit: dropping the future ends all connections.
+    /// Serves `listener` until `stop`, then finishes the replies in flight. The caller limits the time for
+    /// that: dropping the future closes all connections.
     pub async fn serve(self, listener: impl Listen, stop: CancellationToken) {
-        let mut answering = JoinSet::new();
-        let mut look = interval(SWEEP_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tasks = JoinSet::new();
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut warned = None;
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => {}
                 stream = self.accept(&listener, &mut warned) => {
                     let connection = self.connections.add();
-                    answering.spawn(self.clone().answer(stream, connection, stop.clone()));
+                    tasks.spawn(self.clone().handle(stream, connection, stop.clone()));
                 }
-                Some(_) = answering.join_next() => {}
-                _ = look.tick(), if !answering.is_empty() => self.connections.close_overdue(),
+                Some(_) = tasks.join_next() => {}
+                _ = sweep.tick(), if !tasks.is_empty() => self.connections.close_overdue(),
             }
         }
         drop(listener);
-        self.connections.close_unasked();
-        while !answering.is_empty() {
+        self.connections.close_idle();
+        while !tasks.is_empty() {
             tokio::select! {
-                _ = answering.join_next() => {}
-                _ = look.tick() => self.connections.close_overdue(),
+                _ = tasks.join_next() => {}
+                _ = sweep.tick() => self.connections.close_overdue(),
             }
         }
     }
 
-    /// The next connection, whatever comes before it.
+    /// Accepts the next connection. Failures are logged and retried.
     async fn accept<L: Listen>(&self, listener: &L, warned: &mut Option<Instant>) -> L::Stream {
         loop {
             let error = match listener.accept().await {
@@ -153,7 +152,7 @@ impl Server {
             ) {
                 continue;
             }
-            // There are no more files, most likely, and a connection less is a file more.
+            // File descriptors are exhausted in most cases, and closing a connection frees one.
             self.connections.close_quietest();
             if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -163,42 +162,42 @@ impl Server {
         }
     }
 
-    /// Answers the requests of a connection until it ends, or has to.
-    async fn answer<S>(self, stream: S, connection: Arc<Connection>, stop: CancellationToken)
+    /// Handles the requests of a connection until it ends or is closed.
+    async fn handle<S>(self, stream: S, connection: Arc<Connection>, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         tokio::select! {
             biased;
-            () = self.speak(stream, &connection, &stop) => {}
-            () = connection.has_to_go() => {}
+            () = self.serve_stream(stream, &connection, &stop) => {}
+            () = connection.closed() => {}
         }
         self.connections.remove(&connection);
     }
 
-    async fn speak<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    async fn serve_stream<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let tls = self.access.borrow().tls.clone();
         let Some(tls) = tls else {
-            return self.speak_http1(stream, connection, stop).await;
+            return self.serve_http1(stream, connection, stop).await;
         };
         let stream = match TlsAcceptor::from(tls).accept(stream).await {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::debug!(%error, "a TLS handshake failed");
+                tracing::debug!(%error, "TLS handshake failed");
                 return;
             }
         };
         if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
-            self.speak_http2(stream, connection, stop).await;
+            self.serve_http2(stream, connection, stop).await;
         } else {
-            self.speak_http1(stream, connection, stop).await;
+            self.serve_http1(stream, connection, stop).await;
         }
     }
 
-    async fn speak_http1<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    async fn serve_http1<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -207,35 +206,35 @@ impl Server {
         drive(self.http1.serve_connection(stream, service), stop).await;
     }
 
-    async fn speak_http2<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
+    async fn serve_http2<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        connection.speaks_http2();
-        let mut http2 = http2::Builder::new(Streams::default());
-        http2.max_header_list_size(MOST_HEAD_BYTES.into());
+        connection.set_http2();
+        let mut http2 = http2::Builder::new(StreamTasks::default());
+        http2.max_header_list_size(MAX_HEAD_BYTES.into());
         let stream = TokioIo::new(WatchedStream::new(stream, Arc::clone(connection)));
         let service = service_fn(|request| self.reply(request, connection));
         drive(http2.serve_connection(stream, service), stop).await;
     }
 
-    /// The router's reply; the connection has it in hand until it is complete.
+    /// The reply of the router, which the connection counts as in flight until it is complete.
     fn reply(
         &self,
         request: Request<Incoming>,
         connection: &Arc<Connection>,
     ) -> impl Future<Output = Result<Response<WatchedBody>, Infallible>> + Send + use<> {
-        let in_hand = connection.asked();
+        let in_flight = connection.request_started();
         let reply = TowerToHyperService::new(self.router.clone()).call(request);
-        async move { Ok(reply.await?.map(|body| WatchedBody::new(body, in_hand))) }
+        async move { Ok(reply.await?.map(|body| WatchedBody::new(body, in_flight))) }
     }
 }
 
-/// The requests of an HTTP/2 connection; they end with it.
+/// The request tasks of an HTTP/2 connection, which end with it.
 #[derive(Clone, Debug, Default)]
-struct Streams(Arc<Mutex<JoinSet<()>>>);
+struct StreamTasks(Arc<Mutex<JoinSet<()>>>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamTasks {
     fn execute(&self, stream: F) {
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while streams.try_join_next().is_some() {}
@@ -243,7 +242,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Drives a connection to its end, which `stop` brings nearer: after the reply under way.
+/// Drives a connection to its end; after `stop`, to the end of the reply in flight.
 async fn drive(connection: impl GracefulConnection<Error = hyper::Error>, stop: &CancellationToken) {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -255,6 +254,6 @@ async fn drive(connection: impl GracefulConnection<Error = hyper::Error>, stop: 
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection failed");
+        tracing::debug!(%error, "connection failed");
     }
 }

@@ -1,7 +1,7 @@
-//! What rustls needs to serve with the TLS of the web configuration.
+//! The rustls configuration for the TLS section of the web configuration.
 //!
-//! Each [`ServerConfig`] is made whole from one reading of the files, and has sessions of its own: a
-//! client cannot go on with a session that other rules allowed.
+//! Each [`ServerConfig`] is built from one version of the files and has its own session storage: a client
+//! cannot resume a session that was established under other rules.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -22,12 +22,14 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::config::web::{ClientAuth, Tls};
 
-/// The protocol's name where TLS chooses it (RFC 7301).
+/// The ALPN name of HTTP/2 (RFC 7301).
 pub(super) const HTTP2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
+/// Builds the rustls configuration.
+///
 /// # Errors
-/// When rustls does not take it; what the configuration lets through, it does.
+/// Returns an error if rustls rejects the settings, which the loading of the configuration prevents.
 pub(super) fn server_config(tls: &Tls, http2: bool) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: tls.cipher_suites.clone(),
@@ -47,15 +49,14 @@ pub(super) fn server_config(tls: &Tls, http2: bool) -> Result<Arc<ServerConfig>,
     Ok(Arc::new(config))
 }
 
-/// Judges the certificates of clients. That a client holds the key of its certificate is always
-/// verified.
+/// Verifies client certificates. The proof that a client holds the key of its certificate is always verified.
 #[derive(Debug)]
 struct ClientVerifier {
     mandatory: bool,
     authorities: Vec<DistinguishedName>,
-    /// None takes a certificate from anybody.
+    /// `None` accepts the certificates of every issuer.
     issuers: Option<Arc<dyn ClientCertVerifier>>,
-    /// None takes any name.
+    /// `None` accepts every name.
     allowed_names: Option<BTreeSet<String>>,
     algorithms: WebPkiSupportedAlgorithms,
 }

@@ -114,7 +114,7 @@ async fn a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not() {
     let (scene, mut running) = site("").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
     scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
-    running.line_with("the web configuration changed and is in force").await;
+    running.line_with("web configuration reloaded").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
@@ -128,7 +128,7 @@ async fn a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not() {
     // As an editor or a deployment does it.
     scene.write("new.yml", "");
     std::fs::rename(scene.folder.path().join("new.yml"), scene.folder.path().join("web.yml")).unwrap();
-    running.line_with("the web configuration changed and is in force").await;
+    running.line_with("web configuration reloaded").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
     let said = running.stop("TERM").await;
     assert_eq!(said.code, Some(0));

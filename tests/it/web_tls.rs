@@ -261,7 +261,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_not()
     params.not_after = rcgen::date_time_ymd(2035, 6, 7);
     let renewed = site.authority.issue_with(params);
     show(&site.scene, &renewed);
-    site.running.line_with("the web configuration changed and is in force").await;
+    site.running.line_with("web configuration reloaded").await;
     assert_ne!(site.shown().await, first);
     assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
     let metrics = site.get(site.client(), "/metrics").await.unwrap().text().await.unwrap();
@@ -278,7 +278,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_not()
     assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
 
     site.scene.write("server.pem", &other.chain);
-    site.running.line_with("the web configuration changed and is in force").await;
+    site.running.line_with("web configuration reloaded").await;
     assert_eq!(site.shown().await, der(&other.chain).to_vec());
     let said = site.running.stop("TERM").await;
     assert_eq!(said.stderr.matches("is not used; the old one stays").count(), 1, "{}", said.stderr);
@@ -296,7 +296,7 @@ async fn another_authority_for_clients_is_taken_without_a_restart() {
     assert!(site.lets_in(site.client().identity(identity(&ours))).await);
     assert!(!site.lets_in(site.client().identity(identity(&theirs))).await);
     site.scene.write("ca.clients.pem", &other.pem());
-    site.running.line_with("the web configuration changed and is in force").await;
+    site.running.line_with("web configuration reloaded").await;
     assert!(!site.lets_in(site.client().identity(identity(&ours))).await);
     assert!(site.lets_in(site.client().identity(identity(&theirs))).await);
 }
@@ -308,10 +308,10 @@ async fn tls_can_be_switched_on_and_off_while_it_runs() {
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
     assert!(!site.lets_in(site.client()).await);
     site.scene.write("web.yml", &format!("{TLS} }}\n"));
-    site.running.line_with("the web configuration changed and is in force").await;
+    site.running.line_with("web configuration reloaded").await;
     assert!(site.lets_in(site.client()).await);
     site.scene.write("web.yml", "");
-    site.running.line_with("the web configuration changed and is in force").await;
+    site.running.line_with("web configuration reloaded").await;
     let (status, metrics) = site.running.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));

@@ -1,4 +1,4 @@
-//! The open connections: what each is about and since when, and which of them has to go.
+//! The open connections: the phase of each, and the decision which of them to close.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How much of the server a client may hold, and for how long.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once. Default: 512, half of the 1,024 files that a process may have open by default;
-    /// the rest is for polling and the state.
+    /// Concurrent connections. Default: 512, half of the 1,024 files that a process may open by default; the
+    /// rest is for polling and the state file.
     pub connections: usize,
-    /// From the start of a connection, and from the first byte of a further request, to the end of the
-    /// request's head. Default: 10 s.
+    /// Time from the start of a connection, or from the first byte of a further request, to the end of the
+    /// head of the request. Default: 10 s.
     pub head: Duration,
-    /// Without that any of the reply is taken. Default: 30 s: the system's buffers take a reply in pieces of
-    /// up to a megabyte, so that less would cut off a client that reads slowly but steadily.
+    /// Time without progress of a reply. Default: 30 s. The buffers of the system accept a reply in pieces of
+    /// up to a megabyte, so a shorter time would cut off a client that reads slowly but steadily.
     pub stall: Duration,
-    /// From the end of a request's head to the end of its reply. Default: 5 min, what a reply of 170 MB takes
-    /// at 5 Mbit/s.
+    /// Time from the end of the head of a request to the end of its reply. Default: 5 min, enough for a reply
+    /// of 170 MB at 5 Mbit/s.
     pub reply: Duration,
-    /// Without a request. Default: 5 min, longer than scrapes of one client are usually apart, so that they go
-    /// on with the connection they have.
+    /// Time without a request. Default: 5 min, longer than usual scrape intervals, so that a client reuses its
+    /// connection.
     pub idle: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Those that are open and need not go.
+/// Open connections that are not being closed.
 #[derive(Debug)]
 pub(super) struct Connections {
     limits: Limits,
@@ -50,7 +50,7 @@ impl Connections {
         Self { limits, open: Mutex::default() }
     }
 
-    /// Adds a new connection, in the place of the quietest one when there is none left.
+    /// Adds a new connection. At the limit it replaces the quietest one.
     pub(super) fn add(&self) -> Arc<Connection> {
         let connection = Arc::new(Connection::new());
         let mut open = self.open();
@@ -61,25 +61,25 @@ impl Connections {
         connection
     }
 
-    /// Forgets a connection that has ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&self, connection: &Arc<Connection>) {
         self.open().retain(|open| !Arc::ptr_eq(open, connection));
     }
 
-    /// Closes the one that has been quiet longest, if there is one.
+    /// Closes the connection that has been quiet longest, if any.
     pub(super) fn close_quietest(&self) {
         close_quietest(&mut self.open());
     }
 
-    /// Closes those that are over a limit.
+    /// Closes the connections that exceed a time limit.
     pub(super) fn close_overdue(&self) {
         let now = Instant::now();
         self.close_where(|state| state.is_overdue(now, &self.limits));
     }
 
-    /// Closes those that have no request in hand. One of HTTP/2 that had some ends by itself: only the
-    /// protocol knows whether the last of a reply is still on its way.
-    pub(super) fn close_unasked(&self) {
+    /// Closes the connections without a request in flight. An HTTP/2 connection that had requests ends by
+    /// itself: only the protocol knows whether the end of a reply has been sent.
+    pub(super) fn close_idle(&self) {
         self.close_where(|state| match state.phase {
             Phase::Head => true,
             Phase::Idle => !state.is_http2,
@@ -87,15 +87,15 @@ impl Connections {
         });
     }
 
-    fn close_where(&self, has_to_go: impl Fn(&State) -> bool) {
+    fn close_where(&self, should_close: impl Fn(&ConnectionState) -> bool) {
         self.open().retain(|connection| {
             let state = connection.state();
-            let goes = has_to_go(&state);
-            if goes {
-                tracing::debug!(phase = ?state.phase, "a connection is closed");
+            let closes = should_close(&state);
+            if closes {
+                tracing::debug!(phase = ?state.phase, "closing a connection");
                 connection.closing.cancel();
             }
-            !goes
+            !closes
         });
     }
 
@@ -104,7 +104,7 @@ impl Connections {
     }
 }
 
-/// Those without a request in hand go first.
+/// Closes the quietest connection; those without a request in flight first.
 fn close_quietest(open: &mut Vec<Arc<Connection>>) {
     let quiet = open.iter().enumerate().min_by_key(|(_, connection)| {
         let state = connection.state();
@@ -115,41 +115,41 @@ fn close_quietest(open: &mut Vec<Arc<Connection>>) {
     }
 }
 
-/// A connection. The stream below HTTP and the replies tell it what happens.
+/// A connection. The byte stream and the replies report their events to it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
     closing: CancellationToken,
 }
 
 #[derive(Debug)]
-struct State {
+struct ConnectionState {
     phase: Phase,
-    /// Start of the phase; in a reply, when any of it was last taken.
+    /// The start of the phase, or the last progress of a reply.
     since: Instant,
-    /// Requests whose replies are not yet complete; more than one with HTTP/2 only.
-    in_hand: usize,
+    /// The number of requests without a complete reply; more than one with HTTP/2 only.
+    in_flight: usize,
     is_http2: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// A request is to come, or its head is not yet whole.
+    /// Waiting for the complete head of a request.
     Head,
-    /// A request is answered, the newest one since `asked`; or the last of the replies is not yet written.
-    Reply { asked: Instant },
+    /// Replying; `started` is the time of the newest request. Lasts until the end of the last reply is written.
+    Reply { started: Instant },
     /// Between two requests.
     Idle,
 }
 
-impl State {
+impl ConnectionState {
     fn is_overdue(&self, now: Instant, limits: &Limits) -> bool {
         let quiet = now - self.since;
         match self.phase {
             Phase::Head => quiet >= limits.head,
-            // With HTTP/2 the last bytes may be gone before the reply is known to be complete.
-            Phase::Reply { .. } if self.is_http2 && self.in_hand == 0 => quiet >= limits.idle,
-            Phase::Reply { asked } => quiet >= limits.stall || now - asked >= limits.reply,
+            // With HTTP/2 the last bytes may be sent before the reply is complete.
+            Phase::Reply { .. } if self.is_http2 && self.in_flight == 0 => quiet >= limits.idle,
+            Phase::Reply { started } => quiet >= limits.stall || now - started >= limits.reply,
             Phase::Idle => quiet >= limits.idle,
         }
     }
@@ -162,31 +162,31 @@ impl State {
 
 impl Connection {
     fn new() -> Self {
-        let state = State { phase: Phase::Head, since: Instant::now(), in_hand: 0, is_http2: false };
+        let state =
+            ConnectionState { phase: Phase::Head, since: Instant::now(), in_flight: 0, is_http2: false };
         Self { state: Mutex::new(state), closing: CancellationToken::new() }
     }
 
-    /// Until it has to go.
-    pub(super) async fn has_to_go(&self) {
+    /// Waits until the connection must be closed.
+    pub(super) async fn closed(&self) {
         self.closing.cancelled().await;
     }
 
-    /// Frames between two requests are no start of the next one.
-    pub(super) fn speaks_http2(&self) {
+    /// Marks the connection as HTTP/2, where received bytes between two requests do not start a request.
+    pub(super) fn set_http2(&self) {
         self.state().is_http2 = true;
     }
 
-    /// A request has been read; its reply is complete when what is returned is dropped.
-    pub(super) fn asked(self: &Arc<Self>) -> InFlight {
+    /// Records a request. Its reply is complete when the returned value is dropped.
+    pub(super) fn request_started(self: &Arc<Self>) -> InFlight {
         let now = Instant::now();
         let mut state = self.state();
-        state.enter(Phase::Reply { asked: now }, now);
-        state.in_hand += 1;
+        state.enter(Phase::Reply { started: now }, now);
+        state.in_flight += 1;
         InFlight(Arc::clone(self))
     }
 
-    /// Something was read from the client. Between two requests it is the start of the next one, but for
-    /// HTTP/2.
+    /// Records received bytes. Between two requests they start the next one, except with HTTP/2.
     pub(super) fn received(&self) {
         let mut state = self.state();
         if state.phase == Phase::Idle && !state.is_http2 {
@@ -194,7 +194,7 @@ impl Connection {
         }
     }
 
-    /// The system took something for the client.
+    /// Records that the system accepted bytes for the client.
     pub(super) fn sent(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Reply { .. }) {
@@ -202,25 +202,25 @@ impl Connection {
         }
     }
 
-    /// The system took everything there was.
+    /// Records that the system accepted all pending bytes.
     pub(super) fn flushed(&self) {
         let mut state = self.state();
-        if state.in_hand == 0 && matches!(state.phase, Phase::Reply { .. }) {
+        if state.in_flight == 0 && matches!(state.phase, Phase::Reply { .. }) {
             state.enter(Phase::Idle, Instant::now());
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request whose reply is not yet complete.
+/// A request without a complete reply.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Connection>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.state().in_hand -= 1;
+        self.0.state().in_flight -= 1;
     }
 }

@@ -271,10 +271,8 @@ async fn thousands_of_slow_clients_do_not_keep_a_request_from_its_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_too_long_is_answered_with_431() {
     let scene = Scene::new(Limits::default());
-    let long = format!(
-        "GET / HTTP/1.1\r\nhost: exporter\r\na: {}\r\n\r\n",
-        "x".repeat(usize::from(MOST_HEAD_BYTES))
-    );
+    let long =
+        format!("GET / HTTP/1.1\r\nhost: exporter\r\na: {}\r\n\r\n", "x".repeat(usize::from(MAX_HEAD_BYTES)));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
     for sent in [long, many] {
         let Client(client) = scene.connect();

@@ -1,4 +1,4 @@
-//! The two places where a connection is watched: its bytes below HTTP, and the end of a reply above.
+//! The two observers of a connection: its byte stream below HTTP, and the end of a reply above HTTP.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connections::{Connection, InFlight};
 
-/// A stream that tells its connection what passes.
+/// A stream that reports its events to the connection.
 #[derive(Debug)]
 pub(super) struct WatchedStream<S> {
     stream: S,
@@ -78,16 +78,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 }
 
-/// The body of a reply, which ends with it.
+/// The body of a reply, which ends the request in flight when it is dropped.
 #[derive(Debug)]
 pub(super) struct WatchedBody {
     body: Body,
-    _in_hand: InFlight,
+    _in_flight: InFlight,
 }
 
 impl WatchedBody {
-    pub(super) fn new(body: Body, in_hand: InFlight) -> Self {
-        Self { body, _in_hand: in_hand }
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        Self { body, _in_flight: in_flight }
     }
 }
 

@@ -130,7 +130,7 @@ async fn a_reply_of_http2_of_which_nothing_is_taken_is_cut_off() {
 async fn a_head_of_http2_that_is_too_long_is_refused() {
     let mut secured = Secured::new();
     let mut sender = secured.connect(WIDE).await;
-    let long = "x".repeat(usize::from(MOST_HEAD_BYTES));
+    let long = "x".repeat(usize::from(MAX_HEAD_BYTES));
     let request = Request::get("https://exporter/").header("a", long).body(Body::empty()).unwrap();
     let refused = sender.send_request(request).await;
     assert!(refused.is_err() || refused.is_ok_and(|reply| reply.status() == 431));
@@ -156,15 +156,15 @@ async fn a_reply_of_http2_that_is_written_before_it_is_complete_leaves_an_idle_c
     let limits = Limits::default();
     let connections = Connections::new(limits);
     let connection = connections.add();
-    connection.speaks_http2();
-    let reply = connection.asked();
+    connection.set_http2();
+    let reply = connection.request_started();
     connection.sent();
     connection.flushed();
     drop(reply);
     let goes_within = async |time| {
         tokio::time::advance(time).await;
         connections.close_overdue();
-        tokio::time::timeout(Duration::ZERO, connection.has_to_go()).await.is_ok()
+        tokio::time::timeout(Duration::ZERO, connection.closed()).await.is_ok()
     };
     assert!(!goes_within(limits.idle.saturating_sub(SWEEP_INTERVAL)).await);
     assert!(goes_within(SWEEP_INTERVAL).await);
@@ -179,7 +179,7 @@ async fn requests_of_an_ended_connection_of_http2_end_with_it() {
         }
     }
     let (sender, mut ended) = mpsc::unbounded_channel();
-    let streams = Streams::default();
+    let streams = StreamTasks::default();
     let ends = Ends(sender);
     streams.execute(async move {
         let _ends = ends;
