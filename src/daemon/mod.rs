@@ -8,6 +8,7 @@
 mod active_config;
 mod listener;
 mod reload;
+mod reload_plan;
 mod render_options;
 mod signals;
 mod supervisor;
@@ -36,7 +37,7 @@ use crate::web::{self, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecuri
 pub(crate) use active_config::{ActiveConfig, log_warnings};
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
-use reload::plan::ignored_kbs;
+use reload_plan::ignored_kbs;
 use render_options::render_options;
 pub(crate) use signals::Signals;
 use supervisor::Supervisor;

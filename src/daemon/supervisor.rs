@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::reload::plan::{CaDigests, ReloadPlan, TenantChange, TenantName, ignored_kbs};
+use super::reload_plan::{CaDigests, ReloadPlan, TenantChange, TenantName, ignored_kbs};
 use super::tenant::{PreparedTransport, TenantFactory, TenantHandle};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config, Tenant};

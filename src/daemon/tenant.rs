@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::reload::plan::{TenantName, ignored_kbs};
+use super::reload_plan::{TenantName, ignored_kbs};
 use super::tenant_store::TenantStore;
 use crate::clock::Clock;
 use crate::config::{Config, Tenant};

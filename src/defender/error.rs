@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::export::ExportFileError;
+use super::export_file_error::ExportFileError;
 use super::token::TokenError;
 use super::token_error::TIMEOUT_ADVICE;
 use super::transport_error::TransportError;

@@ -16,6 +16,7 @@ mod clock_skew;
 mod entra;
 mod error;
 mod export;
+mod export_file_error;
 pub mod http;
 mod json;
 mod limit;
@@ -39,7 +40,8 @@ use reqwest::Url;
 
 pub use claims::{TokenClaims, TokenFacts};
 pub use error::{ApiError, ErrorDetail, role};
-pub use export::{Export, ExportFileError, ExportOutcome, ListedExport};
+pub use export::{Export, ExportOutcome, ListedExport};
+pub use export_file_error::ExportFileError;
 pub use http::{HttpError, ProxyMode};
 pub use model::ListedMachine;
 pub use quota_history::{CallRecorder, QuotaHistory};

@@ -25,6 +25,7 @@ mod calls;
 mod control;
 mod endpoint;
 mod export;
+mod export_versions;
 mod fault_bodies;
 mod faults;
 mod fleet;

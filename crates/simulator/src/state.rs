@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::authority::Authority;
 use super::calendar::{Day, SimulatedCalendar};
 use super::calls::CallLog;
-use super::export::versions::ExportHistory;
+use super::export_versions::ExportHistory;
 use super::faults::FaultQueue;
 use super::fleet::SimulatedFleet;
 use super::options::{Now, Options, Realism};

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cves::{CveSet, packed};
-use super::lines::{ExportFileError, LineReader, RawLine};
+use super::lines::{LineReader, RawLine};
 use super::packed_timestamp::PackedTimestamp;
 use super::row::{ExportRow, RowField};
 use super::version::{Export, PackedUpdate};
+use crate::defender::export_file_error::ExportFileError;
 use crate::defender::model::Reject;
 use crate::fleet::{KbId, MachineId, Severity, UpdateFacts};
 

@@ -12,8 +12,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout};
 
 use super::builder::{ExportBuilder, FileCount};
-use super::lines::ExportFileError;
 use super::list::Link;
+use crate::defender::export_file_error::ExportFileError;
 use crate::defender::request::{PATIENCE, transport_failure, whole_seconds};
 use crate::defender::retry::retry_after;
 use crate::defender::{ApiError, Client, ErrorDetail};

@@ -9,6 +9,8 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::defender::export_file_error::ExportFileError;
+
 /// The maximum length of a line. A row has about 1 KB.
 const LINE_BYTES: usize = 1 << 20;
 
@@ -22,32 +24,6 @@ const FREE_BYTES: u64 = 64 << 20;
 
 /// The maximum ratio of decompressed to compressed size.
 const FACTOR: u64 = 200;
-
-/// The reason that an export file is rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExportFileError {
-    /// The gzip stream is truncated.
-    #[error("its gzip stream ends early")]
-    EndsEarly,
-    /// The file is not gzip, or its checksum is wrong.
-    #[error("it is not gzip, or damaged")]
-    NotGzip,
-    /// The decompressed file, or the whole export, is larger than plausible.
-    #[error("it contains more than {limit_bytes} bytes")]
-    TooLarge {
-        /// The exceeded limit.
-        limit_bytes: usize,
-    },
-}
-
-impl From<io::Error> for ExportFileError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => Self::EndsEarly,
-            _ => Self::NotGzip,
-        }
-    }
-}
 
 /// One line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

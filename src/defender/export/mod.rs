@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use lines::ExportFileError;
 pub use probe::ListedExport;
 pub use version::Export;
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::builder::FileCount;
 use super::*;
+use crate::defender::ExportFileError;
 use crate::fleet::{Finding, KbId, Severity};
 
 pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
@@ -232,8 +233,8 @@ fn a_file_that_is_read_again_after_a_break_counts_once() {
 #[test]
 fn messages_name_the_file_and_never_its_link() {
     let chain = |error: ApiError| crate::error::Chain(&error).to_string();
-    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::EndsEarly }), @"file 3 of the export cannot be believed: its gzip stream ends early");
-    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::NotGzip }), @"file 3 of the export cannot be believed: it is no gzip, or damaged");
+    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::EndsEarly }), @"file 3 of the export is corrupt: its gzip stream ends early");
+    insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::NotGzip }), @"file 3 of the export is corrupt: it is not gzip, or damaged");
     insta::assert_snapshot!(chain(ApiError::UnusableLink { file: 3 }), @"the link of file 3 of the export is not one to follow (https, and no user in it)");
     insta::assert_snapshot!(chain(ApiError::Empty), @"the export is empty");
     insta::assert_snapshot!(chain(ApiError::TooLarge { endpoint: ApiOperation::ExportFile, limit_bytes: 67_108_864 }), @"the reply of `exportfile` is larger than 67108864 bytes");

@@ -13,8 +13,8 @@ use tokio::task::spawn_blocking;
 
 use super::faults::{CONTENT_TYPE, blob_not_found, error, error_with_detail, fault_reply};
 use super::files::{ExportFileWriter, body};
-use super::versions::{FileKind, LinkError};
 use crate::endpoint::Endpoint;
+use crate::export_versions::{FileKind, LinkError};
 use crate::faults::Fault;
 use crate::open_call::OpenCall;
 use crate::random::guid;

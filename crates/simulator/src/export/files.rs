@@ -21,7 +21,7 @@ use super::exported_machine::ExportedMachine;
 use super::machine_rows::MachineRowWriter;
 use super::rows::RowBuffer;
 use super::update_catalog::UpdateCatalog;
-use super::versions::SimulatedExport;
+use crate::export_versions::SimulatedExport;
 use crate::options::Realism;
 use crate::state::SimulatorState;
 

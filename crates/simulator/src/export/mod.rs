@@ -10,7 +10,7 @@
 //! [`Options::rows_per_update`](crate::Options::rows_per_update) are listed.
 //!
 //! ```text
-//! list:  versions -> links         file:  blob -> files -> machine_rows -> rows
+//! list:  export_versions -> links         file:  blob -> files -> machine_rows -> rows
 //!                                          exported_machine, update_catalog
 //! ```
 
@@ -22,4 +22,3 @@ pub(crate) mod list;
 mod machine_rows;
 mod rows;
 pub(crate) mod update_catalog;
-pub(crate) mod versions;

@@ -5,15 +5,13 @@
 //! sets up new connections. The second applies the plan and cannot be refused. A configuration that is rejected
 //! in the first phase changes nothing; its problems are logged and returned to the caller.
 
-pub(super) mod plan;
-
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use self::plan::{CaDigests, ConfigVersion, ReloadPlan};
 use super::active_config::{ActiveConfig, log_warnings};
+use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
 use super::render_options::render_options;
 use super::signals::ReloadSignal;
 use super::supervisor::{Supervisor, Transports};
