@@ -35,7 +35,7 @@ pub enum LogLevel {
 /// Starts logging for the whole process. `count` is called with the level of each line.
 ///
 /// # Errors
-/// When logging has already been started.
+/// Fails if logging has already been started.
 pub fn init(
     level: LogLevel,
     format: LogFormat,

@@ -25,7 +25,7 @@ use crate::self_metrics::SelfMetrics;
 /// Checks the configuration, the storage and every tenant, and prints the results.
 ///
 /// # Errors
-/// When the configuration is invalid or a step failed. The failed steps are printed.
+/// Fails if the configuration is invalid or a step failed. The failed steps are printed.
 pub(super) fn check(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
     block_on(check_all(flags, self_metrics, clock))
 }

@@ -37,7 +37,7 @@ const PER_MINUTE: u32 = 60_000;
 /// Runs the demo until a signal.
 ///
 /// # Errors
-/// When a port cannot be bound, the temporary folder cannot be created, or a task ends unexpectedly.
+/// Fails if a port cannot be bound, the temporary folder cannot be created, or a task ends unexpectedly.
 pub(super) fn demo(
     demo: DemoFlags,
     flags: &Flags,

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 72;
 /// Reads and prints.
 ///
 /// # Errors
-/// When stdin cannot be read, or the password cannot be hashed without loss.
+/// Fails if stdin cannot be read, or the password cannot be hashed without loss.
 pub(super) fn hash_password() -> Result<(), AppError> {
     let password = if stdin().is_terminal() {
         let password = prompt("Password: ")?;

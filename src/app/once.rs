@@ -18,7 +18,7 @@ use crate::self_metrics::SelfMetrics;
 /// Polls and prints.
 ///
 /// # Errors
-/// When a tenant could not be polled. Its previous data and the data of the others are printed nevertheless.
+/// Fails if a tenant could not be polled. Its previous data and the data of the others are printed anyway.
 pub(super) fn once(flags: &Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
     let config = load_for_polling(&flags.config_file, &self_metrics, &clock)?;
     config.log_start(&flags.config_file);

@@ -9,7 +9,7 @@ use crate::web::WebConfigError;
 /// Writes `text` to stdout and flushes it.
 ///
 /// # Errors
-/// When stdout cannot be written to.
+/// Fails if stdout cannot be written to.
 pub(super) fn print(text: &str) -> Result<(), AppError> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

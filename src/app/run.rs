@@ -14,7 +14,7 @@ use crate::self_metrics::SelfMetrics;
 /// Runs the daemon.
 ///
 /// # Errors
-/// When the configuration is invalid, the state folder is in use, a socket cannot be listened on, or a task
+/// Fails if the configuration is invalid, the state folder is in use, a socket cannot be listened on, or a task
 /// ends unexpectedly.
 pub(super) fn run(flags: &Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
     let sockets = Sockets::new(flags);

@@ -5,7 +5,7 @@ use crate::error::AppError;
 /// Runs `work` to its end on a new runtime.
 ///
 /// # Errors
-/// When the runtime cannot be started, and those of `work`.
+/// Fails if the runtime cannot be started, or with the error of `work`.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AppError::System { operation: "start the runtime", source })?;

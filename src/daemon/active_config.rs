@@ -20,7 +20,7 @@ impl ActiveConfig {
     /// Loads the configuration file. Also returns the warnings about it.
     ///
     /// # Errors
-    /// When the file cannot be read or is invalid.
+    /// Fails if the file cannot be read or is invalid.
     pub(crate) fn load(
         file: &Path,
         self_metrics: &SelfMetrics,

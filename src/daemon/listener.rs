@@ -38,7 +38,7 @@ impl Sockets {
     /// Listens on all sockets.
     ///
     /// # Errors
-    /// When an address cannot be bound, or systemd passed no socket.
+    /// Fails if an address cannot be bound, or systemd passed no socket.
     pub(crate) async fn listen(self) -> Result<Vec<Listener>, AppError> {
         let addresses = match self {
             Self::Addresses(addresses) => addresses,

@@ -71,7 +71,7 @@ impl Daemon {
     /// Builds every part from a configuration. Sends no request and opens no port.
     ///
     /// # Errors
-    /// When the connection settings of a tenant cannot be used.
+    /// Fails if the connection settings of a tenant cannot be used.
     pub(crate) fn build(
         active: ActiveConfig,
         proxy_mode: ProxyMode,
@@ -132,7 +132,7 @@ impl Daemon {
     /// Listens on `sockets` and serves until a signal.
     ///
     /// # Errors
-    /// When a socket cannot be listened on, or a task ends unexpectedly.
+    /// Fails if a socket cannot be listened on, or a task ends unexpectedly.
     pub(crate) async fn serve(
         self,
         sockets: Sockets,
@@ -147,7 +147,7 @@ impl Daemon {
     /// Serves on `listeners` until a signal.
     ///
     /// # Errors
-    /// When a task ends unexpectedly.
+    /// Fails if a task ends unexpectedly.
     pub(crate) async fn serve_on(
         self,
         listeners: Vec<Listener>,

@@ -88,7 +88,7 @@ impl Reloader {
     /// Loads the file and applies what changed.
     ///
     /// # Errors
-    /// When a task has ended unexpectedly; the daemon cannot continue then.
+    /// Fails if a task has ended unexpectedly; the daemon cannot continue then.
     async fn reload(&mut self) -> Result<ReloadOutcome, AppError> {
         let file = self.active.file.clone();
         let proxy_mode = self.proxy_mode;

@@ -15,7 +15,7 @@ impl Signals {
     /// Starts to catch the signals.
     ///
     /// # Errors
-    /// When the system refuses a signal handler.
+    /// Fails if the system refuses a signal handler.
     pub(crate) fn catch() -> Result<Self, AppError> {
         let catch =
             |kind| signal(kind).map_err(|source| AppError::System { operation: "catch signals", source });

@@ -41,7 +41,7 @@ struct StartingTenant {
     fleet: TenantFleet,
 }
 
-/// What the state file holds about a tenant.
+/// The data and the recent calls of a tenant, as the state file holds them.
 type StoredTenant = (TenantFleet, QuotaHistory);
 
 impl Supervisor {
@@ -90,7 +90,7 @@ impl Supervisor {
     /// the connections of every tenant that needs new ones.
     ///
     /// # Errors
-    /// When a task has ended unexpectedly; the daemon cannot continue then.
+    /// Fails if a task has ended unexpectedly; the daemon cannot continue then.
     pub(super) async fn apply(
         &mut self,
         plan: &ReloadPlan,

@@ -26,7 +26,7 @@ impl PreparedTransport {
     /// Reads the CA file of the tenant and sets up its connections. Blocks.
     ///
     /// # Errors
-    /// When the connection settings cannot be used.
+    /// Fails if the connection settings cannot be used.
     pub(super) fn new(tenant: &Tenant, proxy_mode: ProxyMode) -> Result<Self, HttpError> {
         // The digest is taken first, so that a change during the setup is noticed by the next reload.
         let ca_digest = ca_digest(tenant);

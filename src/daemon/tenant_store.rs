@@ -20,7 +20,7 @@ impl TenantStore {
     /// Opens the state file in `folder`. A file that cannot be used is logged and set aside.
     ///
     /// # Errors
-    /// When another process uses the same folder.
+    /// Fails if another process uses the same folder.
     pub(crate) fn open(
         folder: &Path,
         clock: &Clock,
@@ -62,7 +62,8 @@ impl TenantStore {
         let store = self.store.clone();
         let name = Arc::clone(tenant);
         let recorder: CallRecorder = Arc::new(move |at, endpoint| {
-            let (store, name) = (store.clone(), Arc::clone(&name));
+            let store = store.clone();
+            let name = Arc::clone(&name);
             Box::pin(async move {
                 let recorded =
                     tokio::task::spawn_blocking(move || store.record_call(&name, at, endpoint)).await;
