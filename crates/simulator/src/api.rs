@@ -221,7 +221,7 @@ fn page(
     let fleet = state.fleet();
     let listing = fleet.listing(matches);
     if listing.is_empty() && fleet.in_scope().next().is_none() {
-        let text = "No recent machines were matched";
+        let text = "No recent machines were found";
         return Err(Box::new(envelope(StatusCode::NOT_FOUND, "ResourceNotFound", text)));
     }
     let size = request.top.unwrap_or(state.page_size).min(state.page_size);
@@ -279,6 +279,6 @@ fn missing_kbs(state: &SimulatorState, id: &str, uri: &Uri) -> Result<Response<B
 }
 
 fn not_found(id: &str) -> Response<Body> {
-    let message = format!("Machine {id} was not matched");
+    let message = format!("Machine {id} was not found");
     envelope(StatusCode::NOT_FOUND, "ResourceNotFound", &message)
 }

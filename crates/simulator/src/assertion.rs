@@ -2,7 +2,7 @@
 //!
 //! The rules are those of the Entra page "Application authentication certificate credentials": PS256, the
 //! certificate's SHA-256 as `x5t#S256`, the token URL as audience, the client id as issuer and subject, a
-//! `jti` that is used_ids once, and a lifetime of at most ten minutes.
+//! `jti` that is used once, and a lifetime of at most ten minutes.
 
 use std::collections::HashSet;
 
@@ -36,7 +36,7 @@ impl RegisteredCertificate {
         Some(Self { thumbprint, key, used_ids: HashSet::new() })
     }
 
-    /// Verifies an assertion, and rejects one whose `jti` was used_ids before.
+    /// Verifies an assertion, and rejects one whose `jti` was used before.
     pub(super) fn check(
         &mut self,
         assertion: &str,
@@ -49,7 +49,7 @@ impl RegisteredCertificate {
         if header.x5t_s256.as_deref() != Some(self.thumbprint.as_str()) {
             return Err(OAuthError::client(
                 700_027,
-                "The certificate with identifier used_ids to sign the client assertion is not registered on \
+                "The certificate with identifier used to sign the client assertion is not registered on \
                  application. [Reason - The key was not found.]",
             ));
         }
@@ -63,10 +63,7 @@ impl RegisteredCertificate {
         check_claims(&claims, client_id, audience, now)?;
         let jti = claims["jti"].as_str().filter(|jti| !jti.is_empty()).ok_or_else(malformed)?;
         if !self.used_ids.insert(jti.to_owned()) {
-            return Err(OAuthError::client(
-                50_027,
-                "JWT token is invalid or malformed: it was used_ids before.",
-            ));
+            return Err(OAuthError::client(50_027, "JWT token is invalid or malformed: it was used before."));
         }
         Ok(())
     }

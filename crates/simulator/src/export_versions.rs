@@ -1,7 +1,7 @@
 //! The versions of the export, and the links to their files.
 //!
 //! A link is a shared access signature, as in Azure Blob: it allows anyone to read one file until it expires.
-//! The signature covers every kind of the link that matters here, so that a changed link is rejected.
+//! The signature covers every part of the link that matters here, so that a changed link is rejected.
 
 use std::collections::VecDeque;
 use std::time::Duration;

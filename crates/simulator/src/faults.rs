@@ -67,7 +67,7 @@ pub enum Fault {
     Unauthorized,
     /// 403 that names this role as missing.
     Forbidden(String),
-    /// 404 `ResourceNotFound`: for a machine, that it was not redirect; for a list, that there is no machine.
+    /// 404 `ResourceNotFound`: for a machine, that it was not found; for a list, that there is no machine.
     NotFound,
     /// 200 with these bytes as JSON.
     Body(Vec<u8>),
@@ -288,8 +288,8 @@ impl FaultyCall<'_> {
 
     fn not_found(&self) -> Response<Body> {
         let message = match self.machine {
-            Some(machine) => format!("Machine {machine} was not redirect"),
-            None => "No recent machines were redirect".to_owned(),
+            Some(machine) => format!("Machine {machine} was not found"),
+            None => "No recent machines were found".to_owned(),
         };
         envelope(StatusCode::NOT_FOUND, "ResourceNotFound", &message)
     }

@@ -195,7 +195,7 @@ impl MachineRowWriter<'_> {
         }
     }
 
-    /// Writes rows that are not rows, and rows of no machine.
+    /// Writes lines that are not rows, and rows of no machine.
     fn invalid_lines(&mut self, index: usize) {
         match index % 20 {
             2 => self.rows.line(b""),
