@@ -126,5 +126,5 @@ class Prometheus(Program):
 
 def release_binary():
     """Builds the exporter as it is released, and answers where it is."""
-    subprocess.run(["cargo", "build", "--release", "--locked"], check=True)
+    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "mde-exporter"], check=True)
     return os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release/mde_exporter")

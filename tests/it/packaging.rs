@@ -3,12 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use mde_exporter::cli::Cli;
 use mde_exporter::config::{self, Auth, SecretSource};
-
-#[path = "../../packaging/man.rs"]
-mod man;
 
 const SERVICE: &str = include_str!("../../systemd/mde_exporter.service");
 const ENVIRONMENT: &str = include_str!("../../systemd/mde_exporter.env");
@@ -64,7 +61,7 @@ fn the_installed_configuration_is_good_and_has_its_secret_from_systemd() {
     assert_eq!(path, Path::new(&secret));
 }
 
-/// What `assets` of the package takes from the source, made by cargo or by the example left out.
+/// What `assets` of the package takes from the source, without the files built by cargo.
 fn assets() -> Vec<(PathBuf, &'static str)> {
     let list = CARGO.split_once("\nassets = [\n").and_then(|(_, rest)| rest.split_once("\n]")).unwrap().0;
     let asset = |line: &'static str| {
@@ -92,26 +89,4 @@ fn the_package_has_the_version_of_the_exporter() {
     let newest = changelog.lines().next().unwrap();
     let version = concat!("mde-exporter (", env!("CARGO_PKG_VERSION"), "-1) ");
     assert!(newest.starts_with(version), "{newest}");
-}
-
-#[test]
-fn the_manual_page_has_every_command_and_flag_and_every_file_of_the_service() {
-    // A hyphen that is to stay one is escaped.
-    let page = String::from_utf8(man::page().unwrap()).unwrap().replace("\\-", "-");
-    let command = Cli::command();
-    for name in command.get_subcommands().map(clap::Command::get_name) {
-        assert!(page.contains(&format!(".TP\n\\fB{name}\\fR")), "{name}");
-    }
-    let flags = |command: &clap::Command| -> Vec<String> {
-        command.get_arguments().filter_map(|flag| Some(format!("\\fB--{}\\fR", flag.get_long()?))).collect()
-    };
-    for flag in command.get_subcommands().flat_map(flags).chain(flags(&command)) {
-        assert!(page.contains(&flag), "{flag}");
-    }
-    let installed = assets().into_iter().map(|(_, target)| format!("/{target}"));
-    for file in installed.filter(|file| file.starts_with("/etc/default") || file.contains("/examples/")) {
-        assert!(page.contains(&file), "{file}");
-    }
-    assert!(page.contains(&format!("/var/lib/{}/state.db", setting(SERVICE, "StateDirectory"))));
-    assert!(page.contains(&format!("{}/\n", setting(SERVICE, "LoadCredential").split_once(':').unwrap().1)));
 }

@@ -1,7 +1,5 @@
 //! Alert rules, their tests, their runbooks and what is ready to copy belong together. Whether the rules
 //! do what they say is for Prometheus to judge (`.ci/rules`); this holds that nothing is missing.
-//!
-//! `UPDATE_FILES=1 cargo test --test it rules` writes the files for Kubernetes anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -508,38 +506,4 @@ fn sample_limit_leaves_room_for_the_series_limit() {
     assert_eq!(job.sample_limit, config.metrics.series_limit + 5_000);
     let monitor = read("provisioning/kubernetes/servicemonitor.yaml");
     assert!(monitor.contains(&format!("sampleLimit: {}\n", job.sample_limit)));
-}
-
-/// The same groups as a resource of the Prometheus operator.
-fn prometheus_rule(file: &str) -> String {
-    let mut text = format!(
-        "# Made from ../../rules/{file}.yml: change that one, then\n\
-         # UPDATE_FILES=1 cargo test --test it rules\n\
-         apiVersion: monitoring.coreos.com/v1\n\
-         kind: PrometheusRule\n\
-         metadata:\n  \
-           name: mde-exporter-{file}\n  \
-           labels:\n    \
-             # What your Prometheus selects by (ruleSelector).\n    \
-             release: kube-prometheus-stack\n\
-         spec:\n"
-    );
-    let rules = read(&format!("rules/{file}.yml"));
-    for line in rules.lines().skip_while(|line| *line != "groups:") {
-        text.extend([if line.is_empty() { "" } else { "  " }, line, "\n"]);
-    }
-    text
-}
-
-#[test]
-fn the_rules_for_kubernetes_are_the_same_rules() {
-    for file in FILES {
-        let (path, made) =
-            (format!("provisioning/kubernetes/prometheusrule-{file}.yaml"), prometheus_rule(file));
-        if std::env::var_os("UPDATE_FILES").is_some() {
-            let mut file = std::fs::File::create(folder().join(&path)).unwrap();
-            std::io::Write::write_all(&mut file, made.as_bytes()).unwrap();
-        }
-        assert!(read(&path) == made, "{path} is not made from the rules: set UPDATE_FILES=1");
-    }
 }

@@ -1,22 +1,20 @@
-//! Writes what the exporter would have served in the past, as `OpenMetrics` with timestamps, for
-//! `promtool tsdb create-blocks-from openmetrics`: so that dashboards can be seen with months of data.
+//! Writes the metrics that the exporter would have served in the past, so that dashboards can be viewed with
+//! months of data.
 //!
-//! ```text
-//! cargo run --example history -- [DAYS] > history.om
-//! ```
-//!
-//! It is the real client, poller and renderer with two simulated tenants, on a wall clock that moves by six
-//! hours from poll to poll and ends now. Nothing else is made up.
+//! The real client, poller and renderer run with two simulated tenants on a clock that advances by six hours
+//! per poll and ends now.
 
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
 use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
@@ -30,8 +28,8 @@ use mde_simulator::{Options, Realism, Simulator};
 
 /// Time from one poll to the next, the default of `poll.interval`.
 const STEP: Duration = Duration::from_hours(6);
-/// Polls in a day.
-const STEPS_A_DAY: u64 = 4;
+/// Polls per day.
+const STEPS_PER_DAY: u32 = 4;
 /// Machines of each tenant.
 const TENANTS: [(&str, usize); 2] = [("contoso", 60), ("fabrikam", 25)];
 
@@ -41,35 +39,43 @@ struct Polled {
     poller: Poller,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let days: u64 = std::env::args().nth(1).map_or(Ok(100), |days| days.parse())?;
-    let start = Timestamp::now() - STEP * u32::try_from(days * STEPS_A_DAY)?;
-    let steps = Arc::new(AtomicU64::new(0));
-    let made = Arc::clone(&steps);
-    let clock = Clock::new(move || start + Duration::from_secs(made.load(Ordering::SeqCst) * STEP.as_secs()));
-    let self_metrics = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
-    self_metrics.config_loaded(start);
+/// Writes the history of `days` days.
+///
+/// # Errors
+/// When the simulators cannot be started or the output cannot be written.
+pub(crate) fn write(days: u32, output: impl Write) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(write_steps(days, output))
+}
+
+async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>> {
+    let last_step = days * STEPS_PER_DAY;
+    let start = Timestamp::now() - STEP * last_step;
+    let current_step = Arc::new(AtomicU32::new(0));
+    let step_of_clock = Arc::clone(&current_step);
+    let clock = Clock::new(move || start + STEP * step_of_clock.load(Ordering::SeqCst));
+    let version = Cli::command().get_version().unwrap_or_default().to_owned();
+    let selfmon = Arc::new(SelfMetrics::new(&version));
+    selfmon.config_loaded(start);
 
     let folder = tempfile::tempdir()?;
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
         tenants.push(polled(seed, name, machines, folder.path(), &clock, &self_metrics).await?);
     }
-    let mut output = BufWriter::new(io::stdout().lock());
+    let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
-    for step in 0..=days * STEPS_A_DAY {
-        steps.store(step, Ordering::SeqCst);
+    for step in 0..=last_step {
+        current_step.store(step, Ordering::SeqCst);
         for tenant in &mut tenants {
-            if step > 0 && step.is_multiple_of(STEPS_A_DAY) {
+            if step > 0 && step.is_multiple_of(STEPS_PER_DAY) {
                 tenant.simulator.control().skip_days(1);
             }
             tenant.poller.poll_all().await;
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
-        let published = Snapshot::render(&mut renderer, step, fleets, clock.now(), &options());
-        published.count(&self_metrics, Duration::ZERO);
-        write(&mut output, &published, &self_metrics, clock.now())?;
+        let published = Published::render(&mut renderer, step.into(), fleets, clock.now(), &exposure());
+        published.count(&selfmon, Duration::ZERO);
+        write_scrape(&mut output, &published, &selfmon, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
     output.flush()?;
@@ -151,8 +157,8 @@ async fn polled(
     Ok(Polled { simulator, poller })
 }
 
-/// One scrape: every sample with the labels of a target and a timestamp.
-fn write(
+/// Writes one scrape: every sample with the labels of a target and a timestamp.
+fn write_scrape(
     output: &mut impl Write,
     published: &Snapshot,
     self_metrics: &SelfMetrics,

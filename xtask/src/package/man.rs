@@ -1,5 +1,5 @@
-//! The manual page `mde_exporter(1)`: commands and flags as clap knows them, then what an administrator
-//! needs besides, from `mde_exporter.1.roff`.
+//! The manual page `mde_exporter(1)`: commands and flags from the definitions of clap, followed by the
+//! sections in `mde_exporter.1.roff`.
 
 use std::io;
 
@@ -86,4 +86,55 @@ fn argument_help(argument: &Arg) -> String {
     let default =
         if defaults.is_empty() { String::new() } else { format!(" [default: {}]", defaults.join(" ")) };
     format!("{help}{values}{default}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: &str = include_str!("../../../systemd/mde_exporter.service");
+    const MANIFEST: &str = include_str!("../../../Cargo.toml");
+
+    /// The value of a setting that occurs once in the unit.
+    fn setting(key: &str) -> &'static str {
+        let values: Vec<_> =
+            SERVICE.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+        assert_eq!(values.len(), 1, "{key}");
+        values[0]
+    }
+
+    /// The paths in `assets` of the package.
+    fn installed_files() -> impl Iterator<Item = String> {
+        let (_, rest) = MANIFEST.split_once("\nassets = [\n").unwrap();
+        let (list, _) = rest.split_once("\n]").unwrap();
+        list.lines().map(|line| format!("/{}", line.split('"').nth(3).unwrap()))
+    }
+
+    #[test]
+    fn manual_page_has_every_command_flag_and_service_file() {
+        // A hyphen that is to stay one is escaped.
+        let page = String::from_utf8(page().unwrap()).unwrap().replace("\\-", "-");
+        let command = Cli::command();
+        for name in command.get_subcommands().map(clap::Command::get_name) {
+            assert!(page.contains(&format!(".TP\n\\fB{name}\\fR")), "{name}");
+        }
+        let flags = |command: &clap::Command| -> Vec<String> {
+            command
+                .get_arguments()
+                .filter_map(|flag| Some(format!("\\fB--{}\\fR", flag.get_long()?)))
+                .collect()
+        };
+        for flag in command.get_subcommands().flat_map(flags).chain(flags(&command)) {
+            assert!(page.contains(&flag), "{flag}");
+        }
+        let installed: Vec<_> = installed_files().collect();
+        assert!(installed.len() > 5);
+        for file in
+            installed.iter().filter(|file| file.starts_with("/etc/default") || file.contains("/examples/"))
+        {
+            assert!(page.contains(file.as_str()), "{file}");
+        }
+        assert!(page.contains(&format!("/var/lib/{}/state.db", setting("StateDirectory"))));
+        assert!(page.contains(&format!("{}/\n", setting("LoadCredential").split_once(':').unwrap().1)));
+    }
 }

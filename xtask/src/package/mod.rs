@@ -1,14 +1,10 @@
-//! Writes what a package holds besides the binary and is made from its command line: the manual page and
-//! the completions of three shells.
-//!
-//!     cargo run --example man_and_completions -- FOLDER
+//! The generated files of the Debian package: the manual page, and the completions of three shells.
 
 mod man;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -18,21 +14,16 @@ use mde_exporter::cli::Cli;
 
 const NAME: &str = "mde_exporter";
 
-fn main() -> ExitCode {
-    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("error: name the folder to write to");
-        return ExitCode::from(64);
-    };
-    match write(&folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}: {error}", folder.display());
-            ExitCode::FAILURE
-        }
-    }
+/// Writes the files to `folder`, which is created if it is missing.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write(folder: &Path) -> io::Result<()> {
+    write_files(folder)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
 }
 
-fn write(folder: &Path) -> io::Result<()> {
+fn write_files(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let mut page = GzEncoder::new(File::create(folder.join("mde_exporter.1.gz"))?, Compression::best());
     page.write_all(&man::page()?)?;
@@ -40,12 +31,14 @@ fn write(folder: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut Cli::command(), NAME, folder)?;
     }
-    File::create(folder.join("mde_exporter.fish"))?.write_all(&fish())
+    File::create(folder.join("mde_exporter.fish"))?.write_all(&fish_completions())
 }
 
-/// clap's completions for fish ask fish's `argparse` which command is given, and that takes no flags with
-/// dots in their names: nothing would ever be completed. So the two functions that ask are defined anew.
-fn fish() -> Vec<u8> {
+/// The completions for fish.
+///
+/// clap's script calls fish's `argparse` to find the given command. `argparse` does not accept flags with
+/// dots in their names, so nothing would be completed. The two functions that call it are replaced.
+fn fish_completions() -> Vec<u8> {
     let mut command = Cli::command();
     let mut script = Vec::new();
     clap_complete::generate(Shell::Fish, &mut command, NAME, &mut script);

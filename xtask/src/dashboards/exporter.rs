@@ -1,8 +1,10 @@
 //! `exporter.json`: can I trust the other two?
 
-use crate::bounds::{CERTIFICATE_SECS, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE};
-use crate::expression::{Filters, INSTANCE, JOB, TENANT};
-use crate::grafana::{Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable};
+use crate::dashboards::bounds::{CERTIFICATE_SECS, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE};
+use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
+use crate::dashboards::grafana::{
+    Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
+};
 
 const FILTERS: Filters = &[JOB, INSTANCE, TENANT];
 

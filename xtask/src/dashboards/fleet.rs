@@ -2,12 +2,14 @@
 //!
 //! Everything but the last row works from fleet-level metrics alone, however large the fleet is.
 
-use crate::bounds::{
+use crate::dashboards::bounds::{
     COMPLIANCE_GOOD, COMPLIANCE_LOW, INACTIVE_SHARE, OVERDUE_SHARE, SPREAD_SHARE, STALE_LONG_SECS,
     UNKNOWN_SHARE,
 };
-use crate::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
-use crate::grafana::{Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable};
+use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
+use crate::dashboards::grafana::{
+    Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
+};
 
 const FILTERS: Filters = &[
     JOB,

@@ -40,7 +40,7 @@ pub(crate) fn panels(dashboard: &Value) -> Vec<(String, Value)> {
 /// Every query of every dashboard.
 pub(crate) fn all() -> Vec<PanelQuery> {
     let mut found = Vec::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -1,13 +1,12 @@
 //! Colours change where alerts fire.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::bounds;
-use crate::queries::panels;
+use crate::dashboards::bounds;
+use crate::dashboards::queries::panels;
 
 /// An alert, how its threshold is written, and the bound of the panels that speak of it.
 const THRESHOLDS: [(&str, &str, f64); 9] = [
@@ -40,7 +39,7 @@ struct Rule {
 
 /// Every alert with its expression.
 fn alerts() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules");
+    let folder = crate::generated::root().join("dashboards/rules");
     let mut found = BTreeMap::new();
     for file in ["fleet.yml", "machine.yml"] {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
@@ -83,7 +82,7 @@ fn steps(panel: &Value) -> Vec<f64> {
 fn a_panel_that_names_an_alert_changes_colour_where_it_fires() {
     let alerts = alerts();
     let mut named = 0;
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             let description = panel["description"].as_str().unwrap_or_default();
             for alert in description.split('`').filter(|word| word.starts_with("Mde")) {

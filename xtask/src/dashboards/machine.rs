@@ -1,8 +1,10 @@
 //! `machine.json`: what is wrong with this machine, and since when?
 
-use crate::bounds::STALE_LONG_SECS;
-use crate::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
-use crate::grafana::{Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable};
+use crate::dashboards::bounds::STALE_LONG_SECS;
+use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
+use crate::dashboards::grafana::{
+    Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
+};
 
 const FILTERS: Filters =
     &[JOB, INSTANCE, TENANT, Filter { label: "machine_id", variable: "machine", picks: Picks::Machines }];

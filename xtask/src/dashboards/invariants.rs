@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::expression::{Picks, exported, family, known};
-use crate::grafana::Dashboard;
-use crate::queries::{self, panels, selectors};
+use crate::dashboards::expression::{Picks, exported, family, known};
+use crate::dashboards::grafana::Dashboard;
+use crate::dashboards::queries::{self, panels, selectors};
 
 /// Metrics that no dashboard shows, each with the reason.
 const UNUSED: &[(&str, &str)] = &[];
@@ -22,7 +22,7 @@ fn none_of(problems: &[String]) {
 /// Calls `look` with every panel that asks something and its name, and gathers what it does not like.
 fn each_panel(mut look: impl FnMut(&Value, &mut dyn FnMut(&str))) {
     let mut problems = Vec::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             if panel["type"] != "text" {
                 look(&panel, &mut |problem| problems.push(format!("{file} / {}: {problem}", panel["title"])));
@@ -35,7 +35,7 @@ fn each_panel(mut look: impl FnMut(&Value, &mut dyn FnMut(&str))) {
 #[test]
 fn each_file_can_be_provisioned_anywhere() {
     let mut uids = BTreeSet::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         let json = dashboard.json();
         assert_eq!(json["schemaVersion"], 42, "{file}");
         assert_eq!(json["editable"], false, "{file}");
@@ -73,7 +73,7 @@ fn every_data_source_is_the_variable() {
         }
     }
     let mut problems = Vec::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         let json = dashboard.json();
         look(&json, file, &mut problems);
         let first = &json["templating"]["list"][0];
@@ -84,7 +84,7 @@ fn every_data_source_is_the_variable() {
 
 #[test]
 fn panels_have_ids_of_their_own_and_do_not_overlap() {
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         let json = dashboard.json();
         let mut ids = BTreeSet::new();
         let rows = json["panels"].as_array().unwrap();
@@ -111,7 +111,7 @@ fn panels_have_ids_of_their_own_and_do_not_overlap() {
 
 #[test]
 fn titles_are_used_once_in_a_dashboard() {
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         let mut titles = BTreeSet::new();
         for (_, panel) in panels(&dashboard.json()) {
             assert!(titles.insert(panel["title"].to_string()), "{file}: {}", panel["title"]);
@@ -218,7 +218,7 @@ fn legends_name_labels_that_the_query_keeps() {
 fn every_selector_names_an_exported_metric_and_carries_the_filters() {
     let known = known();
     let mut problems = Vec::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         for query in queries::all().iter().filter(|query| query.name.starts_with(file)) {
             let found = match selectors(&query.expression) {
                 Ok(found) => found,
@@ -299,7 +299,7 @@ fn every_exported_metric_is_shown_or_listed_with_a_reason() {
 
 #[test]
 fn the_fleet_is_shown_without_the_machine_level() {
-    let (file, dashboard) = &crate::all()[0];
+    let (file, dashboard) = &crate::dashboards::all()[0];
     assert_eq!(*file, "fleet.json");
     let mut rows = BTreeSet::new();
     for (row, panel) in panels(&dashboard.json()) {
@@ -336,7 +336,7 @@ fn names(dashboard: &Dashboard) -> BTreeSet<String> {
 
 #[test]
 fn every_variable_is_used_and_every_used_one_is_there() {
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         assert_eq!(variables_in(&dashboard.text()), names(&dashboard), "{file}");
     }
 }
@@ -344,9 +344,9 @@ fn every_variable_is_used_and_every_used_one_is_there() {
 #[test]
 fn every_link_leads_to_a_dashboard_and_sets_variables_that_it_has() {
     let known: BTreeMap<&str, BTreeSet<String>> =
-        crate::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();
+        crate::dashboards::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();
     let mut led_to = BTreeSet::new();
-    for (file, dashboard) in crate::all() {
+    for (file, dashboard) in crate::dashboards::all() {
         let text = dashboard.text();
         for url in text.split("\"url\": \"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let Some((uid, query)) = url.strip_prefix("/d/").and_then(|path| path.split_once('?')) else {

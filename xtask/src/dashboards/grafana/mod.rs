@@ -16,7 +16,7 @@ pub(crate) use variable::Variable;
 
 use serde_json::{Value, json};
 
-use crate::expression::{Filter, Filters, Picks, write_out};
+use crate::dashboards::expression::{Filter, Filters, Picks, write_out};
 
 /// Columns of the grid.
 const WIDTH: u32 = 24;
@@ -72,9 +72,7 @@ fn data_source() -> Value {
 impl Dashboard {
     /// The file's text.
     pub(crate) fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&self.json()).unwrap();
-        text.push('\n');
-        text
+        format!("{:#}\n", self.json())
     }
 
     /// The classic JSON model.
@@ -112,7 +110,7 @@ impl Dashboard {
         };
         let unused: Vec<&str> = unused.map(named).collect();
         if !unused.is_empty() && json["targets"].is_array() {
-            let description = json["description"].as_str().unwrap();
+            let description = json["description"].as_str().unwrap_or_default();
             json["description"] =
                 format!("{description} Counts whole tenants: {} makes no difference.", unused.join(" or "))
                     .into();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use promql_parser::parser::{Expr, parse};
 
-use crate::expression::{family, known};
+use crate::dashboards::expression::{family, known};
 
 const FLEETS: &str = include_str!("panels/fleets.txt");
 

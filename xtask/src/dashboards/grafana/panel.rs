@@ -231,23 +231,22 @@ impl Panel {
         let mode = if by_bounds || !self.words.is_empty() { "thresholds" } else { "palette-classic" };
         let mut defaults = json!({
             "color": { "mode": mode },
-            "custom": self.custom(),
             "mappings": self.mappings(),
             "noValue": self.nothing,
             "thresholds": self.bounds.clone().unwrap_or_else(Bounds::none).json(),
             "unit": self.unit.as_str(),
         });
-        let fields = defaults.as_object_mut().unwrap();
-        let mut add = |key: &str, value: Option<Value>| {
+        let custom = self.custom();
+        let optional = [
+            ("custom", (custom != json!({})).then_some(custom)),
+            ("decimals", self.decimals.map(Value::from)),
+            ("min", self.range.0.map(Value::from)),
+            ("max", self.range.1.map(Value::from)),
+        ];
+        for (key, value) in optional {
             if let Some(value) = value {
-                fields.insert(key.to_owned(), value);
+                defaults[key] = value;
             }
-        };
-        add("decimals", self.decimals.map(Value::from));
-        add("min", self.range.0.map(Value::from));
-        add("max", self.range.1.map(Value::from));
-        if fields["custom"] == json!({}) {
-            fields.remove("custom");
         }
         defaults
     }

@@ -1,0 +1,72 @@
+//! Build tasks of the project, run as `cargo xtask COMMAND`.
+//!
+//! - [`dashboards`] generates the Grafana dashboards and their `ConfigMap`s.
+//! - [`rules`] generates the Prometheus rules as Kubernetes resources.
+//! - [`history`] writes the metrics of a simulated past.
+//! - [`package`] writes the manual page and the shell completions.
+//!
+//! Generated files are committed. The test in [`generated`] fails when one of them is out of date.
+
+mod dashboards;
+mod generated;
+mod history;
+mod package;
+mod rules;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build tasks of mde_exporter.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Generate the Grafana dashboards and the Kubernetes resources in dashboards/.
+    Dashboards {
+        /// Compare the committed files with the generated ones; write nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Write the metrics of a simulated past to standard output.
+    ///
+    /// The format is OpenMetrics with timestamps, as `promtool tsdb create-blocks-from openmetrics` reads it.
+    /// The metrics come from the real client, poller and renderer, which poll two simulated tenants every six
+    /// hours until now.
+    History {
+        /// Number of days.
+        #[arg(default_value_t = 100)]
+        days: u32,
+    },
+    /// Write the manual page and the completions of bash, zsh and fish.
+    Package {
+        /// Folder to write to; created if missing. The Debian package takes them from
+        /// target/release/package.
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<(), Box<dyn Error>> {
+    match task {
+        Task::Dashboards { check } => Ok(generated::run(&generated::dashboards()?, check)?),
+        Task::History { days } => history::write(days, std::io::stdout().lock()),
+        Task::Package { folder } => Ok(package::write(&folder)?),
+    }
+}
