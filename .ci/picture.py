@@ -1,7 +1,6 @@
-"""Draws the open rows of a dashboard from what Prometheus answers to its queries, as SVG.
+"""Draws the open rows of a dashboard as SVG, from the results that Prometheus returns for its queries.
 
-It is no Grafana: it shows which panels there are and what real answers look like in them, in the order, the
-sizes and the colours of the file.
+The picture is not made by Grafana. It shows the panels in the order, sizes and colours of the dashboard.
 """
 
 import re
@@ -14,7 +13,7 @@ COLORS = {"green": "#3a9d5d", "orange": "#e08a2e", "red": "#d0453b", "blue": "#4
 PALETTE = ["#4a7fc1", "#e08a2e", "#3a9d5d", "#8e5bb0", "#d0453b", "#5fb0b7", "#b3a032", "#8a6d5b"]
 INK, FAINT, PAPER, CARD, LINE = "#1f2430", "#6b7280", "#f3f4f6", "#ffffff", "#e2e4e9"
 DAY = 86400
-# Between two samples of the history.
+# Seconds between two samples of the history.
 STEP = 21600
 
 
@@ -23,7 +22,7 @@ def color_of(name):
 
 
 def shown(value, unit):
-    """A value as a person reads it."""
+    """Formats a value for people."""
     if unit == "percentunit":
         return f"{value * 100:.1f} %"
     if unit == "s":
@@ -46,10 +45,10 @@ def legend_of(target, labels, number):
 
 
 class Drawing:
-    """Collects the elements of the picture."""
+    """Collects the elements of the SVG."""
 
-    def __init__(self, ask, variables, days):
-        self.ask, self.variables = ask, variables
+    def __init__(self, call, variables, days):
+        self.call, self.variables = call, variables
         self.end = time.time() // STEP * STEP
         self.start = self.end - days * DAY
         self.parts = []
@@ -70,11 +69,11 @@ class Drawing:
         return re.sub(r"\$(\w+)", lambda found: self.variables[found[1]], target["expr"])
 
     def now(self, target):
-        found = self.ask("query", query=self.query(target), time=f"{self.end:.0f}")
+        found = self.call("query", query=self.query(target), time=f"{self.end:.0f}")
         return [(sample["metric"], float(sample["value"][1])) for sample in found]
 
     def over_time(self, target):
-        found = self.ask(
+        found = self.call(
             "query_range", query=self.query(target), start=f"{self.start:.0f}", end=f"{self.end:.0f}", step=STEP
         )
         return [(one["metric"], [(at, float(value)) for at, value in one["values"]]) for one in found]
@@ -242,9 +241,9 @@ class Drawing:
             at += wide[field] * unit
 
 
-def draw(dashboard, ask, variables, days=60):
-    """The picture of a dashboard; `ask` asks the API of Prometheus."""
-    drawing = Drawing(ask, variables, days)
+def draw(dashboard, call, variables, days=60):
+    """Draws a dashboard. `call` calls the API of Prometheus."""
+    drawing = Drawing(call, variables, days)
     panels = [panel for panel in dashboard["panels"] if not panel.get("collapsed")]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     height = rows * ROW + 56 + 2 * GAP
@@ -253,8 +252,8 @@ def draw(dashboard, ask, variables, days=60):
     drawing.text(
         GAP,
         46,
-        "Drawn from the answers of Prometheus to the queries of the dashboard, over simulated months;"
-        " this is no picture of Grafana, which draws them in its own way.",
+        "Drawn from the results that Prometheus returns for the queries of the dashboard, over simulated months."
+        " The picture is not made by Grafana.",
         11,
         FAINT,
     )

@@ -1,4 +1,4 @@
-"""What the checks with real programs share: programs that run and end, requests to them, and waiting."""
+"""Shared tools of the checks: running programs, HTTP requests to them, and waiting."""
 
 import json
 import os
@@ -9,12 +9,12 @@ import time
 import urllib.parse
 import urllib.request
 
-# No proxy of the environment stands between two programs of one machine.
+# Requests to programs on this machine use no proxy, even if the environment names one.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Failed(Exception):
-    """A check that does not hold."""
+    """A check failed."""
 
 
 def check(holds, text):
@@ -24,13 +24,13 @@ def check(holds, text):
 
 
 def wait_for(what, seconds, probe):
-    """Asks `probe` until it gives something true, which is returned."""
+    """Calls `probe` until it returns something true, and returns that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := probe():
             return found
         time.sleep(0.25)
-    raise Failed(f"not within {seconds} s: {what}")
+    raise Failed(f"timed out after {seconds} s: {what}")
 
 
 def get(url, **headers):
@@ -54,7 +54,7 @@ def free_port():
 
 
 class Program:
-    """A running program whose output goes to files; it ends with the `with` block."""
+    """A running program whose output goes to files. The `with` block kills it on exit."""
 
     def __init__(self, folder, name, *command):
         self.name = name
@@ -76,17 +76,17 @@ class Program:
 
     def running(self):
         if self.process.poll() is not None:
-            raise Failed(f"{self.name} ended early with {self.process.returncode}")
+            raise Failed(f"{self.name} exited unexpectedly with code {self.process.returncode}")
         return True
 
     def address(self):
-        """The first address of metrics that it prints."""
+        """The address of the first metrics URL that the program prints, without the path."""
         found = re.search(r"http://127\.0\.0\.1:\d+(?=/metrics)", self.out.read_text())
         return self.running() and found and found.group()
 
 
 class Prometheus(Program):
-    """A Prometheus that is asked over HTTP."""
+    """A Prometheus server."""
 
     def __init__(self, folder, config, *flags, blocks=None):
         file = folder / "prometheus.yml"
@@ -106,25 +106,25 @@ class Prometheus(Program):
             *flags,
         )
 
-    def ask(self, endpoint, **arguments):
-        """The result of a call of the API."""
+    def call(self, endpoint, **arguments):
+        """Calls the HTTP API and returns the result."""
         self.running()
         query = urllib.parse.urlencode(arguments)
         return json.loads(get(f"{self.url}/api/v1/{endpoint}?{query}"))["data"]["result"]
 
     def query(self, expression, instant=None):
-        """The samples of an instant vector: labels and value."""
+        """The labels and the value of each sample of an instant vector."""
         instant = time.time() if instant is None else instant
-        samples = self.ask("query", query=expression, time=f"{instant:.3f}")
+        samples = self.call("query", query=expression, time=f"{instant:.3f}")
         return [(sample["metric"], float(sample["value"][1])) for sample in samples]
 
     def value(self, expression, instant=None):
-        """The value of a vector of one sample, else None."""
+        """The value of a vector of one sample; None for any other vector."""
         samples = self.query(expression, instant)
         return samples[0][1] if len(samples) == 1 else None
 
 
 def release_binary():
-    """Builds the exporter as it is released, and answers where it is."""
+    """Builds the release binary and returns its path."""
     subprocess.run(["cargo", "build", "--release", "--locked", "--package", "mde-exporter"], check=True)
     return os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release/mde_exporter")
