@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{
     CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -66,6 +66,10 @@ pub(super) struct Families {
 pub struct SelfFamily {
     /// Name; a histogram's series have `_bucket`, `_sum` or `_count` after it.
     pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Meaning, in plain text.
+    pub help: String,
     /// Names of the labels, without `le`.
     pub labels: Vec<String>,
 }
@@ -190,8 +194,16 @@ impl<'a> Table<'a> {
 
     fn add<C: Collector + Clone + 'static>(&self, family: prometheus::Result<C>) -> C {
         let family = family.expect("Safe: names and labels of the table are valid");
+        // A family without series has a type too.
+        let kind = match family.collect().first().map(MetricFamily::get_field_type) {
+            Some(MetricType::COUNTER) => "counter",
+            Some(MetricType::HISTOGRAM) => "histogram",
+            _ => "gauge",
+        };
         self.names.borrow_mut().extend(family.desc().into_iter().map(|described| SelfFamily {
             name: described.fq_name.clone(),
+            kind,
+            help: described.help.clone(),
             labels: described.variable_labels.clone(),
         }));
         let registered = self.registry.register(Box::new(family.clone()));

@@ -200,8 +200,8 @@ fn every_family_that_is_encoded_is_listed() {
     let encoded: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(encoded.len() > 20, "{encoded:?}");
     for line in encoded {
-        let (name, _) = line.split_once(' ').unwrap();
-        assert!(listed.iter().any(|family| family.name == name), "{name}");
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert!(listed.iter().any(|family| family.name == name && family.kind == kind), "{line}");
     }
     let requests = listed.iter().find(|family| family.name.ends_with("_api_requests_total")).unwrap();
     assert_eq!(requests.labels, ["tenant", "endpoint", "code"]);

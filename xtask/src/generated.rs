@@ -64,6 +64,15 @@ pub(crate) fn run(files: &[GeneratedFile], check: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crate::docs;
+
+    #[test]
+    fn committed_documentation_is_up_to_date() {
+        for file in docs::files() {
+            assert!(file.is_current(), "{} is out of date: run `cargo xtask docs`", file.path);
+        }
+    }
+
     #[test]
     fn committed_dashboards_and_rules_are_up_to_date() {
         for file in super::dashboards().unwrap() {

@@ -26,15 +26,15 @@ use mde_exporter::publish::{Snapshot, publication};
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Options, Realism, Simulator};
 
-/// Time from one poll to the next, the default of `poll.interval`.
+/// The time between two polls: the default of `poll.interval`.
 const STEP: Duration = Duration::from_hours(6);
 /// Polls per day.
 const STEPS_PER_DAY: u32 = 4;
-/// Machines of each tenant.
+/// The tenants and their numbers of machines.
 const TENANTS: [(&str, usize); 2] = [("contoso", 60), ("fabrikam", 25)];
 
-/// A tenant, its simulator and its poller.
-struct Polled {
+/// A tenant's simulator and poller.
+struct SimulatedTenant {
     simulator: Simulator,
     poller: Poller,
 }
@@ -54,13 +54,13 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
     let step_of_clock = Arc::clone(&current_step);
     let clock = Clock::new(move || start + STEP * step_of_clock.load(Ordering::SeqCst));
     let version = Cli::command().get_version().unwrap_or_default().to_owned();
-    let selfmon = Arc::new(SelfMetrics::new(&version));
+    let selfmon = Arc::new(SelfMetrics::new(version.leak()));
     selfmon.config_loaded(start);
 
     let folder = tempfile::tempdir()?;
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
-        tenants.push(polled(seed, name, machines, folder.path(), &clock, &self_metrics).await?);
+        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &selfmon).await?);
     }
     let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
@@ -93,14 +93,14 @@ fn options() -> RenderOptions {
     }
 }
 
-async fn polled(
+async fn start_tenant(
     seed: u64,
     name: &str,
     machines: usize,
     folder: &Path,
     clock: &Clock,
-    self_metrics: &Arc<SelfMetrics>,
-) -> Result<Polled, Box<dyn Error>> {
+    selfmon: &Arc<SelfMetrics>,
+) -> Result<SimulatedTenant, Box<dyn Error>> {
     let now = clock.clone();
     let simulator = Simulator::start(Options {
         machines,
@@ -149,12 +149,12 @@ async fn polled(
         clock.clone(),
         metrics.clone(),
     )?;
-    // What it publishes nobody reads: the fleet is taken from the poller itself.
-    let known = vec![fleet.clone()];
-    let (publisher, ..) = publication(known, options(), clock.clone(), Arc::clone(self_metrics), None);
+    // Nothing reads what is published: the fleet is taken from the poller.
+    let fleets = vec![fleet.clone()];
+    let (publisher, ..) = publication(fleets, exposure(), clock.clone(), Arc::clone(selfmon), None);
     let poll = loaded.config.poll;
     let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
-    Ok(Polled { simulator, poller })
+    Ok(SimulatedTenant { simulator, poller })
 }
 
 /// Writes one scrape: every sample with the labels of a target and a timestamp.

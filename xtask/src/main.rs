@@ -1,6 +1,7 @@
 //! Build tasks of the project, run as `cargo xtask COMMAND`.
 //!
 //! - [`dashboards`] generates the Grafana dashboards and their `ConfigMap`s.
+//! - [`docs`] generates the page on metrics.
 //! - [`rules`] generates the Prometheus rules as Kubernetes resources.
 //! - [`history`] writes the metrics of a simulated past.
 //! - [`package`] writes the manual page and the shell completions.
@@ -8,6 +9,7 @@
 //! Generated files are committed. The test in [`generated`] fails when one of them is out of date.
 
 mod dashboards;
+mod docs;
 mod generated;
 mod history;
 mod package;
@@ -31,6 +33,12 @@ struct Arguments {
 enum Task {
     /// Generate the Grafana dashboards and the Kubernetes resources in dashboards/.
     Dashboards {
+        /// Compare the committed files with the generated ones; write nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Generate the page docs/metrics.md.
+    Docs {
         /// Compare the committed files with the generated ones; write nothing.
         #[arg(long)]
         check: bool,
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<(), Box<dyn Error>> {
     match task {
         Task::Dashboards { check } => Ok(generated::run(&generated::dashboards()?, check)?),
+        Task::Docs { check } => Ok(generated::run(&docs::files(), check)?),
         Task::History { days } => history::write(days, std::io::stdout().lock()),
         Task::Package { folder } => Ok(package::write(&folder)?),
     }

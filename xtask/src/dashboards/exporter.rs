@@ -1,4 +1,4 @@
-//! `exporter.json`: can I trust the other two?
+//! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards current?
 
 use crate::dashboards::bounds::{CERTIFICATE_SECS, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE};
 use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
@@ -11,9 +11,9 @@ const FILTERS: Filters = &[JOB, INSTANCE, TENANT];
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
         uid: "mde-exporter",
-        title: "Defender patch gap / Exporter",
+        title: "Defender missing updates / Exporter",
         description: "The exporter itself: can the numbers of the other two dashboards be trusted, and if \
-                      not, what is in the way?",
+                      not, what is the cause?",
         from: "now-24h",
         variables: Variable::common("mde_exporter_build_info"),
         filters: FILTERS,
@@ -33,48 +33,49 @@ fn trust() -> Vec<(u32, u32, Panel)> {
     vec![
         (4, 4, Panel::stat(
             "Scraped",
-            "Whether Prometheus reaches every exporter. Good: yes. If not, nothing on any of the pages is \
-             current: is the process running, does the port answer?",
-        ).query("min(@up)", "").word(1.0, "yes", Color::Good).word(0.0, "no", Color::Bad)),
+            "Whether Prometheus can scrape every exporter. Good: yes. Otherwise no dashboard shows current \
+             data: check that the process runs and that its port is reachable.",
+        ).query("min(@up)", "").value_text(1.0, "yes", Color::Good).value_text(0.0, "no", Color::Bad)),
         (4, 4, Panel::stat(
             "Tenants that fail",
-            "Tenants whose API could not be used in the newest poll. Good: 0. The reason is in the panel of \
-             failures below and in the log.",
-        ).query("sum(@mde_up == bool 0)", "").bounds(Bounds::below(1.0))),
+            "Tenants whose newest poll could not use the API. Good: 0. The panel of failures below and the \
+             log show the reason.",
+        ).query("sum(@mde_up == bool 0)", "").bounds(Bounds::bad_from(1.0))),
         (4, 4, Panel::stat(
             "Age in poll intervals",
-            "Time since the last good poll of the tenant that is furthest behind, in poll intervals. Good: \
+            "Time since the last successful poll of the tenant with the oldest data, in poll intervals. Good: \
              below 2; above 3 `MdeDataStale` fires.",
         ).query(format!("max(({age}) / @mde_exporter_poll_interval_seconds)"), "").decimals(1)
             .bounds(Bounds::falling_from(1.5, STALE_INTERVALS))),
         (4, 4, Panel::stat(
             "Nothing known",
-            "Machines in scope of which nothing is known. Good: 0 once the first round is through; above 5 % \
-             `MdeCollectionIncomplete` fires.",
+            "Share of the machines in scope that are unknown. Good: 0 after the first poll of all machines; \
+             above 5 % `MdeCollectionIncomplete` fires.",
         ).query(
             "sum(@mde_assessed_machines{state=\"unknown\"}) / (sum(@mde_assessed_machines) > 0)", "",
         ).unit(Unit::Share).bounds(Bounds::falling(UNKNOWN_SHARE))),
         (4, 4, Panel::stat(
             "Series left out",
-            "Series that the limit keeps back. Good: 0. If not, raise `metrics.series_limit` or choose a \
-             `metrics.detail`, or live with the shallower level.",
-        ).query("sum(@mde_exporter_suppressed_series)", "").bounds(Bounds::calm_below(1.0))),
+            "Series that are suppressed by the series limit. Good: 0. Otherwise raise `metrics.series_limit`, \
+             choose a lower `metrics.detail`, or accept the detail level that is served.",
+        ).query("sum(@mde_exporter_suppressed_series)", "").bounds(Bounds::warning_from(1.0))),
         (4, 4, Panel::stat(
             "Alerts",
-            "Alerts of the exporter's rules that fire now, whatever the filters say. Good: 0. Each has a runbook.",
+            "Firing alerts of the exporter's rules, independent of the filters. Good: 0. Each alert has a \
+             runbook.",
         ).query("count(ALERTS{alertname=~\"Mde.+\", alertstate=\"firing\"}) or vector(0)", "")
-            .bounds(Bounds::calm_below(1.0))),
+            .bounds(Bounds::warning_from(1.0))),
         (24, 7, tenants()),
         (12, 7, Panel::state_timeline(
             "API could be used",
-            "The result of each tenant's newest poll. Good: an unbroken line. Short gaps are the API's; a long \
-             one is a credential, a role or the network.",
+            "Result of each tenant's newest poll. Good: an unbroken line. Short interruptions are failures of \
+             the API; a long one is caused by a credential, a role or the network.",
         ).query("min by (tenant) (@mde_up)", "{{tenant}}")
-            .word(1.0, "up", Color::Good).word(0.0, "down", Color::Bad)),
+            .value_text(1.0, "up", Color::Good).value_text(0.0, "down", Color::Bad)),
         (12, 7, Panel::stacked(
             "Machines by age of data",
-            "All machines in scope. Good: nearly all current. Stale means that a poll has failed or is late; \
-             unknown is not yet read, or no longer believed.",
+            "All machines in scope. Good: nearly all current. Stale means that a poll failed or is late; \
+             unknown means that there is no data yet, or that it expired.",
         ).query("sum by (state) (@mde_assessed_machines)", "{{state}}")
             .color("current", Color::Neutral).color("stale", Color::Warning)
             .color("inactive", Color::Inactive).color("unknown", Color::Unknown)),
@@ -84,18 +85,19 @@ fn trust() -> Vec<(u32, u32, Panel)> {
 fn tenants() -> Panel {
     Panel::table(
         "Tenants",
-        "One line for each tenant. Good: up, read within two intervals, and a next poll that is not overdue. \
-         The age of the source is that of the bulk export, where the data comes from there; after a day \
-         `MdeExportSnapshotOld` fires. A negative time to the next poll means that the poll under way takes longer than planned.",
+        "One row for each tenant. Good: up, read within two intervals, and a next poll in the future. The age \
+         of the source is the age of the bulk export, for tenants with `source: export`; after a day \
+         `MdeExportSnapshotOld` fires. A negative time to the next poll means that the current poll takes \
+         longer than planned.",
         vec![
             Column::label("tenant", "Tenant"),
-            Column::value("Value #A", "Up", Unit::Count).bounds(Bounds::from_bad(1.0)),
+            Column::value("Value #A", "Up", Unit::Count).bounds(Bounds::good_from(1.0)),
             Column::value("Value #B", "Last good poll before", Unit::Seconds)
-                .bounds(Bounds::below(STALE_LONG_SECS)),
+                .bounds(Bounds::bad_from(STALE_LONG_SECS)),
             Column::value("Value #C", "Last poll before", Unit::Seconds),
             Column::value("Value #D", "Next poll in", Unit::Seconds),
             Column::value("Value #E", "Poll took", Unit::Seconds),
-            Column::value("Value #F", "Age of source", Unit::Seconds).bounds(Bounds::below(STALE_LONG_SECS)),
+            Column::value("Value #F", "Age of source", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
             Column::value("Value #G", "Token good for", Unit::Seconds),
         ],
     )
@@ -108,7 +110,7 @@ fn tenants() -> Panel {
     .query("min by (tenant) (@mde_exporter_token_expiry_timestamp_seconds) - time()", "")
 }
 
-/// Events per counter within a step of the panel.
+/// The increase of a counter within a step of the panel.
 fn events(by: &str, counter: &str) -> String {
     format!("sum by ({by}) (increase({counter}[$__rate_interval]))")
 }
@@ -117,24 +119,24 @@ fn polls() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::lines(
             "Duration of a poll against its interval",
-            "How long a poll took, the interval that is configured, and the shortest one that the quota allows. \
-             Good: duration and possible interval stay below the configured one. If not, raise `poll.interval` \
-             or use `source: export`.",
+            "Duration of the last poll, the configured interval, and the shortest interval that the quota \
+             allows. Good: duration and possible interval are below the configured one. Otherwise raise \
+             `poll.interval` or use `source: export`.",
         ).query("max by (tenant) (@mde_exporter_last_poll_duration_seconds)", "{{tenant}} took")
             .query("max by (tenant) (@mde_exporter_poll_interval_seconds)", "{{tenant}} interval")
             .query("max by (tenant) (@mde_exporter_possible_poll_interval_seconds)", "{{tenant}} possible")
             .unit(Unit::Seconds).above_zero()),
         (8, 8, Panel::bars(
             "Failures by reason",
-            "Readings that failed: of a machine list, of a machine, or of a whole tenant. Good: none, or a few \
-             `not_found` that come and go. `token`, `unauthorized` and `forbidden` need somebody in Entra; \
-             `throttled` means that others use the quota too.",
+            "Failed fetches of a machine list, of a machine, or of a whole tenant. Good: none, or a few \
+             `not_found` that come and go. `token`, `unauthorized` and `forbidden` need a change in Entra; \
+             `throttled` means that other clients use the quota too.",
         ).query(events("tenant, reason", "@mde_exporter_poll_failures_total") + " > 0", "{{tenant}} {{reason}}")
             .nothing("no failure")),
         (8, 8, Panel::bars(
-            "Records and lists that were refused",
-            "Records that could not be used, records that were there twice, and whole lists that were not \
-             believed. Good: none. Some odd records are the API's; a refused list is looked at again five \
+            "Rejected records and lists",
+            "Records that could not be used, duplicate records, and lists that were rejected as implausible. \
+             Good: none. A few invalid records are normal for the API; a rejected list is fetched again five \
              minutes later.",
         ).query(events("tenant, reason", "@mde_exporter_rejected_records_total"), "{{tenant}} record {{reason}}")
             .query(events("tenant", "@mde_exporter_duplicate_records_total"), "{{tenant}} duplicate")
@@ -154,46 +156,48 @@ fn api() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::lines(
             "Requests by status",
-            "Requests to the Defender API a second; `error` is one without a reply. Good: 200 and little else. \
-             401 and 403 are credentials and roles, 404 machines that Defender has forgotten, 429 the quota.",
+            "Requests to the Defender API per second; `error` is a request without a reply. Good: nearly all \
+             are 200. 401 and 403 point to credentials and roles, 404 to machines that Defender has deleted, \
+             429 to the quota.",
         ).query("sum by (code) (rate(@mde_exporter_api_requests_total[$__rate_interval]))", "{{code}}")
             .unit(Unit::Rate).above_zero()),
         (8, 8, Panel::lines(
             "Share of requests that fail",
-            "Replies other than 2xx, of all. Good: below 1 %. Nothing is drawn while nothing is asked, which \
-             is most of the time in a small fleet.",
+            "Share of the replies that are not 2xx. Good: below 1 %. Nothing is drawn while there are no \
+             requests, which is most of the time in a small fleet.",
         ).query(format!("{errors} / (sum(rate(@mde_exporter_api_requests_total[$__rate_interval])) > 0)"), "failing")
-            .unit(Unit::Share).nothing("nothing asked")),
+            .unit(Unit::Share).nothing("no requests")),
         (8, 8, Panel::lines(
             "Latency",
-            "Time to a whole reply of the Defender API. Good: below a second for nine in ten. Slow replies \
-             stretch a poll; above `http.timeout` they become failures.",
-        ).query(latency(0.5), "half").query(latency(0.9), "nine in ten").query(latency(0.99), "99 in 100")
+            "Time to a complete reply of the Defender API. Good: below a second for 90 % of the requests. \
+             Slow replies make a poll longer; above `http.timeout` they are failures.",
+        ).query(latency(0.5), "median").query(latency(0.9), "90 %").query(latency(0.99), "99 %")
             .query(
                 "sum(rate(@mde_exporter_api_request_duration_seconds_sum[$__rate_interval])) \
                  / sum(rate(@mde_exporter_api_request_duration_seconds_count[$__rate_interval]))",
                 "mean",
-            ).unit(Unit::Seconds).above_zero().nothing("nothing asked")),
+            ).unit(Unit::Seconds).above_zero().nothing("no requests")),
         (8, 8, Panel::lines(
             "Quota",
-            "Requests within the last minute and hour, of those that the exporter allows itself. Good: at most \
-             1. A line at 1 for long means that the fleet needs the whole quota: raise `poll.interval`, or use \
-             `source: export`.",
+            "Requests within the last minute and hour, as a share of the quota that the exporter uses. Good: \
+             at most 1. A line that stays at 1 means that the fleet needs the whole quota: raise \
+             `poll.interval`, or use `source: export`.",
         ).query(
             "max by (tenant, window) (@mde_exporter_api_quota_used_requests / @mde_exporter_api_quota_requests)",
             "{{tenant}} {{window}}",
         ).unit(Unit::Share)),
         (8, 8, Panel::bars(
             "Throttling and retries",
-            "Replies 429, requests that were sent again, and seconds for which requests were held back. Good: \
-             no 429. Waiting for the quota is normal while a large fleet is read.",
+            "Replies 429, requests that were retried, and seconds for which requests were delayed. Good: no \
+             429. Delays are normal while a large fleet is read.",
         ).query(events("tenant", "@mde_exporter_api_throttled_responses_total"), "{{tenant}} 429")
             .query(events("tenant", "@mde_exporter_api_retries_total"), "{{tenant}} retries")
             .query(events("tenant", "@mde_exporter_api_throttle_wait_seconds_total"), "{{tenant}} seconds held back")),
         (8, 8, Panel::bars(
             "Tokens",
-            "Tokens taken from Entra, and attempts that failed. Good: about one an hour, and none that failed. \
-             A failure names its AADSTS code in the log: an expired secret, a missing consent, a wrong id.",
+            "Access tokens from Entra, and failed attempts to get one. Good: about one per hour and no \
+             failure. For a failure, the log contains the AADSTS code: an expired secret, a missing consent, \
+             a wrong id.",
         ).query(events("tenant", "@mde_exporter_token_refreshes_total"), "{{tenant}} taken")
             .query(events("tenant", "@mde_exporter_token_refresh_failures_total"), "{{tenant}} failed")),
     ]
@@ -203,24 +207,24 @@ fn series() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::lines(
             "Series by level",
-            "Series of fleet data that are served, and the limit (0 is none). Good: the sum stays below the \
-             limit. It grows with machines, and at the update level with what they miss.",
+            "Series of fleet data that are served, and the limit (0: no limit). Good: the sum stays below the \
+             limit. It grows with the number of machines, and at the update level with the missing updates.",
         ).query("sum by (detail) (@mde_exporter_series)", "{{detail}}")
             .query("max(@mde_exporter_series_limit)", "limit").above_zero()),
         (4, 8, Panel::bar_gauge(
-            "Level that is served",
-            "The deepest level of detail that is served. Good: the one that you want. A shallower one than \
-             `metrics.detail` asks for means that the limit is in the way.",
+            "Detail level",
+            "Deepest detail level that is served. Good: the one that you configured. A lower level than \
+             `metrics.detail` means that the series limit is too small for it.",
         ).query("max by (detail) (@mde_exporter_detail_level)", "{{detail}}").above_zero()),
         (4, 8, Panel::bar_gauge(
             "Size",
-            "Bytes of an exposition of fleet data. Good: below what `body_size_limit` of the scrape allows.",
+            "Size in bytes of an exposition of fleet data. Good: below the `body_size_limit` of the scrape.",
         ).query("max by (format, encoding) (@mde_exporter_exposition_bytes)", "{{format}} {{encoding}}")
             .unit(Unit::Bytes).above_zero()),
         (8, 8, Panel::lines(
             "Rendering",
-            "Time to render and compress, once for each change and never for a scrape. Good: below a second, \
-             whatever the size of the fleet.",
+            "Time to render and compress the fleet data. It is rendered once for each change, not for each \
+             scrape. Good: below a second, independent of the size of the fleet.",
         ).query(
             "sum by (instance) (rate(@mde_exporter_render_duration_seconds_sum[$__rate_interval])) \
              / (sum by (instance) (rate(@mde_exporter_render_duration_seconds_count[$__rate_interval])) > 0)",
@@ -228,28 +232,29 @@ fn series() -> Vec<(u32, u32, Panel)> {
         ).unit(Unit::Seconds).above_zero()),
         (8, 8, Panel::lines(
             "Scrape",
-            "How long a scrape takes, as Prometheus sees it, the network included. Good: far below the scrape timeout.",
+            "Duration of a scrape as Prometheus measures it, including the network. Good: far below the \
+             scrape timeout.",
         ).query("@scrape_duration_seconds", "{{instance}}").unit(Unit::Seconds).above_zero()),
         (8, 8, Panel::lines(
             "Samples of a scrape",
-            "Samples that Prometheus gets and keeps. Good: below `sample_limit`, or the whole scrape is \
-             dropped. The exporter's own metrics come on top of `metrics.series_limit`.",
+            "Samples that Prometheus receives and keeps. Good: below `sample_limit`; above it, Prometheus \
+             drops the whole scrape. The exporter's own metrics are not counted in `metrics.series_limit`.",
         ).query("@scrape_samples_scraped", "{{instance}} got")
             .query("@scrape_samples_post_metric_relabeling", "{{instance}} kept").above_zero()),
         (8, 8, Panel::lines(
             "Requests to the exporter",
-            "Requests that the exporter answered, by path and status. Good: 200, in the rhythm of the scrapes. \
-             401 is a wrong password, 503 too many scrapes at once.",
+            "Requests to the exporter, by path and status. Good: 200, at the rate of the scrapes. 401 is a \
+             wrong password, 503 means too many concurrent scrapes.",
         ).query("sum by (path, code) (rate(@mde_exporter_http_requests_total[$__rate_interval])) > 0", "{{path}} {{code}}")
             .unit(Unit::Rate).above_zero()),
         (8, 8, Panel::lines(
             "Time to answer",
-            "Within which time 99 in 100 requests were answered, as the exporter sees it. Good: milliseconds, \
-             whatever the size of the fleet: ready bytes are sent.",
+            "Time within which 99 % of the requests were answered, measured by the exporter. Good: \
+             milliseconds, independent of the size of the fleet, because the body is already rendered.",
         ).query(
             "histogram_quantile(0.99, sum by (le) \
              (rate(@mde_exporter_http_request_duration_seconds_bucket[$__rate_interval])))",
-            "99 in 100",
+            "99 %",
         ).unit(Unit::Seconds).above_zero()),
     ]
 }
@@ -258,41 +263,42 @@ fn process() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::lines(
             "Memory",
-            "Resident memory of the exporter. Good: flat. It grows with the fleet and not with time; 100,000 \
-             machines take some 300 MiB at the default limit.",
+            "Resident memory of the exporter. Good: constant. It grows with the fleet, not with time; 100,000 \
+             machines take about 300 MiB with the default limit.",
         ).query("@process_resident_memory_bytes", "{{instance}}").unit(Unit::Bytes).above_zero()),
         (8, 8, Panel::lines(
             "Processor",
-            "Share of one processor that the exporter uses. Good: next to nothing between two polls.",
+            "Share of one processor core that the exporter uses. Good: almost zero between two polls.",
         ).query("rate(@process_cpu_seconds_total[$__rate_interval])", "{{instance}}").unit(Unit::Share)),
         (8, 8, Panel::lines(
             "Open files",
-            "Open files and sockets, of those that the system allows. Good: a few hundredths. Growing for days \
-             means that clients hold connections open.",
+            "Open files and sockets, as a share of the limit of the system. Good: a few percent. Growth over \
+             days means that clients keep connections open.",
         ).query("@process_open_fds / @process_max_fds", "{{instance}}").unit(Unit::Share)),
         (8, 8, Panel::bars(
             "State on disk",
-            "Changes that were written, and those that could not be. Good: none that failed. If not, the disk \
-             is full or the folder cannot be written: first seen times since then are lost with a restart.",
+            "Changes of the state that were written to disk, and that could not be written. Good: no failure. \
+             After a failure, check for a full disk or missing permissions: first-seen times since then are \
+             lost at a restart.",
         ).query(events("instance", "@mde_exporter_state_writes_total"), "{{instance}} written")
             .query(events("instance", "@mde_exporter_state_write_failures_total"), "{{instance}} failed")
             .color("failed", Color::Bad)),
         (8, 8, Panel::bars(
             "Log lines",
-            "Lines that the exporter has written, by level. Good: no errors, few warnings; a quiet poll is one \
-             line. Read them where the number grows.",
+            "Lines that the exporter has logged, by level. Good: no errors and few warnings; a poll without \
+             events is one line. Read the log when the number grows.",
         ).query(events("level", "@mde_exporter_log_messages_total"), "{{level}}")
             .color("error", Color::Bad).color("warn", Color::Warning)
             .color("info", Color::Neutral).color("debug", Color::Inactive)),
         (8, 8, Panel::table(
             "Exporters",
-            "Every exporter that is scraped. Good: one version, a configuration that was taken, and state that \
-             was found at start. The certificate is that of the exporter's own web server, where it has one; \
-             below 14 days `MdeWebCertificateExpiring` fires.",
+            "Every exporter that is scraped. Good: one version, a configuration that was applied, and state \
+             that was found at start. The certificate is that of the exporter's own web server, if TLS is \
+             enabled; below 14 days `MdeWebCertificateExpiring` fires.",
             vec![
                 Column::label("instance", "Exporter"),
                 Column::label("version", "Version"),
-                Column::value("Value #B", "Configuration taken", Unit::Count).bounds(Bounds::from_bad(1.0)),
+                Column::value("Value #B", "Configuration taken", Unit::Count).bounds(Bounds::good_from(1.0)),
                 Column::value("Value #C", "Configuration since", Unit::Seconds),
                 Column::value("Value #D", "State found", Unit::Count),
                 Column::value("Value #E", "Running since", Unit::Seconds),

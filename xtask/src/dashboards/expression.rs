@@ -1,17 +1,17 @@
-//! Queries, written with the exporter's metric tables at hand.
+//! Expansion of the shorthand in queries, checked against the exporter's metric tables.
 //!
-//! In a query of a dashboard `@mde_up` stands for the metric with every filter of the dashboard that its
-//! labels allow: `mde_up{job=~"$job", instance=~"$instance", tenant=~"$tenant"}`. Matchers of its own follow
-//! in braces, as in `@mde_assessed_machines{state="unknown"}`. With `#` in place of `@` it is the metric of
-//! whole tenants: without the filters that pick some of their machines.
+//! In the query of a panel, `@mde_up` stands for the metric with every filter of the dashboard that its labels
+//! allow: `mde_up{job=~"$job", instance=~"$instance", tenant=~"$tenant"}`. Further matchers follow in braces, as
+//! in `@mde_assessed_machines{state="unknown"}`. `#` instead of `@` omits the filters that select machines, so
+//! the metric covers whole tenants.
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 use mde_exporter::self_metrics;
 
-/// What a selector is filtered by.
+/// The filters of a dashboard.
 pub(crate) type Filters = &'static [Filter];
 
-/// A label that is matched with a variable of the dashboard.
+/// A matcher of a label with a variable of the dashboard.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) label: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct Filter {
     pub(crate) picks: Picks,
 }
 
-/// What is left after filtering.
+/// The objects that a filter selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Picks {
     /// Whole tenants.
@@ -35,11 +35,11 @@ pub(crate) const JOB: Filter = Filter { label: "job", variable: "job", picks: Pi
 pub(crate) const INSTANCE: Filter = Filter { label: "instance", variable: "instance", picks: Picks::Tenants };
 pub(crate) const TENANT: Filter = Filter { label: "tenant", variable: "tenant", picks: Picks::Tenants };
 
-/// Labels that Prometheus puts on every series of a target.
-const OF_A_TARGET: [&str; 2] = ["job", "instance"];
+/// Labels that Prometheus adds to every series of a target.
+const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 
-/// What Prometheus itself and every process export for a target, with no label of their own.
-const OF_PROMETHEUS: [&str; 10] = [
+/// Metrics of every target without labels of their own, from Prometheus and the process.
+const TARGET_METRICS: [&str; 10] = [
     "up",
     "scrape_duration_seconds",
     "scrape_samples_scraped",
@@ -62,13 +62,13 @@ pub(crate) struct Metric {
 }
 
 impl Metric {
-    /// Whether its series have the label.
-    pub(crate) fn carries(&self, label: &str) -> bool {
-        OF_A_TARGET.contains(&label) || self.labels.iter().any(|own| own == label)
+    /// Returns whether the series of the metric have the label.
+    pub(crate) fn has_label(&self, label: &str) -> bool {
+        TARGET_LABELS.contains(&label) || self.labels.iter().any(|own| own == label)
     }
 }
 
-/// Every family that the exporter serves, from its own tables.
+/// Every metric family that the exporter serves, from its own tables.
 pub(crate) fn exported() -> Vec<Metric> {
     let fleet = FLEET.iter().map(|family| family.header);
     let deeper = MACHINE.iter().chain(UPDATE).map(|family| family.header);
@@ -82,31 +82,31 @@ pub(crate) fn exported() -> Vec<Metric> {
     data.chain(own).collect()
 }
 
-/// Those that a query may name: what is exported and what Prometheus adds.
-pub(crate) fn known() -> Vec<Metric> {
-    let added = OF_PROMETHEUS.iter().map(|&name| Metric { name: name.to_owned(), labels: Vec::new() });
-    exported().into_iter().chain(added).collect()
+/// The metrics that a query may use: those of the exporter and those of every target.
+pub(crate) fn queryable() -> Vec<Metric> {
+    let of_target = TARGET_METRICS.iter().map(|&name| Metric { name: name.to_owned(), labels: Vec::new() });
+    exported().into_iter().chain(of_target).collect()
 }
 
-/// The family of the series `name`: itself, or the histogram that the series is a part of.
-pub(crate) fn family<'a>(known: &'a [Metric], name: &str) -> Option<&'a Metric> {
-    let whole = known.iter().find(|metric| metric.name == name);
+/// The metric with the series `name`: the metric of that name, or the histogram that the series belongs to.
+pub(crate) fn family<'a>(metrics: &'a [Metric], name: &str) -> Option<&'a Metric> {
+    let whole = metrics.iter().find(|metric| metric.name == name);
     whole.or_else(|| {
         let parts = ["_bucket", "_sum", "_count"];
         let histogram = parts.iter().find_map(|part| name.strip_suffix(part))?;
-        known.iter().find(|metric| metric.name == histogram && !histogram.ends_with("_total"))
+        metrics.iter().find(|metric| metric.name == histogram && !histogram.ends_with("_total"))
     })
 }
 
-/// Writes out every `@metric` and `#metric` of `query`.
+/// Expands every `@metric` and `#metric` in `query`.
 ///
 /// # Panics
 ///
 /// When a metric is not exported.
-pub(crate) fn write_out(query: &str, filters: Filters) -> String {
-    let known = known();
+pub(crate) fn expand(query: &str, filters: Filters) -> String {
+    let metrics = queryable();
     let first = query.find(['@', '#']).unwrap_or(query.len());
-    let mut written = query[..first].to_owned();
+    let mut expanded = query[..first].to_owned();
     let mut left = &query[first..];
     while let Some(mark) = left.chars().next() {
         let end = left[1..].find(['@', '#']).map_or(left.len(), |end| end + 1);
@@ -115,19 +115,19 @@ pub(crate) fn write_out(query: &str, filters: Filters) -> String {
         let end =
             piece.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_').unwrap_or(piece.len());
         let (name, rest) = piece.split_at(end);
-        let metric = family(&known, name).unwrap_or_else(|| panic!("`{name}` is not exported"));
+        let metric = family(&metrics, name).unwrap_or_else(|| panic!("`{name}` is not exported"));
         let (own, rest) = match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
             Some((own, rest)) => (Some(own), rest),
             None => (None, rest),
         };
         let applied = filters.iter().filter(|filter| {
-            metric.carries(filter.label) && (mark == '@' || filter.picks != Picks::Machines)
+            metric.has_label(filter.label) && (mark == '@' || filter.picks != Picks::Machines)
         });
         let matchers = applied.map(|Filter { label, variable, .. }| format!("{label}=~\"${variable}\""));
         let matchers: Vec<_> = matchers.chain(own.map(str::to_owned)).collect();
-        written.extend([name, "{", &matchers.join(", "), "}", rest]);
+        expanded.extend([name, "{", &matchers.join(", "), "}", rest]);
     }
-    written
+    expanded
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_metric_gets_the_filters_that_its_labels_allow() {
-        for (query, written) in [
+        for (query, expected) in [
             ("sum(@mde_up)", "sum(mde_up{job=~\"$job\", tenant=~\"$tenant\"})"),
             ("@mde_policy_deadline_seconds > 0", "mde_policy_deadline_seconds{job=~\"$job\"} > 0"),
             (
@@ -154,24 +154,24 @@ mod tests {
             ("#mde_compliant_machines", "mde_compliant_machines{job=~\"$job\", tenant=~\"$tenant\"}"),
             ("vector(1)", "vector(1)"),
         ] {
-            assert_eq!(write_out(query, FILTERS), written);
+            assert_eq!(expand(query, FILTERS), expected);
         }
     }
 
     #[test]
     #[should_panic(expected = "`mde_machine_missing_kbs` is not exported")]
-    fn a_metric_that_is_not_exported_is_refused() {
-        write_out("sum(@mde_machine_missing_kbs)", FILTERS);
+    fn a_metric_that_is_not_exported_is_rejected() {
+        expand("sum(@mde_machine_missing_kbs)", FILTERS);
     }
 
     #[test]
-    fn the_tables_hold_data_and_self_metrics() {
-        let known = known();
+    fn the_tables_contain_data_and_self_metrics() {
+        let metrics = queryable();
         for name in ["mde_up", "mde_machine_info", "mde_exporter_poll_failures_total", "up"] {
-            assert!(family(&known, name).is_some(), "{name}");
+            assert!(family(&metrics, name).is_some(), "{name}");
         }
-        assert!(family(&known, "mde_missing_updates_detected_total_count").is_none());
-        let requests = family(&known, "mde_exporter_api_requests_total").unwrap();
+        assert!(family(&metrics, "mde_missing_updates_detected_total_count").is_none());
+        let requests = family(&metrics, "mde_exporter_api_requests_total").unwrap();
         assert_eq!(requests.labels, ["tenant", "endpoint", "code"]);
     }
 }

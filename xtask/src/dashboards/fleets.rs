@@ -1,17 +1,17 @@
-//! The modelled fleets of `panels/fleets.txt` hold what the exporter could serve.
+//! Tests that the exporter could serve the modelled fleets of `panels/fleets.txt`.
 
 use std::collections::BTreeSet;
 
 use promql_parser::parser::{Expr, parse};
 
-use crate::dashboards::expression::{family, known};
+use crate::dashboards::expression::{family, queryable};
 
 const FLEETS: &str = include_str!("panels/fleets.txt");
 
-/// Those that Prometheus makes and not the exporter.
-const OF_PROMETHEUS: [&str; 1] = ["ALERTS"];
+/// Series that Prometheus generates.
+const PROMETHEUS_SERIES: [&str; 1] = ["ALERTS"];
 
-/// Lines with a series, without its values.
+/// The series of all fleets, without values.
 fn series() -> impl Iterator<Item = &'static str> {
     let lines = FLEETS.lines().filter(|line| line.starts_with(|sign: char| sign.is_ascii_alphabetic()));
     lines.map(|line| {
@@ -22,14 +22,14 @@ fn series() -> impl Iterator<Item = &'static str> {
 
 #[test]
 fn every_modelled_series_has_the_labels_of_its_family() {
-    let known = known();
+    let metrics = queryable();
     for text in series() {
-        let Ok(Expr::VectorSelector(selector)) = parse(text) else { panic!("no series: {text}") };
+        let Ok(Expr::VectorSelector(selector)) = parse(text) else { panic!("not a series: {text}") };
         let name = selector.name.unwrap();
-        if OF_PROMETHEUS.contains(&&*name) {
+        if PROMETHEUS_SERIES.contains(&&*name) {
             continue;
         }
-        let family = family(&known, &name).unwrap_or_else(|| panic!("not exported: {text}"));
+        let family = family(&metrics, &name).unwrap_or_else(|| panic!("not exported: {text}"));
         let labels: BTreeSet<String> = selector
             .matchers
             .matchers

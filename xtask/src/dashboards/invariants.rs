@@ -1,35 +1,37 @@
-//! What a reader of any panel, and the people who provision the files, rely on.
+//! Tests of properties that every dashboard and panel has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::dashboards::expression::{Picks, exported, family, known};
+use crate::dashboards::expression::{Picks, exported, family, queryable};
 use crate::dashboards::grafana::Dashboard;
 use crate::dashboards::queries::{self, panels, selectors};
 
 /// Metrics that no dashboard shows, each with the reason.
 const UNUSED: &[(&str, &str)] = &[];
 
-/// Metrics that are made by Prometheus and not by a target.
-const MADE_BY_PROMETHEUS: [&str; 1] = ["ALERTS"];
+/// Metrics that Prometheus generates.
+const PROMETHEUS_METRICS: [&str; 1] = ["ALERTS"];
 
-/// Fails with all that does not hold, and not with the first of it.
-fn none_of(problems: &[String]) {
+/// Fails with the list of all problems.
+fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Calls `look` with every panel that asks something and its name, and gathers what it does not like.
-fn each_panel(mut look: impl FnMut(&Value, &mut dyn FnMut(&str))) {
+/// Calls `check` with every panel that has queries, and fails with the problems that it reports.
+fn each_panel(mut check: impl FnMut(&Value, &mut dyn FnMut(&str))) {
     let mut problems = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             if panel["type"] != "text" {
-                look(&panel, &mut |problem| problems.push(format!("{file} / {}: {problem}", panel["title"])));
+                check(&panel, &mut |problem| {
+                    problems.push(format!("{file} / {}: {problem}", panel["title"]))
+                });
             }
         }
     }
-    none_of(&problems);
+    assert_none(&problems);
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn each_file_can_be_provisioned_anywhere() {
 
 #[test]
 fn every_data_source_is_the_variable() {
-    fn look(value: &Value, path: &str, problems: &mut Vec<String>) {
+    fn visit(value: &Value, path: &str, problems: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields {
@@ -60,14 +62,14 @@ fn every_data_source_is_the_variable() {
                     if key == "datasource" && value["uid"] != "${datasource}" {
                         problems.push(here.clone());
                     }
-                    look(value, &here, problems);
+                    visit(value, &here, problems);
                 }
             }
             Value::Array(items) => {
                 items
                     .iter()
                     .enumerate()
-                    .for_each(|(at, item)| look(item, &format!("{path}[{at}]"), problems));
+                    .for_each(|(at, item)| visit(item, &format!("{path}[{at}]"), problems));
             }
             _ => {}
         }
@@ -75,15 +77,15 @@ fn every_data_source_is_the_variable() {
     let mut problems = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         let json = dashboard.json();
-        look(&json, file, &mut problems);
+        visit(&json, file, &mut problems);
         let first = &json["templating"]["list"][0];
         assert_eq!((&first["name"], &first["type"]), (&"datasource".into(), &"datasource".into()), "{file}");
     }
-    none_of(&problems);
+    assert_none(&problems);
 }
 
 #[test]
-fn panels_have_ids_of_their_own_and_do_not_overlap() {
+fn panels_have_unique_ids_and_do_not_overlap() {
     for (file, dashboard) in crate::dashboards::all() {
         let json = dashboard.json();
         let mut ids = BTreeSet::new();
@@ -92,7 +94,7 @@ fn panels_have_ids_of_their_own_and_do_not_overlap() {
         for panel in rows.iter().chain(nested) {
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{file}: {}", panel["id"]);
         }
-        // Panels of a folded row lie where others do once it is open.
+        // Panels of a folded row may overlap those of other rows.
         let groups = rows.iter().filter_map(|row| row["panels"].as_array()).chain([rows]);
         for group in groups {
             let mut taken = BTreeSet::new();
@@ -120,11 +122,11 @@ fn titles_are_used_once_in_a_dashboard() {
 }
 
 #[test]
-fn every_panel_says_what_good_looks_like() {
+fn every_description_states_what_is_good() {
     each_panel(|panel, problem| {
         let description = panel["description"].as_str().unwrap_or_default();
         if description.len() < 80 || !description.contains("Good: ") {
-            problem("its description does not say what good looks like");
+            problem("its description does not state what is good");
         }
         if panel["title"].as_str().unwrap_or_default().is_empty() {
             problem("no title");
@@ -133,7 +135,7 @@ fn every_panel_says_what_good_looks_like() {
 }
 
 #[test]
-fn every_panel_has_a_unit_and_says_when_it_knows_nothing() {
+fn every_panel_has_a_unit_and_a_text_for_no_value() {
     let units = ["short", "percentunit", "s", "bytes", "reqps", "string"];
     each_panel(|panel, problem| {
         let defaults = &panel["fieldConfig"]["defaults"];
@@ -146,13 +148,13 @@ fn every_panel_has_a_unit_and_says_when_it_knows_nothing() {
             }
         }
         if defaults["noValue"].as_str().unwrap_or_default().is_empty() {
-            problem("nothing stands for no value");
+            problem("no text for a missing value");
         }
     });
 }
 
 #[test]
-fn panels_are_of_known_types_and_ask_in_the_right_shape() {
+fn queries_have_the_shape_that_the_panel_type_needs() {
     each_panel(|panel, problem| {
         let range = match panel["type"].as_str().unwrap_or_default() {
             "timeseries" | "state-timeline" => true,
@@ -163,24 +165,24 @@ fn panels_are_of_known_types_and_ask_in_the_right_shape() {
         let mut ids = BTreeSet::new();
         for target in targets {
             if target["range"] != range || target["instant"] == range {
-                problem("asks over another time than it shows");
+                problem("its query has another time range than its panel type");
             }
             if (target["format"] == "table") != (panel["type"] == "table") {
-                problem("asks in another format than it shows");
+                problem("its query has another format than its panel type");
             }
             if !ids.insert(target["refId"].as_str().unwrap()) {
-                problem("two queries of one name");
+                problem("two queries have the same id");
             }
         }
         if targets.is_empty() {
-            problem("asks nothing");
+            problem("it has no query");
         }
         if panel["type"] == "stat"
             && panel["options"]["reduceOptions"]["calcs"] != serde_json::json!(["lastNotNull"])
         {
-            problem("does not say which value it shows");
+            problem("it does not show the last value");
         }
-        // The names that Grafana gives to the values of one query and of several.
+        // Grafana names the values of a single query `Value`, those of several queries `Value #id`.
         let renamed = panel["transformations"][1]["options"]["renameByName"].as_object();
         let several = targets.len() > 1;
         for field in
@@ -191,7 +193,7 @@ fn panels_are_of_known_types_and_ask_in_the_right_shape() {
                 None => !several,
             };
             if !known {
-                problem(&format!("no query gives `{field}`"));
+                problem(&format!("no query returns `{field}`"));
             }
         }
     });
@@ -215,8 +217,8 @@ fn legends_name_labels_that_the_query_keeps() {
 }
 
 #[test]
-fn every_selector_names_an_exported_metric_and_carries_the_filters() {
-    let known = known();
+fn every_selector_names_an_exported_metric_and_has_its_filters() {
+    let metrics = queryable();
     let mut problems = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         for query in queries::all().iter().filter(|query| query.name.starts_with(file)) {
@@ -227,39 +229,40 @@ fn every_selector_names_an_exported_metric_and_carries_the_filters() {
                     continue;
                 }
             };
-            let (mut narrowed, mut can_be_narrowed) = (false, false);
-            for selector in found.iter().filter(|selector| !MADE_BY_PROMETHEUS.contains(&&*selector.metric)) {
-                let Some(metric) = family(&known, &selector.metric) else {
+            let mut is_filtered = false;
+            let mut can_be_filtered = false;
+            for selector in found.iter().filter(|selector| !PROMETHEUS_METRICS.contains(&&*selector.metric)) {
+                let Some(metric) = family(&metrics, &selector.metric) else {
                     problems.push(format!("{}: `{}` is not exported", query.name, selector.metric));
                     continue;
                 };
-                for filter in dashboard.filters.iter().filter(|filter| metric.carries(filter.label)) {
+                for filter in dashboard.filters.iter().filter(|filter| metric.has_label(filter.label)) {
                     let wanted = (filter.label.to_owned(), format!("${}", filter.variable));
-                    let carried = selector.matchers.contains(&wanted);
+                    let has_matcher = selector.matchers.contains(&wanted);
                     if filter.picks == Picks::Machines {
-                        can_be_narrowed = true;
-                        narrowed |= carried;
-                    } else if !carried {
+                        can_be_filtered = true;
+                        is_filtered |= has_matcher;
+                    } else if !has_matcher {
                         problems.push(format!("{}: `{}` lacks {wanted:?}", query.name, selector.metric));
                     }
                 }
                 for (label, _) in &selector.matchers {
-                    if label != "le" && !metric.carries(label) {
+                    if label != "le" && !metric.has_label(label) {
                         problems.push(format!("{}: `{}` has no `{label}`", query.name, selector.metric));
                     }
                 }
             }
-            // The description says so where all of a panel is about whole tenants.
-            if can_be_narrowed && !narrowed && !query.description.contains("Counts whole tenants") {
-                problems.push(format!("{}: no filter that picks machines", query.name));
+            // The description of a panel about whole tenants states it.
+            if can_be_filtered && !is_filtered && !query.description.contains("Counts whole tenants") {
+                problems.push(format!("{}: no filter that selects machines", query.name));
             }
         }
     }
-    none_of(&problems);
+    assert_none(&problems);
 }
 
 #[test]
-fn counters_are_only_asked_for_their_increase() {
+fn counters_are_only_used_for_their_increase() {
     let mut problems = Vec::new();
     for query in queries::all() {
         for selector in selectors(&query.expression).unwrap() {
@@ -271,13 +274,13 @@ fn counters_are_only_asked_for_their_increase() {
             }
         }
         if query.expression.contains("rate(") && !query.expression.contains("[$__rate_interval]") {
-            problems.push(format!("{}: a rate over a fixed time", query.name));
+            problems.push(format!("{}: a rate over a fixed duration", query.name));
         }
         if query.expression.contains("topk") && query.expression.contains("$__rate_interval") {
             problems.push(format!("{}: topk over time", query.name));
         }
     }
-    none_of(&problems);
+    assert_none(&problems);
 }
 
 #[test]
@@ -298,7 +301,7 @@ fn every_exported_metric_is_shown_or_listed_with_a_reason() {
 }
 
 #[test]
-fn the_fleet_is_shown_without_the_machine_level() {
+fn the_fleet_dashboard_works_without_the_machine_level() {
     let (file, dashboard) = &crate::dashboards::all()[0];
     assert_eq!(*file, "fleet.json");
     let mut rows = BTreeSet::new();
@@ -314,10 +317,10 @@ fn the_fleet_is_shown_without_the_machine_level() {
         .unwrap()
         .iter()
         .any(|row| row["title"] == rows[0] && row["collapsed"] == true);
-    assert!(folded, "its queries run though nobody asked for them");
+    assert!(folded, "the row is not folded, so its queries always run");
 }
 
-/// The variables that `text` uses, Grafana's own left out.
+/// The variables that `text` uses, without those of Grafana.
 fn variables_in(text: &str) -> BTreeSet<String> {
     let starts = text.split('$').skip(1).map(|rest| rest.trim_start_matches('{'));
     let name = |rest: &str| {
@@ -335,17 +338,17 @@ fn names(dashboard: &Dashboard) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_variable_is_used_and_every_used_one_is_there() {
+fn variables_are_exactly_those_that_are_used() {
     for (file, dashboard) in crate::dashboards::all() {
         assert_eq!(variables_in(&dashboard.text()), names(&dashboard), "{file}");
     }
 }
 
 #[test]
-fn every_link_leads_to_a_dashboard_and_sets_variables_that_it_has() {
+fn links_lead_to_dashboards_that_have_their_variables() {
     let known: BTreeMap<&str, BTreeSet<String>> =
         crate::dashboards::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();
-    let mut led_to = BTreeSet::new();
+    let mut targets = BTreeSet::new();
     for (file, dashboard) in crate::dashboards::all() {
         let text = dashboard.text();
         for url in text.split("\"url\": \"").skip(1).filter_map(|rest| rest.split('"').next()) {
@@ -354,13 +357,15 @@ fn every_link_leads_to_a_dashboard_and_sets_variables_that_it_has() {
                 continue;
             };
             let variables = known.get(uid).unwrap_or_else(|| panic!("{file}: no dashboard {uid}"));
-            for pair in query.split('&') {
-                if let Some((variable, _)) = pair.strip_prefix("var-").and_then(|pair| pair.split_once('=')) {
+            for parameter in query.split('&') {
+                if let Some((variable, _)) =
+                    parameter.strip_prefix("var-").and_then(|rest| rest.split_once('='))
+                {
                     assert!(variables.contains(variable), "{file}: {uid} has no {variable}");
                 }
             }
-            led_to.insert(uid.to_owned());
+            targets.insert(uid.to_owned());
         }
     }
-    assert_eq!(led_to.into_iter().collect::<Vec<_>>(), ["mde-exporter", "mde-fleet", "mde-machine"]);
+    assert_eq!(targets.into_iter().collect::<Vec<_>>(), ["mde-exporter", "mde-fleet", "mde-machine"]);
 }

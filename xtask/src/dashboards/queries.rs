@@ -1,4 +1,4 @@
-//! The queries of the dashboards, taken apart.
+//! Parsed queries of the dashboards, for tests.
 
 use promql_parser::parser::{Call, Expr, MatrixSelector, VectorSelector, parse};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -6,46 +6,47 @@ use serde_json::Value;
 
 /// A query of a panel.
 pub(crate) struct PanelQuery {
-    /// `fleet.json / Patch compliance / A`
+    /// File, panel and query id, such as `fleet.json / Patch compliance / A`.
     pub(crate) name: String,
     pub(crate) expression: String,
-    /// Of the panel.
+    /// The description of the panel.
     pub(crate) description: String,
 }
 
-/// A selector of a query.
-pub(crate) struct Selector {
+/// A selector in a query.
+pub(crate) struct SeriesSelector {
     pub(crate) metric: String,
-    /// Names of the labels that it matches, and with what.
+    /// Names and values of its matchers.
     pub(crate) matchers: Vec<(String, String)>,
-    /// The function that a range of it goes into.
+    /// The function that is applied to its range.
     pub(crate) function: Option<&'static str>,
 }
 
-/// Panels of a dashboard, those of folded rows too, each with the title of its row.
+/// The panels of a dashboard, including those of folded rows, with the title of their row.
 pub(crate) fn panels(dashboard: &Value) -> Vec<(String, Value)> {
-    let (mut found, mut row) = (Vec::new(), String::new());
+    let mut listed = Vec::new();
+    let mut row = String::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         if panel["type"] == "row" {
             panel["title"].as_str().unwrap().clone_into(&mut row);
             let nested = panel["panels"].as_array().unwrap();
-            found.extend(nested.iter().map(|panel| (row.clone(), panel.clone())));
+            listed.extend(nested.iter().map(|panel| (row.clone(), panel.clone())));
         } else {
-            found.push((row.clone(), panel.clone()));
+            listed.push((row.clone(), panel.clone()));
         }
     }
-    found
+    listed
 }
 
 /// Every query of every dashboard.
 pub(crate) fn all() -> Vec<PanelQuery> {
-    let mut found = Vec::new();
+    let mut queries = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();
                 let name = format!("{file} / {} / {}", text(&panel["title"]), text(&target["refId"]));
-                found.push(PanelQuery {
+                queries.push(PanelQuery {
                     name,
                     expression: text(&target["expr"]),
                     description: text(&panel["description"]),
@@ -53,34 +54,34 @@ pub(crate) fn all() -> Vec<PanelQuery> {
             }
         }
     }
-    found
+    queries
 }
 
-/// The selectors of a query; `$name` in a string stays, elsewhere it is a duration.
-pub(crate) fn selectors(query: &str) -> Result<Vec<Selector>, String> {
+/// The selectors of a query. `$__rate_interval` is replaced by a duration.
+pub(crate) fn selectors(query: &str) -> Result<Vec<SeriesSelector>, String> {
     let expression = parse(&query.replace("$__rate_interval", "5m"))?;
-    let mut visitor = Selectors::default();
+    let mut visitor = SelectorVisitor::default();
     walk_expr(&mut visitor, &expression)?;
-    Ok(visitor.found)
+    Ok(visitor.selectors)
 }
 
 #[derive(Default)]
-struct Selectors {
-    found: Vec<Selector>,
+struct SelectorVisitor {
+    selectors: Vec<SeriesSelector>,
     functions: Vec<&'static str>,
 }
 
-impl Selectors {
+impl SelectorVisitor {
     fn add(&mut self, selector: &VectorSelector, function: Option<&'static str>) -> Result<(), String> {
         let metric = selector.name.clone().ok_or("a selector without a metric")?;
         let matchers = &selector.matchers.matchers;
         let matchers = matchers.iter().map(|matcher| (matcher.name.clone(), matcher.value.clone())).collect();
-        self.found.push(Selector { metric, matchers, function });
+        self.selectors.push(SeriesSelector { metric, matchers, function });
         Ok(())
     }
 }
 
-impl ExprVisitor for Selectors {
+impl ExprVisitor for SelectorVisitor {
     type Error = String;
 
     fn pre_visit(&mut self, expression: &Expr) -> Result<bool, String> {

@@ -1,4 +1,4 @@
-//! Colours change where alerts fire.
+//! Tests that panels change their colour at the thresholds of the alerts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
-/// An alert, how its threshold is written, and the bound of the panels that speak of it.
+/// An alert, its threshold in the rule, and the bound of the panels that name the alert.
 const THRESHOLDS: [(&str, &str, f64); 9] = [
     ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
@@ -50,7 +50,7 @@ fn alerts() -> BTreeMap<String, String> {
     found
 }
 
-/// The number that a threshold such as `< 14 * 86400` stands for.
+/// The value of a threshold such as `< 14 * 86400`.
 fn number(threshold: &str) -> f64 {
     let factors = threshold.split(['<', '>', '*', ' ']).filter_map(|word| word.parse::<f64>().ok());
     factors.product()
@@ -65,7 +65,7 @@ fn bounds_are_the_thresholds_of_the_alerts() {
     }
 }
 
-/// The values from which on a panel has another colour.
+/// The values at which a panel changes its colour.
 fn steps(panel: &Value) -> Vec<f64> {
     let config = &panel["fieldConfig"];
     let overrides = config["overrides"].as_array().unwrap().iter();
@@ -79,16 +79,16 @@ fn steps(panel: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn a_panel_that_names_an_alert_changes_colour_where_it_fires() {
+fn a_panel_changes_colour_where_its_alert_fires() {
     let alerts = alerts();
-    let mut named = 0;
+    let mut checked = 0;
     for (file, dashboard) in crate::dashboards::all() {
         for (_, panel) in panels(&dashboard.json()) {
             let description = panel["description"].as_str().unwrap_or_default();
             for alert in description.split('`').filter(|word| word.starts_with("Mde")) {
                 assert!(alerts.contains_key(alert), "{file}: no alert {alert}");
-                let known = THRESHOLDS.iter().find(|(name, ..)| *name == alert);
-                let (_, _, bound) = known.unwrap_or_else(|| panic!("{file}: {alert} has no bound"));
+                let threshold = THRESHOLDS.iter().find(|(name, ..)| *name == alert);
+                let (_, _, bound) = threshold.unwrap_or_else(|| panic!("{file}: {alert} has no bound"));
                 let steps = steps(&panel);
                 let changes = steps.iter().any(|step| (step - bound).abs() < 1e-9);
                 assert!(
@@ -96,9 +96,9 @@ fn a_panel_that_names_an_alert_changes_colour_where_it_fires() {
                     "{file} / {}: {alert} fires at {bound}, colours at {steps:?}",
                     panel["title"]
                 );
-                named += 1;
+                checked += 1;
             }
         }
     }
-    assert!(named >= THRESHOLDS.len(), "{named}");
+    assert!(checked >= THRESHOLDS.len(), "{checked}");
 }

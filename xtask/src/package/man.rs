@@ -8,16 +8,15 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use mde_exporter::cli::Cli;
 
-const DESCRIPTION: &str = "Asks Microsoft Defender for Endpoint in the background which KBs each machine \
-    misses, remembers when each gap was first seen, and serves that as gauges for Prometheus. A scrape \
-    gets what was last read and causes no call to Microsoft.\n\n\
-    Without a command it does what run does. Flags stand before or after the command, as --flag=value \
-    or --flag value.";
+const DESCRIPTION: &str = "Polls Microsoft Defender for Endpoint in the background for the KBs that each machine misses, \
+    stores when each missing update was first seen, and serves the result as metrics for Prometheus. A scrape \
+    returns the data of the last poll and makes no call to Microsoft.\n\n\
+    The default command is run. Flags are given before or after the command, as --flag=value or --flag value.";
 
-/// The page, in the language of `man`.
+/// The page in the roff format.
 ///
 /// # Errors
-/// As writing to memory does: never.
+/// Never, because it writes to memory.
 pub(crate) fn page() -> io::Result<Vec<u8>> {
     let usage = "mde_exporter [FLAG]... [COMMAND]";
     let mut command = Cli::command().override_usage(usage).long_about(DESCRIPTION);
@@ -34,8 +33,7 @@ pub(crate) fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// Each command with the arguments that it alone takes. One page holds them all, so there is none to
-/// refer to.
+/// The section with every command and its own arguments.
 fn commands(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["COMMANDS"]);
@@ -54,7 +52,7 @@ fn commands(command: &Command) -> Roff {
     roff
 }
 
-/// Not one that every command takes.
+/// Returns whether the argument belongs to one command only.
 fn is_own(argument: &Arg) -> bool {
     !argument.is_global_set() && argument.get_id() != "help"
 }

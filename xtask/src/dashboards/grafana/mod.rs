@@ -1,76 +1,76 @@
-//! Grafana dashboards in the classic JSON model, schema version 42, as far as they are used here.
+//! The used parts of Grafana's classic JSON model for dashboards, schema version 42.
 //!
-//! A [`Dashboard`] is rows of [`Panel`]s; its JSON is made at the end, where panels get their place, their
-//! id and their filters. The file is written so that the models of Grafana's foundation SDK give it back
-//! unchanged: a misspelt key cannot hide. Everything refers to the data source variable, nothing to an
-//! installation.
+//! A [`Dashboard`] consists of rows of [`Panel`]s. Panels get their position, id and filters when the dashboard
+//! is converted to JSON. `.ci/dashboards` checks that the models of Grafana's foundation SDK return the JSON
+//! unchanged, which detects misspelt keys. Every query uses the data source variable, so that a dashboard works
+//! in any installation.
 
-mod look;
 mod panel;
 mod query;
+mod style;
 mod variable;
 
-pub(crate) use look::{Bounds, Color, Column, Unit};
 pub(crate) use panel::Panel;
+pub(crate) use style::{Bounds, Color, Column, Unit};
 pub(crate) use variable::Variable;
 
 use serde_json::{Value, json};
 
-use crate::dashboards::expression::{Filter, Filters, Picks, write_out};
+use crate::dashboards::expression::{Filter, Filters, Picks, expand};
 
-/// Columns of the grid.
+/// Number of columns in the grid.
 const WIDTH: u32 = 24;
 
-/// Tag that the dashboards find each other by.
+/// The tag by which the dashboards link to each other.
 const TAG: &str = "mde";
 
-/// A dashboard before it is written.
+/// A dashboard.
 pub(crate) struct Dashboard {
     pub(crate) uid: &'static str,
     pub(crate) title: &'static str,
     pub(crate) description: &'static str,
-    /// The range that it opens with, such as `now-30d`.
+    /// The initial start of the time range, such as `now-30d`.
     pub(crate) from: &'static str,
     pub(crate) variables: Vec<Variable>,
-    /// What every selector is filtered by.
+    /// The filters of every selector.
     pub(crate) filters: Filters,
     pub(crate) marks: Marks,
     pub(crate) rows: Vec<Row>,
 }
 
-/// Which events the time series show.
+/// The events shown in time series.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marks {
-    /// The day on which Microsoft releases updates.
+    /// The days on which Microsoft releases updates.
     PatchTuesday,
     /// None.
     None,
 }
 
-/// Panels under a heading.
+/// A row of panels with a heading.
 pub(crate) struct Row {
     pub(crate) title: &'static str,
     pub(crate) shown: Shown,
-    /// Width, height and panel, flowing from left to right.
+    /// Width, height and panel, placed from left to right.
     pub(crate) panels: Vec<(u32, u32, Panel)>,
 }
 
-/// Whether a row is open.
+/// The initial visibility of a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
-    /// Its queries run when the dashboard is opened.
+    /// The queries run when the dashboard is opened.
     Open,
-    /// Its queries run when somebody opens it.
+    /// The queries run when a user opens the row.
     Folded,
 }
 
-/// The reference that every query, variable and annotation has.
+/// The data source reference of every query, variable and annotation.
 fn data_source() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
 impl Dashboard {
-    /// The file's text.
+    /// The text of the dashboard's file.
     pub(crate) fn text(&self) -> String {
         format!("{:#}\n", self.json())
     }
@@ -97,10 +97,10 @@ impl Dashboard {
         })
     }
 
-    /// A panel with its queries written out. Filters that pick machines and that none of its queries can
-    /// use are named in its description: what they would hide is still counted.
+    /// The JSON of a panel with expanded queries. If no query can apply a filter that selects machines, the
+    /// description says that the filter has no effect.
     fn panel(&self, panel: &Panel, id: u32, place: &Value) -> Value {
-        let mut json = panel.json(id, place, |query| write_out(query, self.filters));
+        let mut json = panel.json(id, place, |query| expand(query, self.filters));
         let queries = json["targets"].to_string();
         let of_machines = self.filters.iter().filter(|filter| filter.picks == Picks::Machines);
         let unused = of_machines.filter(|filter| !queries.contains(&format!("${}", filter.variable)));
@@ -153,7 +153,7 @@ impl Dashboard {
             }));
             placed.extend(following);
             if folded {
-                // A folded row takes a line, whatever is in it.
+                // A folded row takes one line of the grid.
                 top = heading_top + 1;
             }
         }
@@ -162,7 +162,7 @@ impl Dashboard {
 }
 
 impl Marks {
-    /// The second Tuesday of the month, at midnight UTC: an estimate that needs no data.
+    /// The second Tuesday of the month at midnight UTC, computed without data.
     fn json(self) -> Vec<Value> {
         if self == Self::None {
             return Vec::new();
@@ -181,7 +181,7 @@ impl Marks {
     }
 }
 
-/// The way to the other dashboards, with the choices and the time range kept.
+/// Links to the other dashboards, which keep the selected variables and the time range.
 fn links() -> Value {
     json!({
         "asDropdown": false,
@@ -190,7 +190,7 @@ fn links() -> Value {
         "keepTime": true,
         "tags": [TAG],
         "targetBlank": false,
-        "title": "Defender patch gap",
+        "title": "Defender missing updates",
         "tooltip": "The other dashboards of the exporter",
         "type": "dashboards",
         "url": "",

@@ -1,25 +1,25 @@
-//! A panel: what it asks and how it shows the answer.
+//! A panel: its queries and its presentation.
 
 use serde_json::{Map, Value, json};
 
 use super::data_source;
-use super::look::{Bounds, Color, Column, Unit, link_json};
-use super::query::{Query, Shape, id};
+use super::query::{Query, ResultShape, id};
+use super::style::{Bounds, Color, Column, Unit, link_json};
 
-/// A panel before it is placed.
+/// A panel without its position.
 pub(crate) struct Panel {
     title: &'static str,
-    /// What good looks like and what to do.
+    /// The meaning of the values, what is good, and what to do.
     description: String,
-    kind: Kind,
+    kind: PanelKind,
     queries: Vec<Query>,
     unit: Unit,
     decimals: Option<u32>,
     bounds: Option<Bounds>,
     range: (Option<f64>, Option<f64>),
-    /// Value, text, colour.
-    words: Vec<(f64, &'static str, Color)>,
-    /// Name of a series and its colour.
+    /// Value, text and colour.
+    texts: Vec<(f64, &'static str, Color)>,
+    /// The name of a series and its colour.
     colors: Vec<(&'static str, Color)>,
     negative: Vec<&'static str>,
     lines: Vec<&'static str>,
@@ -30,7 +30,7 @@ pub(crate) struct Panel {
     interval: Option<&'static str>,
 }
 
-enum Kind {
+enum PanelKind {
     Stat,
     Lines,
     Bars,
@@ -43,7 +43,7 @@ enum Kind {
 }
 
 impl Panel {
-    fn new(kind: Kind, title: &'static str, description: impl Into<String>) -> Self {
+    fn new(kind: PanelKind, title: &'static str, description: impl Into<String>) -> Self {
         Self {
             title,
             description: description.into(),
@@ -53,7 +53,7 @@ impl Panel {
             decimals: None,
             bounds: None,
             range: (None, None),
-            words: Vec::new(),
+            texts: Vec::new(),
             colors: Vec::new(),
             negative: Vec::new(),
             lines: Vec::new(),
@@ -67,50 +67,50 @@ impl Panel {
 
     /// One large number.
     pub(crate) fn stat(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::Stat, title, description)
+        Self::new(PanelKind::Stat, title, description)
     }
 
     /// Lines over time.
     pub(crate) fn lines(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::Lines, title, description)
+        Self::new(PanelKind::Lines, title, description)
     }
 
     /// Bars over time.
     pub(crate) fn bars(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::Bars, title, description)
+        Self::new(PanelKind::Bars, title, description)
     }
 
     /// A line over time that keeps its value until the next.
     pub(crate) fn steps(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::Steps, title, description)
+        Self::new(PanelKind::Steps, title, description)
     }
 
     /// Areas over time, one on top of the other.
     pub(crate) fn stacked(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::Stacked, title, description)
+        Self::new(PanelKind::Stacked, title, description)
     }
 
     /// One bar for each series.
     pub(crate) fn bar_gauge(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::BarGauge, title, description)
+        Self::new(PanelKind::BarGauge, title, description)
     }
 
     /// FamilyWriter and [`Column`]s.
     pub(crate) fn table(title: &'static str, description: impl Into<String>, columns: Vec<Column>) -> Self {
-        Self { columns, ..Self::new(Kind::Table, title, description) }
+        Self { columns, ..Self::new(PanelKind::Table, title, description) }
     }
 
     /// States over time.
     pub(crate) fn state_timeline(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(Kind::StateTimeline, title, description)
+        Self::new(PanelKind::StateTimeline, title, description)
     }
 
-    /// Words.
+    /// Markdown text.
     pub(crate) fn text(title: &'static str, markdown: &'static str) -> Self {
-        Self::new(Kind::Text { markdown }, title, "")
+        Self::new(PanelKind::Text { markdown }, title, "")
     }
 
-    /// Asks for `expression`, in which `@metric` is a metric with its filters; `legend` names the series.
+    /// Adds a query, in which `@metric` stands for a metric with its filters; `legend` names the series.
     pub(crate) fn query(mut self, expression: impl Into<String>, legend: impl Into<String>) -> Self {
         self.queries.push(Query { expression: expression.into(), legend: legend.into() });
         self
@@ -130,59 +130,59 @@ impl Panel {
         Self { bounds: Some(bounds), ..self }
     }
 
-    /// Starts at 0 and has no upper end.
+    /// Sets the range from 0 without an upper limit.
     pub(crate) fn above_zero(self) -> Self {
         Self { range: (Some(0.0), None), ..self }
     }
 
     /// Shows `text` instead of `value`.
-    pub(crate) fn word(mut self, value: f64, text: &'static str, color: Color) -> Self {
-        self.words.push((value, text, color));
+    pub(crate) fn value_text(mut self, value: f64, text: &'static str, color: Color) -> Self {
+        self.texts.push((value, text, color));
         self
     }
 
-    /// Colours the series called `name`.
+    /// Sets the colour of the series `name`.
     pub(crate) fn color(mut self, name: &'static str, color: Color) -> Self {
         self.colors.push((name, color));
         self
     }
 
-    /// Draws the series called `name` downwards.
+    /// Draws the series `name` downwards.
     pub(crate) fn downwards(mut self, name: &'static str) -> Self {
         self.negative.push(name);
         self
     }
 
-    /// Draws the series called `name` as a line, whatever the others are.
+    /// Draws the series `name` as a line.
     pub(crate) fn line(mut self, name: &'static str) -> Self {
         self.lines.push(name);
         self
     }
 
-    /// Leads to an address.
+    /// Adds a link.
     pub(crate) fn link(mut self, title: &'static str, url: &'static str) -> Self {
         self.links.push((title, url));
         self
     }
 
-    /// Leaves these fields out of the table.
+    /// Hides these fields of the table.
     pub(crate) fn without(self, hidden: &'static [&'static str]) -> Self {
         Self { hidden, ..self }
     }
 
-    /// What stands where there is no value.
+    /// Sets the text shown without a value.
     pub(crate) fn nothing(self, nothing: &'static str) -> Self {
         Self { nothing, ..self }
     }
 
-    /// Asks for no more than one value in this time.
+    /// Sets the minimum interval between two values.
     pub(crate) fn every(self, interval: &'static str) -> Self {
         Self { interval: Some(interval), ..self }
     }
 
-    /// The panel's JSON, with `id` and at `place`.
-    pub(super) fn json(&self, id: u32, place: &Value, write_out: impl Fn(&str) -> String) -> Value {
-        if let Kind::Text { markdown } = self.kind {
+    /// The panel's JSON with its `id` and position.
+    pub(super) fn json(&self, id: u32, place: &Value, expand: impl Fn(&str) -> String) -> Value {
+        if let PanelKind::Text { markdown } = self.kind {
             return json!({
                 "gridPos": place,
                 "id": id,
@@ -199,7 +199,7 @@ impl Panel {
             "gridPos": place,
             "id": id,
             "options": self.options(),
-            "targets": self.targets(write_out),
+            "targets": self.targets(expand),
             "title": self.title,
             "type": self.kind.as_str(),
         });
@@ -215,20 +215,20 @@ impl Panel {
         panel
     }
 
-    fn targets(&self, write_out: impl Fn(&str) -> String) -> Vec<Value> {
+    fn targets(&self, expand: impl Fn(&str) -> String) -> Vec<Value> {
         let shape = match self.kind {
-            Kind::Table => Shape::FamilyWriter,
-            Kind::Stat | Kind::BarGauge => Shape::Now,
-            _ => Shape::Range,
+            PanelKind::Table => ResultShape::Rows,
+            PanelKind::Stat | PanelKind::BarGauge => ResultShape::Now,
+            _ => ResultShape::Range,
         };
         let queries = self.queries.iter().enumerate();
-        queries.map(|(number, query)| query.json(&id(number), shape, &write_out)).collect()
+        queries.map(|(number, query)| query.json(&id(number), shape, &expand)).collect()
     }
 
     fn defaults(&self) -> Value {
-        let by_bounds =
-            self.bounds.is_some() && !matches!(self.kind, Kind::Lines | Kind::Bars | Kind::Stacked);
-        let mode = if by_bounds || !self.words.is_empty() { "thresholds" } else { "palette-classic" };
+        let by_bounds = self.bounds.is_some()
+            && !matches!(self.kind, PanelKind::Lines | PanelKind::Bars | PanelKind::Stacked);
+        let mode = if by_bounds || !self.texts.is_empty() { "thresholds" } else { "palette-classic" };
         let mut defaults = json!({
             "color": { "mode": mode },
             "mappings": self.mappings(),
@@ -252,35 +252,37 @@ impl Panel {
     }
 
     fn mappings(&self) -> Vec<Value> {
-        if self.words.is_empty() {
+        if self.texts.is_empty() {
             return Vec::new();
         }
-        let word = |(index, (value, text, color)): (usize, &(f64, &str, Color))| {
+        let mapping = |(index, (value, text, color)): (usize, &(f64, &str, Color))| {
             (value.to_string(), json!({ "color": color.as_str(), "index": index, "text": text }))
         };
-        let options: Map<String, Value> = self.words.iter().enumerate().map(word).collect();
+        let options: Map<String, Value> = self.texts.iter().enumerate().map(mapping).collect();
         vec![json!({ "options": options, "type": "value" })]
     }
 
     fn custom(&self) -> Value {
-        let stacked = matches!(self.kind, Kind::Stacked);
+        let stacked = matches!(self.kind, PanelKind::Stacked);
         match self.kind {
-            Kind::Lines | Kind::Bars | Kind::Steps | Kind::Stacked => json!({
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => json!({
                 "axisLabel": "",
                 "axisPlacement": "auto",
-                "drawStyle": if matches!(self.kind, Kind::Bars) { "bars" } else { "line" },
-                "fillOpacity": match self.kind { Kind::Stacked => 60, Kind::Bars => 80, _ => 0 },
-                "lineInterpolation": if matches!(self.kind, Kind::Steps) { "stepAfter" } else { "linear" },
+                "drawStyle": if matches!(self.kind, PanelKind::Bars) { "bars" } else { "line" },
+                "fillOpacity": match self.kind { PanelKind::Stacked => 60, PanelKind::Bars => 80, _ => 0 },
+                "lineInterpolation": if matches!(self.kind, PanelKind::Steps) { "stepAfter" } else { "linear" },
                 "lineWidth": if stacked { 0 } else { 2 },
                 "showPoints": "never",
-                // A gap in the data stays a gap.
+                // Missing data is not bridged by a line.
                 "spanNulls": false,
                 "stacking": { "group": "A", "mode": if stacked { "normal" } else { "none" } },
                 "thresholdsStyle": { "mode": if self.bounds.is_some() { "dashed" } else { "off" } },
             }),
-            Kind::StateTimeline => json!({ "fillOpacity": 80, "lineWidth": 0 }),
-            Kind::Table => json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": false }),
-            Kind::Stat | Kind::BarGauge | Kind::Text { .. } => json!({}),
+            PanelKind::StateTimeline => json!({ "fillOpacity": 80, "lineWidth": 0 }),
+            PanelKind::Table => {
+                json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": false })
+            }
+            PanelKind::Stat | PanelKind::BarGauge | PanelKind::Text { .. } => json!({}),
         }
     }
 
@@ -301,7 +303,7 @@ impl Panel {
     fn options(&self) -> Value {
         let newest = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
         match self.kind {
-            Kind::Stat => json!({
+            PanelKind::Stat => json!({
                 "colorMode": "value",
                 "graphMode": "none",
                 "justifyMode": "auto",
@@ -310,7 +312,7 @@ impl Panel {
                 "textMode": "auto",
                 "wideLayout": true,
             }),
-            Kind::BarGauge => json!({
+            PanelKind::BarGauge => json!({
                 "displayMode": "basic",
                 "minVizHeight": 16,
                 "minVizWidth": 8,
@@ -321,12 +323,12 @@ impl Panel {
                 "sizing": "auto",
                 "valueMode": "text",
             }),
-            Kind::Table => json!({
+            PanelKind::Table => json!({
                 "cellHeight": "sm",
                 "footer": { "countRows": false, "fields": "", "reducer": ["sum"], "show": false },
                 "showHeader": true,
             }),
-            Kind::StateTimeline => json!({
+            PanelKind::StateTimeline => json!({
                 "alignValue": "left",
                 "legend": { "calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": true },
                 "mergeValues": true,
@@ -334,7 +336,7 @@ impl Panel {
                 "showValue": "auto",
                 "tooltip": { "mode": "single", "sort": "none" },
             }),
-            Kind::Lines | Kind::Bars | Kind::Steps | Kind::Stacked => json!({
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => json!({
                 "legend": {
                     "calcs": ["lastNotNull"],
                     "displayMode": "list",
@@ -343,11 +345,11 @@ impl Panel {
                 },
                 "tooltip": { "mode": "multi", "sort": "desc" },
             }),
-            Kind::Text { .. } => json!({}),
+            PanelKind::Text { .. } => json!({}),
         }
     }
 
-    /// One row for each set of labels, with the columns in their order and under their titles.
+    /// Transformations to one row for each set of labels, with ordered and titled columns.
     fn transformations(&self) -> Value {
         let order: Map<String, Value> = self
             .columns
@@ -372,7 +374,7 @@ impl Panel {
     }
 }
 
-impl Kind {
+impl PanelKind {
     fn as_str(&self) -> &'static str {
         match self {
             Self::Stat => "stat",

@@ -4,41 +4,41 @@ use serde_json::{Value, json};
 
 use super::data_source;
 
-/// What a panel asks Prometheus.
+/// A query of a panel.
 pub(super) struct Query {
-    /// With `@metric` for a metric with its filters.
+    /// PromQL, in which `@metric` stands for a metric with its filters.
     pub(super) expression: String,
-    /// Name of its series; `{{label}}` stands for the value of a label.
+    /// The name of its series; `{{label}}` stands for the value of a label.
     pub(super) legend: String,
 }
 
-/// Over which time a panel asks, and what it gets.
+/// The time range and the format of the result.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum ResultShape {
     /// The newest value of each series.
     Now,
-    /// The newest value of each series, a row each.
-    FamilyWriter,
-    /// Every value in the range of the dashboard.
+    /// The newest value of each series as a row of a table.
+    Rows,
+    /// All values in the time range of the dashboard.
     Range,
 }
 
 impl Query {
-    pub(super) fn json(&self, id: &str, shape: Shape, write_out: impl Fn(&str) -> String) -> Value {
+    pub(super) fn json(&self, id: &str, shape: ResultShape, expand: impl Fn(&str) -> String) -> Value {
         json!({
             "datasource": data_source(),
             "editorMode": "code",
-            "expr": write_out(&self.expression),
-            "format": if shape == Shape::FamilyWriter { "table" } else { "time_series" },
-            "instant": shape != Shape::Range,
+            "expr": expand(&self.expression),
+            "format": if shape == ResultShape::Rows { "table" } else { "time_series" },
+            "instant": shape != ResultShape::Range,
             "legendFormat": self.legend,
-            "range": shape == Shape::Range,
+            "range": shape == ResultShape::Range,
             "refId": id,
         })
     }
 }
 
-/// `A`, `B`, and so on.
+/// The id of the query with this index: `A`, `B`, and so on.
 pub(super) fn id(number: usize) -> String {
     let letter = u8::try_from(number).ok().and_then(|number| b'A'.checked_add(number));
     let letter = letter.filter(u8::is_ascii_uppercase).unwrap_or_else(|| panic!("too many queries"));

@@ -1,22 +1,22 @@
-//! The choices at the top of a dashboard.
+//! The variables of a dashboard, shown as menus at its top.
 
 use serde_json::{Value, json};
 
 use super::data_source;
 
-/// A choice.
+/// A variable.
 #[derive(Clone)]
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    /// What it is called on the page.
+    /// The name shown on the dashboard.
     pub(super) label: &'static str,
-    kind: Kind,
+    kind: VariableKind,
 }
 
 #[derive(Clone)]
-enum Kind {
+enum VariableKind {
     DataSource,
-    /// Values of a label, of which several can be chosen; the text is what stands for all of them.
+    /// One or more values of a label; `all` is the regular expression for all of them.
     Several {
         query: String,
         all: &'static str,
@@ -29,12 +29,12 @@ enum Kind {
 }
 
 impl Variable {
-    /// The Prometheus to ask.
+    /// The Prometheus data source.
     fn data_source() -> Self {
-        Self { name: "datasource", label: "Data source", kind: Kind::DataSource }
+        Self { name: "datasource", label: "Data source", kind: VariableKind::DataSource }
     }
 
-    /// What every dashboard starts with: the Prometheus, the targets that have `series`, and their tenants.
+    /// The first variables of every dashboard: data source, the targets that have `series`, and their tenants.
     pub(crate) fn common(series: &str) -> Vec<Self> {
         vec![
             Self::data_source(),
@@ -44,33 +44,33 @@ impl Variable {
         ]
     }
 
-    /// Any of the values that `label` has on `series`. All of them stand for series that have a value.
+    /// One or more values of the label `name` on `series`. "All" selects the series with a value.
     fn several(name: &'static str, label: &'static str, series: &str) -> Self {
-        let kind = Kind::Several { query: format!("label_values({series}, {name})"), all: ".+" };
+        let kind = VariableKind::Several { query: format!("label_values({series}, {name})"), all: ".+" };
         Self { name, label, kind }
     }
 
-    /// As [`several`](Self::several), for a label that can be empty: all of them stand for series without
-    /// a value too, which must not get lost.
+    /// Like [`several`](Self::several), for a label that can be empty: "All" also selects the series without a
+    /// value.
     pub(crate) fn several_or_none(name: &'static str, label: &'static str, series: &str) -> Self {
-        let kind = Kind::Several { query: format!("label_values({series}, {name})"), all: ".*" };
+        let kind = VariableKind::Several { query: format!("label_values({series}, {name})"), all: ".*" };
         Self { name, label, kind }
     }
 
     /// One value of the label `name` on `series`.
     pub(crate) fn one(name: &'static str, label: &'static str, series: &str) -> Self {
         let query = format!("label_values({series}, {name})");
-        Self { name, label, kind: Kind::One { query, regex: "" } }
+        Self { name, label, kind: VariableKind::One { query, regex: "" } }
     }
 
-    /// One of the series that a query gives, of which `regex` takes a text and a value.
+    /// One of the series of a query; `regex` extracts its text and value.
     pub(crate) fn one_of(name: &'static str, label: &'static str, query: &str, regex: &'static str) -> Self {
-        Self { name, label, kind: Kind::One { query: format!("query_result({query})"), regex } }
+        Self { name, label, kind: VariableKind::One { query: format!("query_result({query})"), regex } }
     }
 
     pub(crate) fn json(&self) -> Value {
         match &self.kind {
-            Kind::DataSource => json!({
+            VariableKind::DataSource => json!({
                 "allowCustomValue": false,
                 "current": {},
                 "hide": 0,
@@ -85,7 +85,7 @@ impl Variable {
                 "skipUrlSync": false,
                 "type": "datasource",
             }),
-            Kind::Several { query, all } => {
+            VariableKind::Several { query, all } => {
                 let mut variable = self.query(query, "");
                 variable["multi"] = true.into();
                 variable["includeAll"] = true.into();
@@ -93,7 +93,7 @@ impl Variable {
                 variable["current"] = json!({ "selected": true, "text": ["All"], "value": ["$__all"] });
                 variable
             }
-            Kind::One { query, regex } => self.query(query, regex),
+            VariableKind::One { query, regex } => self.query(query, regex),
         }
     }
 
@@ -110,11 +110,11 @@ impl Variable {
             "name": self.name,
             "options": [],
             "query": { "query": query, "refId": self.name },
-            // When the time range changes.
+            // On a change of the time range.
             "refresh": 2,
             "regex": regex,
             "skipUrlSync": false,
-            // By alphabet.
+            // Alphabetical.
             "sort": 1,
             "type": "query",
         })

@@ -1,49 +1,49 @@
-//! How values look: units, colours, bounds, and the columns of a table.
+//! The presentation of values: units, colours, bounds, and the columns of a table.
 
 use serde_json::{Value, json};
 
-/// What a number counts.
+/// The unit of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Things.
+    /// A number of objects.
     Count,
-    /// From 0 to 1.
+    /// A ratio from 0 to 1.
     Share,
-    /// Seconds, shown in days, hours and so on.
+    /// Seconds, shown in a suitable unit of time.
     Seconds,
     /// Bytes.
     Bytes,
-    /// Requests a second.
+    /// Requests per second.
     Rate,
-    /// Nothing: text.
+    /// Text without a unit.
     Text,
 }
 
-/// Grafana's palette, as far as it has a meaning here.
+/// Colours by meaning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Color {
-    /// As it should be.
+    /// The desired state.
     Good,
-    /// Somebody should look.
+    /// The state should be checked.
     Warning,
-    /// Somebody has to act.
+    /// The state requires an action.
     Bad,
-    /// A fact without a judgement.
+    /// A value without a rating.
     Neutral,
-    /// Not known; never good.
+    /// An unknown state; never good.
     Unknown,
-    /// Known, and of no account.
+    /// A known state that does not matter.
     Inactive,
 }
 
-/// Colours by value: the first one, then from each value on another.
+/// Colours by value: a base colour, and another colour from each step on.
 #[derive(Clone)]
 pub(crate) struct Bounds {
     base: Color,
     steps: Vec<(f64, Color)>,
 }
 
-/// A column of a table: the field that it shows, and how.
+/// A column of a table: its field and presentation.
 pub(crate) struct Column {
     pub(super) field: &'static str,
     pub(super) title: &'static str,
@@ -80,38 +80,38 @@ impl Color {
 }
 
 impl Bounds {
-    /// One colour whatever the value.
+    /// The neutral colour for all values.
     pub(crate) fn none() -> Self {
         Self { base: Color::Neutral, steps: Vec::new() }
     }
 
-    /// Bad, from `low` on a warning, from `good` on good.
+    /// Bad; a warning from `low`; good from `good`.
     pub(crate) fn rising(low: f64, good: f64) -> Self {
         Self { base: Color::Bad, steps: vec![(low, Color::Warning), (good, Color::Good)] }
     }
 
-    /// Good, above 0 a warning, from `bad` on bad.
+    /// Good; a warning above 0; bad from `bad`.
     pub(crate) fn falling(bad: f64) -> Self {
         Self { base: Color::Good, steps: vec![(f64::MIN_POSITIVE, Color::Warning), (bad, Color::Bad)] }
     }
 
-    /// Good, from `warning` on a warning, from `bad` on bad.
+    /// Good; a warning from `warning`; bad from `bad`.
     pub(crate) fn falling_from(warning: f64, bad: f64) -> Self {
         Self { base: Color::Good, steps: vec![(warning, Color::Warning), (bad, Color::Bad)] }
     }
 
-    /// Bad until `good`.
-    pub(crate) fn from_bad(good: f64) -> Self {
+    /// Bad; good from `good`.
+    pub(crate) fn good_from(good: f64) -> Self {
         Self { base: Color::Bad, steps: vec![(good, Color::Good)] }
     }
 
-    /// Good until `bad`.
-    pub(crate) fn below(bad: f64) -> Self {
+    /// Good; bad from `bad`.
+    pub(crate) fn bad_from(bad: f64) -> Self {
         Self { base: Color::Good, steps: vec![(bad, Color::Bad)] }
     }
 
-    /// Good until `warning`.
-    pub(crate) fn calm_below(warning: f64) -> Self {
+    /// Good; a warning from `warning`.
+    pub(crate) fn warning_from(warning: f64) -> Self {
         Self { base: Color::Good, steps: vec![(warning, Color::Warning)] }
     }
 
@@ -124,29 +124,29 @@ impl Bounds {
 }
 
 impl Column {
-    /// A label, as it is.
+    /// A column with the value of a label.
     pub(crate) fn label(label: &'static str, title: &'static str) -> Self {
         Self { field: label, title, unit: Unit::Text, bounds: None, bar: false, link: None }
     }
 
-    /// The value of a query.
+    /// A column with the value of a query.
     pub(crate) fn value(field: &'static str, title: &'static str, unit: Unit) -> Self {
         Self { field, title, unit, bounds: None, bar: false, link: None }
     }
 
-    /// Its cells are coloured by value.
+    /// Colours the cells by value.
     pub(crate) fn bounds(mut self, bounds: Bounds) -> Self {
         self.bounds = Some(bounds);
         self
     }
 
-    /// Its cells are bars.
+    /// Shows the cells as bars.
     pub(crate) fn bar(mut self) -> Self {
         self.bar = true;
         self
     }
 
-    /// Its cells lead to an address.
+    /// Links the cells to a URL.
     pub(crate) fn link(mut self, title: &'static str, url: &'static str) -> Self {
         self.link = Some((title, url));
         self
