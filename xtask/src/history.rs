@@ -54,13 +54,13 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
     let step_of_clock = Arc::clone(&current_step);
     let clock = Clock::new(move || start + STEP * step_of_clock.load(Ordering::SeqCst));
     let version = Cli::command().get_version().unwrap_or_default().to_owned();
-    let selfmon = Arc::new(SelfMetrics::new(version.leak()));
-    selfmon.config_loaded(start);
+    let self_metrics = Arc::new(SelfMetrics::new(version.leak()));
+    self_metrics.config_loaded(start);
 
     let folder = tempfile::tempdir()?;
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
-        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &selfmon).await?);
+        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &self_metrics).await?);
     }
     let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
@@ -73,9 +73,9 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
             tenant.poller.poll_all().await;
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
-        let published = Published::render(&mut renderer, step.into(), fleets, clock.now(), &exposure());
-        published.count(&selfmon, Duration::ZERO);
-        write_scrape(&mut output, &published, &selfmon, clock.now())?;
+        let snapshot = Snapshot::render(&mut renderer, step.into(), fleets, clock.now(), &options());
+        snapshot.count(&self_metrics, Duration::ZERO);
+        write_scrape(&mut output, &snapshot, &self_metrics, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
     output.flush()?;
@@ -99,7 +99,7 @@ async fn start_tenant(
     machines: usize,
     folder: &Path,
     clock: &Clock,
-    selfmon: &Arc<SelfMetrics>,
+    self_metrics: &Arc<SelfMetrics>,
 ) -> Result<SimulatedTenant, Box<dyn Error>> {
     let now = clock.clone();
     let simulator = Simulator::start(Options {
@@ -149,9 +149,9 @@ async fn start_tenant(
         clock.clone(),
         metrics.clone(),
     )?;
-    // Nothing reads what is published: the fleet is taken from the poller.
+    // Nothing reads what is snapshot: the fleet is taken from the poller.
     let fleets = vec![fleet.clone()];
-    let (publisher, ..) = publication(fleets, exposure(), clock.clone(), Arc::clone(selfmon), None);
+    let (publisher, ..) = publication(fleets, options(), clock.clone(), Arc::clone(self_metrics), None);
     let poll = loaded.config.poll;
     let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
     Ok(SimulatedTenant { simulator, poller })
@@ -160,12 +160,12 @@ async fn start_tenant(
 /// Writes one scrape: every sample with the labels of a target and a timestamp.
 fn write_scrape(
     output: &mut impl Write,
-    published: &Snapshot,
+    snapshot: &Snapshot,
     self_metrics: &SelfMetrics,
     at: Timestamp,
 ) -> io::Result<()> {
     let own = self_metrics.encode_openmetrics();
-    let pieces = published.body.answer(DetailLevel::Update, Format::OpenMetrics, Encoding::Identity, own);
+    let pieces = snapshot.body.answer(DetailLevel::Update, Format::OpenMetrics, Encoding::Identity, own);
     let text: Vec<u8> = pieces.flatten().collect();
     for line in String::from_utf8_lossy(&text).lines() {
         if line.starts_with("# EOF") || line.starts_with("process_") {

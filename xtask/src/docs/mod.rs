@@ -2,9 +2,9 @@
 //!
 //! The prose of the page is in `metrics/*.md`: an introduction, and notes below each table.
 
-use mde_exporter::metrics::exposition::Header;
+use mde_exporter::metrics::exposition::FamilyDescriptor;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::selfmon;
+use mde_exporter::self_metrics;
 
 use crate::generated::GeneratedFile;
 
@@ -25,8 +25,8 @@ struct MetricRow {
     help: String,
 }
 
-impl From<&Header> for MetricRow {
-    fn from(header: &Header) -> Self {
+impl From<&FamilyDescriptor> for MetricRow {
+    fn from(header: &FamilyDescriptor) -> Self {
         Self {
             name: header.name.to_owned(),
             kind: header.kind.as_str(),
@@ -41,7 +41,7 @@ pub(crate) fn files() -> Vec<GeneratedFile> {
     let fleet = FLEET.iter().map(|family| MetricRow::from(&family.header));
     let machine = MACHINE.iter().map(|family| MetricRow::from(&family.header));
     let update = UPDATE.iter().map(|family| MetricRow::from(&family.header));
-    let exporter = selfmon::families().into_iter().map(|family| MetricRow {
+    let exporter = self_metrics::families().into_iter().map(|family| MetricRow {
         name: family.name,
         kind: family.kind,
         labels: family.labels,

@@ -95,7 +95,7 @@ impl Panel {
         Self::new(PanelKind::BarGauge, title, description)
     }
 
-    /// FamilyWriter and [`Column`]s.
+    /// Rows and [`Column`]s.
     pub(crate) fn table(title: &'static str, description: impl Into<String>, columns: Vec<Column>) -> Self {
         Self { columns, ..Self::new(PanelKind::Table, title, description) }
     }
