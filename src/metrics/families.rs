@@ -202,7 +202,7 @@ pub const FLEET: &[Family<FleetRows>] = &[
     ),
     family!(
         Counter "mde_missing_updates_detected_total",
-        "Pairs of machine and update that became missing, those of a machine's first assessment included; \
+        "Pairs of machine and update that became missing, those of a machine's first reading included; \
          survives restarts.",
         ["tenant"],
         |scope, rows| rows.push(&[scope.tenant()], Value::Count(scope.fleet.totals.detected))

@@ -1,4 +1,4 @@
-//! The README, the pages in `docs` and the code agree.
+//! The README, the pages in `docs` and the code agree. `xtask` generates and checks `docs/metrics.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory};
 use mde_exporter::cli::Cli;
 use mde_exporter::config;
-use mde_exporter::metrics::exposition::FamilyDescriptor;
-use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 
 use crate::certificates::Authority;
 
@@ -99,40 +97,6 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let anchor = |title: &str| title.trim().to_lowercase().chars().filter(is_kept).collect::<String>();
     let titles = prose(text).filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
     titles.map(|title| anchor(title).replace(' ', "-")).collect()
-}
-
-/// Returns the names of the families with their labels, without those in `implied`.
-fn families<'a>(
-    headers: impl Iterator<Item = &'a FamilyDescriptor>,
-    implied: &[&str],
-) -> Vec<(String, Vec<String>)> {
-    let labels = |header: &FamilyDescriptor| {
-        header.labels.iter().filter(|label| !implied.contains(label)).map(|&label| label.to_owned()).collect()
-    };
-    headers.map(|header| (header.name.to_owned(), labels(header))).collect()
-}
-
-/// Returns the families of a metric table with their labels. The labels are in the second column, or
-/// after `also` in the last column if there is no column for them.
-fn documented(heading: &str) -> Vec<(String, Vec<String>)> {
-    let labels = |row: &Vec<String>| {
-        let cell =
-            if row.len() == 3 { &row[1] } else { row[1].split_once("also ").map_or("", |(_, also)| also) };
-        quoted(cell).into_iter().map(str::to_owned).collect()
-    };
-    let name = |row: &Vec<String>| quoted(&row[0])[0].to_owned();
-    let metrics = page("docs/metrics.md");
-    table(section(&metrics, heading), "metric").iter().map(|row| (name(row), labels(row))).collect()
-}
-
-#[test]
-fn metric_tables_hold_every_family_with_its_labels() {
-    let fleet = FLEET.iter().map(|family| &family.header);
-    assert_eq!(documented("## Fleet"), families(fleet, &["tenant"]));
-    let machine = MACHINE.iter().map(|family| &family.header);
-    assert_eq!(documented("## Machine"), families(machine, &["tenant", "machine_id", "machine"]));
-    let update = UPDATE.iter().map(|family| &family.header);
-    assert_eq!(documented("## Update"), families(update, &["tenant"]));
 }
 
 /// Returns a table of the section about commands.

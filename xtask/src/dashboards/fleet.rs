@@ -70,9 +70,7 @@ pub(crate) fn dashboard() -> Dashboard {
                 Variable::one(
                     "policy",
                     "Policy",
-                    "Machines by their state under the chosen policy. Due machines miss updates within the \
-                     deadline, overdue machines past it. Good: no machine is overdue, and none is due at the \
-                     end of the deadline.",
+                    "mde_policy_deadline_seconds{job=~\"$job\", instance=~\"$instance\"}",
                 ),
             ],
         ]
@@ -180,8 +178,8 @@ fn better() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::stacked(
             "Policy",
-            "Machines under the chosen policy. Due machines still have time; overdue ones have not. Good: \
-             overdue stays empty, and due is gone before the deadline.",
+            "Machines by their state under the chosen policy. Due machines miss updates within the deadline, \
+             overdue machines past it. Good: no machine is overdue, and none is due at the end of the deadline.",
         ).query("sum by (state) (@mde_policy_machines)", "{{state}}")
             .color("compliant", Color::Good).color("due", Color::Warning)
             .color("overdue", Color::Bad).color("unknown", Color::Unknown)),

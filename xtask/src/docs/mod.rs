@@ -1,6 +1,6 @@
 //! The page `docs/metrics.md`, generated from the metric tables of the exporter.
 //!
-//! The prose of the page is in `metrics/*.md`: an introduction, and notes below each table.
+//! The prose of the page is in the text files beside this module: an introduction, and notes below each table.
 
 use mde_exporter::metrics::exposition::FamilyDescriptor;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
@@ -8,11 +8,11 @@ use mde_exporter::self_metrics;
 
 use crate::generated::GeneratedFile;
 
-const INTRODUCTION: &str = include_str!("introduction.md");
-const FLEET_NOTES: &str = include_str!("fleet.md");
-const MACHINE_NOTES: &str = include_str!("machine.md");
-const UPDATE_NOTES: &str = include_str!("update.md");
-const EXPORTER_NOTES: &str = include_str!("exporter.md");
+const INTRODUCTION: &str = include_str!("introduction.txt");
+const FLEET_NOTES: &str = include_str!("fleet.txt");
+const MACHINE_NOTES: &str = include_str!("machine.txt");
+const UPDATE_NOTES: &str = include_str!("update.txt");
+const EXPORTER_NOTES: &str = include_str!("exporter.txt");
 
 /// The sentence at the end of each help text of fleet data. The introduction of the page contains it once.
 const COMMON_HELP: &str = " Data is cached and polled in the background.";
