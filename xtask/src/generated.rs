@@ -80,12 +80,3 @@ mod tests {
         }
     }
 }
-#[cfg(test)]
-mod temporary_write {
-    #[test]
-    #[ignore]
-    fn write_all() {
-        super::run(&super::dashboards().unwrap(), false).unwrap();
-        super::run(&crate::docs::files(), false).unwrap();
-    }
-}
