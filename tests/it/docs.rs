@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory};
 use mde_exporter::cli::Cli;
 use mde_exporter::config;
 
-use crate::certificates::Authority;
+use crate::support::certificates::Authority;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

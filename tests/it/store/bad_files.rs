@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{NOW, at, open, plain_fleet, remembered, save};
+use crate::support::store::{NOW, at, open, plain_fleet, remembered, save};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -11,7 +11,7 @@ use mde_exporter::store::{Reason, Restored, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{NOW, at, open, plain_fleet, remembered, save};
+use crate::support::store::{NOW, at, open, plain_fleet, remembered, save};
 
 /// The tables of version 1, as its release made them.
 const VERSION_1: &str = "

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{NOW, at, open, remembered};
+use crate::support::store::{NOW, at, open, remembered};
 
 const FRESHNESS: Freshness = Freshness {
     stale_after: Duration::from_hours(13),

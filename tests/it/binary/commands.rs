@@ -1,0 +1,202 @@
+//! Commands that end by themselves: what they print, where, and their exit codes.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::binary::{LOOPBACK, configure, configure_contoso, entry, run, scene};
+use crate::support::exposition;
+use crate::support::golden::assert_golden;
+
+/// A folder with this configuration in it.
+fn folder(config: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let mut file = std::fs::File::create(folder.path().join("mde_exporter.yml")).unwrap();
+    std::io::Write::write_all(&mut file, config.as_bytes()).unwrap();
+    folder
+}
+
+const GOOD: &str = "\
+tenants:
+  - name: contoso
+    tenant_id: 11111111-2222-3333-4444-555555555555
+    client_id: 66666666-7777-8888-9999-000000000000
+    auth: { client_secret_file: secret.txt }
+    machines: { all: true }
+";
+
+/// The fixture with a mistake in each section, and what is said of it under another file name.
+fn many_mistakes(file: &str) -> (String, String) {
+    let fixture = Path::new("tests/fixtures/config/many_mistakes.bad.yml");
+    let said = std::fs::read_to_string(fixture.with_extension("txt")).unwrap();
+    (std::fs::read_to_string(fixture).unwrap(), said.replace(fixture.to_str().unwrap(), file))
+}
+
+#[tokio::test]
+async fn help_is_what_it_was_and_no_error() {
+    let said = run(&TempDir::new().unwrap(), &["--help"]).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert_golden("help", said.stdout);
+}
+
+#[tokio::test]
+async fn version_is_printed_and_no_error() {
+    let said = run(&TempDir::new().unwrap(), &["--version"]).await;
+    let version = concat!("mde_exporter ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), version, ""));
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
+    let folder = folder(GOOD);
+    for (arguments, named) in [
+        (["run", "--nope"], "--nope"),
+        (["check", "mde_exporter.yml"], "mde_exporter.yml"),
+        (["chek", "--log.level=info"], "chek"),
+        (["run", "--log.level=loud"], "loud"),
+        (["run", "--log.format=xml"], "xml"),
+        (["run", "--web.telemetry-path=metrics"], "starts with `/`"),
+        (["run", "--web.listen-address=localhost"], "localhost"),
+        (["run", "--web.listen-address=127.0.0.1:99999"], "127.0.0.1:99999"),
+        (["demo", "--machines=many"], "many"),
+    ] {
+        let said = run(&folder, &arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}: {}", said.stderr);
+        assert!(said.stderr.starts_with("error: ") && said.stderr.contains(named), "{}", said.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_configuration_ends_with_64_and_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
+        let said = run(&folder, arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(said.stderr, @r"
+            error: mde_exporter.yml: cannot be read: No such file or directory (os error 2); a readable file of at most 4 MiB is allowed
+            [--config.file names another file; `mde_exporter demo` needs none]
+            ");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
+    let (config, problems) = many_mistakes("mde_exporter.yml");
+    let folder = folder(&config);
+    let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
+    assert!(expected.contains("(line 16, column 1)"), "{expected}");
+    for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
+        let said = run(&folder, arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert_eq!(said.stderr.trim_end(), expected.trim_end(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_problem_is_one_line() {
+    let folder = folder(&GOOD.replace("all: true", "all: 1"));
+    let said = run(&folder, &["check-config"]).await;
+    assert_eq!(said.code, Some(64));
+    insta::assert_snapshot!(said.stderr, @"error: mde_exporter.yml: tenants[0].machines.all (line 6, column 22): is a number; true or false is allowed");
+}
+
+#[tokio::test]
+async fn check_config_takes_the_file_from_wherever_it_is_named() {
+    let folder = folder("tenants: []");
+    std::fs::create_dir(folder.path().join("conf")).unwrap();
+    let good = folder.path().join("conf/good.yml");
+    std::io::Write::write_all(&mut std::fs::File::create(good).unwrap(), GOOD.as_bytes()).unwrap();
+    for arguments in [
+        &["check-config", "conf/good.yml"][..],
+        &["check-config", "--config.file", "conf/good.yml"],
+        &["--config.file=conf/good.yml", "check-config"],
+        &["check-config", "--config.file=mde_exporter.yml", "conf/good.yml"],
+    ] {
+        let said = run(&folder, arguments).await;
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(said.stdout, "conf/good.yml: the configuration is valid\n");
+    }
+    assert_eq!(run(&folder, &["check-config", "mde_exporter.yml"]).await.code, Some(64));
+}
+
+#[tokio::test]
+async fn check_config_prints_warnings_of_a_file_that_is_good() {
+    let folder = folder(&format!("{GOOD}poll: {{ interval: 1m }}\n"));
+    let said = run(&folder, &["check-config"]).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(said.stdout, @r"
+    warning: mde_exporter.yml: poll.interval (line 7, column 9): is less than an hour, but the source changes every few hours; 6h is the default
+    mde_exporter.yml: the configuration is valid
+    ");
+}
+
+#[tokio::test]
+async fn a_ca_file_that_cannot_be_read_ends_with_64_and_names_tenant_and_file() {
+    let folder = folder(&GOOD.replace("machines:", "http: { ca_file: nowhere.pem }\n    machines:"));
+    for arguments in [&["run", LOOPBACK][..], &["once", "--log.level=warn"]] {
+        let said = run(&folder, arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""));
+        let error = said.stderr.lines().last().unwrap();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @"error: tenant `contoso`: cannot read the CA file `nowhere.pem`: No such file or directory (os error 2)");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_ends_with_1_and_is_named() {
+    let folder = folder(GOOD);
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let flag = format!("--web.listen-address={address}");
+    for arguments in [["run", flag.as_str()], ["demo", &flag]] {
+        let said = run(&folder, &arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+        let expected = format!("error: cannot listen on `{address}`: Address already in use (os error 98)");
+        assert_eq!(said.stderr.lines().last(), Some(expected.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn once_prints_the_fleet_alone_and_logs_to_stderr() {
+    let scene = scene(20).await;
+    configure_contoso(&scene);
+    let said = run(&scene.folder, &["once"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let printed = exposition::parse(&said.stdout).unwrap();
+    assert_eq!(printed.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
+    let machines: f64 = scene.sim.control().machine_ids().iter().map(|_| 1.0).sum();
+    assert_eq!(printed.sum("mde_assessed_machines"), machines);
+    assert!(printed.sum("mde_missing_updates") > 0.0);
+    assert_eq!(printed.value("mde_exporter_build_info", &[]), Some(1.0));
+    let foreign = printed.families.iter().find(|family| !family.name.starts_with("mde_"));
+    assert_eq!(foreign, None, "node_exporter has these families of its own");
+    assert!(said.stderr.contains("message=\"poll finished\""), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn once_prints_what_it_has_and_ends_with_1_when_a_tenant_fails() {
+    let scene = scene(5).await;
+    scene.write("wrong.txt", "not-the-secret");
+    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
+    configure(&scene, &[fabrikam, contoso]);
+    let said = run(&scene.folder, &["once"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let printed = exposition::parse(&said.stdout).unwrap();
+    assert_eq!(printed.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
+    assert_eq!(printed.value("mde_up", &[("tenant", "fabrikam")]), Some(0.0));
+    assert_eq!(printed.count_by("mde_machine_info", "tenant").into_keys().collect::<Vec<_>>(), ["contoso"]);
+    assert_eq!(said.stderr.lines().last(), Some("error: not every tenant could be polled: fabrikam"));
+    assert!(said.stderr.contains("Invalid client secret"), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn once_says_nothing_at_log_level_error_when_all_is_well() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let said = run(&scene.folder, &["once", "--log.level=error"]).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,42 @@
+//! The demo: everything with one command, and nothing left of it.
+
+use std::path::Path;
+
+use reqwest::StatusCode;
+use tempfile::TempDir;
+
+use crate::support::binary::{LOOPBACK, Running, command};
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn demo_says_simulated_serves_data_and_leaves_nothing_behind() {
+    let folder = TempDir::new().unwrap();
+    for signal in ["INT", "TERM"] {
+        let mut demo = command(&folder, &["demo", "--machines=20", LOOPBACK]);
+        // A dead proxy, for whoever would ask one for the loopback.
+        demo.env("TMPDIR", folder.path()).env("HTTPS_PROXY", "http://127.0.0.1:1");
+        let mut demo = Running::start(demo).await;
+        let address = demo.addresses[0];
+        let greeting = demo.stdout_until("Ctrl-C ends the demo.").await;
+        assert!(greeting.contains("ALL DATA IS SIMULATED"), "{greeting}");
+        assert!(greeting.contains(&format!("http://{address}/metrics")), "{greeting}");
+        assert!(greeting.contains(&format!("targets: [\"{address}\"]")), "{greeting}");
+        assert!(greeting.contains("(20 machines"), "{greeting}");
+
+        let files = names(folder.path());
+        assert!(files.len() == 1 && files[0].starts_with("mde_exporter-demo-"), "{files:?}");
+        demo.wait_for_status("/-/ready", StatusCode::OK).await;
+        demo.wait_for_value("mde_up", 1.0).await;
+        let scrape = demo.scrape().await;
+        assert_eq!(scrape.sum("mde_assessed_machines"), 20.0);
+        assert!(scrape.sum("mde_missing_updates") > 0.0);
+
+        let said = demo.stop(signal).await;
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+}

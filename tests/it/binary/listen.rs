@@ -1,0 +1,150 @@
+//! Where the real binary listens: sockets of systemd, names, and what is said when it cannot.
+
+use std::net::{Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use reqwest::StatusCode;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::Command;
+
+use crate::support::binary::{LOOPBACK, Running, Said, command, configure_contoso, finish, run, scene};
+
+/// The binary as systemd starts it, with this socket; a shell knows the id that the process is to have.
+fn passed(folder: &TempDir, socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
+    let mut command = in_shell(folder, "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0", arguments);
+    command.stdin(Stdio::from(socket.into()));
+    command
+}
+
+/// The binary, started by this line of a shell.
+fn in_shell(folder: &TempDir, line: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line, env!("CARGO_BIN_EXE_mde_exporter")]).args(arguments);
+    command.current_dir(folder.path()).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn last_line(said: &Said) -> (Option<i32>, &str) {
+    (said.code, said.stderr.lines().last().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_socket_that_systemd_passed_is_served_instead_of_the_address() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, taken) =
+        (socket.local_addr().unwrap(), format!("--web.listen-address={}", socket.local_addr().unwrap()));
+    let arguments = ["run", &taken, "--web.systemd-socket"];
+    let running = Running::start(passed(&scene.folder, socket, &arguments)).await;
+    assert_eq!(running.addresses, [address]);
+    assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_systemd_passed_is_served_too() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let path = scene.folder.path().join("socket");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut running = Running::start_quiet(passed(&scene.folder, socket, &["run", "--web.systemd-socket"]));
+    let line = running.line_with("serving metrics").await;
+    assert!(line.contains(&format!("address={}", path.display())), "{line}");
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    client.write_all(b"GET /-/healthy HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.0 200 ") && reply.ends_with("healthy\n"), "{reply}");
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn without_a_socket_of_systemd_it_ends_with_1_and_says_so() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let expected =
+        "error: cannot listen on `a socket of systemd`: systemd passed none; a socket unit is needed";
+    let said = run(&scene.folder, &["run", LOOPBACK, "--web.systemd-socket"]).await;
+    assert_eq!(last_line(&said), (Some(1), expected));
+    // Meant for another process.
+    let line = "LISTEN_FDS=1 LISTEN_PID=1 exec \"$0\" \"$@\"";
+    let said = finish(in_shell(&scene.folder, line, &["run", "--web.systemd-socket"])).await;
+    assert_eq!(last_line(&said), (Some(1), expected));
+}
+
+#[tokio::test]
+async fn a_socket_of_another_kind_ends_it_with_1() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let said = finish(passed(&scene.folder, socket, &["run", "--web.systemd-socket"])).await;
+    let expected = "error: cannot listen on `socket 1 of systemd`: fd 3 is not a valid tcp socket";
+    assert_eq!(last_line(&said), (Some(1), expected));
+}
+
+#[tokio::test]
+async fn a_name_is_served_at_every_address_that_it_has_here() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let addresses = ("localhost", 0).to_socket_addrs().unwrap();
+    let addresses: std::collections::BTreeSet<_> = addresses.collect();
+    let count = addresses.iter().filter(|address| std::net::TcpListener::bind(address).is_ok()).count();
+    let arguments = ["run", "--web.listen-address=localhost:0"];
+    let running = Running::start_with_addresses(command(&scene.folder, &arguments), count).await;
+    for &address in &running.addresses {
+        assert!(
+            [Ipv4Addr::LOCALHOST.into(), std::net::IpAddr::from(Ipv6Addr::LOCALHOST)].contains(&address.ip())
+        );
+        assert_eq!(running.get_at(address, "/-/healthy").await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn one_address_of_several_that_cannot_be_had_is_named() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    for (address, why) in [
+        (format!("localhost:{}", taken.port()), "Address already in use (os error 98)"),
+        (format!(":{}", taken.port()), "Address already in use (os error 98)"),
+        ("192.0.2.1:0".to_owned(), "Cannot assign requested address (os error 99)"),
+    ] {
+        let said = run(&scene.folder, &["run", LOOPBACK, &format!("--web.listen-address={address}")]).await;
+        let expected = format!("error: cannot listen on `{address}`: {why}");
+        assert_eq!(last_line(&said), (Some(1), expected.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_named() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let said = run(&scene.folder, &["run", "--web.listen-address=nobody.invalid:0"]).await;
+    assert_eq!(said.code, Some(1));
+    let error = "error: cannot listen on `nobody.invalid:0`: failed to lookup address information: ";
+    assert!(last_line(&said).1.starts_with(error), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn it_is_scraped_though_clients_take_all_the_files_it_may_open() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let line = "ulimit -n 48; exec \"$0\" \"$@\"";
+    let mut running = Running::start(in_shell(&scene.folder, line, &["run", LOOPBACK])).await;
+    running.line_with("poll finished").await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(running.addresses[0]).await.unwrap());
+    }
+    running.line_with("cannot accept a connection").await;
+    for _ in 0..10 {
+        running.scrape().await;
+    }
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}

@@ -1,0 +1,174 @@
+//! What the daemon remembers over restarts and crashes, with the real binary and a real file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mde_simulator::{Endpoint, Fault, Times};
+use reqwest::StatusCode;
+
+use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene};
+use crate::support::exposition::Exposition;
+use crate::support::tenant::Scene;
+
+const FIRST_SEEN: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
+const LAST_SUCCESS: &str = "mde_machine_last_success_timestamp_seconds";
+
+async fn start(scene: &Scene) -> Running {
+    Running::start(command(&scene.folder, &["run", LOOPBACK])).await
+}
+
+/// First seen times by machine and KB.
+fn first_seen(scrape: &Exposition) -> BTreeMap<(String, String), String> {
+    let pair = |sample: &crate::support::exposition::Sample| {
+        let label = |name| sample.label(name).to_owned();
+        ((label("machine_id"), label("kb")), format!("{:.3}", sample.value))
+    };
+    scrape.samples(FIRST_SEEN).map(pair).collect()
+}
+
+/// Machines whose data is served.
+fn read(scrape: &Exposition) -> BTreeSet<String> {
+    scrape.samples(LAST_SUCCESS).map(|sample| sample.label("machine_id").to_owned()).collect()
+}
+
+/// How often each machine was asked.
+fn asked(scene: &Scene) -> BTreeMap<String, u64> {
+    let mut asked = BTreeMap::new();
+    for call in scene.sim.control().calls() {
+        if let Some(id) = call.machine_id {
+            *asked.entry(id).or_default() += 1;
+        }
+    }
+    asked
+}
+
+#[tokio::test]
+async fn whatever_was_served_is_served_again_after_a_kill_at_any_moment() {
+    let scene = scene(60).await;
+    configure_contoso(&scene);
+    let control = scene.sim.control();
+    control.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(10)), Times::Always);
+    let (mut known, mut fresh) = (BTreeMap::new(), BTreeMap::new());
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..12 {
+        let asked_before = control.requests(Endpoint::MissingKbs);
+        let running = start(&scene).await;
+        let restored = running.scrape().await;
+        for (pair, at) in &known {
+            assert_eq!(first_seen(&restored).get(pair), Some(at), "{pair:?} in round {round}");
+        }
+        assert!(fresh.keys().all(|id| read(&restored).contains(id)), "data is gone in round {round}");
+
+        // Killed somewhere within the polling of the rest.
+        let left = 60 - read(&restored).len() as u64;
+        let more = random.u64(0..=left.min(24));
+        control.wait_for_requests(Endpoint::MissingKbs, asked_before + more).await;
+        // Every other time as soon as something new is served, so that there is progress.
+        let must_gain = round % 2 == 1 && left > 0;
+        let served = loop {
+            let scrape = running.scrape().await;
+            if !must_gain || read(&scrape).len() > read(&restored).len() {
+                break scrape;
+            }
+        };
+        let calls = asked(&scene);
+        running.kill().await;
+
+        for (id, count) in &fresh {
+            assert_eq!(calls.get(id), Some(count), "{id} was fresh and is asked again in round {round}");
+        }
+        known.extend(first_seen(&served));
+        fresh.extend(read(&served).into_iter().map(|id| (id.clone(), calls[&id])));
+    }
+    assert!(!known.is_empty() && fresh.len() >= 6, "too little was polled to say anything: {}", fresh.len());
+}
+
+/// The lines that are about the fleet, as they are.
+fn fleet(text: &str) -> Vec<&str> {
+    let about_us = |line: &&str| line.contains("mde_exporter_") || line.contains("process_");
+    text.lines().filter(|line| !about_us(line)).collect()
+}
+
+#[tokio::test]
+async fn a_restart_serves_at_once_with_original_times_and_asks_nothing() {
+    let scene = scene(20).await;
+    configure_contoso(&scene);
+    let mut running = start(&scene).await;
+    running.line_with("poll finished").await;
+    running.wait_for_value("mde_up", 1.0).await;
+    let (before_text, before) = (running.get("/metrics").await.1, running.scrape().await);
+    assert_eq!(before.value("mde_exporter_state_restored", &[]), Some(0.0));
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+
+    let calls = scene.sim.control().calls().len();
+    let running = start(&scene).await;
+    assert_eq!(running.get("/-/ready").await.0, StatusCode::OK);
+    let (after_text, after) = (running.get("/metrics").await.1, running.scrape().await);
+    assert_eq!(after.value("mde_exporter_state_restored", &[]), Some(1.0));
+    assert_eq!(fleet(&after_text), fleet(&before_text));
+    let used = |scrape: &Exposition| {
+        scrape.value("mde_exporter_api_quota_used_requests", &[("tenant", "contoso"), ("window", "1h")])
+    };
+    assert_eq!(used(&after), Some(21.0));
+    assert_eq!(used(&after), used(&before));
+    assert_eq!(scene.sim.control().calls().len(), calls);
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_exporter_on_the_same_folder_is_refused() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let running = start(&scene).await;
+    let second = run(&scene.folder, &["run", LOOPBACK]).await;
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains("data"), "the folder is named: {}", second.stderr);
+    assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_damaged_state_is_set_aside_and_a_new_one_started() {
+    let scene = scene(5).await;
+    configure_contoso(&scene);
+    std::fs::create_dir(scene.folder.path().join("data")).unwrap();
+    scene.write(
+        "data/state.db",
+        "this is no database, and it is long enough not to be taken for an empty one",
+    );
+    let mut running = start(&scene).await;
+    running.line_with("poll finished").await;
+    assert!(running.log.iter().any(|line| line.contains("renamed")), "{:#?}", running.log);
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+    let kept = std::fs::read_dir(scene.folder.path().join("data")).unwrap();
+    let names: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("state.db.")), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_counted_and_stops_nothing() {
+    let scene = scene(5).await;
+    configure_contoso(&scene);
+    let file = scene.write("file", "in the way");
+    let storage = format!("--storage.path={}/below", file.display());
+    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK, &storage])).await;
+    running.line_with("poll finished").await;
+    running.wait_for_value("mde_up", 1.0).await;
+    let scrape = running.scrape().await;
+    assert!(scrape.value("mde_exporter_state_write_failures_total", &[]) > Some(0.0));
+    assert_eq!(scrape.count(LAST_SUCCESS), 5.0);
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn once_remembers_and_asks_everything_all_the_same() {
+    let scene = scene(5).await;
+    configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", "")]);
+    let once = || async {
+        let said = run(&scene.folder, &["once"]).await;
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        crate::support::exposition::parse(&said.stdout).unwrap()
+    };
+    let (first, second) = (once().await, once().await);
+    assert_eq!(first_seen(&first), first_seen(&second));
+    assert!(asked(&scene).values().all(|count| *count == 2));
+}

@@ -1,0 +1,139 @@
+//! The daemon while it runs: where it listens, what it serves and logs, and what never leaks.
+
+use mde_simulator::{Endpoint, Fault, Realism, Times};
+use reqwest::StatusCode;
+
+use crate::support::binary::{
+    LOOPBACK, Running, command, configure, configure_contoso, entry, scene, scene_with,
+};
+use crate::support::exposition;
+
+#[tokio::test]
+async fn metrics_are_there_before_the_first_poll_and_ready_comes_after_it() {
+    let scene = scene(5).await;
+    configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", ", timeout: 1s")]);
+    scene.sim.control().inject(Endpoint::Token, Fault::Hang, Times::Always);
+    // Without a command.
+    let running = Running::start(command(&scene.folder, &[LOOPBACK])).await;
+    scene.sim.control().wait_for_requests(Endpoint::Token, 1).await;
+
+    let (status, body) = running.get("/-/ready").await;
+    assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "tenants without data: 1\n"));
+    assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
+    let scrape = running.scrape().await;
+    assert_eq!(scrape.value("mde_up", &[("tenant", "contoso")]), Some(0.0));
+    assert_eq!(scrape.count("mde_machine_info"), 0.0);
+
+    scene.sim.control().clear();
+    assert_eq!(running.wait_for_status("/-/ready", StatusCode::OK).await, "ready\n");
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn levels_agree_and_scrapes_cause_no_calls() {
+    let scene = scene_with(40, Realism::Realistic).await;
+    configure_contoso(&scene);
+    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    running.line_with("poll finished").await;
+    running.wait_for_value("mde_up", 1.0).await;
+    let scrape = running.scrape().await;
+    let pairs = scrape.count("mde_machine_missing_update_first_seen_timestamp_seconds");
+    assert!(pairs > 0.0);
+    assert_eq!(scrape.sum("mde_machine_missing_updates"), pairs);
+    assert_eq!(scrape.sum("mde_missing_updates"), pairs);
+    assert_eq!(scrape.sum("mde_update_missing_machines"), pairs);
+
+    let calls = scene.sim.control().calls().len();
+    for _ in 0..20 {
+        running.scrape().await;
+        running.get("/").await;
+    }
+    assert_eq!(scene.sim.control().calls().len(), calls);
+}
+
+#[tokio::test]
+async fn every_address_is_served_under_the_chosen_path_and_logged() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let mut arguments = vec!["run", "--web.telemetry-path=/mde", LOOPBACK, "--web.listen-address=:0"];
+    // A machine may be without IPv6.
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        arguments.push("--web.listen-address=[::1]:0");
+    }
+    let count = arguments.len() - 2;
+    let running = Running::start_with_addresses(command(&scene.folder, &arguments), count).await;
+    for &address in &running.addresses {
+        assert_ne!(address.port(), 0);
+        let (status, body) = running.get_at(address, "/mde").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("mde_exporter_build_info"));
+        assert_eq!(running.get_at(address, "/metrics").await.0, StatusCode::NOT_FOUND);
+        assert!(running.get_at(address, "/").await.1.contains("/mde"));
+    }
+    assert!(running.addresses[1].ip().is_unspecified());
+    let everywhere = format!("127.0.0.1:{}", running.addresses[1].port()).parse().unwrap();
+    assert_eq!(running.get_at(everywhere, "/mde").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_json_log_has_an_object_with_time_level_and_message_on_each_line() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let arguments = ["run", LOOPBACK, "--log.format", "json", "--log.level=debug"];
+    let mut running = Running::start_quiet(command(&scene.folder, &arguments));
+    let finished = running.line_with("poll finished").await;
+    let finished: serde_json::Value = serde_json::from_str(&finished).unwrap();
+    assert_eq!((&finished["tenant"], &finished["read"]), (&"contoso".into(), &3.into()));
+    for line in running.stop("TERM").await.stderr.lines() {
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert!(["DEBUG", "INFO", "WARN", "ERROR"].contains(&line["level"].as_str().unwrap()));
+        assert!(!line["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn normal_work_is_silent_at_log_level_error() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let arguments = ["run", LOOPBACK, "--log.level=error"];
+    let running = Running::start_quiet(command(&scene.folder, &arguments));
+    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 3).await;
+    let said = running.stop("TERM").await;
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[tokio::test]
+async fn log_lines_are_counted_by_level() {
+    let scene = scene(3).await;
+    scene.write("wrong.txt", "not-the-secret");
+    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
+    configure(&scene, &[contoso, fabrikam]);
+    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    running.line_with("poll finished").await;
+    running.line_with("poll finished").await;
+    let scrape = running.scrape().await;
+    for level in ["debug", "info", "warn", "error"] {
+        let field = format!(" level={level} ");
+        let written: f64 = running.log.iter().filter(|line| line.contains(&field)).map(|_| 1.0).sum();
+        assert_eq!(scrape.value("mde_exporter_log_messages_total", &[("level", level)]), Some(written));
+        assert_eq!(written > 0.0, ["info", "warn"].contains(&level), "{:#?}", running.log);
+    }
+}
+
+#[tokio::test]
+async fn what_one_tenant_lacks_does_not_hide_what_the_other_has() {
+    let scene = scene(3).await;
+    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: nowhere.txt", "");
+    configure(&scene, &[contoso, fabrikam]);
+    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    let failed = running.line_with("the poll failed").await;
+    assert!(failed.contains("tenant=fabrikam") && failed.contains("nowhere.txt"), "{failed}");
+    running.wait_for_value("mde_machine_up", 1.0).await;
+    let (status, body) = running.get("/-/ready").await;
+    assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "tenants without data: 1\n"));
+    let text = running.get("/metrics").await.1;
+    assert!(exposition::parse(&text).is_ok());
+}

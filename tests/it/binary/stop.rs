@@ -1,0 +1,95 @@
+//! Signals: what ends the exporter, how soon, and what does not.
+
+use mde_simulator::{Endpoint, Fault, Times};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene};
+
+/// How many requests a client sends whose replies it does not read: their replies are larger than
+/// any buffer between the two.
+const UNREAD: usize = 2_000;
+
+const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
+
+#[tokio::test]
+async fn terminate_and_interrupt_end_it_in_order() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    for (signal, name) in [("TERM", "signal=SIGTERM"), ("INT", "signal=SIGINT")] {
+        let state_of_its_own = format!("--storage.path={signal}");
+        let arguments = ["run", LOOPBACK, &state_of_its_own];
+        let mut running = Running::start(command(&scene.folder, &arguments)).await;
+        running.line_with("poll finished").await;
+        let said = running.stop(signal).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
+        assert!(said.stderr.contains(name) && said.stderr.ends_with("message=stopped"), "{}", said.stderr);
+        assert!(!said.stderr.contains("cut off"), "{}", said.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_poll_that_hangs_and_idle_clients_do_not_hold_it() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
+    let running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
+
+    let silent = TcpStream::connect(running.addresses[0]).await.unwrap();
+    let mut kept_alive = TcpStream::connect(running.addresses[0]).await.unwrap();
+    kept_alive.write_all(b"GET /-/healthy HTTP/1.1\r\nhost: exporter\r\n\r\n").await.unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"healthy\n") {
+        assert_ne!(kept_alive.read_buf(&mut reply).await.unwrap(), 0);
+    }
+
+    let said = running.stop("TERM").await;
+    assert_eq!(said.code, Some(0));
+    assert!(!said.stderr.contains("cut off"), "no reply was under way: {}", said.stderr);
+    drop((silent, kept_alive));
+}
+
+/// Takes as long as replies under way are waited for.
+#[tokio::test]
+async fn a_reply_that_nobody_reads_and_a_read_that_never_ends_do_not_hold_it() {
+    let scene = scene(20).await;
+    // A stand-in for a file system that does not answer.
+    let pipe = scene.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: pipe", "");
+    configure(&scene, &[contoso, fabrikam]);
+    let mut run = command(&scene.folder, &["run", LOOPBACK]);
+    // The read holds a thread, and there may be no more than one by default.
+    run.env("TOKIO_WORKER_THREADS", "4");
+    let mut running = Running::start(run).await;
+    running.line_with("poll finished").await;
+
+    let mut deaf = TcpStream::connect(running.addresses[0]).await.unwrap();
+    deaf.write_all(REQUEST.repeat(UNREAD).as_bytes()).await.unwrap();
+    deaf.read_u8().await.unwrap();
+    let said = running.stop("TERM").await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn hundreds_of_hanging_clients_hold_neither_a_scrape_nor_the_end() {
+    let scene = scene(20).await;
+    configure_contoso(&scene);
+    // As long as a client that reads nothing has its slot, it would be in the way.
+    let arguments = ["run", LOOPBACK, "--web.max-requests=0"];
+    let mut running = Running::start(command(&scene.folder, &arguments)).await;
+    running.line_with("poll finished").await;
+    let mut hanging = Vec::new();
+    for sent in ["", "GET /metrics HTTP/1.1\r\nhost: ", &REQUEST.repeat(UNREAD)].repeat(150) {
+        let mut client = TcpStream::connect(running.addresses[0]).await.unwrap();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        hanging.push(client);
+    }
+    assert_eq!(running.scrape().await.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+    drop(hanging);
+}

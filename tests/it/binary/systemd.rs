@@ -1,0 +1,97 @@
+//! What the real binary tells a service manager that speaks `sd_notify(3)`.
+
+use std::time::Duration;
+
+use mde_simulator::{Endpoint, Fault, Times};
+use tokio::net::UnixDatagram;
+use tokio::process::Command;
+
+use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene};
+use crate::support::tenant::Scene;
+
+/// The manager's end of the socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Starts the binary under a manager, which wants a sign of life within `watchdog`.
+    async fn start(scene: &Scene, watchdog: Option<Duration>) -> (Self, Running) {
+        let path = scene.folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let mut run = command(&scene.folder, &["run", LOOPBACK]);
+        run.env("NOTIFY_SOCKET", &path).env("TOKIO_WORKER_THREADS", "4");
+        if let Some(watchdog) = watchdog {
+            run.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        }
+        (Self(socket), Running::start(run).await)
+    }
+
+    /// The lines of the next message.
+    async fn message(&self) -> Vec<String> {
+        let mut bytes = [0; 4096];
+        let length = tokio::time::timeout(Duration::from_mins(1), self.0.recv(&mut bytes)).await;
+        let length = length.expect("a message comes").unwrap();
+        str::from_utf8(&bytes[..length]).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The first message with a line that starts so.
+    async fn until(&self, start: &str) -> Vec<String> {
+        loop {
+            let message = self.message().await;
+            if message.iter().any(|line| line.starts_with(start)) {
+                return message;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_told_when_it_is_ready_reloads_and_stops() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    let (manager, running) = Manager::start(&scene, None).await;
+    manager.until("READY=1").await;
+    let status = manager.until("STATUS=1 tenant, 3 machines, last poll ").await;
+    assert!(status[0].ends_with(" UTC"), "{status:?}");
+
+    running.signal("HUP").await;
+    let reloading = manager.until("RELOADING=1").await;
+    let since_boot = reloading.iter().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    assert!(since_boot.unwrap().parse::<u64>().unwrap() > 0);
+    manager.until("READY=1").await;
+
+    let stopped = running.stop("TERM");
+    let (_, said) = tokio::join!(manager.until("STOPPING=1"), stopped);
+    assert_eq!(said.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_watchdog_is_fed_while_a_slow_api_is_waited_for() {
+    let scene = scene(3).await;
+    configure_contoso(&scene);
+    scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
+    let (manager, running) = Manager::start(&scene, Some(Duration::from_secs(2))).await;
+    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
+    for _ in 0..4 {
+        manager.until("WATCHDOG=1").await;
+    }
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_watchdog_is_not_fed_while_a_poller_hangs() {
+    let scene = scene(3).await;
+    // A stand-in for a file system that does not answer.
+    let pipe = scene.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
+    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: pipe", "");
+    configure(&scene, &[contoso, fabrikam]);
+    let limit = Duration::from_secs(1);
+    let (manager, mut running) = Manager::start(&scene, Some(limit)).await;
+    let line = running.line_with("poller of fabrikam").await;
+    assert!(line.contains("task is not making progress"), "{line}");
+    while manager.0.try_recv(&mut [0; 4096]).is_ok() {}
+    let fed = tokio::time::timeout(3 * limit, manager.until("WATCHDOG=1")).await;
+    assert!(fed.is_err());
+    assert_eq!(running.stop("TERM").await.code, Some(0));
+}

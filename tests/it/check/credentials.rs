@@ -1,0 +1,118 @@
+//! Credentials, tokens and application roles.
+
+use jiff::SignedDuration;
+use mde_simulator::{Endpoint, Fault, QuotaPeriod};
+
+use crate::support::check::{
+    CERTIFICATE, EXPORT, FEDERATED, MANAGED, NOTHING, Output, SECRET, case, check, check_with, config,
+    faults, golden, scene, scene_of, with_certificate,
+};
+
+#[tokio::test]
+async fn credentials_that_are_refused_say_what_to_do() {
+    let mut cases = vec![
+        case("wrong client secret", &[], |scene| drop(scene.write("secret.txt", "not-the-secret"))),
+        case("expired client secret", &[], |scene| scene.sim.control().set_client_secret(None)),
+        case("no file with the secret", &[("secret.txt", "gone.txt")], NOTHING),
+        case("empty file with the secret", &[], |scene| drop(scene.write("secret.txt", "\n"))),
+        case("variable that is not set", &[(SECRET, "client_secret_env: MDE_SECRET")], NOTHING),
+        case("unknown client", &[("client_id: c", "client_id: d")], NOTHING),
+        case("unknown tenant", &[("tenant_id: 7", "tenant_id: 8")], NOTHING),
+        case("certificate that is not registered", &[CERTIFICATE], |scene| {
+            with_certificate(scene);
+            scene.sim.control().register_certificate(&certificate().0).unwrap();
+        }),
+        case("certificate without a key", &[CERTIFICATE], |scene| {
+            scene.write("client.pem", scene.sim.ca_pem());
+        }),
+        case("federated token that is not registered", &[FEDERATED], |scene| {
+            scene.write("federated", "eyJ.from.elsewhere");
+        }),
+        case("no file with the federated token", &[(SECRET, "workload_identity: {}")], NOTHING),
+        case("scope that is none", &[("    api_url", "    scope: nonsense/.default\n    api_url")], NOTHING),
+    ];
+    let nowhere = async {
+        let scene = scene().await;
+        let variables = [("IDENTITY_ENDPOINT", "https://127.0.0.1:1/msi/token"), ("IDENTITY_HEADER", "none")];
+        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+    };
+    cases.push(("managed identity where there is none".to_owned(), Box::pin(nowhere)));
+    golden("credentials", cases).await;
+}
+
+#[tokio::test]
+async fn a_certificate_on_a_machine_with_a_wrong_clock_says_so() {
+    let output = async {
+        let scene = scene_of(5, SignedDuration::from_mins(20)).await;
+        scene.sim.control().register_certificate(&with_certificate(&scene)).unwrap();
+        check(&scene, &config(&scene, &[CERTIFICATE])).await
+    };
+    let mut cases: Vec<(String, Output)> = vec![("the assertion has expired".to_owned(), Box::pin(output))];
+    for (title, seconds) in [("far behind", 1_200), ("far ahead", -7_500), ("a little ahead", -60)] {
+        let output = async move {
+            let scene = scene_of(5, SignedDuration::from_secs(seconds)).await;
+            check(&scene, &config(&scene, &[])).await
+        };
+        cases.push((format!("a clock {title}"), Box::pin(output)));
+    }
+    golden("clock", cases).await;
+}
+
+#[tokio::test]
+async fn trouble_at_entra_is_told_apart() {
+    let passing = vec![
+        Fault::Aadsts(53_003),
+        Fault::Aadsts(900_382),
+        Fault::Aadsts(7_000_112),
+        Fault::Aadsts(650_052),
+        Fault::Aadsts(12_345),
+        Fault::Status(503),
+        Fault::Throttle { retry_after: Some("17".to_owned()), window: QuotaPeriod::Minute },
+        Fault::HtmlError(502),
+        Fault::NotJson,
+        Fault::WrongShape,
+        Fault::HugeBody,
+        Fault::Truncated,
+        Fault::Reset,
+        Fault::Redirect("https://login.example/".to_owned()),
+        Fault::Body(br#"{"token_type":"Bearer","expires_in":3599,"access_token":"opaque"}"#.to_vec()),
+    ];
+    golden("entra", faults(Endpoint::Token, &[], passing).collect()).await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_missing_is_named_and_where_to_grant_it() {
+    let mut cases = vec![
+        case("no consent", &[], |scene| scene.sim.control().set_roles(&[])),
+        case("no role for the source", &[], |scene| scene.sim.control().set_roles(&["Machine.Read.All"])),
+        case("no role for the export", &[EXPORT], |scene| {
+            scene.sim.control().set_roles(&["Machine.Read.All", "Software.Read.All"]);
+        }),
+        case("no role for the list", &[], |scene| scene.sim.control().set_roles(&["Software.Read.All"])),
+        case(
+            "token of another API",
+            &[("    api_url", "    scope: https://api.security.microsoft.com/.default\n    api_url")],
+            NOTHING,
+        ),
+    ];
+    for (title, roles) in
+        [("ids need no list", &["Software.Read.All"][..]), ("ids need the role of the source", &[])]
+    {
+        let output = async move {
+            let scene = scene().await;
+            scene.sim.control().set_roles(roles);
+            let ids = format!("{{ ids: [{}] }}", scene.sim.control().machine_ids()[0]);
+            check(&scene, &config(&scene, &[("{ all: true }", &ids)])).await
+        };
+        cases.push((title.to_owned(), Box::pin(output)));
+    }
+    let managed = async {
+        let scene = scene().await;
+        scene.sim.control().set_roles(&["Machine.Read.All"]);
+        let (endpoint, header) = (scene.sim.identity_endpoint(), scene.sim.identity_header());
+        let variables = [("IDENTITY_ENDPOINT", endpoint.as_str()), ("IDENTITY_HEADER", header)];
+        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+    };
+    cases.push(("no role of a managed identity".to_owned(), Box::pin(managed)));
+    golden("roles", cases).await;
+}

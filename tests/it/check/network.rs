@@ -1,0 +1,89 @@
+//! Connections: names, ports, proxies, TLS and timeouts.
+
+use mde_simulator::{Endpoint, Fault};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::support::check::{
+    EXPORT, NOTHING, Output, SHORT, case, check, check_with, config, faults, golden, scene,
+};
+use crate::support::proxy::proxy;
+
+/// A case with a proxy in between, under a name of the authority that no resolver has to know.
+fn proxied(title: &str, answer: &'static str, passes: bool) -> (String, Output) {
+    let output = async move {
+        let scene = scene().await;
+        let mut tasks = JoinSet::new();
+        let target = passes.then(|| scene.sim.api_url().replace("https://", ""));
+        let address = proxy(&mut tasks, answer, target).await;
+        let by_proxy = format!("ca_file: ca.pem, proxy_url: \"http://user:hunter2@{address}\"");
+        let authority = format!("authority_url: {}", scene.sim.api_url());
+        let changes =
+            [("ca_file: ca.pem", by_proxy.as_str()), (&authority, "authority_url: https://login.example")];
+        let said = check(&scene, &config(&scene, &changes)).await;
+        assert!(!said.contains("hunter2"), "{said}");
+        said.replace(&address, "127.0.0.1:3128")
+    };
+    (title.to_owned(), Box::pin(output))
+}
+
+#[tokio::test]
+async fn trouble_on_the_way_is_told_apart() {
+    let mut cases = vec![
+        case("unknown authority of certificates", &[("{ ca_file: ca.pem }", "{}")], NOTHING),
+        case("no file with the authority", &[("ca.pem", "gone.pem")], NOTHING),
+        proxied("proxy that wants a password", "407 Proxy Authentication Required", false),
+        proxied("proxy that refuses", "403 Forbidden", false),
+        proxied("certificate of another host", "200 OK", true),
+    ];
+    let unreachable = [
+        ("host without an address", "https://login.invalid"),
+        ("port where nothing listens", "https://127.0.0.1:1"),
+    ];
+    for (title, url) in unreachable {
+        for key in ["authority_url", "api_url"] {
+            let output = async move {
+                let scene = scene().await;
+                let old = format!("{key}: {}", scene.sim.api_url());
+                check(&scene, &config(&scene, &[(&old, &format!("{key}: {url}"))])).await
+            };
+            cases.push((format!("{title} ({key})"), Box::pin(output)));
+        }
+    }
+    cases.push(case(
+        "proxy that is not there",
+        &[("ca_file: ca.pem", "ca_file: ca.pem, proxy_url: \"http://127.0.0.1:1\"")],
+        NOTHING,
+    ));
+    let environment = async {
+        let scene = scene().await;
+        check_with(&scene, &config(&scene, &[]), &[], &[("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")])
+            .await
+    };
+    cases.push(("proxy of the environment that is not there".to_owned(), Box::pin(environment)));
+    let plain = async {
+        let scene = scene().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, axum::Router::new()).await.unwrap() });
+        let old = format!("authority_url: {}", scene.sim.api_url());
+        let said =
+            check(&scene, &config(&scene, &[(&old, &format!("authority_url: https://{address}"))])).await;
+        said.replace(&address.to_string(), "127.0.0.1:8080")
+    };
+    cases.push(("port of plain http".to_owned(), Box::pin(plain)));
+    golden("way", cases).await;
+}
+
+#[tokio::test]
+async fn what_never_answers_is_given_up() {
+    let hanging = || vec![Fault::Hang, Fault::SlowDrip];
+    let export = [EXPORT, SHORT];
+    let cases = faults(Endpoint::Token, &[SHORT], hanging())
+        .chain(faults(Endpoint::Machines, &[SHORT], hanging()))
+        .chain(faults(Endpoint::MissingKbs, &[SHORT], hanging()))
+        .chain(faults(Endpoint::Export, &export, vec![Fault::Hang]))
+        .chain(faults(Endpoint::ExportFile, &export, vec![Fault::Hang]));
+    golden("late", cases.collect()).await;
+}

@@ -1,0 +1,123 @@
+//! The course of a check: its steps, its calls, and its effects on others.
+
+use jiff::SignedDuration;
+use mde_simulator::Endpoint;
+
+use crate::support::binary::{LOOPBACK, Running, command, entry};
+use crate::support::check::{
+    CERTIFICATE, EXPORT, FEDERATED, MANAGED, NOTHING, Output, SECRET, case, check, check_with, config,
+    golden, scene, scene_of, with_certificate,
+};
+
+#[tokio::test]
+async fn what_works_is_said_step_by_step() {
+    let mut cases = vec![
+        case("machine by machine", &[], NOTHING),
+        case("the export", &[EXPORT], NOTHING),
+        case(
+            "every selector",
+            &[("{ all: true }", "{ all: true, tags: [production], filter: \"osPlatform eq 'Windows11'\" }")],
+            NOTHING,
+        ),
+        case("a certificate", &[CERTIFICATE], |scene| {
+            scene.sim.control().register_certificate(&with_certificate(scene)).unwrap();
+        }),
+        case("a federated token", &[FEDERATED], |scene| {
+            scene.write("federated", "eyJ.from.elsewhere");
+            scene.sim.control().register_federated_token("eyJ.from.elsewhere");
+        }),
+        case("roles that allow more than needed", &[], |scene| {
+            scene.sim.control().set_roles(&["Machine.ReadWrite.All", "Software.Read.All", "Alert.Read.All"]);
+        }),
+        case("an unusual value in the configuration", &[("    quota", "    http: {}\n    quota")], NOTHING),
+    ];
+    cases.pop();
+    let managed = async {
+        let scene = scene().await;
+        let (endpoint, header) = (scene.sim.identity_endpoint(), scene.sim.identity_header());
+        let variables = [("IDENTITY_ENDPOINT", endpoint.as_str()), ("IDENTITY_HEADER", header)];
+        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+    };
+    cases.push(("a managed identity".to_owned(), Box::pin(managed)));
+    golden("fine", cases).await;
+}
+
+#[tokio::test]
+async fn selectors_quota_and_cloud_are_looked_at() {
+    let select = |text: &'static str| ("{ all: true }", text);
+    let mut cases = vec![
+        case("names that do not exist", &[select("{ names: [a, b, c, d, e, f, g], tags: [nope] }")], NOTHING),
+        case("everything is excluded", &[select("{ all: true, exclude: { names: ['*'] } }")], NOTHING),
+        case("filter that is not understood", &[select("{ filter: 'osPlatform = 7' }")], NOTHING),
+        case("filter that finds nothing", &[select("{ filter: \"osPlatform eq 'Amiga'\" }")], NOTHING),
+        case(
+            "quota that is too small",
+            &[(
+                "{ per_minute: 60000, per_hour: 3600000 }\n",
+                "{ per_minute: 10, per_hour: 10 }\npoll: { interval: 10m }\n",
+            )],
+            NOTHING,
+        ),
+        case(
+            "host of another cloud",
+            &[(
+                "    api_url",
+                "    cloud: gcc_high\n    scope: https://api.securitycenter.microsoft.com/.default\n    api_url",
+            )],
+            NOTHING,
+        ),
+    ];
+    let empty = async {
+        let scene = scene_of(0, SignedDuration::ZERO).await;
+        check(&scene, &config(&scene, &[])).await
+    };
+    cases.push(("tenant without machines".to_owned(), Box::pin(empty)));
+    golden("scope", cases).await;
+}
+
+#[tokio::test]
+async fn one_tenant_does_not_stop_the_others_and_the_storage_is_tried() {
+    let two = async {
+        let scene = scene().await;
+        scene.write("wrong.txt", "not-the-secret");
+        let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
+        let contoso = entry(&scene, "contoso", SECRET, "");
+        check(&scene, &format!("tenants:\n{fabrikam}{contoso}")).await
+    };
+    let storage = async {
+        let scene = scene().await;
+        check_with(&scene, &config(&scene, &[]), &["--storage.path=secret.txt/data"], &[]).await
+    };
+    let cases: Vec<(String, Output)> =
+        vec![("two tenants".to_owned(), Box::pin(two)), ("storage".to_owned(), Box::pin(storage))];
+    golden("machine", cases).await;
+}
+
+#[tokio::test]
+async fn each_thing_is_asked_once_and_nothing_is_left_behind() {
+    let scene = scene().await;
+    let requests = |endpoint| scene.sim.control().requests(endpoint);
+    check(&scene, &config(&scene, &[])).await;
+    assert_eq!([Endpoint::Token, Endpoint::Machines, Endpoint::MissingKbs].map(requests), [1, 1, 1]);
+    check(&scene, &config(&scene, &[EXPORT])).await;
+    assert_eq!([Endpoint::Token, Endpoint::Machines, Endpoint::MissingKbs].map(requests), [2, 2, 1]);
+    assert_eq!([Endpoint::Export, Endpoint::ExportFile].map(requests), [1, 1]);
+    let mut files: Vec<_> =
+        std::fs::read_dir(scene.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["ca.pem", "mde_exporter.yml", "secret.txt"]);
+}
+
+#[tokio::test]
+async fn an_exporter_that_runs_on_the_same_state_is_not_disturbed() {
+    let scene = scene().await;
+    let config = config(&scene, &[]);
+    scene.write("mde_exporter.yml", &config);
+    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    running.line_with("poll finished").await;
+    let said = check(&scene, &config).await;
+    assert!(said.starts_with("exit code 0\n") && said.contains("`data` can be written"), "{said}");
+    let stopped = running.stop("TERM").await;
+    assert_eq!(stopped.code, Some(0));
+    assert!(!stopped.stderr.contains("level=error"), "{}", stopped.stderr);
+}

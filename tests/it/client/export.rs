@@ -1,0 +1,326 @@
+//! What the client makes of the bulk export over real HTTP: lists, links, files and their faults.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::config::Tenant;
+use mde_exporter::defender::{ApiError, Export, ExportOutcome};
+use mde_exporter::error::Chain;
+use mde_exporter::fleet::MachineId;
+use mde_simulator::Realism;
+use serde_json::{Value, json};
+
+use crate::support::api::{Api, options};
+use crate::support::export_server::{Host, LIST, Reply, gzip};
+
+const TIME: &str = "2026-03-10T11:00:00Z";
+
+/// A client whose API is a host of export files; tokens come from the simulator.
+struct Scene {
+    host: Host,
+    api: Api,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With a time limit that a stalled download reaches soon.
+    async fn hasty() -> Self {
+        Self::with(|tenant| tenant.http.timeout = Duration::from_millis(400)).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Tenant)) -> Self {
+        let host = Host::start().await;
+        let api = Api::new(options(0, Realism::Plain), |tenant| {
+            tenant.api_url = host.url.parse().unwrap();
+            change(tenant);
+        });
+        let api = api.await;
+        Self { host, api }
+    }
+
+    /// Two files of one row each, both well, in lists that differ in their links only.
+    async fn of_two_files() -> Self {
+        let scene = Self::new().await;
+        scene.host.answer(LIST, (1..9).map(|turn| scene.host.list(TIME, turn, &["/one", "/two"])));
+        scene.host.answer("/one", [Reply::file(&[row("a1", 5_000_001)])]);
+        scene.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
+        scene
+    }
+
+    async fn export(&self, known: Option<&str>) -> Result<ExportOutcome, ApiError> {
+        let scope: HashSet<_> = ["a1", "b2", "c3"].iter().map(|text| id(text)).collect();
+        self.api.client.export(Arc::new(scope), known.map(time)).await
+    }
+
+    /// The KBs of both machines of a snapshot.
+    async fn kbs(&self) -> [Vec<u32>; 2] {
+        let ExportOutcome::New(export) = self.export(None).await.unwrap() else { panic!("no snapshot") };
+        kbs(export)
+    }
+
+    /// The kind of the error. Whatever it prints holds no link.
+    async fn kind(&self) -> &'static str {
+        let error = self.export(None).await.unwrap_err();
+        let text = format!("{} | {error:?}", Chain(&error));
+        assert!(!text.contains("SECRET") && !text.contains("/one") && !text.contains("127.0.0.1"), "{text}");
+        error.kind()
+    }
+
+    fn requests(&self, endpoint: &str, code: &str) -> f64 {
+        self.api.count("api_requests_total", &[("endpoint", endpoint), ("code", code)])
+    }
+}
+
+fn id(text: &str) -> MachineId {
+    MachineId::parse(text).unwrap()
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn row(device: &str, kb: u32) -> Value {
+    json!({
+        "DeviceId": device, "SoftwareVendor": "microsoft", "SoftwareName": "windows_10",
+        "CveId": "CVE-2026-1111", "RecommendedSecurityUpdateId": kb.to_string(),
+    })
+}
+
+fn kbs(mut export: Export) -> [Vec<u32>; 2] {
+    ["a1", "b2"].map(|text| {
+        let findings = export.take(&id(text)).unwrap();
+        findings.iter().map(|finding| finding.update.kb.number()).collect()
+    })
+}
+
+fn both() -> [Vec<u32>; 2] {
+    [vec![5_000_001], vec![5_000_002]]
+}
+
+#[tokio::test]
+async fn every_file_of_the_list_is_read_into_one_snapshot() {
+    let scene = Scene::new().await;
+    let files = ["/one", "/empty", "/two"];
+    scene.host.answer(LIST, [scene.host.list(TIME, 1, &files)]);
+    let members = [gzip(b""), gzip(format!("{}\n", row("a1", 5_000_001)).as_bytes())].concat();
+    scene.host.answer("/one", [Reply::Whole(200, "content-encoding: gzip\r\n", members)]);
+    scene.host.answer("/empty", [Reply::Whole(200, "", vec![])]);
+    scene.host.answer(
+        "/two",
+        [Reply::file(&[
+            row("b2", 5_000_002),
+            row("b2", 5_000_002),
+            row("d4", 5_000_003),
+            json!({"DeviceId": "c3", "SoftwareVendor": "vmware", "RecommendedSecurityUpdateId": "VMSA-1"}),
+            json!({"SoftwareVendor": "microsoft"}),
+        ])],
+    );
+    let ExportOutcome::New(export) = scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((export.generated_at(), export.rows(), export.machines()), (time(TIME), 5, 3));
+    assert!(export.contains(&id("c3")) && !export.contains(&id("d4")));
+    assert_eq!(kbs(export), both());
+
+    let path = format!("{LIST}?sasValidHours=6");
+    let expected = [
+        path,
+        "/one?turn=1&sig=SECRET".into(),
+        "/empty?turn=1&sig=SECRET".into(),
+        "/two?turn=1&sig=SECRET".into(),
+    ];
+    assert_eq!(scene.host.paths(), expected);
+    assert_eq!(scene.requests("softwarevulnerabilitiesexport", "200"), 1.0);
+    assert_eq!(scene.requests("exportfile", "200"), 3.0);
+    let rejected = |reason| scene.api.count("rejected_records_total", &[("reason", reason)]);
+    assert_eq!((rejected("bad_kb"), rejected("no_id"), rejected("malformed")), (1.0, 1.0, 0.0));
+    assert_eq!(scene.api.count("duplicate_records_total", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn files_are_fetched_without_the_token_and_outside_the_quota() {
+    let scene = Scene::of_two_files().await;
+    assert_eq!(scene.kbs().await, both());
+    let has_token = |head: &str| head.contains("authorization") || head.contains("bearer");
+    let asked = scene.host.asked();
+    assert_eq!(asked.iter().map(|asked| has_token(&asked.head)).collect::<Vec<_>>(), [true, false, false]);
+    let used = scene.api.count("api_quota_used_requests", &[("window", "1h")]);
+    assert_eq!(used, 1.0);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_known_or_older_is_not_downloaded() {
+    let scene = Scene::of_two_files().await;
+    assert!(matches!(scene.export(Some(TIME)).await.unwrap(), ExportOutcome::Unchanged));
+    let ExportOutcome::Older { generated_at } = scene.export(Some("2026-03-10T17:00:00Z")).await.unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(generated_at, time(TIME));
+    assert_eq!(scene.host.paths().len(), 2, "lists only");
+    assert!(matches!(scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap(), ExportOutcome::New(_)));
+}
+
+#[tokio::test]
+async fn a_list_without_a_time_is_of_now() {
+    let scene = Scene::of_two_files().await;
+    let body = json!({"ExportFiles": [format!("{}/one", scene.host.url)]});
+    scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
+    let ExportOutcome::New(export) = scene.export(Some(TIME)).await.unwrap() else { panic!() };
+    assert_eq!(export.generated_at(), scene.api.wall.now());
+}
+
+#[tokio::test]
+async fn expired_links_are_replaced_and_whole_files_are_not_fetched_again() {
+    for status in [403, 404] {
+        let scene = Scene::of_two_files().await;
+        scene.host.answer("/two", [Reply::status(status), Reply::file(&[row("b2", 5_000_002)])]);
+        assert_eq!(scene.kbs().await, both());
+        let list = format!("{LIST}?sasValidHours=6");
+        let expected = [
+            list.as_str(),
+            "/one?turn=1&sig=SECRET",
+            "/two?turn=1&sig=SECRET",
+            &list,
+            "/two?turn=2&sig=SECRET",
+        ];
+        assert_eq!(scene.host.paths(), expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_snapshot_behind_expired_links_is_read_from_its_start() {
+    let scene = Scene::of_two_files().await;
+    let later = "2026-03-10T17:00:00Z";
+    let lists = [scene.host.list(TIME, 1, &["/one", "/two"]), scene.host.list(later, 2, &["/one", "/two"])];
+    scene.host.answer(LIST, lists);
+    scene.host.answer("/one", [Reply::file(&[row("a1", 5_000_009)]), Reply::file(&[row("a1", 5_000_001)])]);
+    scene.host.answer("/two", [Reply::status(403), Reply::file(&[row("b2", 5_000_002)])]);
+    let ExportOutcome::New(export) = scene.export(None).await.unwrap() else { panic!() };
+    assert_eq!((export.generated_at(), export.rows()), (time(later), 2));
+    assert_eq!(kbs(export), both());
+}
+
+#[tokio::test]
+async fn links_that_never_work_end_after_three_lists() {
+    for (status, kind) in [(403, "forbidden"), (404, "not_found")] {
+        let scene = Scene::of_two_files().await;
+        scene.host.answer("/two", [Reply::status(status)]);
+        assert_eq!(scene.kind().await, kind);
+        assert_eq!(scene.requests("softwarevulnerabilitiesexport", "200"), 3.0);
+        assert_eq!(scene.requests("exportfile", "200"), 1.0);
+        assert_eq!(scene.requests("exportfile", &status.to_string()), 3.0);
+    }
+}
+
+#[tokio::test]
+async fn passing_trouble_with_a_file_is_tried_again_and_counts_nothing_twice() {
+    let file = Reply::file(&[row("b2", 5_000_002), json!({"SoftwareName": "x"})]);
+    let Reply::Whole(_, _, body) = file.clone() else { panic!() };
+    for trouble in [
+        Reply::status(500),
+        Reply::status(503),
+        Reply::status(408),
+        Reply::Whole(429, "retry-after: 0\r\n", vec![]),
+        Reply::Closed,
+        Reply::Cut(body.clone(), 1),
+        Reply::Cut(body[..body.len() - 4].to_vec(), 4),
+    ] {
+        let scene = Scene::of_two_files().await;
+        scene.host.answer("/two", [trouble.clone(), trouble.clone(), file.clone()]);
+        assert_eq!(scene.kbs().await, both(), "{trouble:?}");
+        assert_eq!(scene.api.count("api_retries_total", &[]), 2.0, "{trouble:?}");
+        assert_eq!(scene.api.count("duplicate_records_total", &[]), 0.0, "{trouble:?}");
+        assert_eq!(scene.api.count("rejected_records_total", &[("reason", "no_id")]), 1.0, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn lasting_trouble_with_one_file_fails_the_export() {
+    let whole = gzip(format!("{}\n", row("b2", 5_000_002)).as_bytes());
+    for (trouble, kind, attempts) in [
+        (Reply::status(500), "server_error", 4),
+        (Reply::Closed, "network", 4),
+        (Reply::Cut(whole.clone(), 1), "network", 4),
+        (Reply::Whole(429, "retry-after: 600\r\n", vec![]), "throttled", 1),
+        (Reply::Whole(302, "location: /one\r\n", vec![]), "unexpected_status", 1),
+        (Reply::status(401), "unexpected_status", 1),
+        (Reply::Whole(200, "", whole[..whole.len() - 9].to_vec()), "incomplete", 1),
+        (Reply::Whole(200, "", b"<html>sign in</html>".to_vec()), "incomplete", 1),
+        (Reply::Whole(200, "", row("b2", 5_000_002).to_string().into_bytes()), "incomplete", 1),
+        (Reply::Whole(200, "", gzip(b"<html>\n</html>\n")), "decode", 1),
+    ] {
+        let scene = Scene::of_two_files().await;
+        scene.host.answer("/two", [trouble.clone()]);
+        assert_eq!(scene.kind().await, kind, "{trouble:?}");
+        let asked = scene.host.paths().iter().filter(|path| path.starts_with("/two")).count();
+        assert_eq!(asked, attempts, "{trouble:?}");
+        // The next poll starts anew.
+        scene.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
+        assert_eq!(scene.kbs().await, both(), "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_is_given_up_within_its_bounds() {
+    let scene = Scene::of_two_files().await;
+    let member = gzip(&vec![b'x'; 16 << 20]);
+    scene.host.answer("/two", [Reply::Whole(200, "", member.repeat(200))]);
+    assert_eq!(scene.kind().await, "too_large");
+}
+
+#[tokio::test]
+async fn a_download_that_stalls_or_drips_is_given_up_in_time() {
+    let (dripping, silent) = tokio::join!(Scene::hasty(), Scene::hasty());
+    let stalled = async |scene: &Scene, reply| {
+        scene.host.answer(LIST, [scene.host.list(TIME, 1, &["/one"])]);
+        scene.host.answer("/one", [reply]);
+        scene.kind().await
+    };
+    let kinds = tokio::join!(stalled(&dripping, Reply::Drip), stalled(&silent, Reply::Silence));
+    assert_eq!(kinds, ("timeout", "timeout"));
+}
+
+#[tokio::test]
+async fn an_export_without_a_file_or_a_row_is_not_believed() {
+    let scene = Scene::new().await;
+    scene.host.answer(LIST, [scene.host.list(TIME, 1, &[])]);
+    assert_eq!(scene.kind().await, "empty");
+    scene.host.answer(LIST, [scene.host.list(TIME, 1, &["/one"])]);
+    scene.host.answer("/one", [Reply::Whole(200, "", vec![])]);
+    assert_eq!(scene.kind().await, "empty");
+    scene.host.answer("/one", [Reply::Whole(200, "", gzip(b"\n\n"))]);
+    assert_eq!(scene.kind().await, "empty");
+}
+
+#[tokio::test]
+async fn a_list_that_makes_no_sense_is_an_error() {
+    for (body, kind) in [
+        (json!({}), "decode"),
+        (json!({"exportFiles": null}), "decode"),
+        (json!({"exportFiles": [7]}), "decode"),
+        (json!({"exportFiles": ["ftp://127.0.0.1/one?sig=SECRET"]}), "foreign_link"),
+        (json!({"exportFiles": ["/one?sig=SECRET"]}), "foreign_link"),
+        (json!({"exportFiles": ["https://user:pass@127.0.0.1/one?sig=SECRET"]}), "foreign_link"),
+        (json!({"exportFiles": ["x".repeat(5 << 20)]}), "too_large"),
+    ] {
+        // One client may ask for five lists a minute.
+        let scene = Scene::new().await;
+        scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
+        assert_eq!(scene.kind().await, kind);
+    }
+}
+
+#[tokio::test]
+async fn refused_list_names_the_role() {
+    let scene = Scene::new().await;
+    let body = json!({"error": {"code": "Forbidden", "message": "Missing application roles. API required roles: x"}});
+    scene.host.answer(LIST, [Reply::Whole(403, "", body.to_string().into_bytes())]);
+    let error = scene.export(None).await.unwrap_err();
+    assert!(error.to_string().contains("`Vulnerability.Read.All`"), "{error}");
+}

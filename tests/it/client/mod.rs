@@ -1,0 +1,9 @@
+//! The client of the API: tokens, machine lists, missing KBs, the export, links, throttling and faults.
+
+mod export;
+mod faults;
+mod links;
+mod replies;
+mod throttle;
+mod token;
+mod token_routes;

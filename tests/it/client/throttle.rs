@@ -1,0 +1,164 @@
+//! Throttling: a 429 holds back every call of the tenant until the API wants to be asked again.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use mde_exporter::config::Quota;
+use mde_exporter::defender::{ApiError, ListQuery};
+use mde_simulator::{Endpoint, Fault, Options, QuotaPeriod, Realism, Times};
+use tokio::time::{advance, pause, resume};
+
+use crate::support::api::{Api, options};
+
+fn throttle(api: &Api, retry_after: Option<&str>, window: QuotaPeriod) {
+    let retry_after = retry_after.map(str::to_owned);
+    let fault = Fault::Throttle { retry_after, window };
+    api.control().inject(Endpoint::MissingKbs, fault, Times::Next(1));
+}
+
+fn throttled(api: &Api) -> f64 {
+    api.count("api_throttled_responses_total", &[])
+}
+
+/// Until the client has read so many 429.
+async fn until_throttled(api: &Api, replies: f64) {
+    while throttled(api) < replies {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Lets everything run that can run without time passing.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn throttled_reply_pauses_every_caller() {
+    let api = Api::plain(1).await;
+    let good = api.ask().await.unwrap();
+    // RFC 9110, section 10.2.3 allows both forms.
+    let in_one_second = api.wall.now() + Duration::from_secs(1);
+    let date =
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_one_second).unwrap();
+    for hint in ["1", date.as_str()] {
+        let before = throttled(&api);
+        throttle(&api, Some(hint), QuotaPeriod::Minute);
+        let others = async {
+            until_throttled(&api, before + 1.0).await;
+            let list = api.client.machines(ListQuery::All);
+            let (kbs, more_kbs, list) = tokio::join!(api.ask(), api.ask(), list);
+            (kbs.unwrap(), more_kbs.unwrap(), list.unwrap().len())
+        };
+        let (first, others) = tokio::join!(api.ask(), others);
+        assert_eq!((first.unwrap(), others), (good.clone(), (good.clone(), good.clone(), 1)), "{hint}");
+
+        let calls = api.control().calls();
+        let refused = calls.iter().rposition(|call| call.status == Some(429)).unwrap();
+        let pauses: Vec<_> = calls[refused + 1..].iter().map(|call| call.at - calls[refused].at).collect();
+        assert_eq!(pauses.len(), 4, "{hint}");
+        assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(1)), "{hint}: {pauses:?}");
+    }
+    assert_eq!(throttled(&api), 2.0);
+    assert_eq!(api.count("api_retries_total", &[]), 2.0);
+    assert!(api.count("api_throttle_wait_seconds_total", &[]) > 1.0);
+}
+
+#[tokio::test]
+async fn throttled_reply_without_a_hint_pauses_for_a_minute() {
+    let api = Api::plain(1).await;
+    api.ask().await.unwrap();
+    throttle(&api, None, QuotaPeriod::Minute);
+    let time = async {
+        until_throttled(&api, 1.0).await;
+        pause();
+        settle().await;
+        advance(Duration::from_secs(59)).await;
+        settle().await;
+        assert_eq!(api.requests(), 2, "nothing is sent within the minute");
+        advance(Duration::from_secs(2)).await;
+        resume();
+    };
+    let (answer, ()) = tokio::join!(api.ask(), time);
+    answer.unwrap();
+    assert_eq!(api.requests(), 3);
+}
+
+#[tokio::test]
+async fn long_pause_is_an_answer_at_once_and_stays_in_force() {
+    let api = Api::plain(1).await;
+    for (retry_after, window, wait) in
+        [(Some("3600"), QuotaPeriod::Hour, 3600), (None, QuotaPeriod::Hour, 300)]
+    {
+        let api = if wait == 300 { &Api::plain(1).await } else { &api };
+        throttle(api, retry_after, window);
+        let error = api.ask().await.unwrap_err();
+        assert_eq!(error.kind(), "throttled");
+        let ApiError::Throttled { wait: told, .. } = &error else { panic!("{error}") };
+        assert_eq!(told.as_secs(), wait);
+        assert!(error.to_string().contains("maximum allowed 1500 per 01:00:00"), "{error}");
+        assert_eq!((api.requests(), api.count("api_retries_total", &[])), (1, 0.0));
+
+        let later = api.client.machines(ListQuery::All).await.unwrap_err();
+        assert_eq!(later.kind(), "throttled");
+        assert_eq!(api.requests(), 1, "the API is left alone");
+    }
+}
+
+#[tokio::test]
+async fn throttling_that_does_not_end_is_given_up() {
+    let api = Api::plain(1).await;
+    let fault = Fault::Throttle { retry_after: Some("0".to_owned()), window: QuotaPeriod::Minute };
+    api.control().inject(Endpoint::MissingKbs, fault, Times::Always);
+    assert_eq!(api.ask().await.unwrap_err().kind(), "throttled");
+    assert_eq!((api.requests(), throttled(&api)), (4, 4.0));
+}
+
+#[tokio::test]
+async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
+    let quota = Options { quota_per_minute: Some(5), ..options(1, Realism::Plain) };
+    let api = Api::new(quota, |_| {}).await;
+    for _ in 0..5 {
+        api.ask().await.unwrap();
+    }
+    let others = async {
+        until_throttled(&api, 1.0).await;
+        pause();
+        let callers = async { tokio::join!(api.ask(), api.ask(), api.ask(), api.ask()) };
+        let time = async {
+            settle().await;
+            advance(Duration::from_secs(61)).await;
+            resume();
+        };
+        tokio::join!(callers, time).0
+    };
+    let (refused, (a, b, c, d)) = tokio::join!(api.ask(), others);
+    assert!(refused.is_ok() && a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
+    assert_eq!(api.control().early_calls(), 0);
+    assert_eq!((api.requests(), throttled(&api)), (11, 1.0));
+}
+
+#[tokio::test]
+async fn call_that_waits_for_the_next_hour_of_the_quota_has_not_failed() {
+    let one = NonZeroU32::MIN;
+    let quota = Quota { per_minute: one, per_hour: one, share: 1.0 };
+    let long = Options { token_lifetime: Duration::from_hours(4), ..options(1, Realism::Plain) };
+    let api = Api::new(long, |tenant| tenant.quota = quota).await;
+    api.ask().await.unwrap();
+    let time = async {
+        settle().await;
+        pause();
+        // In steps, so that every time limit in between gets its turn.
+        for _ in 0..60 {
+            assert_eq!(api.requests(), 1);
+            advance(Duration::from_mins(1)).await;
+            settle().await;
+        }
+        resume();
+    };
+    let (answer, ()) = tokio::join!(api.ask(), time);
+    answer.unwrap();
+    assert_eq!(api.requests(), 2);
+    assert!(api.count("api_throttle_wait_seconds_total", &[]) > 3500.0);
+}

@@ -1,0 +1,282 @@
+//! Tokens by secret, certificate and federation, from a simulated Entra that checks what it receives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::clock::Clock;
+use mde_exporter::config::{Auth, SecretSource, Tenant};
+use mde_exporter::defender::http::{self, ProxyMode};
+use mde_exporter::defender::token::{TokenError, TokenSource};
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_simulator::{Endpoint, Fault, Times};
+use reqwest::StatusCode;
+use tokio::task::JoinSet;
+
+use crate::support::tenant::{SCOPE, Scene, call_api, source, source_at, text};
+
+fn refusal_code(error: &TokenError) -> &str {
+    let TokenError::Refused(refusal) = error else { panic!("not a refusal: {error:?}") };
+    refusal.code.as_deref().unwrap_or_default()
+}
+
+/// The error that one faulty reply causes.
+async fn error_after(scene: &Scene, fault: Fault) -> TokenError {
+    scene.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
+    let mut tenant = scene.tenant();
+    tenant.http.timeout = Duration::from_millis(800);
+    source(&tenant).token().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn client_secret_makes_a_token_that_the_api_takes() {
+    let scene = Scene::new().await;
+    let tenant = scene.tenant();
+    let token = source(&tenant).token().await.unwrap();
+
+    let request = scene.sim.control().token_requests().pop().unwrap();
+    assert_eq!(request.path, format!("/{}/oauth2/v2.0/token", scene.sim.tenant_id()));
+    let sent = [
+        ("client_id", scene.sim.client_id()),
+        ("client_secret", scene.sim.client_secret()),
+        ("grant_type", "client_credentials"),
+        ("scope", SCOPE),
+    ];
+    assert_eq!(scene.fields(), sent.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(call_api(&tenant, &token).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn client_secret_may_stand_in_the_environment() {
+    let scene = Scene::new().await;
+    // A variable that every process has.
+    let secret = std::env::var("PATH").unwrap();
+    scene.sim.control().set_client_secret(Some(&secret));
+    let variable = SecretSource::Environment("PATH".to_owned());
+    source(&scene.tenant_with(Auth::ClientSecret(variable))).token().await.unwrap();
+    assert_eq!(scene.field("client_secret"), secret);
+}
+
+#[tokio::test]
+async fn replaced_secret_file_counts_for_the_next_token() {
+    let scene = Scene::new().await;
+    let source = source(&scene.tenant());
+    let old = source.token().await.unwrap();
+    scene.sim.control().set_client_secret(Some("renewed"));
+    scene.write("secret.txt", "renewed");
+    source.reject(&old);
+    assert_ne!(source.token().await.unwrap().expose(), old.expose());
+    assert_eq!(scene.field("client_secret"), "renewed");
+}
+
+#[tokio::test]
+async fn scope_of_the_configuration_is_asked_for() {
+    let scene = Scene::new().await;
+    let mut tenant = scene.tenant();
+    tenant.scope = "https://api-gov.securitycenter.microsoft.us/.default".to_owned();
+    source(&tenant).token().await.unwrap();
+    assert_eq!(scene.field("scope"), tenant.scope);
+}
+
+/// A certificate and its key, PEM.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn certificate_signs_an_assertion_that_entra_checks() {
+    let scene = Scene::new().await;
+    let (first, key) = certificate();
+    let file = scene.write("client.pem", &format!("{key}{first}"));
+    let source = source(&scene.tenant_with(Auth::ClientCertificate(file)));
+
+    scene.sim.control().register_certificate(&first).unwrap();
+    let token = source.token().await.unwrap();
+    let names: Vec<_> = scene.fields().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope"]);
+
+    // Each assertion is used once, and a renewed file counts at once.
+    source.reject(&token);
+    let token = source.token().await.unwrap();
+    let (second, key) = certificate();
+    scene.sim.control().register_certificate(&second).unwrap();
+    source.reject(&token);
+    let error = source.token().await.unwrap_err();
+    assert_eq!(refusal_code(&error), "AADSTS700027", "{error}");
+    assert!(error.to_string().contains("not registered"), "{error}");
+    scene.write("client.pem", &format!("{second}{key}"));
+    source.token().await.unwrap();
+}
+
+#[tokio::test]
+async fn federated_token_is_read_anew_each_time() {
+    let scene = Scene::new().await;
+    let file = scene.write("federated", "eyJ.first.one\n");
+    let source = source(&scene.tenant_with(Auth::WorkloadIdentity { token_file: Some(file) }));
+    let error = source.token().await.unwrap_err();
+    assert_eq!(refusal_code(&error), "AADSTS70025", "{error}");
+
+    scene.sim.control().register_federated_token("eyJ.second.one");
+    scene.write("federated", "eyJ.second.one\n");
+    source.token().await.unwrap();
+    assert_eq!(scene.field("client_assertion"), "eyJ.second.one");
+    assert_eq!(
+        scene.field("client_assertion_type"),
+        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    );
+}
+
+/// Makes a tenant's requests wrong in one way.
+type Spoil = fn(&mut Tenant, &Scene);
+
+#[tokio::test]
+async fn refusals_name_the_code_and_what_to_do() {
+    let scene = Scene::new().await;
+    let cases: [(Spoil, &str, &str); 6] = [
+        (|_, scene| drop(scene.write("secret.txt", "planted-wrong-secret")), "AADSTS7000215", "id instead"),
+        (|_, scene| scene.sim.control().set_client_secret(None), "AADSTS7000222", "expired"),
+        (|tenant, _| tenant.client_id = Some("nobody".to_owned()), "AADSTS700016", "client_id"),
+        (|tenant, _| tenant.tenant_id = "nowhere".to_owned(), "AADSTS90002", "tenant_id"),
+        (|tenant, _| tenant.scope = "nonsense".to_owned(), "AADSTS70011", "scope"),
+        (|tenant, _| tenant.scope = "https://x.example/.default".to_owned(), "AADSTS500011", "scope"),
+    ];
+    for (spoil, code, hint) in cases {
+        let mut tenant = scene.tenant();
+        spoil(&mut tenant, &scene);
+        let error = source(&tenant).token().await.unwrap_err();
+        assert_eq!(refusal_code(&error), code);
+        assert_eq!((error.kind(), error.is_transient()), ("token", false));
+        let text = text(&error);
+        assert!(text.contains(hint) && text.contains("correlation id"), "{text}");
+        assert!(!text.contains("planted") && !text.contains(scene.sim.client_secret()), "{text}");
+        assert!(!text.contains("\\r") && !text.contains("Trace ID"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn unusable_secret_is_named_and_nothing_is_sent() {
+    let scene = Scene::new().await;
+    let empty = scene.write("empty.txt", "\n");
+    let cases = [
+        (Auth::ClientSecret(SecretSource::File(empty.clone())), "empty.txt` is empty"),
+        (Auth::ClientSecret(SecretSource::Environment("MDE_NO_SUCH".into())), "`MDE_NO_SUCH` is not set"),
+        (Auth::ClientCertificate(scene.folder.path().join("gone.pem")), "gone.pem`"),
+        (Auth::ClientCertificate(scene.write("ca-only.pem", scene.sim.ca_pem())), "no private key"),
+        (Auth::WorkloadIdentity { token_file: Some(empty) }, "empty.txt` is empty"),
+    ];
+    for (auth, named) in cases {
+        let error = source(&scene.tenant_with(auth)).token().await.unwrap_err();
+        assert!(text(&error).contains(named), "{}", text(&error));
+        assert_eq!((error.kind(), error.is_transient()), ("token", false));
+    }
+    assert_eq!(scene.requests(), 0);
+}
+
+#[tokio::test]
+async fn broken_replies_are_told_apart() {
+    let scene = Scene::new().await;
+    let cases = [
+        (Fault::HtmlError(502), "token", true),
+        (Fault::Status(503), "token", true),
+        (Fault::Status(400), "token", false),
+        (Fault::NotJson, "token", false),
+        (Fault::WrongShape, "token", false),
+        (Fault::Body(b"{}".to_vec()), "token", false),
+        (Fault::HugeBody, "token", false),
+        (Fault::Truncated, "network", true),
+        (Fault::Reset, "network", true),
+        (Fault::Hang, "timeout", true),
+        (Fault::SlowDrip, "timeout", true),
+    ];
+    for (fault, kind, transient) in cases {
+        let error = error_after(&scene, fault.clone()).await;
+        assert_eq!((error.kind(), error.is_transient()), (kind, transient), "{fault:?}: {}", text(&error));
+    }
+}
+
+#[tokio::test]
+async fn redirect_is_not_followed() {
+    let scene = Scene::new().await;
+    let other = Scene::new().await;
+    let target = format!("{}/{}/oauth2/v2.0/token", other.sim.authority_url(), other.sim.tenant_id());
+    let error = error_after(&scene, Fault::Redirect(target)).await;
+    assert!(matches!(error, TokenError::BadReply { status: 302, .. }), "{error:?}");
+    assert_eq!(other.requests(), 0);
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_one_request_and_its_failure() {
+    let scene = Scene::new().await;
+    let source = Arc::new(source(&scene.tenant()));
+    scene.sim.control().inject(Endpoint::Token, Fault::HtmlError(503), Times::Next(1));
+    let ask_ten_times = || async {
+        let mut callers = JoinSet::new();
+        for _ in 0..10 {
+            let source = Arc::clone(&source);
+            callers.spawn(async move { source.token().await });
+        }
+        callers.join_all().await
+    };
+    assert!(ask_ten_times().await.iter().all(Result::is_err));
+    assert_eq!(scene.requests(), 1);
+    assert!(ask_ten_times().await.iter().all(Result::is_ok));
+    assert_eq!(scene.requests(), 2);
+}
+
+#[tokio::test]
+async fn rejected_token_costs_one_request_however_often_it_is_rejected() {
+    let scene = Scene::new().await;
+    let source = source(&scene.tenant());
+    let old = source.token().await.unwrap();
+    source.reject(&old);
+    let new = source.token().await.unwrap();
+    source.reject(&old);
+    assert_eq!(source.token().await.unwrap().expose(), new.expose());
+    assert_eq!(scene.requests(), 2);
+}
+
+#[tokio::test]
+async fn token_is_kept_until_five_minutes_before_its_end() {
+    let scene = Scene::new().await;
+    let seconds = Arc::new(AtomicI64::new(0));
+    let now = Arc::clone(&seconds);
+    let clock = Clock::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());
+    let source = source_at(&scene.tenant(), clock);
+    for (minute, requests) in [(0, 1), (54, 1), (55, 2)] {
+        seconds.store(minute * 60, Ordering::SeqCst);
+        source.token().await.unwrap();
+        assert_eq!(scene.requests(), requests, "minute {minute}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_had_and_not_had_are_counted() {
+    let scene = Scene::new().await;
+    let metrics = Arc::new(SelfMetrics::new("test"));
+    let tenant = scene.tenant();
+    let client = http::client(&tenant.http, ProxyMode::Direct).unwrap();
+    let source = TokenSource::new(&tenant, client, Clock::system(), metrics.tenant("contoso"));
+    scene.sim.control().inject(Endpoint::Token, Fault::Reset, Times::Next(1));
+    source.token().await.unwrap_err();
+    let expires = source.token().await.unwrap().expires().as_second();
+    let text = String::from_utf8(metrics.encode()).unwrap();
+    for sample in [
+        "mde_exporter_token_refreshes_total{tenant=\"contoso\"} 1\n".to_owned(),
+        "mde_exporter_token_refresh_failures_total{tenant=\"contoso\"} 1\n".to_owned(),
+        format!("mde_exporter_token_expiry_timestamp_seconds{{tenant=\"contoso\"}} {expires}"),
+    ] {
+        assert!(text.contains(&sample), "{sample} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_prints_a_secret() {
+    let scene = Scene::new().await;
+    let source = source(&scene.tenant());
+    let token = source.token().await.unwrap();
+    let printed = format!("{source:?} {token:?}");
+    assert!(!printed.contains(token.expose()) && !printed.contains(scene.sim.client_secret()), "{printed}");
+}

@@ -1,0 +1,196 @@
+//! The ways that a request for a token takes: whom it trusts, which proxy, which endpoint of the host.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use mde_exporter::clock::Clock;
+use mde_exporter::config::Auth;
+use mde_exporter::defender::http::{self, ProxyMode};
+use mde_exporter::defender::token::TokenSource;
+use mde_simulator::Endpoint;
+use reqwest::{StatusCode, Url};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::binary::{command, configure, entry, finish, scene};
+use crate::support::tenant::{Scene, call_api, metrics, source, text};
+
+#[tokio::test]
+async fn authority_with_an_unknown_ca_is_not_trusted() {
+    let scene = Scene::new().await;
+    let other = Scene::new().await;
+    let mut tenant = scene.tenant();
+    tenant.http.ca_file = Some(other.folder.path().join("ca.pem"));
+    let error = source(&tenant).token().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), ("network", false));
+    assert!(text(&error).contains("invalid peer certificate"), "{}", text(&error));
+    assert_eq!(scene.requests(), 0);
+}
+
+/// A proxy for https: opens tunnels and notes where to.
+async fn tunnels(tasks: &mut JoinSet<()>) -> (Url, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let targets = Arc::clone(&seen);
+    tasks.spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let targets = Arc::clone(&targets);
+            open.spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap().to_owned();
+                let mut server = TcpStream::connect(&target).await.unwrap();
+                targets.lock().unwrap().push(target);
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                // Either side may leave as it likes.
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test]
+async fn proxy_of_the_configuration_carries_tokens_and_api_alike() {
+    let scene = Scene::new().await;
+    let mut tasks = JoinSet::new();
+    let (proxy, seen) = tunnels(&mut tasks).await;
+    let mut tenant = scene.tenant();
+    tenant.http.proxy_url = Some(proxy);
+    tenant.api_url.set_host(Some("localhost")).unwrap();
+
+    let token = source(&tenant).token().await.unwrap();
+    assert_eq!(call_api(&tenant, &token).await, StatusCode::OK);
+    let port = tenant.api_url.port().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [format!("127.0.0.1:{port}"), format!("localhost:{port}")]);
+}
+
+/// The instance metadata service as a virtual machine has it: plain http, answered by the simulator.
+/// Clients that take it for their proxy find it at whatever address they ask for.
+async fn metadata_service(scene: &Scene, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = http::client(&scene.tenant().http, ProxyMode::Direct).unwrap();
+    let authority = scene.sim.authority_url();
+    let router = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        assert_eq!(request.uri().host(), Some("169.254.169.254"));
+        let url = format!("{authority}{}", request.uri().path_and_query().unwrap());
+        let metadata = request.headers()["metadata"].clone();
+        let reply = client.get(url).header("metadata", metadata).send().await.unwrap();
+        (reply.status(), reply.bytes().await.unwrap())
+    });
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+fn managed_identity(client_id: Option<&str>) -> Auth {
+    Auth::ManagedIdentity { client_id: client_id.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn managed_identity_of_a_virtual_machine_is_asked_for_the_resource() {
+    let scene = Scene::new().await;
+    let mut tasks = JoinSet::new();
+    let address = metadata_service(&scene, &mut tasks).await;
+    let proxy = reqwest::Proxy::http(format!("http://{address}")).unwrap();
+    let client = reqwest::Client::builder().proxy(proxy).build().unwrap();
+    let source = |client_id| {
+        let tenant = scene.tenant_with(managed_identity(client_id));
+        TokenSource::new(&tenant, client.clone(), Clock::system(), metrics())
+    };
+
+    let token = source(None).token().await.unwrap();
+    assert_eq!(call_api(&scene.tenant(), &token).await, StatusCode::OK);
+    assert_eq!(scene.field("resource"), "https://api.securitycenter.microsoft.com");
+    assert_eq!(scene.field("client_id"), "");
+
+    source(Some(scene.sim.client_id())).token().await.unwrap();
+    assert_eq!(scene.field("client_id"), scene.sim.client_id());
+
+    let error = source(Some("unknown")).token().await.unwrap_err();
+    assert!(error.to_string().contains("Identity not found"), "{error}");
+    assert!(error.to_string().contains("assigned to this machine"), "{error}");
+    assert!(!error.is_transient());
+}
+
+#[test]
+fn managed_identity_never_takes_a_proxy() {
+    assert_eq!(ProxyMode::of_tokens(&managed_identity(None)), ProxyMode::Direct);
+    assert_eq!(ProxyMode::of_tokens(&Auth::WorkloadIdentity { token_file: None }), ProxyMode::Configured);
+}
+
+#[tokio::test]
+async fn direct_route_ignores_the_proxy() {
+    let scene = Scene::new().await;
+    let mut http = scene.tenant().http;
+    http.proxy_url = Some("http://127.0.0.1:1".parse().unwrap());
+    let client = http::client(&http, ProxyMode::Direct).unwrap();
+    let reply = client.get(scene.sim.api_url()).send().await.unwrap();
+    assert!(reply.status().is_client_error());
+}
+
+/// Runs `once` with these variables as its environment: a token and the machine list are taken.
+async fn once(scene: &Scene, auth: &str, variables: &[(&str, &str)]) {
+    scene.sim.control().register_federated_token("eyJ.from.environment");
+    configure(scene, &[entry(scene, "contoso", auth, "")]);
+    let mut once = command(&scene.folder, &["once"]);
+    once.envs(variables.iter().copied());
+    let said = finish(once).await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!((scene.requests(), scene.sim.control().requests(Endpoint::Machines)), (1, 1));
+}
+
+const SECRET: &str = "client_secret_file: secret.txt";
+
+#[tokio::test]
+async fn managed_identity_of_app_service_is_found_in_the_environment() {
+    let scene = scene(1).await;
+    let mut tasks = JoinSet::new();
+    let (proxy, seen) = tunnels(&mut tasks).await;
+    let endpoint = scene.sim.identity_endpoint();
+    let app_service = [
+        ("IDENTITY_ENDPOINT", endpoint.as_str()),
+        ("IDENTITY_HEADER", scene.sim.identity_header()),
+        ("HTTPS_PROXY", proxy.as_str()),
+    ];
+    once(&scene, "managed_identity: {}", &app_service).await;
+    assert_eq!(scene.field("api-version"), "2019-08-01");
+    assert_eq!(scene.field("resource"), "https://api.securitycenter.microsoft.com");
+    assert_eq!(seen.lock().unwrap().len(), 1, "the API is behind the proxy, the identity is not");
+}
+
+#[tokio::test]
+async fn file_of_the_federated_token_is_found_in_the_environment() {
+    let scene = scene(1).await;
+    let file = scene.write("federated", "eyJ.from.environment");
+    let variables = [("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap())];
+    once(&scene, "workload_identity: {}", &variables).await;
+    assert_eq!(scene.field("client_assertion"), "eyJ.from.environment");
+}
+
+#[tokio::test]
+async fn ca_file_suffices_where_the_system_has_no_certificates() {
+    let nowhere = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
+    once(&scene(1).await, SECRET, &nowhere).await;
+}
+
+#[tokio::test]
+async fn proxy_of_the_environment_counts_unless_the_host_is_excepted() {
+    let mut tasks = JoinSet::new();
+    let (proxy, seen) = tunnels(&mut tasks).await;
+    let behind = scene(1).await;
+    once(&behind, SECRET, &[("HTTPS_PROXY", proxy.as_str())]).await;
+    let target = behind.sim.api_url().replace("https://", "");
+    let targets = seen.lock().unwrap().split_off(0);
+    assert!(!targets.is_empty() && targets.iter().all(|seen| *seen == target), "{targets:?}");
+
+    let excepted = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", "127.0.0.1")];
+    once(&scene(1).await, SECRET, &excepted).await;
+    assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
+}

@@ -1,0 +1,88 @@
+//! The exposition in both formats and encodings.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format};
+use mde_exporter::self_metrics::SelfMetrics;
+use proptest::prelude::*;
+
+use crate::support::exposition::{Exposition, parse, parse_openmetrics};
+use crate::support::fleets::{answer, any_fleets, awkward_fleets, body_of};
+
+fn both(body: &Body) -> (Exposition, Exposition) {
+    let text = parse(&answer(body, DetailLevel::Update, Format::Text)).expect("the format");
+    let openmetrics = parse_openmetrics(&answer(body, DetailLevel::Update, Format::OpenMetrics));
+    (text, openmetrics.expect("the format"))
+}
+
+fn self_metrics() -> Arc<SelfMetrics> {
+    let metrics = Arc::new(SelfMetrics::new("0.0.0"));
+    let tenant = metrics.tenant("quote \" backslash \\ line\nle=\"1\"");
+    tenant.poll_failed("network");
+    tenant.request_finished(
+        mde_exporter::self_metrics::ApiOperation::Machines,
+        Some(200),
+        std::time::Duration::from_secs(1),
+    );
+    metrics
+}
+
+fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -> Vec<u8> {
+    body.answer(DetailLevel::Update, format, encoding, self_metrics.to_vec()).collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn whole_scrape_says_the_same_in_both_formats() {
+    let (body, metrics) = (body_of(&awkward_fleets()), self_metrics());
+    let text = |format, self_metrics: Vec<u8>| {
+        String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap()
+    };
+    let openmetrics = parse_openmetrics(&text(Format::OpenMetrics, metrics.encode_openmetrics())).unwrap();
+    let text = parse(&text(Format::Text, metrics.encode())).unwrap();
+    // What a process uses goes on.
+    let lasting = |parsed: Exposition| {
+        let (process, lasting): (Vec<_>, Vec<_>) =
+            parsed.families.into_iter().partition(|family| family.name.starts_with("process_"));
+        assert!(process.iter().any(|family| family.name == "process_cpu_seconds_total"));
+        lasting
+    };
+    assert_eq!(lasting(openmetrics), lasting(text));
+}
+
+/// What another program makes of it.
+#[test]
+fn gzip_unpacks_the_whole_scrape() {
+    let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
+    for format in Format::ALL {
+        let mut gzip =
+            Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let member = whole(&body, format, Encoding::Gzip, &self_metrics);
+        // Less than a pipe holds, so nobody waits for the other.
+        assert!(member.len() < 60_000, "{}", member.len());
+        gzip.stdin.take().unwrap().write_all(&member).unwrap();
+        let unpacked = gzip.wait_with_output().unwrap();
+        assert!(unpacked.status.success());
+        assert!(unpacked.stdout == whole(&body, format, Encoding::Identity, &self_metrics), "{format:?}");
+    }
+}
+
+#[test]
+fn before_any_data_there_is_a_whole_exposition() {
+    let (text, openmetrics) = both(&body_of(&[]));
+    assert_eq!(text, Exposition::default());
+    assert_eq!(openmetrics, text);
+    let (text, openmetrics) = both(&body_of(&[Arc::new(TenantFleet::new("t".into()))]));
+    assert_eq!(openmetrics, text);
+    assert_eq!(text.value("mde_up", &[("tenant", "t")]), Some(0.0));
+}
+
+proptest! {
+    #[test]
+    fn formats_say_the_same(fleets in any_fleets()) {
+        let (text, openmetrics) = both(&body_of(&fleets));
+        prop_assert_eq!(openmetrics, text);
+    }
+}

@@ -1,0 +1,114 @@
+//! The exposition of whole fleets, read by the independent parser.
+
+use std::sync::Arc;
+
+use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
+use mde_exporter::self_metrics::SelfMetrics;
+use proptest::prelude::*;
+
+use crate::support::exposition::parse;
+use crate::support::fleets::{PAIRS, any_fleets, awkward_fleets, body_of, parsed, text_of};
+use crate::support::golden::assert_golden;
+
+#[test]
+fn golden_exposition() {
+    let text = text_of(&awkward_fleets());
+    parse(&text).unwrap();
+    assert_golden("exposition", text);
+}
+
+/// A row with a wrong number of labels panics, so every row function has to run somewhere.
+#[test]
+fn golden_exposition_has_every_family_of_the_table() {
+    let parsed = parsed(&awkward_fleets());
+    let shown: Vec<&str> = parsed.families.iter().map(|family| family.name.as_str()).collect();
+    let fleet = FLEET.iter().map(|family| family.header.name);
+    let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header.name);
+    assert_eq!(shown, fleet.chain(machine).collect::<Vec<_>>());
+}
+
+#[test]
+fn same_data_gives_the_same_bytes_in_any_order_of_tenants() {
+    let mut fleets = awkward_fleets();
+    let text = text_of(&fleets);
+    fleets.reverse();
+    assert_eq!(text_of(&fleets), text);
+}
+
+#[test]
+fn tenant_given_twice_makes_no_duplicate_series() {
+    let mut fleets = awkward_fleets();
+    fleets.extend(awkward_fleets());
+    parse(&text_of(&fleets)).unwrap();
+}
+
+#[test]
+fn whole_scrape_keeps_to_the_format() {
+    let metrics = Arc::new(SelfMetrics::new("0.0.0"));
+    metrics.tenant("contoso").poll_failed("network");
+    let body = body_of(&awkward_fleets());
+    let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
+    assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));
+    assert_eq!(parsed.count("process_open_fds"), 1.0);
+}
+
+#[test]
+fn what_is_not_known_has_no_series() {
+    let text = text_of(&awkward_fleets());
+    let parsed = parse(&text).unwrap();
+    let of = |machine: &str, family: &str| {
+        let name = format!("mde_machine_{family}");
+        parsed.value(&name, &[("tenant", "contoso"), ("machine_id", machine)])
+    };
+    for unjudged in ["a5", "a6", "a7"] {
+        assert_eq!(of(unjudged, "info"), Some(1.0));
+        assert_eq!(of(unjudged, "missing_updates"), None);
+        assert_eq!(of(unjudged, "missing_updates_addressed_cves"), None);
+        assert_eq!(of(unjudged, "overdue_updates"), None);
+        assert_eq!(of(unjudged, "oldest_missing_update_timestamp_seconds"), None);
+    }
+    assert_eq!(of("a3", "missing_updates"), Some(0.0));
+    assert_eq!(of("a3", "overdue_updates"), Some(0.0));
+    assert_eq!(of("a3", "oldest_missing_update_timestamp_seconds"), None);
+    assert_eq!(of("a4", "up"), Some(0.0), "a failed attempt");
+    assert_eq!(of("a4", "missing_updates"), Some(1.0), "keeps the data");
+    assert_eq!(of("a7", "up"), None, "no attempt yet");
+    assert_eq!(parsed.value("mde_up", &[("tenant", "a-tenant-not-yet-read")]), Some(0.0));
+    assert_eq!(parsed.count("mde_missing_updates"), 15.0, "all severities, always");
+}
+
+proptest! {
+    #[test]
+    fn levels_of_detail_agree(fleets in any_fleets()) {
+        let parsed = parsed(&fleets);
+        let pairs = parsed.count(PAIRS);
+        prop_assert_eq!(parsed.sum("mde_machine_missing_updates"), pairs);
+        prop_assert_eq!(parsed.sum("mde_missing_updates"), pairs);
+        prop_assert_eq!(parsed.sum_by("mde_update_missing_machines", "kb"), parsed.count_by(PAIRS, "kb"));
+        prop_assert_eq!(
+            parsed.sum_by("mde_assessed_machines", "tenant"),
+            parsed.count_by("mde_machine_info", "tenant")
+        );
+        let missing = parsed.samples("mde_machine_missing_updates").map(|sample| sample.value);
+        let clean: f64 = missing.filter(|count| *count == 0.0).map(|_| 1.0).sum();
+        prop_assert_eq!(parsed.sum("mde_compliant_machines"), clean);
+    }
+
+    #[test]
+    fn every_label_comes_back_as_it_was(fleets in any_fleets()) {
+        let parsed = parsed(&fleets);
+        let mut infos = parsed.samples("mde_machine_info");
+        for fleet in &fleets {
+            for machine in fleet.machines.values() {
+                let info = infos.next().unwrap();
+                prop_assert_eq!(info.label("tenant"), &*fleet.tenant);
+                prop_assert_eq!(info.label("machine_id"), machine.facts.id.as_str());
+                prop_assert_eq!(info.label("machine"), &machine.facts.name);
+                prop_assert_eq!(info.label("os_platform"), &machine.facts.os_platform);
+                prop_assert_eq!(info.label("os_version"), &machine.facts.os_version);
+                prop_assert_eq!(info.label("device_group"), &machine.facts.device_group);
+            }
+        }
+        prop_assert!(infos.next().is_none());
+    }
+}

@@ -1,0 +1,7 @@
+//! The exposition: golden text, formats, policies and the series limit.
+
+mod formats;
+mod golden;
+mod parser;
+mod policies;
+mod series_limit;

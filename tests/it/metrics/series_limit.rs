@@ -1,0 +1,188 @@
+//! What gives way when there are more series than the limit allows.
+
+use std::sync::Arc;
+
+use mde_exporter::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
+use mde_exporter::metrics::families::FLEET;
+use mde_exporter::metrics::{Body, DetailLevel, Format};
+use proptest::prelude::*;
+
+use crate::support::exposition::{Exposition, parse};
+use crate::support::fleets::{
+    PAIRS, answer, any_fleets, awkward_fleets, awkward_policies, body_of, body_within, now, update,
+};
+
+fn text(body: &Body, level: DetailLevel) -> String {
+    answer(body, level, Format::Text)
+}
+
+fn parsed(body: &Body, level: DetailLevel) -> Exposition {
+    parse(&text(body, level)).expect("the format")
+}
+
+fn lines(text: &str) -> u64 {
+    text.lines().filter(|line| !line.starts_with('#')).count() as u64
+}
+
+fn within(fleets: &[Arc<TenantFleet>], detail: DetailLevel, limit: u64) -> Body {
+    body_within(fleets, &awkward_policies(), detail, limit)
+}
+
+#[test]
+fn the_deepest_level_within_the_limit_is_served() {
+    let fleets = awkward_fleets();
+    let [fleet, machine, update] = body_of(&fleets).served().series;
+    let all = fleet + machine + update;
+    for (detail, limit, deepest, suppressed) in [
+        (DetailLevel::Update, 0, DetailLevel::Update, [0, 0, 0]),
+        (DetailLevel::Update, all, DetailLevel::Update, [0, 0, 0]),
+        (DetailLevel::Update, all - 1, DetailLevel::Machine, [0, 0, update]),
+        (DetailLevel::Update, fleet + machine, DetailLevel::Machine, [0, 0, update]),
+        (DetailLevel::Update, fleet + machine - 1, DetailLevel::Fleet, [0, machine, update]),
+        (DetailLevel::Update, fleet, DetailLevel::Fleet, [0, machine, update]),
+        (DetailLevel::Machine, 0, DetailLevel::Machine, [0, 0, 0]),
+        (DetailLevel::Machine, fleet + machine, DetailLevel::Machine, [0, 0, 0]),
+        (DetailLevel::Machine, fleet + machine - 1, DetailLevel::Fleet, [0, machine, 0]),
+        (DetailLevel::Fleet, fleet, DetailLevel::Fleet, [0, 0, 0]),
+    ] {
+        let body = within(&fleets, detail, limit);
+        let served = body.served();
+        assert_eq!((served.deepest, served.suppressed), (deepest, suppressed), "{detail:?} within {limit}");
+        assert_eq!((served.limit, served.wanted), (limit, detail));
+        let text = text(&body, DetailLevel::Update);
+        assert_eq!(
+            text.contains("mde_machine_info{"),
+            deepest >= DetailLevel::Machine,
+            "{detail:?} within {limit}"
+        );
+        assert_eq!(text.contains(PAIRS), deepest == DetailLevel::Update, "{detail:?} within {limit}");
+    }
+}
+
+/// A tenant with `sizes[n]` machines in group `n`.
+fn grouped(sizes: &[u32]) -> Arc<TenantFleet> {
+    let mut fleet = TenantFleet::new("t".into());
+    let machines = sizes.iter().zip(0..).flat_map(|(size, group)| {
+        (0..*size).map(move |number| MachineFacts {
+            device_group: format!("group {group}"),
+            ..MachineFacts::unlisted(MachineId::parse(&format!("{group}-{number}")).unwrap())
+        })
+    });
+    fleet.apply_list(machines.collect(), now(), &freshness());
+    Arc::new(fleet)
+}
+
+fn freshness() -> Freshness {
+    mde_exporter::poll::freshness(&mde_exporter::config::Poll::default())
+}
+
+#[test]
+fn small_groups_are_folded_when_the_fleet_level_is_too_long() {
+    let fleets = [grouped(&[1, 5, 2, 4, 3])];
+    let whole = body_of(&fleets).served().series[0];
+    // Two groups of five series each are too many.
+    let body = within(&fleets, DetailLevel::Update, whole - 6);
+    let parsed = parsed(&body, DetailLevel::Update);
+    let machines = parsed.sum_by("mde_assessed_machines", "device_group");
+    let expected = [("group 1", 5.0), ("group 3", 4.0), ("other", 6.0)];
+    assert_eq!(machines, expected.map(|(group, machines)| (group.to_owned(), machines)).into());
+    assert_eq!(body.served().suppressed, [10, 15, 0]);
+    assert_eq!(body.served().series, [whole - 10, 0, 0]);
+}
+
+#[test]
+fn updates_that_fewest_machines_miss_are_left_out_whole() {
+    let mut fleet = Arc::unwrap_or_clone(grouped(&[3]));
+    for (machine, kbs) in [("0-0", &["1", "2", "3"][..]), ("0-1", &["1", "3"]), ("0-2", &["3"])] {
+        let missing = kbs.iter().map(|kb| update(kb, "", &[], None)).collect();
+        fleet.apply_answer(&MachineId::parse(machine).unwrap(), now(), missing, &freshness());
+    }
+    let fleets = [Arc::new(fleet)];
+    let whole = body_of(&fleets).served().series[0];
+    for (limit, expected) in [
+        (whole, &["1", "2", "3"][..]),
+        (whole - 1, &["1", "3"]),
+        (whole - 3, &["1", "3"]),
+        (whole - 4, &["3"]),
+        (whole - 7, &[]),
+    ] {
+        let body = within(&fleets, DetailLevel::Update, limit);
+        let parsed = parsed(&body, DetailLevel::Update);
+        for family in ["info", "missing_machines", "first_seen_timestamp_seconds"] {
+            let family = format!("mde_update_{family}");
+            let shown: Vec<_> = parsed.samples(&family).map(|sample| sample.label("kb")).collect();
+            assert_eq!(shown, expected, "{family} within {limit}");
+        }
+        assert_eq!(parsed.sum("mde_missing_updates"), 6.0, "sums over machines stay");
+        assert_eq!(body.served().suppressed[0], 9 - 3 * expected.len() as u64);
+    }
+}
+
+#[test]
+fn groups_and_updates_share_the_room_that_both_need() {
+    let mut fleet = Arc::unwrap_or_clone(grouped(&[1; 12]));
+    let missing = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
+    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness());
+    let fleets = [Arc::new(fleet)];
+    let others = body_of(&fleets).served().series[0] - 12 * 5 - 20 * 3;
+    for (room, groups, updates) in
+        [(120, 12, 20), (119, 11, 20), (60, 6, 10), (61, 6, 10), (62, 6, 10), (63, 6, 11)]
+    {
+        let parsed = parsed(&within(&fleets, DetailLevel::Fleet, others + room), DetailLevel::Fleet);
+        assert_eq!(parsed.count("mde_compliant_machines"), f64::from(groups), "groups in {room}");
+        assert_eq!(parsed.count("mde_update_info"), f64::from(updates), "updates in {room}");
+    }
+}
+
+#[test]
+fn families_are_left_out_from_the_end_of_the_table() {
+    let fleets = [Arc::new(TenantFleet::new("t".into()))];
+    let shown = |limit| {
+        let parsed = parsed(&within(&fleets, DetailLevel::Update, limit), DetailLevel::Update);
+        parsed.families.into_iter().map(|family| family.name).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(1), ["mde_up"]);
+    assert_eq!(shown(6), ["mde_up", "mde_missing_updates"]);
+    let last = FLEET.last().unwrap().header.name;
+    let whole = body_of(&fleets).served().series[0];
+    assert!(shown(whole).contains(&last.to_owned()) && !shown(whole - 1).contains(&last.to_owned()));
+}
+
+proptest! {
+    #[test]
+    fn no_answer_exceeds_the_limit(
+        fleets in any_fleets(),
+        limit in prop_oneof![0_u64..1000, 0_u64..100],
+        detail in prop::sample::select(DetailLevel::ALL.to_vec()),
+    ) {
+        let (whole, body) = (within(&fleets, detail, 0), within(&fleets, detail, limit));
+        let served = body.served();
+        for level in DetailLevel::ALL {
+            let text = text(&body, level);
+            parse(&text).expect("the format");
+            prop_assert!(limit == 0 || lines(&text) <= limit, "{} within {limit}", lines(&text));
+            prop_assert_eq!(lines(&text), served.series[..=level as usize].iter().sum::<u64>());
+        }
+        for level in 0..3 {
+            let series = served.series[level] + served.suppressed[level];
+            prop_assert_eq!(series, whole.served().series[level], "level {}", level);
+        }
+        prop_assert!(served.deepest <= detail);
+        let again = within(&fleets, detail, limit);
+        prop_assert_eq!(text(&body, DetailLevel::Update), text(&again, DetailLevel::Update));
+    }
+
+    /// What is shown of groups adds up, whatever was folded.
+    #[test]
+    fn folding_loses_no_machine(
+        sizes in prop::collection::vec(1_u32..5, 1..20),
+        limit in 40_u64..150,
+    ) {
+        let fleets = [grouped(&sizes)];
+        let sums = |body: &Body| {
+            let parsed = parsed(body, DetailLevel::Fleet);
+            ["mde_assessed_machines", "mde_compliant_machines"].map(|family| parsed.sum(family))
+        };
+        prop_assert_eq!(sums(&within(&fleets, DetailLevel::Fleet, limit)), sums(&body_of(&fleets)));
+    }
+}

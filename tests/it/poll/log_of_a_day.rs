@@ -1,0 +1,129 @@
+//! The log of a whole day of normal work, and of a day that is not: every line that an operator finds in
+//! the morning.
+//!
+//! Real client, simulator and poller, on paused time; nothing but the times of lines is left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::date;
+use mde_exporter::clock::Clock;
+use mde_exporter::config::{Poll, Source};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::poll::Poller;
+use mde_exporter::publish::publication;
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_simulator::{Control, Endpoint, Fault, Options, Simulator, Times};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::golden::assert_golden;
+use crate::support::log::Log;
+use crate::support::paused_time::in_time;
+use crate::support::poller::{all, render_options};
+use crate::support::tenant::Scene;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The log of so many hours, from an exporter with the default configuration that starts on a Monday
+/// morning. `meanwhile` happens beside it.
+async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control)) -> Vec<String> {
+    let clock = Clock::following_tokio("2026-03-09T06:00:00Z".parse::<Timestamp>().unwrap());
+    let now = clock.clone();
+    let options = Options {
+        machines: 60,
+        start: date(2026, 3, 9),
+        day_length: Some(24 * HOUR),
+        ..Options::new(move || now.now())
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let scene = Scene { sim, folder: TempDir::new().unwrap() };
+    scene.write("ca.pem", scene.sim.ca_pem());
+    let mut tenant = scene.tenant();
+    (tenant.machines, tenant.source) = (all(), source);
+    // Time moves on in steps, also while a reply is on its way.
+    tenant.http.timeout = HOUR;
+    let self_metrics = Arc::new(SelfMetrics::new("test"));
+    let metrics = self_metrics.tenant(&tenant.name);
+    let (retry, random) = (RetryPolicy::default(), fastrand::Rng::with_seed(7));
+    let (route, history) = (ProxyMode::Direct, QuotaHistory::default());
+    let client = Client::new(&tenant, route, retry, random, history, clock.clone(), metrics.clone()).unwrap();
+    let poll = Poll::default();
+    let fleet = TenantFleet::new(Arc::clone(&tenant.name));
+    let options = render_options(mde_exporter::poll::freshness(&poll));
+    let (publisher, publication, _reader) =
+        publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
+    let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);
+
+    let log = Log::default();
+    let guard = log.listen();
+    let stop = CancellationToken::new();
+    let (polling, publishing) = (poller.run(stop.clone()), publication.run(stop.clone()));
+    let happening = async {
+        meanwhile(scene.sim.control()).await;
+        tokio::time::sleep(hours * HOUR).await;
+        stop.cancel();
+    };
+    let all_of_it = async { tokio::join!(polling, publishing, happening) };
+    Box::pin(in_time(Duration::from_secs(10), all_of_it)).await;
+    drop(guard);
+    log.lines()
+}
+
+/// Holds a log against its golden file. Of times only the hour is the same on each run, of how long a poll
+/// took nothing: that depends on the steps in which paused time moves.
+fn golden(name: &str, lines: &[String]) {
+    let to_the_hour = |field: &str| match field.split_once('T') {
+        Some((day, _)) if field.ends_with('Z') => format!("{day}T{}", &field[day.len() + 1..][..2]),
+        _ => field.to_owned(),
+    };
+    let untimed = |line: &String| {
+        let fields = line.split(' ').filter(|field| !field.starts_with("duration_ms="));
+        fields.map(to_the_hour).collect::<Vec<_>>().join(" ")
+    };
+    let lines: Vec<_> = lines.iter().map(untimed).collect();
+    assert_golden(name, lines.join("\n"));
+}
+
+#[tokio::test]
+async fn a_quiet_poll_is_one_line() {
+    golden("log_machines", &log_of(24, Source::Machines, async |_| {}).await);
+}
+
+#[tokio::test]
+async fn a_quiet_import_is_one_line() {
+    golden("log_export", &log_of(24, Source::Export, async |_| {}).await);
+}
+
+#[tokio::test]
+async fn trouble_is_said_when_it_begins_changes_and_ends() {
+    let lines = log_of(2, Source::Machines, async |control| {
+        tokio::time::sleep(HOUR).await;
+        control.set_client_secret(None);
+        control.revoke_tokens();
+        tokio::time::sleep(12 * HOUR).await;
+        control.inject(Endpoint::Token, Fault::Aadsts(53_003), Times::Always);
+        tokio::time::sleep(HOUR / 2).await;
+        control.set_client_secret(Some("SIMULATED~client-secret.canary_9f3Q"));
+        control.clear();
+        tokio::time::sleep(HOUR / 2).await;
+    })
+    .await;
+    // Every five minutes of many hours a poll that fails: its line is the same each time.
+    let mut shown: Vec<String> = Vec::new();
+    let mut repeated = 0;
+    for line in lines {
+        let said = line.split(" duration_ms=").next().unwrap().to_owned();
+        if shown.last().is_some_and(|last| last.split(" duration_ms=").next() == Some(&said)) {
+            repeated += 1;
+        } else {
+            shown.push(line);
+        }
+    }
+    assert!(repeated > 80, "{repeated}");
+    let without_next: Vec<_> =
+        shown.iter().map(|line| line.split(" next_poll=").next().unwrap().to_owned()).collect();
+    golden("log_trouble", &without_next);
+}

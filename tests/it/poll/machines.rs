@@ -1,0 +1,250 @@
+//! The poller against the simulator: who is in scope, who is asked when, and what is known then.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mde_exporter::config::{Quota, Selectors};
+use mde_exporter::fleet::{MachineId, MachineState};
+use mde_exporter::publish::Snapshot;
+use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::api::{Api, options};
+use crate::support::exposition::parse;
+use crate::support::log::Log;
+use crate::support::poller::{INTERVAL, Watch, all};
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn whole_awkward_fleet_is_known_after_one_poll() {
+    let awkward = Options { page_size: 11, ..options(90, Realism::Realistic) };
+    let mut watch = Watch::new(awkward, all()).await;
+    watch.poller.poll().await;
+
+    let control = watch.api.control();
+    let now = watch.api.wall.now();
+    // Answers about machines that Defender no longer sees are not believed.
+    let is_inactive = |id: &str| {
+        let machine = &watch.poller.fleet().machines[&MachineId::parse(id).unwrap()];
+        machine.state(now, &watch.freshness) == MachineState::Inactive
+    };
+    let truth = control.machine_ids().into_iter().map(|id| {
+        let believed = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
+        (id, believed)
+    });
+    assert_eq!(watch.readings(), truth.collect());
+    assert!(watch.status().up && watch.status().last_error.is_none(), "{:?}", watch.status());
+    assert!(control.peak_concurrency(Endpoint::MissingKbs) <= 8);
+    assert_eq!(watch.scrape().value("mde_up", &[]), Some(1.0));
+}
+
+#[tokio::test]
+async fn slow_replies_are_waited_for_eight_at_a_time() {
+    let mut watch = Watch::all(40).await;
+    watch.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(20)));
+    watch.poller.poll().await;
+    assert_eq!(watch.api.control().peak_concurrency(Endpoint::MissingKbs), 8);
+    assert_eq!(watch.asked(), 40);
+}
+
+#[tokio::test]
+async fn answers_reach_the_readers_while_the_poll_goes_on() {
+    let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
+    let silent = api.control().machine_ids().pop().unwrap();
+    api.control().inject_for_machine(&silent, Fault::Hang, Times::Always);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(publication.run(stop.clone()));
+    let read = |seen: &Arc<Snapshot>| {
+        seen.fleets[0].machines.values().filter(|machine| machine.assessment.is_some()).count() == 11
+    };
+    tokio::select! {
+        () = poller.poll() => panic!("one machine has not answered"),
+        seen = reader.wait_for(read) => drop(seen.unwrap()),
+    }
+    stop.cancel();
+    tasks.join_all().await;
+}
+
+#[tokio::test]
+async fn new_state_reaches_the_readers() {
+    let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(publication.run(stop.clone()));
+    poller.poll().await;
+    let complete = |seen: &Arc<Snapshot>| seen.fleets[0].status.up;
+    let published = Arc::clone(&reader.wait_for(complete).await.unwrap());
+    stop.cancel();
+    tasks.join_all().await;
+
+    let scrape = parse(&String::from_utf8(published.body.plain(b"")).unwrap()).unwrap();
+    let control = api.control();
+    for id in control.machine_ids() {
+        #[expect(clippy::cast_precision_loss, reason = "a machine misses some dozen")]
+        let missing = control.missing(&id).len() as f64;
+        assert_eq!(scrape.value("mde_machine_missing_updates", &[("machine_id", &id)]), Some(missing));
+    }
+}
+
+/// Ids of the machines whose record `matches`.
+fn chosen(watch: &Watch, matches: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+    let control = watch.api.control();
+    control.machine_ids().into_iter().filter(|id| matches(&control.machine(id).unwrap())).collect()
+}
+
+fn has_name(record: &Value, front: &str) -> bool {
+    record["computerDnsName"].as_str().is_some_and(|name| name.starts_with(front))
+}
+
+#[tokio::test]
+async fn each_selector_chooses_its_machines_and_exclude_takes_some_away() {
+    let by = |selectors| Watch::new(options(24, Realism::Plain), selectors);
+    let base = Selectors::default;
+    let some = Api::plain(24).await.control().machine_ids();
+    let (one, other) = (&some[3], &some[20]);
+
+    let mut watch = by(Selectors { ids: vec![one.clone(), other.clone()], ..base() }).await;
+    watch.poller.poll().await;
+    assert_eq!(watch.ids(), BTreeSet::from([one.clone(), other.clone()]));
+
+    let mut watch = by(Selectors { names: texts(&["hq-0001.corp.example"]), ..base() }).await;
+    watch.poller.poll().await;
+    assert_eq!(watch.ids(), chosen(&watch, |record| has_name(record, "hq-0001.")));
+
+    let mut watch = by(Selectors { tags: texts(&["production", "kiosk"]), ..base() }).await;
+    watch.poller.poll().await;
+    let tagged = |record: &Value| {
+        let tags = record["machineTags"].as_array().unwrap();
+        tags.contains(&json!("production")) || tags.contains(&json!("kiosk"))
+    };
+    assert_eq!(watch.ids(), chosen(&watch, tagged));
+    assert!((5..24).contains(&watch.ids().len()));
+
+    let filter = Some("startswith(computerDnsName,'test-')".to_owned());
+    let mut watch = by(Selectors { filter, ..base() }).await;
+    watch.poller.poll().await;
+    assert_eq!(watch.ids(), chosen(&watch, |record| has_name(record, "test-")));
+
+    let excluded = Selectors { exclude_ids: vec![one.clone()], exclude_names: texts(&["hq-*"]), ..all() };
+    let mut watch = by(excluded).await;
+    watch.poller.poll().await;
+    let stays = |record: &Value| record["id"] != json!(one) && !has_name(record, "hq-");
+    assert_eq!(watch.ids(), chosen(&watch, stays));
+    assert_eq!(watch.asked(), watch.ids().len() as u64, "who is out of scope is not asked");
+}
+
+#[tokio::test]
+async fn a_name_that_several_records_carry_means_the_one_in_use() {
+    let fleet = || options(30, Realism::Realistic);
+    let plain = Api::new(fleet(), |_| {}).await;
+    let id = plain.id().to_string();
+    let name = plain.control().machine(&id).unwrap()["computerDnsName"].as_str().unwrap().to_lowercase();
+    let selectors = Selectors { names: vec![name.clone()], ..Selectors::default() };
+    let mut watch = Watch::new(fleet(), selectors).await;
+    assert_eq!(chosen(&watch, |record| has_name(record, &name)).len(), 2, "and its inactive twin");
+    watch.poller.poll().await;
+    assert_eq!(watch.ids(), BTreeSet::from([id]));
+}
+
+#[tokio::test]
+async fn selector_that_finds_nothing_is_no_error() {
+    let unknown = "0".repeat(40);
+    let selectors = Selectors {
+        ids: vec![unknown],
+        names: texts(&["nobody.corp.example"]),
+        tags: texts(&["no such tag"]),
+        ..Selectors::default()
+    };
+    let mut watch = Watch::new(options(3, Realism::Plain), selectors).await;
+    watch.poller.poll().await;
+    assert!(watch.ids().is_empty() && watch.status().up && watch.status().last_error.is_none());
+    assert_eq!(watch.scrape().value("mde_up", &[]), Some(1.0));
+    assert_eq!(watch.asked(), 0);
+}
+
+#[tokio::test]
+async fn only_machines_that_are_due_are_asked() {
+    let mut watch = Watch::all(6).await;
+    watch.poller.poll().await;
+    assert_eq!((watch.asked(), watch.api.requests()), (6, 7));
+    watch.poller.poll().await;
+    assert_eq!(watch.api.requests(), 7, "nothing is due, not even the list");
+
+    let first = watch.api.wall.now();
+    watch.api.wall.forward(INTERVAL);
+    watch.poller.poll().await;
+    assert_eq!((watch.asked(), watch.api.requests()), (12, 14));
+    let read_at: BTreeSet<_> =
+        watch.readings().into_values().map(|assessment| assessment.unwrap().0).collect();
+    assert_eq!(read_at, BTreeSet::from([first + INTERVAL]));
+    assert_eq!(watch.status().next_poll, Some(first + 2 * INTERVAL));
+}
+
+#[tokio::test]
+async fn machines_come_and_go_with_the_list_and_gaps_with_the_answers() {
+    let mut watch = Watch::all(3).await;
+    let control = watch.api.control().clone();
+    let ids = control.machine_ids();
+    control.set_missing(&ids[1], vec![MissingKb::new("5001", "May 2026 Security Updates")]);
+    watch.poller.poll().await;
+    let first = watch.api.wall.now();
+
+    control.remove_machine(&ids[0]);
+    let record = mde_simulator::machine_record("ABCD", "new.corp.example", first);
+    control.add_machine(record);
+    let missing = ["KB5001", "5002"].map(|id| MissingKb::new(id, "May 2026 Security Updates"));
+    control.set_missing(&ids[1], missing.to_vec());
+    watch.api.wall.forward(INTERVAL);
+    watch.poller.poll().await;
+
+    assert_eq!(watch.ids(), BTreeSet::from([ids[1].clone(), ids[2].clone(), "abcd".to_owned()]));
+    let machine = &watch.poller.fleet().machines[&MachineId::parse(&ids[1]).unwrap()];
+    let missing_updates = machine.assessment.as_ref().unwrap().missing_updates.iter();
+    let since: Vec<_> =
+        missing_updates.map(|missing| (missing.update.kb.to_string(), missing.first_seen)).collect();
+    assert_eq!(since, [("5001".to_owned(), first), ("5002".to_owned(), first + INTERVAL)]);
+    assert_eq!(watch.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
+}
+
+#[tokio::test]
+async fn stop_ends_a_poll_that_hangs() {
+    let watch = Watch::all(2).await;
+    watch.inject(Endpoint::MissingKbs, Fault::Hang);
+    let control = watch.api.control().clone();
+    let stop = CancellationToken::new();
+    let run = watch.poller.run(stop.clone());
+    let cancel = async {
+        control.wait_for_requests(Endpoint::MissingKbs, 2).await;
+        stop.cancel();
+    };
+    tokio::join!(run, cancel);
+    assert_eq!(control.requests(Endpoint::MissingKbs), 2);
+}
+
+#[tokio::test]
+async fn interval_too_short_for_the_quota_is_said_with_the_numbers() {
+    let mut watch = Watch::all(49).await;
+    watch.poller.poll().await;
+    let fleet = watch.poller.fleet().clone();
+    let number = |number: u32| number.try_into().unwrap();
+    watch.api.tenant.quota = Quota { per_minute: number(10), per_hour: number(125), share: 0.8 };
+    let watch = watch.with(all(), fleet);
+
+    let log = Log::default();
+    let _guard = log.listen();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    watch.poller.run(stop).await;
+    let logged = log.lines().join("\n");
+    let said = "the interval is too short for the quota, machines are read less often: raise poll.interval";
+    assert!(logged.contains(said), "{logged}");
+    assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");
+    assert_eq!(watch.api.count("possible_poll_interval_seconds", &[]), 1800.0);
+}

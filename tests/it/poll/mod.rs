@@ -1,0 +1,8 @@
+//! The poller against the simulator: scope, schedule, quota, export, failures and log.
+
+mod export;
+mod failures;
+mod list_changes;
+mod log_of_a_day;
+mod machines;
+mod quota;

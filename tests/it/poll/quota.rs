@@ -1,0 +1,147 @@
+//! The poller and its quota against an API that counts for itself, over real HTTP on paused time.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::clock::Clock;
+use mde_exporter::config::{Poll, Quota};
+use mde_exporter::defender::{Client, ProxyMode, QuotaHistory};
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::poll::Poller;
+use mde_exporter::publish::publication;
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_simulator::{Control, Endpoint, Fault, Options, Realism, Simulator, Times};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::api::{RETRY, count};
+use crate::support::paused_time::in_time;
+use crate::support::poller::{all, render_options};
+use crate::support::tenant::Scene;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A poller whose quota is the whole of the API's.
+struct Watch {
+    scene: Scene,
+    poller: Poller,
+    self_metrics: Arc<SelfMetrics>,
+}
+
+impl Watch {
+    async fn new(machines: usize, [per_minute, per_hour]: [u32; 2], interval: Duration) -> Self {
+        let clock = Clock::following_tokio(Timestamp::now());
+        let now = clock.clone();
+        let options = Options {
+            machines,
+            realism: Realism::Plain,
+            quota_per_minute: Some(per_minute),
+            quota_per_hour: Some(per_hour),
+            ..Options::new(move || now.now())
+        };
+        let sim = Simulator::start(options).await.unwrap();
+        let scene = Scene { sim, folder: TempDir::new().unwrap() };
+        scene.write("ca.pem", scene.sim.ca_pem());
+        let mut tenant = scene.tenant();
+        let limit = |number| NonZeroU32::new(number).unwrap();
+        tenant.quota = Quota { per_minute: limit(per_minute), per_hour: limit(per_hour), share: 1.0 };
+        tenant.machines = all();
+        let self_metrics = Arc::new(SelfMetrics::new("test"));
+        let metrics = self_metrics.tenant(&tenant.name);
+        let (random, history) = (fastrand::Rng::with_seed(7), QuotaHistory::default());
+        let route = ProxyMode::Direct;
+        let client = Client::new(&tenant, route, RETRY, random, history, clock.clone(), metrics.clone());
+        let fleet = TenantFleet::new(Arc::clone(&tenant.name));
+        let poll = Poll { interval, ..Poll::default() };
+        let freshness = mde_exporter::poll::freshness(&poll);
+        let fleets = vec![fleet.clone()];
+        let (publisher, ..) =
+            publication(fleets, render_options(freshness), clock.clone(), Arc::clone(&self_metrics), None);
+        let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
+        Self { scene, poller, self_metrics }
+    }
+
+    fn control(&self) -> Control {
+        self.scene.sim.control().clone()
+    }
+}
+
+/// How often each machine was asked.
+fn asked(control: &Control) -> BTreeMap<String, usize> {
+    let mut asked: BTreeMap<_, _> = control.machine_ids().into_iter().map(|id| (id, 0)).collect();
+    for call in control.calls() {
+        if let Some(times) = call.machine_id.and_then(|id| asked.get_mut(&id)) {
+            *times += 1;
+        }
+    }
+    asked
+}
+
+/// Neither did the API object, nor did more calls arrive in any window than the quota allows, whatever
+/// the API counts apart.
+fn assert_quota_held(control: &Control, quota: [u32; 2]) {
+    let calls = control.calls();
+    assert!(calls.iter().all(|call| call.status != Some(429)));
+    let arrivals: Vec<_> =
+        calls.iter().filter(|call| call.endpoint != Endpoint::Token).map(|call| call.at).collect();
+    for (limit, window) in quota.into_iter().zip([MINUTE, HOUR]) {
+        let over = arrivals
+            .iter()
+            .skip(limit as usize)
+            .zip(&arrivals)
+            .find(|(last, first)| **last - **first <= window);
+        assert!(over.is_none(), "more than {limit} in {window:?}");
+    }
+}
+
+/// The shortest time in which the quota allows so many calls.
+fn shortest(calls: u32, [per_minute, per_hour]: [u32; 2]) -> Duration {
+    let last = calls - 1;
+    HOUR * (last / per_hour) + MINUTE * (last % per_hour / per_minute)
+}
+
+#[tokio::test]
+async fn a_fleet_is_read_as_fast_as_the_quota_allows_and_the_api_never_objects() {
+    let second = Duration::from_secs(1);
+    for (machines, quota, step) in [(79, [10, 500], second / 10), (310, [200, 100], 10 * second)] {
+        let mut watch = Watch::new(machines, quota, 24 * HOUR).await;
+        let start = Instant::now();
+        in_time(step, watch.poller.poll()).await;
+        let took = start.elapsed();
+        assert_quota_held(&watch.control(), quota);
+        assert!(asked(&watch.control()).values().all(|times| *times == 1));
+        let shortest = shortest(u32::try_from(machines).unwrap() + 1, quota);
+        assert!(took >= shortest && took <= shortest.mul_f64(1.02), "{took:?} instead of {shortest:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_too_large_for_the_interval_is_asked_in_turn_without_a_break() {
+    let quota = [30, 60];
+    let watch = Watch::new(150, quota, HOUR).await;
+    let (control, self_metrics) = (watch.control(), Arc::clone(&watch.self_metrics));
+    // Machines that are never found are asked over and over, and must not take the turns of others.
+    for id in control.machine_ids().iter().step_by(2) {
+        control.inject_for_machine(id, Fault::Status(404), Times::Always);
+    }
+    let stop = CancellationToken::new();
+    let half_a_day = async {
+        tokio::time::sleep(12 * HOUR).await;
+        stop.cancel();
+    };
+    in_time(Duration::from_secs(10), async { tokio::join!(watch.poller.run(stop.clone()), half_a_day) })
+        .await;
+
+    assert_quota_held(&control, quota);
+    let calls = control.requests(Endpoint::Machines) + control.requests(Endpoint::MissingKbs);
+    assert!(calls >= 706, "{calls} of 720 calls");
+    let asked = asked(&control);
+    assert!(asked.values().all(|times| *times > 0), "{asked:?}");
+    let possible = count(&self_metrics, "contoso", "possible_poll_interval_seconds", &[]);
+    assert_eq!(possible, 151.0 / 60.0 * 3600.0);
+}

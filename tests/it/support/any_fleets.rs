@@ -1,0 +1,100 @@
+//! Arbitrary fleets, for the state file.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mde_exporter::fleet::{
+    Assessment, Attempt, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, OutOfScope,
+    ReportedUpdate, ResolutionHistogram, Severity, Source, TenantFleet, Totals, UpdateFacts,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+fn times() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![(1_600_000_000_000..1_800_000_000_000i64), (-377_705_023_201_000..=253_402_207_200_999i64),]
+        .prop_map(|millis| Timestamp::from_millisecond(millis).unwrap())
+}
+
+fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
+    let facts = (0..4usize, vec("[a-z',\"]{0,4}", 0..3));
+    let severity = proptest::option::of(prop::sample::select(&Severity::ALL[..]));
+    let missing = (times(), facts, any::<[Option<u32>; 2]>(), severity);
+    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], missing, 0..8).prop_map(
+        |missing_updates| {
+            let missing =
+                |(kb, (first_seen, (title, products), counts, severity)): (u32, (_, (usize, _), _, _))| {
+                    let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
+                    let facts = Arc::new(UpdateFacts { title, products });
+                    let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
+                    MissingUpdate {
+                        update: ReportedUpdate { kb, facts, cves, reported_machines, severity },
+                        first_seen,
+                    }
+                };
+            missing_updates.into_iter().map(missing).collect()
+        },
+    )
+}
+
+fn readings() -> impl Strategy<Value = Assessment> {
+    let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
+    (times(), proptest::option::of(times()), source, missing_updates()).prop_map(
+        |(at, as_of, source, missing_updates)| Assessment {
+            at,
+            as_of: as_of.unwrap_or(at),
+            source,
+            missing_updates,
+        },
+    )
+}
+
+fn machines() -> impl Strategy<Value = Machine> {
+    let assessment = proptest::option::of(readings());
+    let attempt = proptest::option::of((times(), any::<bool>()));
+    let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), assessment, attempt).prop_map(
+        |(texts, last_seen, onboarded, assessment, attempt)| {
+            let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
+            let id = MachineId::parse("unset").unwrap();
+            let facts =
+                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded };
+            Machine { facts, assessment, attempt }
+        },
+    )
+}
+
+fn totals() -> impl Strategy<Value = Totals> {
+    (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
+        let [detected, resolved, dropped] = counts.map(u64::from);
+        let resolution = ResolutionHistogram { slots: slots.map(u64::from), sum_millis };
+        Totals { detected, resolved, dropped, resolution }
+    })
+}
+
+pub(crate) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet> {
+    let machine = (proptest::option::weighted(0.2, times()), machines());
+    let machines = btree_map("machine-[0-9]", machine, 0..8);
+    let snapshot = proptest::option::of((times(), times()));
+    (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}", snapshot).prop_map(
+        move |(machines, totals, times, selectors, snapshot)| {
+            let mut fleet = TenantFleet::new(tenant.into());
+            for (id, (out_of_scope, mut machine)) in machines {
+                let id = MachineId::parse(&id).unwrap();
+                machine.facts.id = id.clone();
+                let machine = Arc::new(machine);
+                match out_of_scope {
+                    None => drop(fleet.machines.insert(id, machine)),
+                    Some(since) => drop(fleet.out_of_scope.insert(id, OutOfScope { machine, since })),
+                }
+            }
+            fleet.totals = totals;
+            fleet.selectors = selectors.into();
+            fleet.snapshot =
+                snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
+            fleet.listed_at = times[0];
+            fleet.status.last_poll = times[1];
+            fleet.status.last_success = times[2];
+            fleet
+        },
+    )
+}

@@ -1,0 +1,94 @@
+//! A real client of a simulator, and what it counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::config::{Quota, Tenant};
+use mde_exporter::defender::{ApiError, Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::fleet::MachineId;
+use mde_exporter::self_metrics::SelfMetrics;
+use mde_simulator::{Control, Endpoint, Options, Realism, Simulator};
+use tempfile::TempDir;
+
+use super::clock::Wall;
+use super::exposition::parse;
+use super::tenant::Scene;
+
+/// Waits so short that retries cost no time.
+pub(crate) const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 4, base: Duration::from_millis(1), cap: Duration::from_millis(5) };
+
+/// A simulator without quotas, whose wall clock stands.
+pub(crate) fn options(machines: usize, realism: Realism) -> Options {
+    let now = Timestamp::now();
+    let unlimited = Options { quota_per_minute: None, quota_per_hour: None, ..Options::new(move || now) };
+    Options { machines, realism, ..unlimited }
+}
+
+/// A simulator, its tenant with a quota that never holds back, and a client of it.
+pub(crate) struct Api {
+    pub(crate) scene: Scene,
+    pub(crate) tenant: Tenant,
+    pub(crate) wall: Wall,
+    pub(crate) self_metrics: Arc<SelfMetrics>,
+    pub(crate) client: Client,
+}
+
+impl Api {
+    pub(crate) async fn new(options: Options, change: impl FnOnce(&mut Tenant)) -> Self {
+        let sim = Simulator::start(options).await.unwrap();
+        let scene = Scene { sim, folder: TempDir::new().unwrap() };
+        scene.write("ca.pem", scene.sim.ca_pem());
+        let plenty = 1_000_000.try_into().unwrap();
+        let mut tenant = scene.tenant();
+        tenant.quota = Quota { per_minute: plenty, per_hour: plenty, share: 1.0 };
+        change(&mut tenant);
+        let wall = Wall::new();
+        let self_metrics = Arc::new(SelfMetrics::new("test"));
+        let client = client(&tenant, &wall, &self_metrics);
+        Self { scene, tenant, wall, self_metrics, client }
+    }
+
+    /// Plain machines, so few that each can be asked.
+    pub(crate) async fn plain(machines: usize) -> Self {
+        Self::new(options(machines, Realism::Plain), |_| {}).await
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.scene.sim.control()
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.control().requests(Endpoint::Machines) + self.control().requests(Endpoint::MissingKbs)
+    }
+
+    /// The first machine.
+    pub(crate) fn id(&self) -> MachineId {
+        MachineId::parse(&self.control().machine_ids()[0]).unwrap()
+    }
+
+    /// Asks for the first machine: the KBs, or the error.
+    pub(crate) async fn ask(&self) -> Result<Vec<String>, ApiError> {
+        let updates = self.client.missing_kbs(&self.id()).await?;
+        Ok(updates.iter().map(|update| update.kb.to_string()).collect())
+    }
+
+    /// The value of a self metric of the tenant; 0 when there is no such series.
+    pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        count(&self.self_metrics, &self.tenant.name, name, labels)
+    }
+}
+
+pub(crate) fn client(tenant: &Tenant, wall: &Wall, self_metrics: &Arc<SelfMetrics>) -> Client {
+    let metrics = self_metrics.tenant(&tenant.name);
+    let random = fastrand::Rng::with_seed(7);
+    Client::new(tenant, ProxyMode::Direct, RETRY, random, QuotaHistory::default(), wall.clock(), metrics)
+        .unwrap()
+}
+
+pub(crate) fn count(self_metrics: &SelfMetrics, tenant: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let exposition = parse(&String::from_utf8(self_metrics.encode_own()).unwrap()).unwrap();
+    let labels = [&[("tenant", tenant)], labels].concat();
+    exposition.value(&format!("mde_exporter_{name}"), &labels).unwrap_or_default()
+}

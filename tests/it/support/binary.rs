@@ -1,0 +1,246 @@
+//! The real binary against a simulator: a folder with its files, a child process, what it says.
+//!
+//! A child has an environment of its own, empty unless a test fills it, so that no proxy of the
+//! machine comes between. Everything waits on a state and gives up after [`PATIENCE`].
+
+use std::net::SocketAddr;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_simulator::{Options, Realism, Simulator};
+use reqwest::StatusCode;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use super::exposition::{self, Exposition};
+use super::tenant::Scene;
+
+/// Longer than anything here takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Time within which a signal ends the exporter.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The one address that tests listen on, unless they are about addresses.
+pub(crate) const LOOPBACK: &str = "--web.listen-address=127.0.0.1:0";
+
+/// A simulator of so many plain machines, and a folder with what its tenant needs.
+pub(crate) async fn scene(machines: usize) -> Scene {
+    scene_with(machines, Realism::Plain).await
+}
+
+/// As [`scene`]; awkward replies take time, since a machine that is not found is asked again later.
+pub(crate) async fn scene_with(machines: usize, realism: Realism) -> Scene {
+    let options = Options {
+        machines,
+        realism,
+        quota_per_minute: None,
+        quota_per_hour: None,
+        ..Options::new(Timestamp::now)
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let scene = Scene { sim, folder: TempDir::new().unwrap() };
+    scene.write("ca.pem", scene.sim.ca_pem());
+    scene.write("secret.txt", scene.sim.client_secret());
+    scene
+}
+
+/// The simulator's tenant as an entry of `tenants`.
+pub(crate) fn entry(scene: &Scene, name: &str, auth: &str, http: &str) -> String {
+    let (sim, url) = (&scene.sim, scene.sim.api_url());
+    let (tenant, client) = (sim.tenant_id(), sim.client_id());
+    format!(
+        "  - name: {name}
+    tenant_id: {tenant}
+    client_id: {client}
+    auth: {{ {auth} }}
+    authority_url: {url}
+    api_url: {url}
+    http: {{ ca_file: ca.pem{http} }}
+    machines: {{ all: true }}
+    quota: {{ per_minute: 60000, per_hour: 3600000 }}
+"
+    )
+}
+
+/// Writes a configuration with these entries, by the name that the binary looks for. The interval is
+/// long enough for one poll per test, and short enough for the pauses of a poll to be short.
+pub(crate) fn configure(scene: &Scene, entries: &[String]) {
+    let text = format!("tenants:\n{}poll: {{ interval: 100s }}\n", entries.concat());
+    scene.write("mde_exporter.yml", &text);
+}
+
+/// Writes a configuration with the simulator's tenant alone.
+pub(crate) fn configure_contoso(scene: &Scene) {
+    configure(scene, &[entry(scene, "contoso", "client_secret_file: secret.txt", "")]);
+}
+
+/// The binary, to be run in the scene's folder.
+pub(crate) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mde_exporter"));
+    command.args(arguments).current_dir(folder.path()).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a command that ends by itself said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn finish(mut command: Command) -> Said {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself");
+    let Output { status, stdout, stderr } = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Runs the binary to its end in `folder`.
+pub(crate) async fn run(folder: &TempDir, arguments: &[&str]) -> Said {
+    finish(command(folder, arguments)).await
+}
+
+/// A running exporter.
+pub(crate) struct Running {
+    child: Child,
+    stdout: ChildStdout,
+    stderr: Lines<BufReader<ChildStderr>>,
+    /// Lines of stderr so far.
+    pub(crate) log: Vec<String>,
+    client: reqwest::Client,
+    /// Where it listens, in the order of the flags.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Running {
+    /// Starts a command that serves, and waits until it says where.
+    pub(crate) async fn start(command: Command) -> Self {
+        Self::start_with_addresses(command, 1).await
+    }
+
+    pub(crate) async fn start_with_addresses(command: Command, count: usize) -> Self {
+        let mut running = Self::start_quiet(command);
+        while running.addresses.len() < count {
+            let line = running.line_with("serving metrics").await;
+            let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
+            running.addresses.push(address.unwrap().trim_matches('"').parse().expect(&line));
+        }
+        running
+    }
+
+    /// Starts a command without waiting for it.
+    pub(crate) fn start_quiet(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        // One connection for each request: what is kept alive is for tests to open.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let stderr = BufReader::new(stderr).lines();
+        Self { child, stdout, stderr, log: Vec::new(), client, addresses: Vec::new() }
+    }
+
+    /// The next line of stderr that has `text` in it.
+    pub(crate) async fn line_with(&mut self, text: &str) -> String {
+        loop {
+            let line = tokio::time::timeout(PATIENCE, self.stderr.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("no `{text}` in {:#?}", self.log)).unwrap();
+            let line = line.unwrap_or_else(|| panic!("no `{text}` in {:#?}", self.log));
+            self.log.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Reads stdout until `text` came.
+    pub(crate) async fn stdout_until(&mut self, text: &str) -> String {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let more = tokio::time::timeout(PATIENCE, self.stdout.read_buf(&mut read)).await;
+            assert_ne!(more.unwrap().unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    /// GET at the first address.
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.get_at(self.addresses[0], path).await
+    }
+
+    /// POST at the first address, without a body.
+    pub(crate) async fn post(&self, path: &str) -> (StatusCode, String) {
+        let url = format!("http://{}{path}", self.addresses[0]);
+        let reply = self.client.post(url).timeout(PATIENCE).send().await.unwrap();
+        (reply.status(), reply.text().await.unwrap())
+    }
+
+    pub(crate) async fn get_at(&self, address: SocketAddr, path: &str) -> (StatusCode, String) {
+        let reply =
+            self.client.get(format!("http://{address}{path}")).timeout(PATIENCE).send().await.unwrap();
+        (reply.status(), reply.text().await.unwrap())
+    }
+
+    /// Asks until the status is `wanted`; the body that came with it.
+    pub(crate) async fn wait_for_status(&self, path: &str, wanted: StatusCode) -> String {
+        let asking = async {
+            loop {
+                let (status, body) = self.get(path).await;
+                if status == wanted {
+                    return body;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} is never {wanted}"))
+    }
+
+    /// Scrapes until every sample of `name` is `wanted`, and there is one.
+    pub(crate) async fn wait_for_value(&self, name: &str, wanted: f64) {
+        let scraping = async {
+            loop {
+                let scrape = self.scrape().await;
+                if scrape.count(name) > 0.0 && scrape.samples(name).all(|sample| sample.value == wanted) {
+                    return;
+                }
+            }
+        };
+        let scraped = tokio::time::timeout(PATIENCE, scraping).await;
+        scraped.unwrap_or_else(|_| panic!("{name} is never {wanted}"));
+    }
+
+    /// A scrape, parsed.
+    pub(crate) async fn scrape(&self) -> Exposition {
+        let (status, body) = self.get("/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        exposition::parse(&body).unwrap()
+    }
+
+    /// Sends a signal, named as for `kill`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Ends it as the kernel does when memory runs out.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Sends a signal that must end it in time; everything that it said since the start.
+    pub(crate) async fn stop(mut self, signal: &str) -> Said {
+        self.signal(signal).await;
+        let status = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
+        let status = status.unwrap_or_else(|_| panic!("{signal} does not end it: {:#?}", self.log));
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).await.unwrap();
+        while let Some(line) = self.stderr.next_line().await.unwrap() {
+            self.log.push(line);
+        }
+        Said { code: status.unwrap().code(), stdout, stderr: self.log.join("\n") }
+    }
+}

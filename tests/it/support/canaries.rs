@@ -1,0 +1,71 @@
+//! Secrets that are easy to find, and the search for them.
+
+use std::collections::BTreeSet;
+
+use super::tenant::Scene;
+
+pub(crate) const FEDERATED: &str = "eyJmZWRlcmF0ZWQ.Y2FuYXJ5.ZmVkZXJhdGVkLWNhbmFyeQ";
+pub(crate) const PROXY_PASSWORD: &str = "canary-of-the-proxy";
+/// The user and password above, as a proxy is told them.
+const PROXY_LOGIN: &str = "dXNlcjpjYW5hcnktb2YtdGhlLXByb3h5";
+pub(crate) const VARIABLE: &str = "canary-of-the-environment";
+
+/// Everything that must not be found, by what it is.
+pub(crate) struct Canaries(pub(crate) BTreeSet<(&'static str, String)>);
+
+impl Canaries {
+    /// Those that are planted, and the tokens and proofs that went over the wire.
+    pub(crate) fn of(scene: &Scene) -> Self {
+        let control = scene.sim.control();
+        let mut found: BTreeSet<_> = [
+            ("client secret", scene.sim.client_secret()),
+            ("identity header", scene.sim.identity_header()),
+            ("link", scene.sim.link_secret()),
+            ("federated token", FEDERATED),
+            ("password of the proxy", PROXY_PASSWORD),
+            ("login of the proxy", PROXY_LOGIN),
+            ("variable", VARIABLE),
+        ]
+        .map(|(what, secret)| (what, secret.to_owned()))
+        .into();
+        let key = std::fs::read_to_string(scene.folder.path().join("client.pem")).unwrap();
+        let (_, key) = key.split_once("BEGIN PRIVATE KEY-----").unwrap();
+        found.extend(key.lines().filter(|line| line.len() > 20).map(|line| ("key", line.to_owned())));
+        for call in control.calls() {
+            let token = call.authorization.as_deref().and_then(|header| header.strip_prefix("Bearer "));
+            found.extend(token.map(|token| ("access token", token.to_owned())));
+        }
+        for request in control.token_requests() {
+            let proof = request.field("client_assertion").filter(|proof| !proof.is_empty());
+            found.extend(proof.map(|proof| ("assertion", proof.to_owned())));
+        }
+        // A signed text is given away by its last part alone, and a long one may be cut.
+        let parts: Vec<_> = found
+            .iter()
+            .filter(|(what, _)| ["access token", "assertion", "federated token"].contains(what))
+            .flat_map(|(what, signed)| {
+                let signature = signed.rsplit('.').next().unwrap_or_default();
+                [signature, &signed[..signed.len().min(40)]].map(|part| (*what, part.to_owned()))
+            })
+            .collect();
+        found.extend(parts.into_iter().filter(|(_, part)| part.len() > 8 && !part.starts_with("eyJ0eXAi")));
+        Self(found)
+    }
+
+    /// What is found in `bytes`, as it is or as a URL would spell it.
+    pub(crate) fn found_in(&self, bytes: &[u8]) -> Vec<&'static str> {
+        let text = String::from_utf8_lossy(bytes);
+        let is_in = |secret: &str| {
+            let encoded: String =
+                reqwest::Url::parse_with_params("x:/", [("", secret)]).unwrap().query().unwrap()[1..]
+                    .to_owned();
+            text.contains(secret) || text.contains(&encoded)
+        };
+        self.0.iter().filter(|(_, secret)| is_in(secret)).map(|(what, _)| *what).collect()
+    }
+
+    pub(crate) fn assert_absent(&self, place: &str, bytes: &[u8]) {
+        let found = self.found_in(bytes);
+        assert!(found.is_empty(), "{found:?} in {place}:\n{}", String::from_utf8_lossy(bytes));
+    }
+}

@@ -1,0 +1,171 @@
+//! Cases of `check`: the configuration, the faults, and the golden output.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use jiff::civil::date;
+use jiff::{SignedDuration, Timestamp};
+use mde_simulator::{Endpoint, Fault, Options, Realism, Simulator, Times};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::binary::{command, entry, finish};
+use super::golden::assert_golden;
+use super::tenant::Scene;
+
+pub(crate) const SECRET: &str = "client_secret_file: secret.txt";
+
+/// A simulator whose fleet is the same on each day.
+pub(crate) async fn scene() -> Scene {
+    scene_of(5, SignedDuration::ZERO).await
+}
+
+/// One of so many machines, whose clock is so far ahead.
+pub(crate) async fn scene_of(machines: usize, ahead: SignedDuration) -> Scene {
+    let options = Options {
+        machines,
+        realism: Realism::Plain,
+        quota_per_minute: None,
+        quota_per_hour: None,
+        start: date(2026, 3, 20),
+        ..Options::new(move || Timestamp::now() + ahead)
+    };
+    let sim = Simulator::start(options).await.unwrap();
+    let scene = Scene { sim, folder: TempDir::new().unwrap() };
+    scene.write("ca.pem", scene.sim.ca_pem());
+    scene.write("secret.txt", scene.sim.client_secret());
+    scene
+}
+
+/// The configuration that works, with every `old` in it replaced by its `new`.
+pub(crate) fn config(scene: &Scene, changes: &[(&str, &str)]) -> String {
+    let mut text = format!("tenants:\n{}", entry(scene, "contoso", SECRET, ""));
+    for (old, new) in changes {
+        assert!(text.contains(old), "{old} is not in\n{text}");
+        text = text.replace(old, new);
+    }
+    text
+}
+
+pub(crate) const EXPORT: (&str, &str) = ("    machines:", "    source: export\n    machines:");
+
+/// Short, so that what hangs costs no more than that; long enough for what does not.
+pub(crate) const SHORT: (&str, &str) = ("ca_file: ca.pem", "ca_file: ca.pem, timeout: 5s");
+
+/// What `check` says about a configuration: exit code, stdout, and stderr when there is any.
+pub(crate) async fn check(scene: &Scene, config: &str) -> String {
+    check_with(scene, config, &[], &[]).await
+}
+
+pub(crate) async fn check_with(
+    scene: &Scene,
+    config: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> String {
+    scene.write("mde_exporter.yml", config);
+    let mut check = command(&scene.folder, &[&["check"], arguments].concat());
+    check.envs(variables.iter().copied());
+    let said = finish(check).await;
+    let api = scene.sim.api_url();
+    let text = format!("exit code {}\n{}{}", said.code.unwrap(), said.stdout, said.stderr);
+    assert!(!text.contains(scene.sim.client_secret()) && !text.contains(scene.sim.link_secret()), "{text}");
+    let text = text.replace(api.trim_start_matches("https://"), "127.0.0.1:4443");
+    // What a resolver says of a name that cannot exist depends on whether it has a network.
+    let text = text.replace("Temporary failure in name resolution", "Name or service not known");
+    text.split_inclusive('\n').map(any_machine).map(any_request).collect()
+}
+
+/// Of tenants that ask at the same time, either is first, and ids go by the order.
+fn any_request(line: String) -> String {
+    let Some((start, rest)) = line.split_once("correlation id ") else { return line };
+    let end = rest.find(|sign: char| !sign.is_ascii_hexdigit() && sign != '-').unwrap_or(rest.len());
+    let id = if end == 36 { "ID" } else { &rest[..end] };
+    format!("{start}correlation id {id}{}", &rest[end..])
+}
+
+/// Which machine was seen last changes from hour to hour.
+fn any_machine(line: &str) -> String {
+    let machine = |word: &str| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some(id) = line.split(' ').find(|word| machine(word)) else { return line.to_owned() };
+    let line = line.replace(id, "ID");
+    match line.split_once(" misses ") {
+        Some((start, _)) => format!("{start} misses some updates\n"),
+        None => line,
+    }
+}
+
+/// Cases at once: enough for those that wait, and few enough for none to wait for the others.
+const AT_ONCE: usize = 8;
+
+pub(crate) type Output = Pin<Box<dyn Future<Output = String> + Send>>;
+
+/// Runs all cases and holds what they said against the golden file.
+pub(crate) async fn golden(name: &str, cases: Vec<(String, Output)>) {
+    let mut running = JoinSet::new();
+    let mut said = Vec::new();
+    for (place, (title, output)) in cases.into_iter().enumerate() {
+        if running.len() == AT_ONCE {
+            said.extend(running.join_next().await.map(Result::unwrap));
+        }
+        running.spawn(async move { (place, format!("=== {title}\n{}\n", output.await)) });
+    }
+    said.extend(running.join_all().await);
+    said.sort();
+    let said: String = said.into_iter().map(|(_, text)| text).collect();
+    assert_golden(&format!("check_{name}"), said);
+}
+
+/// A case that changes the configuration, and prepares the scene.
+pub(crate) fn case(
+    title: &str,
+    changes: &[(&'static str, &'static str)],
+    prepare: fn(&Scene),
+) -> (String, Output) {
+    let changes = changes.to_vec();
+    let output = async move {
+        let scene = scene().await;
+        prepare(&scene);
+        check(&scene, &config(&scene, &changes)).await
+    };
+    (title.to_owned(), Box::pin(output))
+}
+
+/// A case for each fault at an endpoint.
+pub(crate) fn faults(
+    endpoint: Endpoint,
+    changes: &[(&'static str, &'static str)],
+    faults: Vec<Fault>,
+) -> impl Iterator<Item = (String, Output)> {
+    let changes = changes.to_vec();
+    faults.into_iter().map(move |fault| {
+        let changes = changes.clone();
+        let title = match &fault {
+            Fault::Body(bytes) => format!("{endpoint:?}: {}", String::from_utf8_lossy(bytes)),
+            fault => format!("{endpoint:?}: {fault:?}"),
+        };
+        let output = async move {
+            let scene = scene().await;
+            scene.sim.control().inject(endpoint, fault, Times::Always);
+            check(&scene, &config(&scene, &changes)).await
+        };
+        (title, Box::pin(output) as Output)
+    })
+}
+
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+pub(crate) fn with_certificate(scene: &Scene) -> String {
+    let (certificate, key) = certificate();
+    scene.write("client.pem", &format!("{certificate}{key}"));
+    certificate
+}
+
+pub(crate) const CERTIFICATE: (&str, &str) = (SECRET, "client_certificate_file: client.pem");
+pub(crate) const FEDERATED: (&str, &str) = (SECRET, "workload_identity: { token_file: federated }");
+pub(crate) const MANAGED: (&str, &str) = (SECRET, "managed_identity: {}");
+pub(crate) const NOTHING: fn(&Scene) = |_| {};

@@ -1,0 +1,36 @@
+//! A wall clock that a test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mde_exporter::clock::Clock;
+
+/// A wall clock that stands until it is moved.
+#[derive(Clone)]
+pub(crate) struct Wall {
+    start: Timestamp,
+    moved_secs: Arc<AtomicI64>,
+}
+
+impl Wall {
+    /// Stands at a whole second, as an HTTP date does.
+    pub(crate) fn new() -> Self {
+        let start = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        Self { start, moved_secs: Arc::default() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.start + SignedDuration::from_secs(self.moved_secs.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn forward(&self, by: Duration) {
+        self.moved_secs.fetch_add(by.as_secs().cast_signed(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let wall = self.clone();
+        Clock::new(move || wall.now())
+    }
+}

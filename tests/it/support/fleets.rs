@@ -1,0 +1,220 @@
+//! Fleets and policies with every special case, arbitrary ones, and their exposition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_exporter::fleet::{
+    DeadlineStart, Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, ResolutionHistogram,
+    Severity, TenantFleet, UpdateFacts,
+};
+use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format, RenderOptions, Renderer};
+use proptest::prelude::*;
+
+use super::exposition::{Exposition, parse};
+
+const FRESHNESS: Freshness = Freshness {
+    stale_after: Duration::from_hours(13),
+    expire_after: Duration::from_hours(48),
+    inactive_after: Duration::from_hours(30 * 24),
+};
+
+pub(crate) fn now() -> Timestamp {
+    "2024-06-20T12:00:00Z".parse().expect("a valid time")
+}
+
+fn hours_ago(hours: i64) -> Timestamp {
+    now() - jiff::SignedDuration::from_hours(hours)
+}
+
+fn id(text: &str) -> MachineId {
+    MachineId::parse(text).expect("a valid id")
+}
+
+fn machine(id_text: &str, name: &str, platform: &str, group: &str) -> MachineFacts {
+    MachineFacts {
+        name: name.to_owned(),
+        os_platform: platform.to_owned(),
+        os_version: "22H2".to_owned(),
+        device_group: group.to_owned(),
+        last_seen: Some(hours_ago(3)),
+        ..MachineFacts::unlisted(id(id_text))
+    }
+}
+
+pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> ReportedUpdate {
+    ReportedUpdate {
+        kb: KbId::parse(kb).expect("a valid KB"),
+        facts: Arc::new(UpdateFacts {
+            title: title.to_owned(),
+            products: products.iter().map(|&product| product.to_owned()).collect(),
+        }),
+        cves,
+        reported_machines: cves.map(|cves| cves / 10),
+        severity: None,
+    }
+}
+
+/// Two tenants with everything that is awkward: names that need escaping, machines in every state,
+/// an update reported differently by two machines and twice by one, an answer without CVEs.
+pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
+    let june = || ReportedUpdate {
+        severity: Some(Severity::Critical),
+        ..update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49))
+    };
+    let mut contoso = TenantFleet::new("contoso".into());
+    contoso.apply_list(
+        vec![
+            machine("a1", "srv-\"db\"\\01.contoso.example", "WindowsServer2022", "Servers"),
+            machine("a2", "line\nbreak.contoso.example", "Windows11", "Clients"),
+            machine("a3", "größe-日本.contoso.example", "Windows11", "Clients"),
+            machine("a4", "stale.contoso.example", "Windows11", "Clients"),
+            machine("a5", "expired.contoso.example", "Windows11", "Clients"),
+            MachineFacts {
+                last_seen: Some(hours_ago(800)),
+                ..machine("a6", "inactive", "Windows11", "Clients")
+            },
+            MachineFacts::unlisted(id("a7")),
+        ],
+        now(),
+        &FRESHNESS,
+    );
+    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &FRESHNESS);
+    let older = update("5036893", "April 2024 Security Updates", &["windows_11"], None);
+    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &FRESHNESS);
+    let other_june = update("5039212", "", &["internet_explorer"], Some(50));
+    contoso.apply_answer(
+        &id("a2"),
+        hours_ago(2),
+        vec![older.clone(), other_june.clone(), other_june],
+        &FRESHNESS,
+    );
+    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &FRESHNESS);
+    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &FRESHNESS);
+    contoso.apply_failure(&id("a4"), hours_ago(1));
+    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &FRESHNESS);
+    contoso.status.up = true;
+    contoso.totals.resolution = ResolutionHistogram::default();
+    for hours in [24, 25, 50 * 24, 400 * 24] {
+        contoso.totals.resolution.observe(Duration::from_hours(hours) + Duration::from_millis(10));
+    }
+
+    let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
+    fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")], now(), &FRESHNESS);
+    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &FRESHNESS);
+
+    let unread = TenantFleet::new("a-tenant-not-yet-read".into());
+    vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
+}
+
+pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
+    Policy { name: name.into(), deadline: Duration::from_hours(hours), from }
+}
+
+/// A long deadline before the shortest one, and a name that needs escaping.
+pub(crate) fn awkward_policies() -> [Policy; 2] {
+    let longer = policy("14 \"days\"\\\nfrom release", 14 * 24, DeadlineStart::Released);
+    [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
+}
+
+/// `fleets` under `policies`, within `series_limit` down to `detail`.
+pub(crate) fn body_within(
+    fleets: &[Arc<TenantFleet>],
+    policies: &[Policy],
+    detail: DetailLevel,
+    series_limit: u64,
+) -> Body {
+    let options = RenderOptions { freshness: FRESHNESS, policies: policies.into(), detail, series_limit };
+    Renderer::default().render(fleets, now(), &options)
+}
+
+pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {
+    body_within(fleets, &awkward_policies(), DetailLevel::Update, 0)
+}
+
+/// An answer without self metrics.
+pub(crate) fn answer(body: &Body, level: DetailLevel, format: Format) -> String {
+    let pieces: Vec<_> = body.answer(level, format, Encoding::Identity, Vec::new()).collect();
+    String::from_utf8(pieces.concat()).expect("UTF-8")
+}
+
+pub(crate) fn text_under(fleets: &[Arc<TenantFleet>], policies: &[Policy]) -> String {
+    answer(&body_within(fleets, policies, DetailLevel::Update, 0), DetailLevel::Update, Format::Text)
+}
+
+pub(crate) fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
+    text_under(fleets, &awkward_policies())
+}
+
+/// Any text, with the characters that need care made likely.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[\\\\\"\n{},= aé\r\u{2028}]{0,8}"]
+}
+
+prop_compose! {
+    fn any_update()(
+        kb in 1_u32..12,
+        title in prop_oneof![any_text(), Just("June 2024 Security Updates".to_owned())],
+        products in prop::collection::btree_set(any_text(), 0..3),
+        cves: Option<u16>,
+        reported: Option<u16>,
+        severity in prop::option::of(prop::sample::select(Severity::ALL.to_vec())),
+    ) -> ReportedUpdate {
+        ReportedUpdate {
+            kb: KbId::parse(&kb.to_string()).expect("a valid KB"),
+            facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
+            cves: cves.map(u32::from),
+            reported_machines: reported.map(u32::from),
+            severity,
+        }
+    }
+}
+
+prop_compose! {
+    /// A machine, when it was read if ever, and what it then missed.
+    fn any_machine()(
+        number in 0_u8..40,
+        name in any_text(),
+        os_platform in prop_oneof![any_text(), Just("Windows11".to_owned())],
+        os_version in any_text(),
+        device_group in any_text(),
+        seen in prop::option::of(0_i64..1000),
+        read in prop::option::of((0_i64..70, prop::collection::vec(any_update(), 0..6))),
+    ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
+        let id = id(&format!("{number:x}"));
+        let last_seen = seen.map(hours_ago);
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded: true };
+        (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
+    }
+}
+
+fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
+    let machines = prop::collection::vec(any_machine(), 0..12);
+    (any_text(), machines).prop_map(|(tenant, machines)| {
+        let mut fleet = TenantFleet::new(tenant.into());
+        fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect(), now(), &FRESHNESS);
+        for (facts, read) in machines {
+            if let Some((at, missing)) = read {
+                fleet.apply_answer(&facts.id, at, missing, &FRESHNESS);
+            }
+        }
+        Arc::new(fleet)
+    })
+}
+
+/// Fleets of different tenants: the configuration refuses two tenants of one name.
+pub(crate) fn any_fleets() -> impl Strategy<Value = Vec<Arc<TenantFleet>>> {
+    prop::collection::vec(any_fleet(), 0..4).prop_map(|fleets| {
+        let by_tenant = fleets.into_iter().map(|fleet| (Arc::clone(&fleet.tenant), fleet));
+        by_tenant.collect::<BTreeMap<_, _>>().into_values().collect()
+    })
+}
+
+pub(crate) fn parsed(fleets: &[Arc<TenantFleet>]) -> Exposition {
+    parse(&text_of(fleets)).expect("the format")
+}
+
+pub(crate) const PAIRS: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";

@@ -1,0 +1,19 @@
+//! Tools of the tests.
+
+pub(crate) mod any_fleets;
+pub(crate) mod api;
+pub(crate) mod binary;
+pub(crate) mod canaries;
+pub(crate) mod certificates;
+pub(crate) mod check;
+pub(crate) mod clock;
+pub(crate) mod export_server;
+pub(crate) mod exposition;
+pub(crate) mod fleets;
+pub(crate) mod golden;
+pub(crate) mod log;
+pub(crate) mod paused_time;
+pub(crate) mod poller;
+pub(crate) mod proxy;
+pub(crate) mod store;
+pub(crate) mod tenant;

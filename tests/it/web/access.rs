@@ -1,0 +1,233 @@
+//! The web configuration file and the real binary: commands, passwords, limits, and changes of the file.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use reqwest::{Client, StatusCode, header};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::binary::{LOOPBACK, Running, Said, command, configure_contoso, finish, run, scene};
+use crate::support::certificates::Authority;
+use crate::support::tenant::Scene;
+
+const WEB: &str = "--web.config.file=web.yml";
+
+/// `correct horse`, made by libxcrypt.
+const HASH: &str = "$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
+
+async fn site(web: &str) -> (Scene, Running) {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    scene.write("web.yml", web);
+    let running = Running::start(command(&scene.folder, &[LOOPBACK, WEB])).await;
+    (scene, running)
+}
+
+async fn ask(running: &Running, path: &str, user: &str, password: &str) -> StatusCode {
+    let client = Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}{path}", running.addresses[0]);
+    client.get(url).basic_auth(user, Some(password)).send().await.unwrap().status()
+}
+
+/// Runs `hash-password` with this on its stdin.
+async fn hash_password(input: &[u8]) -> Said {
+    let folder = TempDir::new().unwrap();
+    let mut command = command(&folder, &["hash-password"]);
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // It may have read enough before the end.
+    stdin.write_all(input).await.ok();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[tokio::test]
+async fn a_password_that_was_hashed_lets_in_and_no_other_does() {
+    let said = hash_password("pässword with spaces \n".as_bytes()).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert!(said.stdout.starts_with("$2y$10$") && said.stdout.len() == 61, "{}", said.stdout);
+    let (_scene, running) = site(&format!("basic_auth_users:\n  alice: {}", said.stdout)).await;
+    for (path, user, password, status) in [
+        ("/metrics", "alice", "pässword with spaces ", StatusCode::OK),
+        ("/", "alice", "pässword with spaces ", StatusCode::OK),
+        ("/metrics", "alice", "pässword with spaces", StatusCode::UNAUTHORIZED),
+        ("/metrics", "alice", "", StatusCode::UNAUTHORIZED),
+        ("/metrics", "bob", "pässword with spaces ", StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(ask(&running, path, user, password).await, status, "{path} {user} {password}");
+    }
+    assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
+    assert_ne!(running.get("/-/ready").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_same_password_has_another_hash_each_time() {
+    let (one, other) = (hash_password(b"secret").await, hash_password(b"secret").await);
+    assert_ne!(one.stdout, other.stdout);
+}
+
+#[tokio::test]
+async fn what_is_no_password_ends_with_64_and_says_why() {
+    for (input, why) in [
+        (&b""[..], "it is empty"),
+        (b"\n", "it is empty"),
+        (b"a\nb\n", "it has more than one line"),
+        (b"a\0b", "it contains a NUL byte, at which most programs would end it"),
+        (&[b'x'; 73], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
+        (&[b'x'; 10_000], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
+    ] {
+        let said = hash_password(input).await;
+        let expected = format!("error: this password cannot be hashed: {why}\n");
+        assert_eq!((said.code, said.stdout.as_str(), said.stderr), (Some(64), "", expected));
+    }
+}
+
+#[tokio::test]
+async fn the_rate_limit_of_the_file_is_kept() {
+    let (_scene, running) = site("rate_limit: { interval: 1h, burst: 3 }\n").await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(running.get("/metrics").await.0.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn headers_of_the_file_are_sent() {
+    let web = "http_server_config: { headers: { X-Frame-Options: deny, X-XSS-Protection: '' } }\n";
+    let (_scene, running) = site(web).await;
+    let url = format!("http://{}/nothing", running.addresses[0]);
+    let reply = Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+    assert_eq!(reply.status(), StatusCode::NOT_FOUND);
+    assert_eq!(reply.headers()[header::X_FRAME_OPTIONS], "deny");
+    assert!(!reply.headers().contains_key(header::X_XSS_PROTECTION));
+}
+
+#[tokio::test]
+async fn a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not() {
+    let (scene, mut running) = site("").await;
+    assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
+    scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
+    running.line_with("web configuration reloaded").await;
+    assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
+
+    scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH}, bob: hunter2 }}\nrate: 1\n"));
+    let line = running.line_with("is not used; the old one stays").await;
+    assert!(line.contains("basic_auth_users.bob (line 1, column"), "{line}");
+    assert!(line.contains("rate (line 2, column 1): the key is unknown"), "{line}");
+    assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
+
+    // As an editor or a deployment does it.
+    scene.write("new.yml", "");
+    std::fs::rename(scene.folder.path().join("new.yml"), scene.folder.path().join("web.yml")).unwrap();
+    running.line_with("web configuration reloaded").await;
+    assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
+    let said = running.stop("TERM").await;
+    assert_eq!(said.code, Some(0));
+    assert_eq!(said.stderr.matches("is not used; the old one stays").count(), 1, "{}", said.stderr);
+    for secret in ["hunter2", HASH, "correct horse"] {
+        assert!(!said.stderr.contains(secret), "{}", said.stderr);
+    }
+}
+
+#[tokio::test]
+async fn bad_files_end_with_64_and_the_problems_of_both() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    scene.write("web.yml", "rate_limit: { interval: 10, burst: 0 }\n");
+    let expected = "error: 2 problems in the configuration
+web.yml: rate_limit.interval (line 1, column 25): is not a duration; a duration up to 24h, such as 1s, 250ms \
+or 1m30s, is allowed; 0 sets no limit
+web.yml: rate_limit.burst (line 1, column 36): is out of range; a whole number from 1 is allowed\n";
+    for arguments in [&["run", WEB][..], &["check-config", WEB], &["demo", WEB]] {
+        let said = run(&scene.folder, arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert_eq!(said.stderr, expected, "{arguments:?}");
+    }
+    scene.write("mde_exporter.yml", "tenants: 1\n");
+    for arguments in [["run", WEB], ["check-config", WEB]] {
+        let said = run(&scene.folder, &arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert!(
+            said.stderr.starts_with("error: 3 problems in the configuration\nmde_exporter.yml: tenants ")
+        );
+        assert!(said.stderr.contains("\nweb.yml: rate_limit.burst "), "{}", said.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_web_file_that_is_not_there_ends_with_64_and_one_line() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    for arguments in [["run", WEB], ["check-config", WEB], ["demo", WEB]] {
+        let said = run(&scene.folder, &arguments).await;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        let expected = "error: web.yml: cannot be read: No such file or directory (os error 2); a readable file of \
+                        at most 4 MiB is allowed\n";
+        assert_eq!(said.stderr, expected, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_config_checks_the_web_file_with_the_files_that_it_names() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    std::fs::create_dir(scene.folder.path().join("tls")).unwrap();
+    let issued = Authority::new().issue(&["server.example"]);
+    scene.write("tls/server.pem", &issued.chain);
+    scene.write(
+        "tls/web.yml",
+        "tls_server_config: { cert_file: server.pem, key_file: server.key, client_auth_type: RequestClientCert }\n",
+    );
+    let arguments = ["check-config", "--web.config.file", "tls/web.yml"];
+    let said = run(&scene.folder, &arguments).await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""));
+    assert!(
+        said.stderr.contains("tls/web.yml: tls_server_config.key_file (line 1, column "),
+        "{}",
+        said.stderr
+    );
+    scene.write("tls/server.key", &issued.key);
+    let said = run(&scene.folder, &arguments).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(said.stdout, @r"
+    warning: mde_exporter.yml: poll.interval (line 11, column 9): is less than an hour, but the source changes every few hours; 6h is the default
+    warning: tls/web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
+    mde_exporter.yml: the configuration is valid
+    tls/web.yml: the web configuration is valid
+    ");
+}
+
+#[tokio::test]
+async fn the_demo_takes_the_web_file_too() {
+    let scene = scene(1).await;
+    let issued = Authority::new().issue(&["127.0.0.1"]);
+    scene.write("server.pem", &issued.chain);
+    scene.write("server.key", &issued.key);
+    scene.write("web.yml", "tls_server_config: { cert_file: server.pem, key_file: server.key }\n");
+    let mut demo = command(&scene.folder, &["demo", "--machines=3", LOOPBACK, WEB]);
+    demo.env("TMPDIR", scene.folder.path());
+    let mut demo = Running::start(demo).await;
+    let greeting = demo.stdout_until("Ctrl-C ends the demo.").await;
+    assert!(greeting.contains(&format!("https://{}/metrics", demo.addresses[0])), "{greeting}");
+    assert!(greeting.contains("scheme: https"), "{greeting}");
+    assert_eq!(demo.stop("TERM").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn once_needs_no_web_file() {
+    let scene = scene(1).await;
+    configure_contoso(&scene);
+    let said =
+        finish(command(&scene.folder, &["once", "--web.config.file=nowhere.yml", "--log.level=error"])).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert!(Path::new(&scene.folder.path().join("data/state.db")).exists());
+}

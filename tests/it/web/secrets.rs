@@ -1,0 +1,106 @@
+//! No secret of the web server anywhere: passwords, right and wrong, their hashes, and the key of the
+//! certificate.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mde_exporter::config::web;
+use reqwest::{Certificate, Client, StatusCode};
+
+use crate::support::binary::{LOOPBACK, Running, command, configure_contoso, finish, scene};
+use crate::support::canaries::Canaries;
+use crate::support::certificates::{Authority, Issued};
+
+const PASSWORD: &str = "canary-of-a-password";
+const GUESS: &str = "canary-of-a-guess";
+const WEB: &str = "--web.config.file=web.yml";
+
+fn canaries(issued: &Issued, hash: &str) -> Canaries {
+    let login = |password: &str| STANDARD.encode(format!("alice:{password}"));
+    let planted = [
+        ("password", PASSWORD.to_owned()),
+        ("login", login(PASSWORD)),
+        ("guess", GUESS.to_owned()),
+        ("login of a guess", login(GUESS)),
+        ("hash", hash.to_owned()),
+        // What comes after the salt.
+        ("end of the hash", hash[hash.len() - 31..].to_owned()),
+    ];
+    let key =
+        issued.key.lines().filter(|line| !line.starts_with("-----")).map(|line| ("key", line.to_owned()));
+    Canaries(planted.into_iter().chain(key).collect())
+}
+
+/// Web configurations in which the secrets stand where they should not, or nearly right.
+fn bad(issued: &Issued, hash: &str) -> [String; 5] {
+    let key = issued.key.replace('\n', "\n    ");
+    [
+        format!("basic_auth_users:\n  alice: {hash}x\n  {hash}: y\n"),
+        format!("basic_auth_users: {PASSWORD}\n"),
+        format!("basic_auth_users: {{ alice: {PASSWORD} }}\n"),
+        format!(
+            "tls_server_config:\n  cert_file: server.pem\n  key: |\n    {}\n",
+            key.replacen("PRIVATE", "PUBLIC", 1)
+        ),
+        format!("tls_server_config:\n  cert: |\n    {key}\n  key_file: |\n    {key}\n"),
+    ]
+}
+
+#[tokio::test]
+async fn no_secret_of_the_web_server_is_said_or_served() {
+    let (scene, authority) = (scene(1).await, Authority::new());
+    configure_contoso(&scene);
+    let (issued, hash) = (authority.issue(&["127.0.0.1"]), bcrypt::hash(PASSWORD, 4).unwrap());
+    scene.write("server.pem", &issued.chain);
+    scene.write("server.key", &issued.key);
+    let good = format!(
+        "tls_server_config: {{ cert_file: server.pem, key_file: server.key }}\nbasic_auth_users: {{ alice: {hash} }}\n"
+    );
+    scene.write("web.yml", &good);
+    let (canaries, mut texts) = (canaries(&issued, &hash), Vec::new());
+
+    for format in ["logfmt", "json"] {
+        let format = format!("--log.format={format}");
+        let arguments = [LOOPBACK, WEB, "--log.level=debug", &format, "--web.enable-lifecycle"];
+        let mut running = Running::start_quiet(command(&scene.folder, &arguments));
+        let line = running.line_with("serving metrics").await;
+        let address = line.split("127.0.0.1:").nth(1).unwrap();
+        let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+        let trusted = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+        let client = Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
+        for (path, password, status) in [
+            ("/", PASSWORD, StatusCode::OK),
+            ("/metrics", PASSWORD, StatusCode::OK),
+            ("/metrics", GUESS, StatusCode::UNAUTHORIZED),
+            ("/nothing", PASSWORD, StatusCode::NOT_FOUND),
+        ] {
+            let url = format!("https://127.0.0.1:{port}{path}");
+            let reply = client.get(url).basic_auth("alice", Some(password)).send().await.unwrap();
+            assert_eq!(reply.status(), status, "{path}");
+            let headers = format!("{:?}", reply.headers());
+            texts.push((path.to_owned(), headers + &reply.text().await.unwrap()));
+        }
+        scene.write("web.yml", &bad(&issued, &hash)[0]);
+        running.line_with("is not used").await;
+        texts.push((format, running.stop("TERM").await.stderr));
+        scene.write("web.yml", &good);
+    }
+    for arguments in [["check-config", WEB], ["check", WEB], ["once", WEB]] {
+        let said = finish(command(&scene.folder, &arguments)).await;
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+        texts.push((arguments.join(" "), format!("{}{}", said.stdout, said.stderr)));
+    }
+    let file = scene.folder.path().join("web.yml");
+    texts.push(("debug output".to_owned(), format!("{:?}", web::load(&file))));
+    for (number, text) in bad(&issued, &hash).iter().enumerate() {
+        scene.write("web.yml", text);
+        texts.push((format!("debug output of {number}"), format!("{:?}", web::load(&file))));
+        for name in ["check-config", "check", "run"] {
+            let said = finish(command(&scene.folder, &[name, WEB])).await;
+            assert_eq!(said.code, Some(64), "{name} of {number}: {}", said.stderr);
+            texts.push((format!("{name} of {number}"), format!("{}{}", said.stdout, said.stderr)));
+        }
+    }
+    for (place, text) in &texts {
+        canaries.assert_absent(place, text.as_bytes());
+    }
+}

@@ -1,0 +1,318 @@
+//! TLS of the real binary: certificates on both sides, versions, ciphers, protocols, and their renewal.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, SanType};
+use reqwest::tls::{TlsInfo, Version};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, StatusCode};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, SupportedCipherSuite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::support::binary::{LOOPBACK, Running, command, configure_contoso, scene};
+use crate::support::certificates::{Authority, Issued};
+use crate::support::exposition;
+use crate::support::tenant::Scene;
+
+const TLS: &str = "tls_server_config: { cert_file: server.pem, key_file: server.key";
+
+/// An exporter with a web configuration, and the authority that issued its certificate.
+struct Site {
+    scene: Scene,
+    authority: Authority,
+    running: Running,
+}
+
+impl Site {
+    async fn new(web: &str) -> Self {
+        let (scene, authority) = (scene(1).await, Authority::new());
+        configure_contoso(&scene);
+        scene.write("ca.clients.pem", &authority.pem());
+        scene.write("web.yml", web);
+        show(&scene, &authority.issue(&["127.0.0.1"]));
+        let arguments = [LOOPBACK, "--web.config.file=web.yml"];
+        let running = Running::start(command(&scene.folder, &arguments)).await;
+        Self { scene, authority, running }
+    }
+
+    /// A client that trusts the authority, with a connection for each request.
+    fn client(&self) -> ClientBuilder {
+        let authority = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        Client::builder().no_proxy().pool_max_idle_per_host(0).tls_certs_only([authority]).tls_info(true)
+    }
+
+    async fn get(&self, client: ClientBuilder, path: &str) -> Result<reqwest::Response, reqwest::Error> {
+        let url = format!("https://{}{path}", self.running.addresses[0]);
+        client.build().unwrap().get(url).send().await
+    }
+
+    /// Whether a client gets through TLS.
+    async fn lets_in(&self, client: ClientBuilder) -> bool {
+        match self.get(client, "/-/healthy").await {
+            Ok(reply) => reply.status() == StatusCode::OK,
+            Err(error) => {
+                assert!(!error.is_timeout() && !error.is_builder(), "{error:?}");
+                false
+            }
+        }
+    }
+
+    /// The certificate that a new connection is shown.
+    async fn shown(&self) -> Vec<u8> {
+        let reply = self.get(self.client(), "/-/healthy").await.unwrap();
+        reply.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
+    }
+
+    /// A handshake with a client that offers one suite only, or all.
+    async fn handshake(
+        &self,
+        suite: Option<SupportedCipherSuite>,
+    ) -> std::io::Result<(CipherSuite, NamedGroup)> {
+        let default = aws_lc_rs::default_provider();
+        let cipher_suites = suite.map_or(default.cipher_suites, |suite| vec![suite]);
+        let provider = Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() });
+        let mut roots = RootCertStore::empty();
+        roots.add(der(&self.authority.pem())).unwrap();
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(self.running.addresses[0]).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let stream: TlsStream<_> = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let connection = stream.get_ref().1;
+        let group = connection.negotiated_key_exchange_group().unwrap().name();
+        Ok((connection.negotiated_cipher_suite().unwrap().suite(), group))
+    }
+}
+
+/// Writes what the server shows.
+fn show(scene: &Scene, issued: &Issued) {
+    scene.write("server.pem", &issued.chain);
+    scene.write("server.key", &issued.key);
+}
+
+fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+fn identity(issued: &Issued) -> Identity {
+    Identity::from_pem(format!("{}{}", issued.key, issued.chain).as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn clients_choose_http2_or_http1_and_nothing_is_served_in_the_clear() {
+    let site = Site::new(&format!("{TLS} }}\n")).await;
+    assert!(site.running.log.last().unwrap().contains("tls=true"), "{:?}", site.running.log);
+    for (client, version) in
+        [(site.client(), reqwest::Version::HTTP_2), (site.client().http1_only(), reqwest::Version::HTTP_11)]
+    {
+        let reply = site.get(client, "/metrics").await.unwrap();
+        assert_eq!((reply.status(), reply.version()), (StatusCode::OK, version));
+        assert!(exposition::parse(&reply.text().await.unwrap()).is_ok());
+    }
+    let in_the_clear = format!("http://{}/metrics", site.running.addresses[0]);
+    assert!(Client::builder().no_proxy().build().unwrap().get(in_the_clear).send().await.is_err());
+    let said = site.running.stop("TERM").await;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn http2_can_be_switched_off() {
+    let site = Site::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
+    let reply = site.get(site.client(), "/metrics").await.unwrap();
+    assert_eq!(reply.version(), reqwest::Version::HTTP_11);
+    assert!(!site.lets_in(site.client().http2_prior_knowledge()).await);
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection_of_http2() {
+    let site = Site::new(&format!("{TLS} }}\n")).await;
+    let client = site.client().build().unwrap();
+    let url = format!("https://{}/metrics", site.running.addresses[0]);
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let request = client.get(&url);
+        asked.spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+    }
+    for text in asked.join_all().await {
+        assert!(exposition::parse(&text).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
+    let authority = Authority::new();
+    let of_another = identity(&authority.issue(&["client.example"]));
+    for (kind, without, with_anothers, with_ours) in [
+        ("NoClientCert", true, true, true),
+        ("RequestClientCert", true, true, true),
+        ("RequireAnyClientCert", false, true, true),
+        ("VerifyClientCertIfGiven", true, false, true),
+        ("RequireAndVerifyClientCert", false, false, true),
+    ] {
+        let authority = if kind == "NoClientCert" { "" } else { ", client_ca_file: ca.clients.pem" };
+        let site = Site::new(&format!("{TLS}, client_auth_type: {kind}{authority} }}\n")).await;
+        let ours = identity(&site.authority.issue(&["client.example"]));
+        for version in [Version::TLS_1_2, Version::TLS_1_3] {
+            let client = || site.client().tls_version_min(version).tls_version_max(version);
+            assert_eq!(site.lets_in(client()).await, without, "{kind}, {version:?}: without");
+            let of_another = client().identity(of_another.clone());
+            assert_eq!(site.lets_in(of_another).await, with_anothers, "{kind}, {version:?}: another's");
+            let ours = client().identity(ours.clone());
+            assert_eq!(site.lets_in(ours).await, with_ours, "{kind}, {version:?}: ours");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_need_one_of_the_allowed_names() {
+    let allowed =
+        "[prometheus.example, ops@example.com, 192.0.2.7, '2001:db8::7', 'spiffe://example/prometheus']";
+    let site = Site::new(&format!(
+        "{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem,
+  client_allowed_sans: {allowed} }}\n"
+    ))
+    .await;
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let mail = |name: &str| SanType::Rfc822Name(name.try_into().unwrap());
+    let uri = |name: &str| SanType::URI(name.try_into().unwrap());
+    let address = |text: &str| SanType::IpAddress(text.parse().unwrap());
+    let v6 = SanType::IpAddress(IpAddr::V6(Ipv6Addr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7])));
+    for (names, expected) in [
+        (vec![dns("prometheus.example")], true),
+        (vec![dns("other.example"), dns("prometheus.example")], true),
+        (vec![mail("ops@example.com")], true),
+        (vec![address("192.0.2.7")], true),
+        (vec![v6], true),
+        (vec![uri("spiffe://example/prometheus")], true),
+        (vec![dns("sub.prometheus.example")], false),
+        (vec![dns("*.example")], false),
+        (vec![address("192.0.2.8"), mail("dev@example.com"), uri("spiffe://example/other")], false),
+        (vec![], false),
+    ] {
+        let shown = format!("{names:?}");
+        let client = site.client().identity(identity(&site.authority.issue_to(names)));
+        assert_eq!(site.lets_in(client).await, expected, "{shown}");
+    }
+    let foreign = Authority::new().issue(&["prometheus.example"]);
+    assert!(!site.lets_in(site.client().identity(identity(&foreign))).await);
+}
+
+#[tokio::test]
+async fn only_the_versions_of_the_file_are_spoken() {
+    for (setting, with_tls12, with_tls13) in [
+        ("min_version: TLS13", false, true),
+        ("max_version: TLS12", true, false),
+        ("max_version: TLS13", true, true),
+    ] {
+        let site = Site::new(&format!("{TLS}, {setting} }}\n")).await;
+        let newest = |version| site.client().tls_version_max(version);
+        let oldest = |version| site.client().tls_version_min(version);
+        assert_eq!(site.lets_in(newest(Version::TLS_1_2)).await, with_tls12, "{setting}");
+        assert_eq!(site.lets_in(oldest(Version::TLS_1_3)).await, with_tls13, "{setting}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_ciphers_and_curves_of_the_file_are_spoken() {
+    use aws_lc_rs::cipher_suite as suite;
+    let site = Site::new(&format!(
+        "{TLS}, curve_preferences: [CurveP384], cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384] }}\n"
+    ))
+    .await;
+    let wanted = (CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, NamedGroup::secp384r1);
+    let offered = suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    assert_eq!(site.handshake(Some(offered)).await.unwrap(), wanted);
+    assert!(site.handshake(Some(suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)).await.is_err());
+    // The suites of TLS 1.3 are always on.
+    for suite in [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256] {
+        assert_eq!(site.handshake(Some(suite)).await.unwrap().0, suite.suite());
+    }
+}
+
+#[tokio::test]
+async fn certificate_and_key_can_be_text_of_the_file() {
+    let authority = Authority::new();
+    let Issued { chain, key } = authority.issue(&["127.0.0.1"]);
+    let indented = |pem: &str| format!("    {}", pem.replace('\n', "\n    "));
+    let web = format!(
+        "tls_server_config:\n  cert: |\n{}\n  key: |\n{}\n  client_ca: |\n{}\n  client_auth_type: VerifyClientCertIfGiven\n",
+        indented(&chain),
+        indented(&key),
+        indented(&authority.pem())
+    );
+    let site = Site { authority, ..Site::new(&web).await };
+    assert_eq!(site.shown().await, der(&chain).to_vec());
+    assert!(site.lets_in(site.client().identity(identity(&site.authority.issue(&["client"])))).await);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_not() {
+    let mut site = Site::new(&format!("{TLS} }}\n")).await;
+    let first = site.shown().await;
+    let kept = site.client().pool_max_idle_per_host(1).build().unwrap();
+    let url = format!("https://{}/-/healthy", site.running.addresses[0]);
+    assert_eq!(kept.get(&url).send().await.unwrap().status(), StatusCode::OK);
+
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2035, 6, 7);
+    let renewed = site.authority.issue_with(params);
+    show(&site.scene, &renewed);
+    site.running.line_with("web configuration reloaded").await;
+    assert_ne!(site.shown().await, first);
+    assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
+    let metrics = site.get(site.client(), "/metrics").await.unwrap().text().await.unwrap();
+    let expiry = "2035-06-07T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second() as f64;
+    let metrics = exposition::parse(&metrics).unwrap();
+    assert_eq!(metrics.value("mde_exporter_web_certificate_expiry_timestamp_seconds", &[]), Some(expiry));
+    let reply = kept.get(&url).send().await.unwrap();
+    assert_eq!(reply.status(), StatusCode::OK, "a connection outlives the certificate it was made with");
+
+    let other = site.authority.issue(&["127.0.0.1"]);
+    site.scene.write("server.key", &other.key);
+    let line = site.running.line_with("is not used; the old one stays").await;
+    assert!(line.contains("does not belong to the server") && line.contains("level=error"), "{line}");
+    assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
+
+    site.scene.write("server.pem", &other.chain);
+    site.running.line_with("web configuration reloaded").await;
+    assert_eq!(site.shown().await, der(&other.chain).to_vec());
+    let said = site.running.stop("TERM").await;
+    assert_eq!(said.stderr.matches("is not used; the old one stays").count(), 1, "{}", said.stderr);
+    let secret = other.key.lines().nth(1).unwrap();
+    assert!(!said.stderr.contains(secret), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn another_authority_for_clients_is_taken_without_a_restart() {
+    let web =
+        format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem }}\n");
+    let mut site = Site::new(&web).await;
+    let other = Authority::new();
+    let (ours, theirs) = (site.authority.issue(&["client"]), other.issue(&["client"]));
+    assert!(site.lets_in(site.client().identity(identity(&ours))).await);
+    assert!(!site.lets_in(site.client().identity(identity(&theirs))).await);
+    site.scene.write("ca.clients.pem", &other.pem());
+    site.running.line_with("web configuration reloaded").await;
+    assert!(!site.lets_in(site.client().identity(identity(&ours))).await);
+    assert!(site.lets_in(site.client().identity(identity(&theirs))).await);
+}
+
+#[tokio::test]
+async fn tls_can_be_switched_on_and_off_while_it_runs() {
+    let mut site = Site::new("").await;
+    let (_, metrics) = site.running.get("/metrics").await;
+    assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
+    assert!(!site.lets_in(site.client()).await);
+    site.scene.write("web.yml", &format!("{TLS} }}\n"));
+    site.running.line_with("web configuration reloaded").await;
+    assert!(site.lets_in(site.client()).await);
+    site.scene.write("web.yml", "");
+    site.running.line_with("web configuration reloaded").await;
+    let (status, metrics) = site.running.get("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
+}
