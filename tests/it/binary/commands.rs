@@ -26,8 +26,8 @@ tenants:
 ";
 
 /// The fixture with a mistake in each section, and what is said of it under another file name.
-fn many_mistakes(file: &str) -> (String, String) {
-    let fixture = Path::new("tests/fixtures/config/many_mistakes.bad.yml");
+fn config_with_many_problems(file: &str) -> (String, String) {
+    let fixture = Path::new("tests/fixtures/config/problem_in_each_section.bad.yml");
     let said = std::fs::read_to_string(fixture.with_extension("txt")).unwrap();
     (std::fs::read_to_string(fixture).unwrap(), said.replace(fixture.to_str().unwrap(), file))
 }
@@ -83,7 +83,7 @@ async fn a_missing_configuration_ends_with_64_and_says_what_to_do() {
 
 #[tokio::test]
 async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
-    let (config, problems) = many_mistakes("mde_exporter.yml");
+    let (config, problems) = config_with_many_problems("mde_exporter.yml");
     let folder = folder(&config);
     let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
     assert!(expected.contains("(line 16, column 1)"), "{expected}");

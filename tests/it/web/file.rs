@@ -111,7 +111,7 @@ fn the_files_that_it_names_are_known_whether_they_are_good_or_not() {
     assert_eq!(names("empty.good.yml"), ["empty.good.yml"]);
     assert_eq!(names("everything.good.yml"), ["everything.good.yml", "server.pem", "server.key", "ca.pem"]);
     assert_eq!(
-        names("files_that_are_not_there.bad.yml")[1..],
+        names("missing_files.bad.yml")[1..],
         ["nowhere/server.pem", "nowhere/server.key", "nowhere/ca.pem"]
     );
 }
