@@ -50,7 +50,7 @@ fn good_fixtures_load_without_a_warning() {
 }
 
 #[test]
-fn bad_fixtures_end_with_their_message() {
+fn bad_fixtures_give_their_messages() {
     for file in fixtures(".bad.yml") {
         let expected = fs::read_to_string(file.with_extension("txt")).unwrap();
         match load(&file) {
@@ -61,7 +61,7 @@ fn bad_fixtures_end_with_their_message() {
 }
 
 #[test]
-fn the_example_shows_the_defaults_that_are_in_force() {
+fn example_shows_the_defaults() {
     let example = load(Path::new("config.example.yml")).unwrap();
     assert_eq!(example.warnings, []);
     let mut bare = parse(Path::new("config.example.yml"), MINIMAL.as_bytes()).unwrap().config;
@@ -90,7 +90,7 @@ policies: [{ zzz: 1 }]
 ";
 
 #[test]
-fn an_unknown_key_is_refused_in_every_section() {
+fn unknown_key_is_rejected_in_every_section() {
     let error = read(UNKNOWN_KEYS).unwrap_err().to_string();
     let keys: Vec<&str> = error
         .lines()
@@ -117,7 +117,7 @@ fn an_unknown_key_is_refused_in_every_section() {
 }
 
 #[test]
-fn the_example_holds_every_key_that_is_known() {
+fn example_holds_every_key() {
     let example = fs::read_to_string("config.example.yml").unwrap();
     let error = read(UNKNOWN_KEYS).unwrap_err().to_string();
     let known: BTreeSet<&str> = error
@@ -157,7 +157,7 @@ fn values_are_never_repeated() {
 }
 
 #[test]
-fn a_proxys_password_does_not_show_in_debug_output() {
+fn proxy_password_is_not_in_debug_output() {
     let proxy = "http: { proxy_url: 'http://user:hunter2@proxy.example:3128' }\n    auth:";
     let config = config(&MINIMAL.replace("auth:", proxy));
     let proxy = config.tenants[0].http.proxy_url.as_ref().unwrap();
@@ -168,7 +168,7 @@ fn a_proxys_password_does_not_show_in_debug_output() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_problems_too() {
+fn unreadable_files_are_problems() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("none.yml");
     let error = load(&missing).unwrap_err().to_string();
@@ -179,7 +179,7 @@ fn files_that_cannot_be_read_are_problems_too() {
 }
 
 #[test]
-fn a_byte_order_mark_is_dropped() {
+fn byte_order_mark_is_ignored() {
     let digits = MINIMAL.replace("tags: [production]", "ids: [0123]");
     assert_eq!(config(&format!("\u{feff}{digits}")), config(&digits));
 }

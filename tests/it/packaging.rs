@@ -28,7 +28,7 @@ fn command_line(arguments: &str) -> Cli {
 }
 
 #[test]
-fn the_service_starts_the_daemon_with_the_configuration_and_the_state_of_the_package() {
+fn service_uses_the_paths_of_the_package() {
     let cli = command_line("");
     assert!(cli.command.is_none());
     assert_eq!(cli.flags.config_file, Path::new("/etc/mde_exporter/mde_exporter.yml"));
@@ -36,7 +36,7 @@ fn the_service_starts_the_daemon_with_the_configuration_and_the_state_of_the_pac
 }
 
 #[test]
-fn every_example_of_flags_for_the_service_is_good() {
+fn every_flag_example_of_the_service_is_valid() {
     let examples: Vec<_> = ENVIRONMENT
         .lines()
         .filter_map(|line| line.trim_start_matches("# ").strip_prefix("ARGS=\"")?.strip_suffix('"'))
@@ -49,7 +49,7 @@ fn every_example_of_flags_for_the_service_is_good() {
 }
 
 #[test]
-fn the_installed_configuration_is_good_and_has_its_secret_from_systemd() {
+fn installed_configuration_takes_its_secret_from_systemd() {
     let file = Path::new("/etc/mde_exporter/mde_exporter.yml");
     let loaded = config::parse(file, CONFIGURATION.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.warnings, []);
@@ -84,7 +84,7 @@ fn every_file_of_the_package_exists() {
 }
 
 #[test]
-fn the_package_has_the_version_of_the_exporter() {
+fn package_has_the_version_of_the_exporter() {
     let changelog = include_str!("../../packaging/debian/changelog");
     let newest = changelog.lines().next().unwrap();
     let version = concat!("mde-exporter (", env!("CARGO_PKG_VERSION"), "-1) ");

@@ -268,12 +268,12 @@ fn assert_exist(place: &str, query: &str, known: &Known) {
 }
 
 #[test]
-fn each_alert_has_its_runbook_and_each_runbook_its_alert() {
+fn alerts_and_runbooks_correspond() {
     assert_eq!(names("runbooks", "md"), alerts().into_keys().collect());
 }
 
 #[test]
-fn names_of_alerts_and_groups_follow_the_style_of_mixins() {
+fn names_of_alerts_and_groups_follow_the_mixin_style() {
     for file in FILES {
         for group in groups(file) {
             assert!(group.rules.len() <= 20, "{} has {} rules", group.name, group.rules.len());
@@ -287,7 +287,7 @@ fn names_of_alerts_and_groups_follow_the_style_of_mixins() {
 }
 
 #[test]
-fn every_alert_says_how_grave_it_is_and_where_to_read_on() {
+fn every_alert_has_a_severity_and_links() {
     for (name, rule) in alerts() {
         let labels: Vec<_> = rule.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert!(matches!(labels[..], [("severity", "critical" | "warning" | "info")]), "{name}: {labels:?}");
@@ -308,7 +308,7 @@ fn every_alert_says_how_grave_it_is_and_where_to_read_on() {
 }
 
 #[test]
-fn values_that_go_into_a_link_are_escaped() {
+fn values_in_links_are_escaped() {
     for (name, rule) in alerts() {
         let url = &rule.annotations["dashboard_url"];
         assert_eq!(url.matches("{{").count(), url.matches("| urlquery }}").count(), "{name}: {url}");
@@ -355,7 +355,7 @@ fn every_alert_has_a_test_of_each_kind() {
 }
 
 #[test]
-fn tests_expect_whole_annotations_of_alerts_that_exist() {
+fn rule_tests_expect_all_annotations_of_existing_alerts() {
     let alerts = alerts();
     for test in tests() {
         for check in test.alert_rule_test {
@@ -379,7 +379,7 @@ fn every_recorded_series_is_tested() {
 }
 
 #[test]
-fn rules_name_metrics_that_exist_and_fleet_rules_those_of_the_fleet_level() {
+fn rules_use_existing_metrics_of_their_level() {
     let is_deeper = |name: &str| name.starts_with("mde_machine_");
     for (file, recorded_by) in [("fleet", &FILES[..1]), ("machine", &FILES[..])] {
         let known = Known::with(recorded_by);
@@ -395,7 +395,7 @@ fn rules_name_metrics_that_exist_and_fleet_rules_those_of_the_fleet_level() {
 }
 
 #[test]
-fn runbooks_have_every_section_and_queries_that_name_what_exists() {
+fn runbooks_have_every_section_and_valid_queries() {
     let known = Known::with(&FILES);
     for (name, text) in runbooks() {
         assert!(text.starts_with(&format!("# {name}\n")), "{name}");
@@ -422,7 +422,7 @@ fn words_like_metrics(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn text_for_readers_names_metrics_and_alerts_that_exist() {
+fn runbooks_name_existing_metrics_and_alerts() {
     let known = Known::with(&FILES);
     let alerts = alerts();
     let pages = names("../docs", "md").into_iter().map(|name| format!("../docs/{name}.md"));
@@ -440,7 +440,7 @@ fn text_for_readers_names_metrics_and_alerts_that_exist() {
 }
 
 #[test]
-fn log_messages_of_the_runbooks_are_those_of_the_code() {
+fn log_messages_in_runbooks_exist_in_the_code() {
     fn collect(folder: &Path, code: &mut String) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -475,7 +475,7 @@ fn meant(matchers: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn inhibition_compares_labels_that_both_alerts_carry() {
+fn inhibition_compares_labels_that_both_alerts_have() {
     let tests = tests();
     let labels = |alert: &str| -> BTreeSet<&String> {
         let fires = format!("{alert} fires");
@@ -497,7 +497,7 @@ fn inhibition_compares_labels_that_both_alerts_carry() {
 }
 
 #[test]
-fn sample_limit_leaves_room_for_the_series_limit() {
+fn sample_limit_exceeds_the_series_limit() {
     let example = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yml")).unwrap();
     let config = config::parse(Path::new("config.example.yml"), &example).unwrap().config;
     let jobs = yaml::<Prometheus>("provisioning/prometheus.yml").scrape_configs;

@@ -33,21 +33,21 @@ fn config_with_many_problems(file: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn help_is_what_it_was_and_no_error() {
+async fn help_is_golden_and_exits_with_0() {
     let said = run(&TempDir::new().unwrap(), &["--help"]).await;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     assert_golden("help", said.stdout);
 }
 
 #[tokio::test]
-async fn version_is_printed_and_no_error() {
+async fn version_is_printed_and_exits_with_0() {
     let said = run(&TempDir::new().unwrap(), &["--version"]).await;
     let version = concat!("mde_exporter ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), version, ""));
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
+async fn invalid_command_line_exits_with_64_and_names_the_argument() {
     let folder = folder(GOOD);
     for (arguments, named) in [
         (["run", "--nope"], "--nope"),
@@ -67,7 +67,7 @@ async fn a_wrong_command_line_ends_with_64_and_names_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_missing_configuration_ends_with_64_and_says_what_to_do() {
+async fn missing_configuration_exits_with_64_and_advice() {
     let folder = TempDir::new().unwrap();
     for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
         let said = run(&folder, arguments).await;
@@ -82,7 +82,7 @@ async fn a_missing_configuration_ends_with_64_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
+async fn invalid_configuration_exits_with_64_and_lists_every_problem() {
     let (config, problems) = config_with_many_problems("mde_exporter.yml");
     let folder = folder(&config);
     let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
@@ -95,7 +95,7 @@ async fn a_bad_configuration_ends_with_64_and_all_of_its_problems() {
 }
 
 #[tokio::test]
-async fn a_single_problem_is_one_line() {
+async fn single_problem_is_reported_on_one_line() {
     let folder = folder(&GOOD.replace("all: true", "all: 1"));
     let said = run(&folder, &["check-config"]).await;
     assert_eq!(said.code, Some(64));
@@ -103,7 +103,7 @@ async fn a_single_problem_is_one_line() {
 }
 
 #[tokio::test]
-async fn check_config_takes_the_file_from_wherever_it_is_named() {
+async fn check_config_accepts_the_file_as_argument_or_flag() {
     let folder = folder("tenants: []");
     std::fs::create_dir(folder.path().join("conf")).unwrap();
     let good = folder.path().join("conf/good.yml");
@@ -122,7 +122,7 @@ async fn check_config_takes_the_file_from_wherever_it_is_named() {
 }
 
 #[tokio::test]
-async fn check_config_prints_warnings_of_a_file_that_is_good() {
+async fn check_config_prints_the_warnings_of_a_valid_file() {
     let folder = folder(&format!("{GOOD}poll: {{ interval: 1m }}\n"));
     let said = run(&folder, &["check-config"]).await;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
@@ -133,7 +133,7 @@ async fn check_config_prints_warnings_of_a_file_that_is_good() {
 }
 
 #[tokio::test]
-async fn a_ca_file_that_cannot_be_read_ends_with_64_and_names_tenant_and_file() {
+async fn unreadable_ca_file_exits_with_64_and_is_named() {
     let folder = folder(&GOOD.replace("machines:", "http: { ca_file: nowhere.pem }\n    machines:"));
     for arguments in [&["run", LOOPBACK][..], &["once", "--log.level=warn"]] {
         let said = run(&folder, arguments).await;
@@ -146,7 +146,7 @@ async fn a_ca_file_that_cannot_be_read_ends_with_64_and_names_tenant_and_file() 
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_ends_with_1_and_is_named() {
+async fn address_in_use_exits_with_1_and_is_named() {
     let folder = folder(GOOD);
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
@@ -160,7 +160,7 @@ async fn an_address_that_is_taken_ends_with_1_and_is_named() {
 }
 
 #[tokio::test]
-async fn once_prints_the_fleet_alone_and_logs_to_stderr() {
+async fn once_prints_only_fleet_metrics_and_logs_to_stderr() {
     let scene = scene(20).await;
     configure_contoso(&scene);
     let said = run(&scene.folder, &["once"]).await;
@@ -177,7 +177,7 @@ async fn once_prints_the_fleet_alone_and_logs_to_stderr() {
 }
 
 #[tokio::test]
-async fn once_prints_what_it_has_and_ends_with_1_when_a_tenant_fails() {
+async fn once_prints_its_data_and_exits_with_1_when_a_tenant_fails() {
     let scene = scene(5).await;
     scene.write("wrong.txt", "not-the-secret");
     let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
@@ -194,7 +194,7 @@ async fn once_prints_what_it_has_and_ends_with_1_when_a_tenant_fails() {
 }
 
 #[tokio::test]
-async fn once_says_nothing_at_log_level_error_when_all_is_well() {
+async fn successful_once_is_silent_at_log_level_error() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let said = run(&scene.folder, &["once", "--log.level=error"]).await;

@@ -13,7 +13,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn demo_says_simulated_serves_data_and_leaves_nothing_behind() {
+async fn demo_is_labelled_simulated_and_removes_its_files() {
     let folder = TempDir::new().unwrap();
     for signal in ["INT", "TERM"] {
         let mut demo = command(&folder, &["demo", "--machines=20", LOOPBACK]);

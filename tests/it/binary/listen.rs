@@ -33,7 +33,7 @@ fn last_line(said: &Said) -> (Option<i32>, &str) {
 }
 
 #[tokio::test]
-async fn a_socket_that_systemd_passed_is_served_instead_of_the_address() {
+async fn systemd_socket_replaces_the_listen_address() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -47,7 +47,7 @@ async fn a_socket_that_systemd_passed_is_served_instead_of_the_address() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_that_systemd_passed_is_served_too() {
+async fn systemd_unix_socket_is_served() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let path = scene.folder.path().join("socket");
@@ -64,7 +64,7 @@ async fn a_unix_socket_that_systemd_passed_is_served_too() {
 }
 
 #[tokio::test]
-async fn without_a_socket_of_systemd_it_ends_with_1_and_says_so() {
+async fn missing_systemd_socket_exits_with_1_and_an_error() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let expected =
@@ -78,7 +78,7 @@ async fn without_a_socket_of_systemd_it_ends_with_1_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_socket_of_another_kind_ends_it_with_1() {
+async fn socket_of_another_type_exits_with_1() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -88,7 +88,7 @@ async fn a_socket_of_another_kind_ends_it_with_1() {
 }
 
 #[tokio::test]
-async fn a_name_is_served_at_every_address_that_it_has_here() {
+async fn host_name_is_served_on_each_of_its_addresses() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let addresses = ("localhost", 0).to_socket_addrs().unwrap();
@@ -105,7 +105,7 @@ async fn a_name_is_served_at_every_address_that_it_has_here() {
 }
 
 #[tokio::test]
-async fn one_address_of_several_that_cannot_be_had_is_named() {
+async fn unavailable_address_among_several_is_named() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -122,7 +122,7 @@ async fn one_address_of_several_that_cannot_be_had_is_named() {
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_knows_is_named() {
+async fn unknown_host_name_is_in_the_error() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let said = run(&scene.folder, &["run", "--web.listen-address=nobody.invalid:0"]).await;
@@ -132,7 +132,7 @@ async fn a_name_that_nobody_knows_is_named() {
 }
 
 #[tokio::test]
-async fn it_is_scraped_though_clients_take_all_the_files_it_may_open() {
+async fn scrapes_succeed_when_clients_exhaust_file_descriptors() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let line = "ulimit -n 48; exec \"$0\" \"$@\"";

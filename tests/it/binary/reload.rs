@@ -93,7 +93,7 @@ fn calls(scene: &Scene) -> (usize, u64) {
 }
 
 #[tokio::test]
-async fn a_hangup_applies_what_changed_and_asks_nothing() {
+async fn sighup_applies_changes_without_api_calls() {
     let scene = scene(20).await;
     let mut running = start_polled(&scene).await;
     let before = calls(&scene);
@@ -116,7 +116,7 @@ async fn a_hangup_applies_what_changed_and_asks_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_keeps_the_old_configuration_and_its_problems_are_told() {
+async fn invalid_file_keeps_the_configuration_and_logs_its_problems() {
     let scene = scene(3).await;
     let mut running = start_polled(&scene).await;
     let time =
@@ -159,7 +159,7 @@ async fn a_file_that_cannot_be_used_keeps_the_old_configuration_and_its_problems
 }
 
 #[tokio::test]
-async fn a_request_needs_the_flag_and_the_method() {
+async fn reload_request_needs_the_flag_and_post() {
     let scene = scene(1).await;
     configure(&scene, &[tenant(&scene, "contoso")], "");
     let running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
@@ -173,7 +173,7 @@ async fn a_request_needs_the_flag_and_the_method() {
 }
 
 #[tokio::test]
-async fn a_machine_that_is_added_is_the_only_one_that_is_asked() {
+async fn reload_fetches_only_the_added_machine() {
     let scene = scene(5).await;
     let ids = scene.sim.control().machine_ids();
     let chosen = |ids: &[String]| {
@@ -202,7 +202,7 @@ async fn a_machine_that_is_added_is_the_only_one_that_is_asked() {
 }
 
 #[tokio::test]
-async fn tenants_come_and_go_and_come_back_with_what_was_known_of_them() {
+async fn tenant_that_is_removed_and_added_keeps_its_data() {
     let scene = scene(6).await;
     let mut running = start_polled(&scene).await;
     let (contoso, fabrikam) = (tenant(&scene, "contoso"), tenant(&scene, "fabrikam"));
@@ -236,7 +236,7 @@ async fn tenants_come_and_go_and_come_back_with_what_was_known_of_them() {
 }
 
 #[tokio::test]
-async fn the_quota_goes_on_whatever_a_tenant_is_named_and_however_it_is_reached() {
+async fn quota_usage_survives_rename_and_reconnect_of_a_tenant() {
     let scene = scene(6).await;
     let mut running = start_polled(&scene).await;
     let used = |scrape: &Exposition, tenant| {
@@ -261,7 +261,7 @@ async fn the_quota_goes_on_whatever_a_tenant_is_named_and_however_it_is_reached(
 }
 
 #[tokio::test]
-async fn a_file_that_is_swapped_through_a_link_is_read_without_being_asked_for() {
+async fn swapped_symlink_reloads_the_configuration() {
     let scene = scene(1).await;
     let path = |name: &str| scene.folder.path().join(name);
     let versions =
@@ -295,7 +295,7 @@ async fn a_file_that_is_swapped_through_a_link_is_read_without_being_asked_for()
 }
 
 #[tokio::test]
-async fn scrapes_meanwhile_see_one_configuration_or_the_other() {
+async fn scrapes_during_a_reload_see_one_configuration() {
     let scene = scene(10).await;
     let versions = ["fabrikam", "tailspin"].map(|other| {
         let tenants = [tenant(&scene, "contoso"), tenant(&scene, other)];
@@ -333,7 +333,7 @@ async fn scrapes_meanwhile_see_one_configuration_or_the_other() {
 }
 
 #[tokio::test]
-async fn a_poll_under_way_goes_on_unless_its_tenant_changes() {
+async fn running_poll_continues_unless_its_tenant_changes() {
     let scene = scene(30).await;
     let control = scene.sim.control();
     control.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(50)), Times::Always);
@@ -359,7 +359,7 @@ async fn a_poll_under_way_goes_on_unless_its_tenant_changes() {
 }
 
 #[tokio::test]
-async fn a_reload_that_does_not_end_does_not_hold_the_stop() {
+async fn hanging_reload_does_not_delay_the_stop() {
     let scene = scene(1).await;
     let running = start_polled(&scene).await;
     let file = scene.folder.path().join("mde_exporter.yml");

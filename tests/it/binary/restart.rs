@@ -43,7 +43,7 @@ fn asked(scene: &Scene) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test]
-async fn whatever_was_served_is_served_again_after_a_kill_at_any_moment() {
+async fn served_data_survives_a_kill_at_any_time() {
     let scene = scene(60).await;
     configure_contoso(&scene);
     let control = scene.sim.control();
@@ -90,7 +90,7 @@ fn fleet(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_restart_serves_at_once_with_original_times_and_asks_nothing() {
+async fn restart_serves_the_saved_data_without_api_calls() {
     let scene = scene(20).await;
     configure_contoso(&scene);
     let mut running = start(&scene).await;
@@ -116,7 +116,7 @@ async fn a_restart_serves_at_once_with_original_times_and_asks_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_exporter_on_the_same_folder_is_refused() {
+async fn second_exporter_on_a_folder_is_rejected() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let running = start(&scene).await;
@@ -127,7 +127,7 @@ async fn a_second_exporter_on_the_same_folder_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_state_is_set_aside_and_a_new_one_started() {
+async fn damaged_state_file_is_set_aside_and_replaced() {
     let scene = scene(5).await;
     configure_contoso(&scene);
     std::fs::create_dir(scene.folder.path().join("data")).unwrap();
@@ -145,7 +145,7 @@ async fn a_damaged_state_is_set_aside_and_a_new_one_started() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_written_is_counted_and_stops_nothing() {
+async fn unwritable_folder_is_counted_and_polling_continues() {
     let scene = scene(5).await;
     configure_contoso(&scene);
     let file = scene.write("file", "in the way");
@@ -160,7 +160,7 @@ async fn a_folder_that_cannot_be_written_is_counted_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn once_remembers_and_asks_everything_all_the_same() {
+async fn once_saves_its_state_and_fetches_every_machine() {
     let scene = scene(5).await;
     configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", "")]);
     let once = || async {

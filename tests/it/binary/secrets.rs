@@ -50,7 +50,7 @@ fn with_environment(scene: &Scene, arguments: &[&str]) -> Command {
 const DEBUG: &str = "--log.level=debug";
 
 #[tokio::test]
-async fn no_secret_is_in_what_a_running_exporter_says_serves_or_keeps() {
+async fn daemon_logs_serves_and_stores_no_secret() {
     let mut tasks = JoinSet::new();
     let (scene, entries) = planted(&mut tasks).await;
     configure(&scene, &entries);
@@ -98,7 +98,7 @@ fn always(scene: &Scene, endpoint: Endpoint, fault: Fault) {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_what_is_said_of_trouble() {
+async fn error_output_holds_no_secret() {
     let troubles: [(&str, Trouble); 14] = [
         ("refused secret", |scene| scene.sim.control().set_client_secret(Some("another"))),
         ("expired secret", |scene| scene.sim.control().set_client_secret(None)),
@@ -155,7 +155,7 @@ fn bad_link(scene: &Scene, start: &str) {
 }
 
 #[tokio::test]
-async fn no_secret_that_stands_where_it_does_not_belong_is_repeated() {
+async fn misplaced_secrets_are_not_repeated_in_errors() {
     let mut tasks = JoinSet::new();
     let (scene, _) = planted(&mut tasks).await;
     let (secret, good) = (scene.sim.client_secret(), "client_secret_file: secret.txt");
@@ -183,7 +183,7 @@ async fn no_secret_that_stands_where_it_does_not_belong_is_repeated() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_debug_output() {
+async fn debug_output_holds_no_secret() {
     let mut tasks = JoinSet::new();
     let (scene, entries) = planted(&mut tasks).await;
     let text = format!("tenants:\n{}", entries.concat());
@@ -222,7 +222,7 @@ async fn no_secret_is_in_debug_output() {
 }
 
 #[tokio::test]
-async fn a_canary_is_found_wherever_it_sings() {
+async fn canaries_are_found_in_every_encoding() {
     let mut tasks = JoinSet::new();
     let (scene, entries) = planted(&mut tasks).await;
     configure(&scene, &entries);

@@ -9,7 +9,7 @@ use crate::support::binary::{
 use crate::support::exposition;
 
 #[tokio::test]
-async fn metrics_are_there_before_the_first_poll_and_ready_comes_after_it() {
+async fn metrics_precede_the_first_poll_and_readiness_follows_it() {
     let scene = scene(5).await;
     configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", ", timeout: 1s")]);
     scene.sim.control().inject(Endpoint::Token, Fault::Hang, Times::Always);
@@ -30,7 +30,7 @@ async fn metrics_are_there_before_the_first_poll_and_ready_comes_after_it() {
 }
 
 #[tokio::test]
-async fn levels_agree_and_scrapes_cause_no_calls() {
+async fn detail_levels_agree_and_scrapes_cause_no_api_calls() {
     let scene = scene_with(40, Realism::Realistic).await;
     configure_contoso(&scene);
     let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
@@ -52,7 +52,7 @@ async fn levels_agree_and_scrapes_cause_no_calls() {
 }
 
 #[tokio::test]
-async fn every_address_is_served_under_the_chosen_path_and_logged() {
+async fn every_address_serves_the_telemetry_path_and_is_logged() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     let mut arguments = vec!["run", "--web.telemetry-path=/mde", LOOPBACK, "--web.listen-address=:0"];
@@ -76,7 +76,7 @@ async fn every_address_is_served_under_the_chosen_path_and_logged() {
 }
 
 #[tokio::test]
-async fn a_json_log_has_an_object_with_time_level_and_message_on_each_line() {
+async fn each_json_log_line_has_time_level_and_message() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let arguments = ["run", LOOPBACK, "--log.format", "json", "--log.level=debug"];
@@ -123,7 +123,7 @@ async fn log_lines_are_counted_by_level() {
 }
 
 #[tokio::test]
-async fn what_one_tenant_lacks_does_not_hide_what_the_other_has() {
+async fn failing_tenant_does_not_hide_the_other_tenant() {
     let scene = scene(3).await;
     let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
     let fabrikam = entry(&scene, "fabrikam", "client_secret_file: nowhere.txt", "");

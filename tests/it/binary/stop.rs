@@ -14,7 +14,7 @@ const UNREAD: usize = 2_000;
 const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
 
 #[tokio::test]
-async fn terminate_and_interrupt_end_it_in_order() {
+async fn sigterm_and_sigint_stop_the_exporter_cleanly() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     for (signal, name) in [("TERM", "signal=SIGTERM"), ("INT", "signal=SIGINT")] {
@@ -30,7 +30,7 @@ async fn terminate_and_interrupt_end_it_in_order() {
 }
 
 #[tokio::test]
-async fn a_poll_that_hangs_and_idle_clients_do_not_hold_it() {
+async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
@@ -53,7 +53,7 @@ async fn a_poll_that_hangs_and_idle_clients_do_not_hold_it() {
 
 /// Takes as long as replies under way are waited for.
 #[tokio::test]
-async fn a_reply_that_nobody_reads_and_a_read_that_never_ends_do_not_hold_it() {
+async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
     let scene = scene(20).await;
     // A stand-in for a file system that does not answer.
     let pipe = scene.folder.path().join("pipe");
@@ -76,7 +76,7 @@ async fn a_reply_that_nobody_reads_and_a_read_that_never_ends_do_not_hold_it() {
 }
 
 #[tokio::test]
-async fn hundreds_of_hanging_clients_hold_neither_a_scrape_nor_the_end() {
+async fn hundreds_of_hanging_clients_delay_no_scrape_and_no_stop() {
     let scene = scene(20).await;
     configure_contoso(&scene);
     // As long as a client that reads nothing has its slot, it would be in the way.

@@ -45,7 +45,7 @@ impl Manager {
 }
 
 #[tokio::test]
-async fn it_is_told_when_it_is_ready_reloads_and_stops() {
+async fn manager_is_notified_of_ready_reload_and_stop() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     let (manager, running) = Manager::start(&scene, None).await;
@@ -65,7 +65,7 @@ async fn it_is_told_when_it_is_ready_reloads_and_stops() {
 }
 
 #[tokio::test]
-async fn the_watchdog_is_fed_while_a_slow_api_is_waited_for() {
+async fn watchdog_is_notified_while_a_poll_waits_for_the_api() {
     let scene = scene(3).await;
     configure_contoso(&scene);
     scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
@@ -78,7 +78,7 @@ async fn the_watchdog_is_fed_while_a_slow_api_is_waited_for() {
 }
 
 #[tokio::test]
-async fn the_watchdog_is_not_fed_while_a_poller_hangs() {
+async fn watchdog_is_not_notified_while_a_poller_hangs() {
     let scene = scene(3).await;
     // A stand-in for a file system that does not answer.
     let pipe = scene.folder.path().join("pipe");

@@ -5,7 +5,7 @@ use mde_simulator::{Endpoint, Fault, QuotaPeriod};
 use crate::support::check::{EXPORT, faults, golden};
 
 #[tokio::test]
-async fn trouble_with_the_api_is_told_apart() {
+async fn api_errors_are_diagnosed() {
     let role = || Fault::Forbidden("Machine.Read.All".to_owned());
     let listed = vec![
         role(),
@@ -47,7 +47,7 @@ async fn trouble_with_the_api_is_told_apart() {
 }
 
 #[tokio::test]
-async fn trouble_with_the_export_is_told_apart() {
+async fn export_errors_are_diagnosed() {
     let list = vec![
         Fault::Forbidden("Vulnerability.Read.All".to_owned()),
         Fault::Throttle { retry_after: Some("600".to_owned()), window: QuotaPeriod::Hour },

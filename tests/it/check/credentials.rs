@@ -9,7 +9,7 @@ use crate::support::check::{
 };
 
 #[tokio::test]
-async fn credentials_that_are_refused_say_what_to_do() {
+async fn rejected_credentials_come_with_advice() {
     let mut cases = vec![
         case("wrong client secret", &[], |scene| drop(scene.write("secret.txt", "not-the-secret"))),
         case("expired client secret", &[], |scene| scene.sim.control().set_client_secret(None)),
@@ -41,7 +41,7 @@ async fn credentials_that_are_refused_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_certificate_on_a_machine_with_a_wrong_clock_says_so() {
+async fn wrong_clock_is_diagnosed() {
     let output = async {
         let scene = scene_of(5, SignedDuration::from_mins(20)).await;
         scene.sim.control().register_certificate(&with_certificate(&scene)).unwrap();
@@ -59,7 +59,7 @@ async fn a_certificate_on_a_machine_with_a_wrong_clock_says_so() {
 }
 
 #[tokio::test]
-async fn trouble_at_entra_is_told_apart() {
+async fn entra_errors_are_diagnosed() {
     let passing = vec![
         Fault::Aadsts(53_003),
         Fault::Aadsts(900_382),
@@ -81,7 +81,7 @@ async fn trouble_at_entra_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_missing_is_named_and_where_to_grant_it() {
+async fn missing_role_is_named_with_the_place_to_grant_it() {
     let mut cases = vec![
         case("no consent", &[], |scene| scene.sim.control().set_roles(&[])),
         case("no role for the source", &[], |scene| scene.sim.control().set_roles(&["Machine.Read.All"])),

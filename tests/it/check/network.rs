@@ -28,7 +28,7 @@ fn proxied(title: &str, answer: &'static str, passes: bool) -> (String, Output) 
 }
 
 #[tokio::test]
-async fn trouble_on_the_way_is_told_apart() {
+async fn network_errors_are_diagnosed() {
     let mut cases = vec![
         case("unknown authority of certificates", &[("{ ca_file: ca.pem }", "{}")], NOTHING),
         case("no file with the authority", &[("ca.pem", "gone.pem")], NOTHING),
@@ -77,7 +77,7 @@ async fn trouble_on_the_way_is_told_apart() {
 }
 
 #[tokio::test]
-async fn what_never_answers_is_given_up() {
+async fn missing_replies_time_out() {
     let hanging = || vec![Fault::Hang, Fault::SlowDrip];
     let export = [EXPORT, SHORT];
     let cases = faults(Endpoint::Token, &[SHORT], hanging())

@@ -10,7 +10,7 @@ use crate::support::check::{
 };
 
 #[tokio::test]
-async fn what_works_is_said_step_by_step() {
+async fn successful_steps_are_listed() {
     let mut cases = vec![
         case("machine by machine", &[], NOTHING),
         case("the export", &[EXPORT], NOTHING),
@@ -43,7 +43,7 @@ async fn what_works_is_said_step_by_step() {
 }
 
 #[tokio::test]
-async fn selectors_quota_and_cloud_are_looked_at() {
+async fn selectors_quota_and_cloud_are_checked() {
     let select = |text: &'static str| ("{ all: true }", text);
     let mut cases = vec![
         case("names that do not exist", &[select("{ names: [a, b, c, d, e, f, g], tags: [nope] }")], NOTHING),
@@ -76,7 +76,7 @@ async fn selectors_quota_and_cloud_are_looked_at() {
 }
 
 #[tokio::test]
-async fn one_tenant_does_not_stop_the_others_and_the_storage_is_tried() {
+async fn failing_tenant_does_not_stop_the_other_checks() {
     let two = async {
         let scene = scene().await;
         scene.write("wrong.txt", "not-the-secret");
@@ -94,7 +94,7 @@ async fn one_tenant_does_not_stop_the_others_and_the_storage_is_tried() {
 }
 
 #[tokio::test]
-async fn each_thing_is_asked_once_and_nothing_is_left_behind() {
+async fn check_calls_each_operation_once_and_leaves_no_files() {
     let scene = scene().await;
     let requests = |endpoint| scene.sim.control().requests(endpoint);
     check(&scene, &config(&scene, &[])).await;
@@ -109,7 +109,7 @@ async fn each_thing_is_asked_once_and_nothing_is_left_behind() {
 }
 
 #[tokio::test]
-async fn an_exporter_that_runs_on_the_same_state_is_not_disturbed() {
+async fn check_does_not_disturb_a_running_exporter() {
     let scene = scene().await;
     let config = config(&scene, &[]);
     scene.write("mde_exporter.yml", &config);

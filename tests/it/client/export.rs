@@ -103,7 +103,7 @@ fn both() -> [Vec<u32>; 2] {
 }
 
 #[tokio::test]
-async fn every_file_of_the_list_is_read_into_one_snapshot() {
+async fn all_listed_files_are_read_into_one_export() {
     let scene = Scene::new().await;
     let files = ["/one", "/empty", "/two"];
     scene.host.answer(LIST, [scene.host.list(TIME, 1, &files)]);
@@ -143,7 +143,7 @@ async fn every_file_of_the_list_is_read_into_one_snapshot() {
 }
 
 #[tokio::test]
-async fn files_are_fetched_without_the_token_and_outside_the_quota() {
+async fn downloads_send_no_token_and_use_no_quota() {
     let scene = Scene::of_two_files().await;
     assert_eq!(scene.kbs().await, both());
     let has_token = |head: &str| head.contains("authorization") || head.contains("bearer");
@@ -154,7 +154,7 @@ async fn files_are_fetched_without_the_token_and_outside_the_quota() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_known_or_older_is_not_downloaded() {
+async fn same_or_older_version_is_not_downloaded() {
     let scene = Scene::of_two_files().await;
     assert!(matches!(scene.export(Some(TIME)).await.unwrap(), ExportOutcome::Unchanged));
     let ExportOutcome::Older { generated_at } = scene.export(Some("2026-03-10T17:00:00Z")).await.unwrap()
@@ -167,7 +167,7 @@ async fn a_snapshot_that_is_known_or_older_is_not_downloaded() {
 }
 
 #[tokio::test]
-async fn a_list_without_a_time_is_of_now() {
+async fn file_list_without_a_time_is_current() {
     let scene = Scene::of_two_files().await;
     let body = json!({"ExportFiles": [format!("{}/one", scene.host.url)]});
     scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
@@ -176,7 +176,7 @@ async fn a_list_without_a_time_is_of_now() {
 }
 
 #[tokio::test]
-async fn expired_links_are_replaced_and_whole_files_are_not_fetched_again() {
+async fn expired_links_are_renewed_and_read_files_are_kept() {
     for status in [403, 404] {
         let scene = Scene::of_two_files().await;
         scene.host.answer("/two", [Reply::status(status), Reply::file(&[row("b2", 5_000_002)])]);
@@ -194,7 +194,7 @@ async fn expired_links_are_replaced_and_whole_files_are_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn a_new_snapshot_behind_expired_links_is_read_from_its_start() {
+async fn newer_version_after_expired_links_is_read_completely() {
     let scene = Scene::of_two_files().await;
     let later = "2026-03-10T17:00:00Z";
     let lists = [scene.host.list(TIME, 1, &["/one", "/two"]), scene.host.list(later, 2, &["/one", "/two"])];
@@ -207,7 +207,7 @@ async fn a_new_snapshot_behind_expired_links_is_read_from_its_start() {
 }
 
 #[tokio::test]
-async fn links_that_never_work_end_after_three_lists() {
+async fn links_that_never_work_fail_after_three_lists() {
     for (status, kind) in [(403, "forbidden"), (404, "not_found")] {
         let scene = Scene::of_two_files().await;
         scene.host.answer("/two", [Reply::status(status)]);
@@ -219,7 +219,7 @@ async fn links_that_never_work_end_after_three_lists() {
 }
 
 #[tokio::test]
-async fn passing_trouble_with_a_file_is_tried_again_and_counts_nothing_twice() {
+async fn retried_file_counts_its_records_once() {
     let file = Reply::file(&[row("b2", 5_000_002), json!({"SoftwareName": "x"})]);
     let Reply::Whole(_, _, body) = file.clone() else { panic!() };
     for trouble in [
@@ -241,7 +241,7 @@ async fn passing_trouble_with_a_file_is_tried_again_and_counts_nothing_twice() {
 }
 
 #[tokio::test]
-async fn lasting_trouble_with_one_file_fails_the_export() {
+async fn permanent_error_of_one_file_fails_the_export() {
     let whole = gzip(format!("{}\n", row("b2", 5_000_002)).as_bytes());
     for (trouble, kind, attempts) in [
         (Reply::status(500), "server_error", 4),
@@ -267,7 +267,7 @@ async fn lasting_trouble_with_one_file_fails_the_export() {
 }
 
 #[tokio::test]
-async fn a_gzip_bomb_is_given_up_within_its_bounds() {
+async fn gzip_bomb_ends_at_the_size_limit() {
     let scene = Scene::of_two_files().await;
     let member = gzip(&vec![b'x'; 16 << 20]);
     scene.host.answer("/two", [Reply::Whole(200, "", member.repeat(200))]);
@@ -275,7 +275,7 @@ async fn a_gzip_bomb_is_given_up_within_its_bounds() {
 }
 
 #[tokio::test]
-async fn a_download_that_stalls_or_drips_is_given_up_in_time() {
+async fn stalled_or_slow_download_times_out() {
     let (dripping, silent) = tokio::join!(Scene::hasty(), Scene::hasty());
     let stalled = async |scene: &Scene, reply| {
         scene.host.answer(LIST, [scene.host.list(TIME, 1, &["/one"])]);
@@ -287,7 +287,7 @@ async fn a_download_that_stalls_or_drips_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn an_export_without_a_file_or_a_row_is_not_believed() {
+async fn export_without_files_or_rows_is_rejected() {
     let scene = Scene::new().await;
     scene.host.answer(LIST, [scene.host.list(TIME, 1, &[])]);
     assert_eq!(scene.kind().await, "empty");
@@ -299,7 +299,7 @@ async fn an_export_without_a_file_or_a_row_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_list_that_makes_no_sense_is_an_error() {
+async fn malformed_file_list_is_an_error() {
     for (body, kind) in [
         (json!({}), "decode"),
         (json!({"exportFiles": null}), "decode"),
@@ -317,7 +317,7 @@ async fn a_list_that_makes_no_sense_is_an_error() {
 }
 
 #[tokio::test]
-async fn refused_list_names_the_role() {
+async fn forbidden_list_names_the_role() {
     let scene = Scene::new().await;
     let body = json!({"error": {"code": "Forbidden", "message": "Missing application roles. API required roles: x"}});
     scene.host.answer(LIST, [Reply::Whole(403, "", body.to_string().into_bytes())]);

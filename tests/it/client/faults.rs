@@ -31,7 +31,7 @@ fn text(error: &ApiError) -> String {
 }
 
 #[tokio::test]
-async fn passing_trouble_is_asked_again_until_it_passes() {
+async fn transient_errors_are_retried() {
     let api = Api::plain(1).await;
     let good = api.ask().await.unwrap();
     for (fault, code) in [
@@ -54,7 +54,7 @@ async fn passing_trouble_is_asked_again_until_it_passes() {
 }
 
 #[tokio::test]
-async fn lasting_trouble_ends_after_four_attempts() {
+async fn permanent_server_errors_end_after_four_attempts() {
     let api = Api::plain(1).await;
     for (fault, kind) in [
         (Fault::Status(500), "server_error"),
@@ -68,7 +68,7 @@ async fn lasting_trouble_ends_after_four_attempts() {
 }
 
 #[tokio::test]
-async fn reply_that_never_ends_is_given_up_in_time() {
+async fn endless_reply_times_out() {
     let (hanging, dripping) = tokio::join!(hasty(), hasty());
     let ask_with = async |api: &Api, fault| {
         api.ask().await.unwrap();
@@ -83,7 +83,7 @@ async fn reply_that_never_ends_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn trouble_that_asking_again_cannot_cure_ends_at_once() {
+async fn permanent_errors_are_not_retried() {
     let api = Api::plain(1).await;
     for (fault, kind) in [
         (Fault::Status(400), "bad_request"),
@@ -102,7 +102,7 @@ async fn trouble_that_asking_again_cannot_cure_ends_at_once() {
 }
 
 #[tokio::test]
-async fn reply_without_bound_is_given_up_at_its_limit() {
+async fn unbounded_reply_ends_at_the_size_limit() {
     let api = Api::plain(1).await;
     for fault in [Fault::HugeBody, Fault::CompressedBomb] {
         inject(&api, fault.clone(), Times::Next(1));
@@ -117,7 +117,7 @@ async fn reply_without_bound_is_given_up_at_its_limit() {
 }
 
 #[tokio::test]
-async fn missing_role_is_named_with_the_id_that_support_asks_for() {
+async fn missing_role_is_named_with_the_correlation_id() {
     let api = Api::plain(1).await;
     api.control().set_roles(&["Machine.Read.All"]);
     let error = api.ask().await.unwrap_err();
@@ -135,7 +135,7 @@ async fn missing_role_is_named_with_the_id_that_support_asks_for() {
 }
 
 #[tokio::test]
-async fn words_of_the_api_are_in_every_refusal() {
+async fn error_message_of_the_api_is_reported() {
     let api = Api::plain(1).await;
     for (fault, words) in [
         (Fault::Status(400), "(400): BadRequest: An error has occurred. (correlation id "),
@@ -153,7 +153,7 @@ async fn words_of_the_api_are_in_every_refusal() {
 }
 
 #[tokio::test]
-async fn revoked_token_is_replaced_once_and_the_call_goes_on() {
+async fn revoked_token_is_replaced_once_and_the_call_succeeds() {
     let api = Api::plain(1).await;
     let good = api.ask().await.unwrap();
     api.control().revoke_tokens();
@@ -169,14 +169,14 @@ async fn revoked_token_is_replaced_once_and_the_call_goes_on() {
 }
 
 #[tokio::test]
-async fn refused_new_token_ends_the_call() {
+async fn rejected_new_token_ends_the_call() {
     let api = Api::plain(1).await;
     assert_eq!(ask_with(&api, Fault::Unauthorized).await, ("unauthorized", 2));
     assert_eq!(api.control().token_requests().len(), 2);
 }
 
 #[tokio::test]
-async fn trouble_with_the_token_is_told_apart_and_sends_nothing_to_the_api() {
+async fn token_errors_are_distinguished_and_cause_no_api_call() {
     let api = Api::plain(1).await;
     for (fault, kind, tries) in [
         (Fault::Status(503), "token", 4),

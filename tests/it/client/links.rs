@@ -28,7 +28,7 @@ async fn visited(listener: &TcpListener) -> bool {
 }
 
 #[tokio::test]
-async fn foreign_next_link_is_refused_and_gets_no_token() {
+async fn foreign_next_link_is_rejected_and_receives_no_token() {
     let api = Api::plain(1).await;
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (home, away) = (api.tenant.api_url.port().unwrap(), stranger.local_addr().unwrap().port());
@@ -58,7 +58,7 @@ async fn foreign_next_link_is_refused_and_gets_no_token() {
 }
 
 #[tokio::test]
-async fn foreign_link_is_named_without_what_may_be_secret() {
+async fn foreign_link_is_named_without_its_secrets() {
     let api = Api::plain(1).await;
     let link = "https://eve:hunter2@evil.example:8443/api?token=abc";
     api.control().inject(Endpoint::Machines, Fault::ForeignNextLink(link.to_owned()), Times::Next(1));
@@ -68,7 +68,7 @@ async fn foreign_link_is_named_without_what_may_be_secret() {
 }
 
 #[tokio::test]
-async fn relative_next_link_stays_at_home_and_is_followed() {
+async fn relative_next_link_is_followed() {
     let api = Api::plain(2).await;
     let record = json!({"id": "aa", "computerDnsName": "first"});
     let page = json!({"value": [record], "@odata.nextLink": "/api/machines?$skip=1"});
@@ -104,14 +104,14 @@ async fn endless_pages_end_in_an_error() {
 }
 
 #[tokio::test]
-async fn link_that_leads_back_ends_in_an_error() {
+async fn repeated_link_ends_in_an_error() {
     let api = Api::plain(1).await;
     assert_eq!(list_with(&api, Fault::RepeatedLink).await, Err("page_limit"));
     assert_eq!(api.requests(), 1);
 }
 
 #[tokio::test]
-async fn empty_pages_without_end_and_without_a_record_are_not_believed() {
+async fn endless_empty_pages_end_in_an_error() {
     let api = Api::plain(1).await;
     assert_eq!(list_with(&api, Fault::EndlessEmptyPages).await, Err("page_limit"));
     assert_eq!(api.requests(), 3);

@@ -67,7 +67,7 @@ fn queue_pages(api: &Api, records: &[Value], sizes: &[usize]) -> u64 {
 }
 
 #[test]
-fn paging_in_any_split_gives_the_same_set() {
+fn any_page_split_gives_the_same_machines() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let api = runtime.block_on(Api::plain(23));
     let records: Vec<Value> =
@@ -90,7 +90,7 @@ fn paging_in_any_split_gives_the_same_set() {
 }
 
 #[tokio::test]
-async fn filter_is_sent_as_it_is_and_goes_on_to_every_page() {
+async fn filter_is_sent_unchanged_for_every_page() {
     let api = Api::new(Options { page_size: 1, ..options(12, Realism::Plain) }, |_| {}).await;
     let filter = "startswith(computerDnsName,'prod-') and healthStatus eq 'Active'";
     let machines = api.client.machines(ListQuery::Filter(filter)).await.unwrap();
@@ -106,7 +106,7 @@ async fn filter_is_sent_as_it_is_and_goes_on_to_every_page() {
 }
 
 #[tokio::test]
-async fn tag_is_matched_exactly_whatever_characters_it_has() {
+async fn tag_with_special_characters_is_matched_exactly() {
     let api = Api::plain(3).await;
     let tag = "Köln & Büro+1 100%";
     let tagged = api.id();
@@ -125,14 +125,14 @@ async fn tag_is_matched_exactly_whatever_characters_it_has() {
 }
 
 #[tokio::test]
-async fn list_that_is_not_found_is_an_empty_list() {
+async fn list_with_status_404_is_empty() {
     let api = Api::plain(0).await;
     assert_eq!(api.client.machines(ListQuery::All).await.unwrap(), []);
     assert_eq!(api.count("api_requests_total", &[("endpoint", "machines"), ("code", "404")]), 1.0);
 }
 
 #[tokio::test]
-async fn missing_kbs_are_the_truth_about_every_machine_of_an_awkward_fleet() {
+async fn missing_kbs_match_the_simulator_for_a_realistic_fleet() {
     let api = Api::new(options(120, Realism::Realistic), |_| {}).await;
     let mut flapped = 0;
     for id in api.control().machine_ids() {
@@ -155,7 +155,7 @@ async fn missing_kbs_are_the_truth_about_every_machine_of_an_awkward_fleet() {
 }
 
 #[tokio::test]
-async fn misses_none_is_an_answer_but_records_of_which_none_is_usable_are_not() {
+async fn empty_reply_is_valid_and_a_reply_of_bad_records_is_not() {
     let api = Api::plain(1).await;
     let id = api.id();
     api.control().set_missing(id.as_str(), vec![]);

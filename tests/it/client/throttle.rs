@@ -66,7 +66,7 @@ async fn throttled_reply_pauses_every_caller() {
 }
 
 #[tokio::test]
-async fn throttled_reply_without_a_hint_pauses_for_a_minute() {
+async fn throttled_reply_without_retry_after_pauses_for_a_minute() {
     let api = Api::plain(1).await;
     api.ask().await.unwrap();
     throttle(&api, None, QuotaPeriod::Minute);
@@ -86,7 +86,7 @@ async fn throttled_reply_without_a_hint_pauses_for_a_minute() {
 }
 
 #[tokio::test]
-async fn long_pause_is_an_answer_at_once_and_stays_in_force() {
+async fn long_retry_after_fails_at_once_and_stays_in_effect() {
     let api = Api::plain(1).await;
     for (retry_after, window, wait) in
         [(Some("3600"), QuotaPeriod::Hour, 3600), (None, QuotaPeriod::Hour, 300)]
@@ -107,7 +107,7 @@ async fn long_pause_is_an_answer_at_once_and_stays_in_force() {
 }
 
 #[tokio::test]
-async fn throttling_that_does_not_end_is_given_up() {
+async fn endless_throttling_fails_after_four_attempts() {
     let api = Api::plain(1).await;
     let fault = Fault::Throttle { retry_after: Some("0".to_owned()), window: QuotaPeriod::Minute };
     api.control().inject(Endpoint::MissingKbs, fault, Times::Always);
@@ -116,7 +116,7 @@ async fn throttling_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
+async fn quota_of_the_api_below_the_configured_one_is_respected() {
     let quota = Options { quota_per_minute: Some(5), ..options(1, Realism::Plain) };
     let api = Api::new(quota, |_| {}).await;
     for _ in 0..5 {
@@ -140,7 +140,7 @@ async fn quota_of_the_api_that_is_smaller_than_configured_is_obeyed() {
 }
 
 #[tokio::test]
-async fn call_that_waits_for_the_next_hour_of_the_quota_has_not_failed() {
+async fn call_waits_for_the_next_hour_of_the_quota() {
     let one = NonZeroU32::MIN;
     let quota = Quota { per_minute: one, per_hour: one, share: 1.0 };
     let long = Options { token_lifetime: Duration::from_hours(4), ..options(1, Realism::Plain) };

@@ -30,7 +30,7 @@ async fn error_after(scene: &Scene, fault: Fault) -> TokenError {
 }
 
 #[tokio::test]
-async fn client_secret_makes_a_token_that_the_api_takes() {
+async fn client_secret_gives_a_token_that_the_api_accepts() {
     let scene = Scene::new().await;
     let tenant = scene.tenant();
     let token = source(&tenant).token().await.unwrap();
@@ -48,7 +48,7 @@ async fn client_secret_makes_a_token_that_the_api_takes() {
 }
 
 #[tokio::test]
-async fn client_secret_may_stand_in_the_environment() {
+async fn client_secret_is_read_from_the_environment() {
     let scene = Scene::new().await;
     // A variable that every process has.
     let secret = std::env::var("PATH").unwrap();
@@ -59,7 +59,7 @@ async fn client_secret_may_stand_in_the_environment() {
 }
 
 #[tokio::test]
-async fn replaced_secret_file_counts_for_the_next_token() {
+async fn replaced_secret_file_is_used_for_the_next_token() {
     let scene = Scene::new().await;
     let source = source(&scene.tenant());
     let old = source.token().await.unwrap();
@@ -71,7 +71,7 @@ async fn replaced_secret_file_counts_for_the_next_token() {
 }
 
 #[tokio::test]
-async fn scope_of_the_configuration_is_asked_for() {
+async fn configured_scope_is_requested() {
     let scene = Scene::new().await;
     let mut tenant = scene.tenant();
     tenant.scope = "https://api-gov.securitycenter.microsoft.us/.default".to_owned();
@@ -87,7 +87,7 @@ fn certificate() -> (String, String) {
 }
 
 #[tokio::test]
-async fn certificate_signs_an_assertion_that_entra_checks() {
+async fn certificate_signs_a_valid_assertion() {
     let scene = Scene::new().await;
     let (first, key) = certificate();
     let file = scene.write("client.pem", &format!("{key}{first}"));
@@ -112,7 +112,7 @@ async fn certificate_signs_an_assertion_that_entra_checks() {
 }
 
 #[tokio::test]
-async fn federated_token_is_read_anew_each_time() {
+async fn federated_token_is_read_again_each_time() {
     let scene = Scene::new().await;
     let file = scene.write("federated", "eyJ.first.one\n");
     let source = source(&scene.tenant_with(Auth::WorkloadIdentity { token_file: Some(file) }));
@@ -133,7 +133,7 @@ async fn federated_token_is_read_anew_each_time() {
 type Spoil = fn(&mut Tenant, &Scene);
 
 #[tokio::test]
-async fn refusals_name_the_code_and_what_to_do() {
+async fn rejections_name_the_code_and_the_fix() {
     let scene = Scene::new().await;
     let cases: [(Spoil, &str, &str); 6] = [
         (|_, scene| drop(scene.write("secret.txt", "planted-wrong-secret")), "AADSTS7000215", "id instead"),
@@ -157,7 +157,7 @@ async fn refusals_name_the_code_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn unusable_secret_is_named_and_nothing_is_sent() {
+async fn unusable_secret_is_named_and_no_request_is_sent() {
     let scene = Scene::new().await;
     let empty = scene.write("empty.txt", "\n");
     let cases = [
@@ -176,7 +176,7 @@ async fn unusable_secret_is_named_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn broken_replies_are_told_apart() {
+async fn broken_replies_are_classified() {
     let scene = Scene::new().await;
     let cases = [
         (Fault::HtmlError(502), "token", true),
@@ -227,7 +227,7 @@ async fn concurrent_callers_share_one_request_and_its_failure() {
 }
 
 #[tokio::test]
-async fn rejected_token_costs_one_request_however_often_it_is_rejected() {
+async fn token_rejected_twice_costs_one_request() {
     let scene = Scene::new().await;
     let source = source(&scene.tenant());
     let old = source.token().await.unwrap();
@@ -253,7 +253,7 @@ async fn token_is_kept_until_five_minutes_before_its_end() {
 }
 
 #[tokio::test]
-async fn tokens_had_and_not_had_are_counted() {
+async fn token_requests_and_failures_are_counted() {
     let scene = Scene::new().await;
     let metrics = Arc::new(SelfMetrics::new("test"));
     let tenant = scene.tenant();
@@ -273,7 +273,7 @@ async fn tokens_had_and_not_had_are_counted() {
 }
 
 #[tokio::test]
-async fn nothing_prints_a_secret() {
+async fn debug_output_of_tokens_holds_no_secret() {
     let scene = Scene::new().await;
     let source = source(&scene.tenant());
     let token = source.token().await.unwrap();

@@ -57,7 +57,7 @@ async fn tunnels(tasks: &mut JoinSet<()>) -> (Url, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
-async fn proxy_of_the_configuration_carries_tokens_and_api_alike() {
+async fn configured_proxy_carries_tokens_and_api_calls() {
     let scene = Scene::new().await;
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
@@ -94,7 +94,7 @@ fn managed_identity(client_id: Option<&str>) -> Auth {
 }
 
 #[tokio::test]
-async fn managed_identity_of_a_virtual_machine_is_asked_for_the_resource() {
+async fn managed_identity_of_a_vm_requests_the_resource() {
     let scene = Scene::new().await;
     let mut tasks = JoinSet::new();
     let address = metadata_service(&scene, &mut tasks).await;
@@ -126,7 +126,7 @@ fn managed_identity_never_takes_a_proxy() {
 }
 
 #[tokio::test]
-async fn direct_route_ignores_the_proxy() {
+async fn direct_connection_ignores_the_proxy() {
     let scene = Scene::new().await;
     let mut http = scene.tenant().http;
     http.proxy_url = Some("http://127.0.0.1:1".parse().unwrap());
@@ -149,7 +149,7 @@ async fn once(scene: &Scene, auth: &str, variables: &[(&str, &str)]) {
 const SECRET: &str = "client_secret_file: secret.txt";
 
 #[tokio::test]
-async fn managed_identity_of_app_service_is_found_in_the_environment() {
+async fn managed_identity_of_app_service_uses_the_environment() {
     let scene = scene(1).await;
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
@@ -166,7 +166,7 @@ async fn managed_identity_of_app_service_is_found_in_the_environment() {
 }
 
 #[tokio::test]
-async fn file_of_the_federated_token_is_found_in_the_environment() {
+async fn federated_token_file_is_taken_from_the_environment() {
     let scene = scene(1).await;
     let file = scene.write("federated", "eyJ.from.environment");
     let variables = [("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap())];
@@ -175,13 +175,13 @@ async fn file_of_the_federated_token_is_found_in_the_environment() {
 }
 
 #[tokio::test]
-async fn ca_file_suffices_where_the_system_has_no_certificates() {
+async fn ca_file_suffices_without_system_certificates() {
     let nowhere = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
     once(&scene(1).await, SECRET, &nowhere).await;
 }
 
 #[tokio::test]
-async fn proxy_of_the_environment_counts_unless_the_host_is_excepted() {
+async fn environment_proxy_is_used_except_for_no_proxy_hosts() {
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
     let behind = scene(1).await;

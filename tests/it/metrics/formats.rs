@@ -35,7 +35,7 @@ fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -
 }
 
 #[test]
-fn whole_scrape_says_the_same_in_both_formats() {
+fn whole_scrape_is_the_same_in_both_formats() {
     let (body, metrics) = (body_of(&awkward_fleets()), self_metrics());
     let text = |format, self_metrics: Vec<u8>| {
         String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap()
@@ -54,7 +54,7 @@ fn whole_scrape_says_the_same_in_both_formats() {
 
 /// What another program makes of it.
 #[test]
-fn gzip_unpacks_the_whole_scrape() {
+fn gzip_unpacks_to_the_whole_scrape() {
     let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
     for format in Format::ALL {
         let mut gzip =
@@ -70,7 +70,7 @@ fn gzip_unpacks_the_whole_scrape() {
 }
 
 #[test]
-fn before_any_data_there_is_a_whole_exposition() {
+fn exposition_without_data_is_complete() {
     let (text, openmetrics) = both(&body_of(&[]));
     assert_eq!(text, Exposition::default());
     assert_eq!(openmetrics, text);
@@ -81,7 +81,7 @@ fn before_any_data_there_is_a_whole_exposition() {
 
 proptest! {
     #[test]
-    fn formats_say_the_same(fleets in any_fleets()) {
+    fn both_formats_hold_the_same_samples(fleets in any_fleets()) {
         let (text, openmetrics) = both(&body_of(&fleets));
         prop_assert_eq!(openmetrics, text);
     }

@@ -28,7 +28,7 @@ fn golden_exposition_has_every_family_of_the_table() {
 }
 
 #[test]
-fn same_data_gives_the_same_bytes_in_any_order_of_tenants() {
+fn order_of_tenants_does_not_change_the_bytes() {
     let mut fleets = awkward_fleets();
     let text = text_of(&fleets);
     fleets.reverse();
@@ -36,14 +36,14 @@ fn same_data_gives_the_same_bytes_in_any_order_of_tenants() {
 }
 
 #[test]
-fn tenant_given_twice_makes_no_duplicate_series() {
+fn duplicate_tenant_gives_no_duplicate_series() {
     let mut fleets = awkward_fleets();
     fleets.extend(awkward_fleets());
     parse(&text_of(&fleets)).unwrap();
 }
 
 #[test]
-fn whole_scrape_keeps_to_the_format() {
+fn whole_scrape_follows_the_format() {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
     metrics.tenant("contoso").poll_failed("network");
     let body = body_of(&awkward_fleets());
@@ -53,7 +53,7 @@ fn whole_scrape_keeps_to_the_format() {
 }
 
 #[test]
-fn what_is_not_known_has_no_series() {
+fn unknown_values_have_no_series() {
     let text = text_of(&awkward_fleets());
     let parsed = parse(&text).unwrap();
     let of = |machine: &str, family: &str| {
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn every_label_comes_back_as_it_was(fleets in any_fleets()) {
+    fn every_label_survives_escaping(fleets in any_fleets()) {
         let parsed = parsed(&fleets);
         let mut infos = parsed.samples("mde_machine_info");
         for fleet in &fleets {

@@ -5,7 +5,7 @@ use crate::support::exposition::{parse, parse_openmetrics};
 const GAUGE: &str = "# HELP m Help.\n# TYPE m gauge\n";
 
 #[test]
-fn parser_reads_what_the_format_allows() {
+fn parser_accepts_the_format() {
     let text = concat!(
         "# HELP m A \\\\ and \\n.\n# TYPE m gauge\n",
         "m{a=\"x\\\"},\\\\\\n=é\",b=\"\"} 1.5\nm -2\n",
@@ -20,7 +20,7 @@ fn parser_reads_what_the_format_allows() {
 }
 
 #[test]
-fn parser_refuses_what_prometheus_or_this_exporter_would_not_write() {
+fn parser_rejects_deviations_from_the_format() {
     for (text, what) in [
         ("m 1\n".to_owned(), "before any family"),
         (GAUGE.to_owned(), "has no samples"),
@@ -46,7 +46,7 @@ fn parser_refuses_what_prometheus_or_this_exporter_would_not_write() {
 }
 
 #[test]
-fn parser_of_openmetrics_knows_what_differs() {
+fn openmetrics_parser_applies_the_differences() {
     let counter = "# HELP c A \\\"quote\\\".\n# TYPE c counter\nc_total{le=\"1.0\"} 1\n";
     let parsed = parse_openmetrics(&format!("{counter}# EOF\n")).unwrap();
     let same = "# HELP c_total A \"quote\".\n# TYPE c_total counter\nc_total{le=\"1\"} 1\n";

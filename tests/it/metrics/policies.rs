@@ -12,7 +12,7 @@ use crate::support::fleets::{
 };
 
 #[test]
-fn deadlines_are_shown_once_and_before_any_data() {
+fn deadlines_are_exposed_once_and_before_any_data() {
     let unread = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
     let parsed = parsed(&unread);
     let shown = parsed.samples("mde_policy_deadline_seconds").map(|sample| (&sample.labels, sample.value));
@@ -25,7 +25,7 @@ fn deadlines_are_shown_once_and_before_any_data() {
 }
 
 #[test]
-fn without_policies_there_are_no_policy_metrics() {
+fn no_policies_give_no_policy_metrics() {
     let text = text_under(&awkward_fleets(), &[]);
     assert!(!text.contains("mde_policy_") && !text.contains("overdue"), "{text}");
 }
@@ -41,7 +41,7 @@ fn any_policies() -> impl Strategy<Value = Vec<Policy>> {
 
 proptest! {
     #[test]
-    fn every_machine_stands_in_one_state_under_every_policy(
+    fn every_machine_has_one_state_under_every_policy(
         fleets in any_fleets(),
         policies in any_policies(),
     ) {
@@ -59,7 +59,7 @@ proptest! {
 
     /// Counted again from the gaps and releases that are exported.
     #[test]
-    fn overdue_updates_are_those_past_the_shortest_deadline(
+    fn overdue_updates_are_past_the_shortest_deadline(
         fleets in any_fleets(),
         policies in any_policies(),
     ) {

@@ -77,7 +77,7 @@ fn freshness() -> Freshness {
 }
 
 #[test]
-fn small_groups_are_folded_when_the_fleet_level_is_too_long() {
+fn small_groups_are_folded_when_the_fleet_level_is_too_large() {
     let fleets = [grouped(&[1, 5, 2, 4, 3])];
     let whole = body_of(&fleets).served().series[0];
     // Two groups of five series each are too many.
@@ -91,7 +91,7 @@ fn small_groups_are_folded_when_the_fleet_level_is_too_long() {
 }
 
 #[test]
-fn updates_that_fewest_machines_miss_are_left_out_whole() {
+fn updates_missing_on_fewest_machines_are_omitted() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[3]));
     for (machine, kbs) in [("0-0", &["1", "2", "3"][..]), ("0-1", &["1", "3"]), ("0-2", &["3"])] {
         let missing = kbs.iter().map(|kb| update(kb, "", &[], None)).collect();
@@ -119,7 +119,7 @@ fn updates_that_fewest_machines_miss_are_left_out_whole() {
 }
 
 #[test]
-fn groups_and_updates_share_the_room_that_both_need() {
+fn groups_and_updates_share_the_remaining_series() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[1; 12]));
     let missing = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
     fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness());
@@ -135,7 +135,7 @@ fn groups_and_updates_share_the_room_that_both_need() {
 }
 
 #[test]
-fn families_are_left_out_from_the_end_of_the_table() {
+fn families_are_omitted_from_the_end_of_the_table() {
     let fleets = [Arc::new(TenantFleet::new("t".into()))];
     let shown = |limit| {
         let parsed = parsed(&within(&fleets, DetailLevel::Update, limit), DetailLevel::Update);
@@ -150,7 +150,7 @@ fn families_are_left_out_from_the_end_of_the_table() {
 
 proptest! {
     #[test]
-    fn no_answer_exceeds_the_limit(
+    fn no_exposition_exceeds_the_limit(
         fleets in any_fleets(),
         limit in prop_oneof![0_u64..1000, 0_u64..100],
         detail in prop::sample::select(DetailLevel::ALL.to_vec()),

@@ -125,7 +125,7 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn whole_awkward_fleet_is_known_after_one_export() {
+async fn realistic_fleet_is_complete_after_one_export() {
     let mut bulk = Bulk::of(90, Realism::Realistic).await;
     bulk.poll().await;
     assert_eq!(bulk.known(), bulk.truth());
@@ -160,7 +160,7 @@ async fn downloads_carry_no_token_and_count_against_no_quota() {
 }
 
 #[tokio::test]
-async fn export_that_is_known_is_not_read_again_and_a_new_one_is() {
+async fn only_a_new_export_is_read() {
     let mut bulk = Bulk::of(40, Realism::Plain).await;
     bulk.poll().await;
     let (before, downloads) = (bulk.known(), bulk.downloads());
@@ -183,7 +183,7 @@ async fn export_that_is_known_is_not_read_again_and_a_new_one_is() {
 }
 
 #[tokio::test]
-async fn export_older_than_the_one_in_force_is_not_read() {
+async fn export_older_than_the_current_one_is_not_read() {
     let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let (before, downloads) = (bulk.known(), bulk.downloads());
@@ -196,7 +196,7 @@ async fn export_older_than_the_one_in_force_is_not_read() {
 }
 
 #[tokio::test]
-async fn export_of_a_time_to_come_is_of_now() {
+async fn export_with_a_future_time_is_current() {
     let mut bulk = Bulk::of(6, Realism::Plain).await;
     bulk.poll().await;
     bulk.later();
@@ -210,7 +210,7 @@ async fn export_of_a_time_to_come_is_of_now() {
 }
 
 #[tokio::test]
-async fn expired_links_are_asked_for_anew() {
+async fn expired_links_are_requested_again() {
     let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.control().inject(Endpoint::ExportFile, Fault::Forbidden(String::new()), Times::Next(1));
     bulk.poll().await;
@@ -219,7 +219,7 @@ async fn expired_links_are_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn whatever_happens_to_a_file_the_old_data_stays() {
+async fn file_errors_keep_the_old_data() {
     let mut bulk = Bulk::impatient(30, Realism::Realistic).await;
     bulk.poll().await;
     let before = bulk.known();
@@ -255,7 +255,7 @@ async fn whatever_happens_to_a_file_the_old_data_stays() {
 }
 
 #[tokio::test]
-async fn whatever_happens_to_the_list_the_old_data_stays() {
+async fn list_errors_keep_the_old_data() {
     let mut bulk = Bulk::impatient(12, Realism::Plain).await;
     bulk.poll().await;
     let faults = [
@@ -283,7 +283,7 @@ async fn whatever_happens_to_the_list_the_old_data_stays() {
 }
 
 #[tokio::test]
-async fn export_that_lost_most_machines_has_to_be_seen_twice() {
+async fn export_that_lost_most_machines_needs_a_recheck() {
     let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let before = bulk.known();
@@ -305,7 +305,7 @@ async fn export_that_lost_most_machines_has_to_be_seen_twice() {
 }
 
 #[tokio::test]
-async fn restart_and_a_smaller_scope_read_no_export_again_and_a_larger_scope_does() {
+async fn only_a_larger_scope_reads_the_export_again() {
     let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let downloads = bulk.downloads();
@@ -326,7 +326,7 @@ async fn restart_and_a_smaller_scope_read_no_export_again_and_a_larger_scope_doe
 }
 
 #[tokio::test]
-async fn export_of_nobody_is_not_asked_for() {
+async fn export_for_an_empty_scope_is_not_fetched() {
     let bulk = Bulk::of(6, Realism::Plain).await;
     let nobody = Selectors { tags: vec!["nobody".to_owned()], ..Selectors::default() };
     let fleet = bulk.watch.poller.fleet().clone();
@@ -338,7 +338,7 @@ async fn export_of_nobody_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn ignored_updates_are_not_known() {
+async fn ignored_updates_are_not_stored() {
     let mut bulk = Bulk::of(12, Realism::Plain).await;
     bulk.poll().await;
     let ignored = bulk.known().values().flatten().flatten().next().unwrap().kb.clone();
@@ -351,7 +351,7 @@ async fn ignored_updates_are_not_known() {
 }
 
 #[tokio::test]
-async fn one_tenants_stalled_download_holds_up_no_other() {
+async fn stalled_download_of_one_tenant_delays_no_other() {
     let mut stalled = Bulk::of(6, Realism::Plain).await;
     stalled.control().inject(Endpoint::ExportFile, Fault::Hang, Times::Always);
     let mut other = Bulk::of(6, Realism::Plain).await;

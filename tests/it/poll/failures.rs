@@ -54,7 +54,7 @@ fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
 }
 
 #[tokio::test]
-async fn failed_poll_changes_no_data_and_says_why() {
+async fn failed_poll_changes_no_data_and_reports_the_reason() {
     let mut watch = Watch::changed(options(4, Realism::Plain), |tenant| {
         tenant.machines = all();
         tenant.http.timeout = Duration::from_millis(400);
@@ -90,7 +90,7 @@ async fn failed_poll_changes_no_data_and_says_why() {
 }
 
 #[tokio::test]
-async fn data_is_fresh_again_with_the_poll_after_the_trouble() {
+async fn data_is_current_again_after_the_failure_ends() {
     let mut watch = Watch::all(4).await;
     watch.poller.poll().await;
     watch.api.wall.forward(INTERVAL);
@@ -120,7 +120,7 @@ async fn first_poll_that_fails_makes_no_machine_compliant() {
 }
 
 #[tokio::test]
-async fn flapping_404_is_asked_again_three_times_and_read() {
+async fn intermittent_404_is_retried_until_it_is_read() {
     let mut watch = Watch::all(3).await;
     let id = watch.api.id().to_string();
     watch.api.control().inject_for_machine(&id, Fault::NotFound, Times::Next(3));
@@ -133,7 +133,7 @@ async fn flapping_404_is_asked_again_three_times_and_read() {
 }
 
 #[tokio::test]
-async fn lasting_404_is_the_trouble_of_its_machine_alone() {
+async fn permanent_404_affects_only_its_machine() {
     let mut watch = Watch::all(3).await;
     let id = watch.api.id().to_string();
     watch.poller.poll().await;
@@ -155,7 +155,7 @@ async fn lasting_404_is_the_trouble_of_its_machine_alone() {
 }
 
 #[tokio::test]
-async fn machine_that_was_not_found_is_not_judged_by_a_poll_that_was_given_up() {
+async fn aborted_poll_does_not_count_a_404_as_failure() {
     let mut watch = Watch::all(2).await;
     let ids = watch.api.control().machine_ids();
     watch.poller.poll().await;
@@ -169,7 +169,7 @@ async fn machine_that_was_not_found_is_not_judged_by_a_poll_that_was_given_up() 
 }
 
 #[tokio::test]
-async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
+async fn scope_of_ids_works_without_the_list_role() {
     let roles = vec!["Software.Read.All".to_owned()];
     let id = Watch::all(3).await.api.id().to_string();
     let plain = Options { roles, ..options(3, Realism::Plain) };
@@ -190,7 +190,7 @@ async fn ids_alone_need_no_role_for_the_list_which_is_said_once() {
 }
 
 #[tokio::test]
-async fn names_do_need_the_role_which_is_named() {
+async fn scope_of_all_needs_the_list_role() {
     let roles = vec!["Software.Read.All".to_owned()];
     let mut watch = Watch::new(Options { roles, ..options(3, Realism::Plain) }, all()).await;
     watch.poller.poll().await;
@@ -199,7 +199,7 @@ async fn names_do_need_the_role_which_is_named() {
 }
 
 #[tokio::test]
-async fn list_that_fails_does_not_keep_machines_from_being_asked() {
+async fn failed_list_does_not_stop_the_machine_polls() {
     let mut watch = Watch::all(3).await;
     watch.poller.poll().await;
     watch.api.wall.forward(INTERVAL);
@@ -212,7 +212,7 @@ async fn list_that_fails_does_not_keep_machines_from_being_asked() {
 }
 
 #[tokio::test]
-async fn ten_failures_in_a_row_end_the_poll_and_the_next_goes_on_with_others() {
+async fn ten_consecutive_failures_end_the_poll() {
     let mut watch = Watch::all(60).await;
     let log = Log::default();
     let guard = log.listen();
@@ -239,7 +239,7 @@ async fn ten_failures_in_a_row_end_the_poll_and_the_next_goes_on_with_others() {
 }
 
 #[tokio::test]
-async fn machines_with_an_answer_between_keep_the_poll_going() {
+async fn successful_machines_keep_a_poll_with_failures_running() {
     let mut watch = Watch::all(60).await;
     let ids = watch.api.control().machine_ids();
     for id in ids.iter().step_by(2) {
@@ -252,7 +252,7 @@ async fn machines_with_an_answer_between_keep_the_poll_going() {
 }
 
 #[tokio::test]
-async fn unusable_answer_leaves_the_gaps_of_its_machine_alone() {
+async fn unusable_reply_keeps_the_missing_updates() {
     let mut watch = Watch::all(2).await;
     let id = watch.api.id().to_string();
     watch.api.control().set_missing(&id, vec![MissingKb::new("5001", "May 2026 Security Updates")]);
@@ -267,7 +267,7 @@ async fn unusable_answer_leaves_the_gaps_of_its_machine_alone() {
 }
 
 #[tokio::test]
-async fn trouble_of_one_tenant_leaves_the_other_alone() {
+async fn hanging_tenant_does_not_delay_the_other() {
     let (mut sick, mut well) = (Watch::all(3).await, Watch::all(3).await);
     sick.inject(Endpoint::Token, Fault::Hang);
     let well_ends_first = tokio::select! {

@@ -32,7 +32,7 @@ fn rejected(watch: &Watch) -> f64 {
 }
 
 #[tokio::test]
-async fn a_list_that_loses_more_than_half_is_believed_at_the_second_sighting() {
+async fn list_that_lost_half_is_accepted_after_a_recheck() {
     let mut watch = Watch::all(10).await;
     watch.poller.poll().await;
     remove(&watch, 6);
@@ -51,7 +51,7 @@ async fn a_list_that_loses_more_than_half_is_believed_at_the_second_sighting() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_whole_again_was_never_doubted() {
+async fn list_that_recovers_keeps_all_machines() {
     let mut watch = Watch::all(10).await;
     watch.poller.poll().await;
     let removed = remove(&watch, 10);
@@ -64,7 +64,7 @@ async fn a_list_that_is_whole_again_was_never_doubted() {
 }
 
 #[tokio::test]
-async fn other_selectors_are_no_reason_for_suspicion() {
+async fn changed_selectors_bypass_the_shrink_guard() {
     let mut watch = Watch::all(10).await;
     watch.poller.poll().await;
     let id = watch.ids().into_iter().next().unwrap();
@@ -77,7 +77,7 @@ async fn other_selectors_are_no_reason_for_suspicion() {
 }
 
 #[tokio::test]
-async fn a_machine_that_comes_back_has_its_first_seen_times_again_and_is_not_asked_early() {
+async fn returning_machine_keeps_its_first_seen_times() {
     let mut watch = Watch::new(options(4, Realism::Plain), all()).await;
     let control = watch.api.control().clone();
     let id = control.machine_ids()[0].clone();

@@ -88,17 +88,17 @@ fn golden(name: &str, lines: &[String]) {
 }
 
 #[tokio::test]
-async fn a_quiet_poll_is_one_line() {
+async fn successful_machine_poll_logs_one_line() {
     golden("log_machines", &log_of(24, Source::Machines, async |_| {}).await);
 }
 
 #[tokio::test]
-async fn a_quiet_import_is_one_line() {
+async fn successful_export_poll_logs_one_line() {
     golden("log_export", &log_of(24, Source::Export, async |_| {}).await);
 }
 
 #[tokio::test]
-async fn trouble_is_said_when_it_begins_changes_and_ends() {
+async fn failure_is_logged_when_it_begins_changes_and_ends() {
     let lines = log_of(2, Source::Machines, async |control| {
         tokio::time::sleep(HOUR).await;
         control.set_client_secret(None);

@@ -22,7 +22,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn whole_awkward_fleet_is_known_after_one_poll() {
+async fn realistic_fleet_is_complete_after_one_poll() {
     let awkward = Options { page_size: 11, ..options(90, Realism::Realistic) };
     let mut watch = Watch::new(awkward, all()).await;
     watch.poller.poll().await;
@@ -45,7 +45,7 @@ async fn whole_awkward_fleet_is_known_after_one_poll() {
 }
 
 #[tokio::test]
-async fn slow_replies_are_waited_for_eight_at_a_time() {
+async fn at_most_eight_calls_run_at_once() {
     let mut watch = Watch::all(40).await;
     watch.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(20)));
     watch.poller.poll().await;
@@ -54,7 +54,7 @@ async fn slow_replies_are_waited_for_eight_at_a_time() {
 }
 
 #[tokio::test]
-async fn answers_reach_the_readers_while_the_poll_goes_on() {
+async fn readers_see_replies_during_the_poll() {
     let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
     let silent = api.control().machine_ids().pop().unwrap();
     api.control().inject_for_machine(&silent, Fault::Hang, Times::Always);
@@ -73,7 +73,7 @@ async fn answers_reach_the_readers_while_the_poll_goes_on() {
 }
 
 #[tokio::test]
-async fn new_state_reaches_the_readers() {
+async fn readers_see_the_result_of_the_poll() {
     let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -104,7 +104,7 @@ fn has_name(record: &Value, front: &str) -> bool {
 }
 
 #[tokio::test]
-async fn each_selector_chooses_its_machines_and_exclude_takes_some_away() {
+async fn each_selector_chooses_machines_and_exclude_removes_them() {
     let by = |selectors| Watch::new(options(24, Realism::Plain), selectors);
     let base = Selectors::default;
     let some = Api::plain(24).await.control().machine_ids();
@@ -141,7 +141,7 @@ async fn each_selector_chooses_its_machines_and_exclude_takes_some_away() {
 }
 
 #[tokio::test]
-async fn a_name_that_several_records_carry_means_the_one_in_use() {
+async fn name_of_several_records_selects_the_active_one() {
     let fleet = || options(30, Realism::Realistic);
     let plain = Api::new(fleet(), |_| {}).await;
     let id = plain.id().to_string();
@@ -154,7 +154,7 @@ async fn a_name_that_several_records_carry_means_the_one_in_use() {
 }
 
 #[tokio::test]
-async fn selector_that_finds_nothing_is_no_error() {
+async fn selector_without_a_match_is_no_error() {
     let unknown = "0".repeat(40);
     let selectors = Selectors {
         ids: vec![unknown],
@@ -170,7 +170,7 @@ async fn selector_that_finds_nothing_is_no_error() {
 }
 
 #[tokio::test]
-async fn only_machines_that_are_due_are_asked() {
+async fn only_due_machines_are_fetched() {
     let mut watch = Watch::all(6).await;
     watch.poller.poll().await;
     assert_eq!((watch.asked(), watch.api.requests()), (6, 7));
@@ -188,7 +188,7 @@ async fn only_machines_that_are_due_are_asked() {
 }
 
 #[tokio::test]
-async fn machines_come_and_go_with_the_list_and_gaps_with_the_answers() {
+async fn machines_follow_the_list_and_updates_the_replies() {
     let mut watch = Watch::all(3).await;
     let control = watch.api.control().clone();
     let ids = control.machine_ids();
@@ -229,7 +229,7 @@ async fn stop_ends_a_poll_that_hangs() {
 }
 
 #[tokio::test]
-async fn interval_too_short_for_the_quota_is_said_with_the_numbers() {
+async fn interval_too_short_for_the_quota_is_logged() {
     let mut watch = Watch::all(49).await;
     watch.poller.poll().await;
     let fleet = watch.poller.fleet().clone();

@@ -106,7 +106,7 @@ fn shortest(calls: u32, [per_minute, per_hour]: [u32; 2]) -> Duration {
 }
 
 #[tokio::test]
-async fn a_fleet_is_read_as_fast_as_the_quota_allows_and_the_api_never_objects() {
+async fn fleet_is_polled_at_the_full_quota_without_throttling() {
     let second = Duration::from_secs(1);
     for (machines, quota, step) in [(79, [10, 500], second / 10), (310, [200, 100], 10 * second)] {
         let mut watch = Watch::new(machines, quota, 24 * HOUR).await;
@@ -121,7 +121,7 @@ async fn a_fleet_is_read_as_fast_as_the_quota_allows_and_the_api_never_objects()
 }
 
 #[tokio::test]
-async fn a_fleet_that_is_too_large_for_the_interval_is_asked_in_turn_without_a_break() {
+async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
     let quota = [30, 60];
     let watch = Watch::new(150, quota, HOUR).await;
     let (control, self_metrics) = (watch.control(), Arc::clone(&watch.self_metrics));

@@ -52,7 +52,7 @@ proptest! {
 /// The first hundred bytes decide how SQLite sees everything else, some of them by saying that the file
 /// must not be written.
 #[test]
-fn a_header_damaged_anywhere_never_stops_saves() {
+fn damaged_header_never_stops_saves() {
     let folder = TempDir::new().unwrap();
     let fleet = plain_fleet("one", 3, NOW);
     save(folder.path(), std::slice::from_ref(&fleet));
@@ -103,21 +103,21 @@ fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
 }
 
 #[test]
-fn a_file_that_is_not_sqlite_is_set_aside() {
+fn file_that_is_not_sqlite_is_set_aside() {
     let folder = TempDir::new().unwrap();
     put(&folder.path().join("state.db"), &b"no database, but long enough to look at. ".repeat(50));
     assert_is_set_aside(folder.path(), Reason::Foreign);
 }
 
 #[test]
-fn an_empty_file_is_set_aside() {
+fn empty_file_is_set_aside() {
     let folder = TempDir::new().unwrap();
     put(&folder.path().join("state.db"), b"");
     assert_is_set_aside(folder.path(), Reason::Damaged);
 }
 
 #[test]
-fn the_database_of_another_program_is_set_aside() {
+fn database_of_another_program_is_set_aside() {
     let folder = TempDir::new().unwrap();
     let other = Connection::open(folder.path().join("state.db")).unwrap();
     other.execute_batch("CREATE TABLE tenant (x); PRAGMA user_version = 1;").unwrap();
@@ -133,7 +133,7 @@ fn change(folder: &Path, sql: &str) {
 }
 
 #[test]
-fn a_file_of_a_later_release_is_set_aside() {
+fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(folder.path(), "PRAGMA user_version = 3; ALTER TABLE gap ADD COLUMN more TEXT;");
@@ -141,7 +141,7 @@ fn a_file_of_a_later_release_is_set_aside() {
 }
 
 #[test]
-fn a_file_with_a_table_missing_is_set_aside() {
+fn file_without_a_table_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(folder.path(), "DROP TABLE gap;");
@@ -149,7 +149,7 @@ fn a_file_with_a_table_missing_is_set_aside() {
 }
 
 #[test]
-fn a_cut_file_is_set_aside() {
+fn truncated_file_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 300, NOW)]);
     let file = fs::File::options().write(true).open(folder.path().join("state.db")).unwrap();
@@ -172,7 +172,7 @@ fn files_set_aside_within_a_second_do_not_overwrite_each_other() {
 }
 
 #[test]
-fn rows_that_make_no_sense_are_left_out_and_cleared_away() {
+fn invalid_rows_are_ignored_and_deleted() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(
@@ -193,7 +193,7 @@ fn rows_that_make_no_sense_are_left_out_and_cleared_away() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_tried_again() {
+fn failed_folder_creation_is_retried() {
     let outer = TempDir::new().unwrap();
     let blocker = outer.path().join("file");
     put(&blocker, b"");
@@ -215,7 +215,7 @@ fn a_folder_that_cannot_be_made_is_tried_again() {
 }
 
 #[test]
-fn a_state_that_turns_up_late_is_kept_beside() {
+fn state_file_that_appears_later_is_set_aside() {
     let outer = TempDir::new().unwrap();
     let earlier = TempDir::new().unwrap();
     save(earlier.path(), &[plain_fleet("one", 3, NOW - 9)]);
@@ -237,7 +237,7 @@ fn a_state_that_turns_up_late_is_kept_beside() {
 }
 
 #[test]
-fn a_file_that_was_removed_is_written_again() {
+fn removed_file_is_written_again() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     let fleet = Arc::new(plain_fleet("one", 2, NOW));

@@ -99,7 +99,7 @@ fn assert_nothing_is_lost(restored: &Restored) {
 }
 
 #[test]
-fn a_file_of_version_1_is_brought_up_with_its_gaps_and_times() {
+fn version_1_is_migrated_with_its_updates_and_times() {
     let folder = TempDir::new().unwrap();
     write_version_1(folder.path());
     let (mut store, restored) = open(folder.path());
@@ -129,7 +129,7 @@ fn columns(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_that_was_brought_up_has_the_tables_of_a_new_one() {
+fn migrated_file_has_the_tables_of_a_new_file() {
     let [old, new] = [(); 2].map(|()| TempDir::new().unwrap());
     write_version_1(old.path());
     drop((open(old.path()), open(new.path())));
@@ -137,7 +137,7 @@ fn a_file_that_was_brought_up_has_the_tables_of_a_new_one() {
 }
 
 #[test]
-fn a_file_of_version_1_that_cannot_be_written_is_read_as_it_is() {
+fn read_only_file_of_version_1_is_read() {
     let folder = TempDir::new().unwrap();
     write_version_1(folder.path());
     // A folder that cannot be locked, as on a disk that was remounted read-only.
@@ -159,7 +159,7 @@ fn a_file_of_version_1_that_cannot_be_written_is_read_as_it_is() {
 }
 
 #[test]
-fn a_number_that_was_set_back_by_hand_costs_nothing() {
+fn manually_lowered_schema_number_loses_no_data() {
     let folder = TempDir::new().unwrap();
     let fleet = plain_fleet("one", 3, NOW);
     save(folder.path(), std::slice::from_ref(&fleet));
@@ -173,7 +173,7 @@ fn a_number_that_was_set_back_by_hand_costs_nothing() {
 }
 
 #[test]
-fn a_step_that_fails_leaves_the_file_what_it_was() {
+fn failed_migration_leaves_the_file_unchanged() {
     let folder = TempDir::new().unwrap();
     write_version_1(folder.path());
     let connection = Connection::open(folder.path().join("state.db")).unwrap();

@@ -20,7 +20,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_saved_is_restored(one in fleets("one"), other in fleets("other")) {
+    fn saved_fleets_are_restored(one in fleets("one"), other in fleets("other")) {
         let folder = TempDir::new().unwrap();
         save(folder.path(), &[one.clone(), other.clone()]);
         let (_, restored) = open(folder.path());
@@ -30,7 +30,7 @@ proptest! {
 
     /// Each save writes a difference; the sum of them must be what one save of the last state gives.
     #[test]
-    fn differences_add_up_to_the_whole(steps in vec(fleets("one"), 2..6)) {
+    fn incremental_saves_equal_one_full_save(steps in vec(fleets("one"), 2..6)) {
         let folder = TempDir::new().unwrap();
         let (mut store, _) = open(folder.path());
         for step in &steps {
@@ -42,7 +42,7 @@ proptest! {
 
     /// A process that is killed leaves the file and a log that ends anywhere.
     #[test]
-    fn a_log_cut_anywhere_leaves_one_whole_state(cut in any::<prop::sample::Index>()) {
+    fn truncated_log_restores_one_complete_state(cut in any::<prop::sample::Index>()) {
         let folder = TempDir::new().unwrap();
         let (mut store, _) = open(folder.path());
         let steps: Vec<_> = (0..4).map(|step| plain_fleet("one", 20 + step, NOW - i64::from(step))).collect();
@@ -65,7 +65,7 @@ proptest! {
 }
 
 #[test]
-fn a_copy_taken_while_the_store_is_open_holds_the_newest_save() {
+fn copy_of_an_open_store_holds_the_last_save() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     let fleet = plain_fleet("one", 50, NOW);
@@ -81,7 +81,7 @@ fn a_copy_taken_while_the_store_is_open_holds_the_newest_save() {
 }
 
 #[test]
-fn finer_times_are_cut_as_they_are_when_served() {
+fn times_are_truncated_to_milliseconds() {
     let folder = TempDir::new().unwrap();
     let fine = Timestamp::new(NOW, 123_456_789).unwrap();
     let mut fleet = plain_fleet("one", 0, NOW);
@@ -111,7 +111,7 @@ fn update_facts_are_shared_after_a_restart() {
 }
 
 #[test]
-fn a_save_without_a_change_writes_nothing() {
+fn save_without_a_change_writes_nothing() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     let fleet = Arc::new(plain_fleet("one", 5, NOW));
@@ -123,7 +123,7 @@ fn a_save_without_a_change_writes_nothing() {
 }
 
 #[test]
-fn tenants_that_are_not_saved_stay() {
+fn tenants_absent_from_a_save_are_kept() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW), plain_fleet("other", 4, NOW)]);
     save(folder.path(), &[plain_fleet("one", 2, NOW)]);
@@ -132,7 +132,7 @@ fn tenants_that_are_not_saved_stay() {
 }
 
 #[test]
-fn calls_of_the_last_hour_are_restored_with_their_endpoint() {
+fn calls_of_the_last_hour_are_restored() {
     let folder = TempDir::new().unwrap();
     let [old, recent, now, later] = [NOW - 3611, NOW - 3601, NOW, NOW + 50].map(at);
     let (list, export) = (ApiOperation::Machines, ApiOperation::Export);
@@ -156,7 +156,7 @@ fn calls_of_the_last_hour_are_restored_with_their_endpoint() {
 }
 
 #[test]
-fn a_second_store_on_the_folder_is_refused() {
+fn second_store_on_a_folder_is_rejected() {
     let folder = TempDir::new().unwrap();
     let first = open(folder.path());
     let error = Store::open(folder.path(), clock()).unwrap_err();
@@ -167,7 +167,7 @@ fn a_second_store_on_the_folder_is_refused() {
 }
 
 #[test]
-fn the_views_can_be_read_by_people() {
+fn views_are_readable() {
     let folder = TempDir::new().unwrap();
     let mut fleet = plain_fleet("one", 1, NOW);
     let machine = Arc::make_mut(fleet.machines.values_mut().next().unwrap());

@@ -46,7 +46,7 @@ async fn hash_password(input: &[u8]) -> Said {
 }
 
 #[tokio::test]
-async fn a_password_that_was_hashed_lets_in_and_no_other_does() {
+async fn only_the_hashed_password_is_accepted() {
     let said = hash_password("pässword with spaces \n".as_bytes()).await;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     assert!(said.stdout.starts_with("$2y$10$") && said.stdout.len() == 61, "{}", said.stdout);
@@ -66,13 +66,13 @@ async fn a_password_that_was_hashed_lets_in_and_no_other_does() {
 }
 
 #[tokio::test]
-async fn the_same_password_has_another_hash_each_time() {
+async fn hashes_of_the_same_password_differ() {
     let (one, other) = (hash_password(b"secret").await, hash_password(b"secret").await);
     assert_ne!(one.stdout, other.stdout);
 }
 
 #[tokio::test]
-async fn what_is_no_password_ends_with_64_and_says_why() {
+async fn invalid_password_exits_with_64_and_the_reason() {
     for (input, why) in [
         (&b""[..], "it is empty"),
         (b"\n", "it is empty"),
@@ -88,7 +88,7 @@ async fn what_is_no_password_ends_with_64_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_rate_limit_of_the_file_is_kept() {
+async fn rate_limit_is_enforced() {
     let (_scene, running) = site("rate_limit: { interval: 1h, burst: 3 }\n").await;
     let mut statuses = Vec::new();
     for _ in 0..5 {
@@ -110,7 +110,7 @@ async fn headers_of_the_file_are_sent() {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not() {
+async fn valid_file_is_applied_and_an_invalid_one_is_not() {
     let (scene, mut running) = site("").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
     scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
@@ -139,7 +139,7 @@ async fn a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
-async fn bad_files_end_with_64_and_the_problems_of_both() {
+async fn invalid_files_exit_with_64_and_list_all_problems() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     scene.write("web.yml", "rate_limit: { interval: 10, burst: 0 }\n");
@@ -164,7 +164,7 @@ web.yml: rate_limit.burst (line 1, column 36): is out of range; a whole number f
 }
 
 #[tokio::test]
-async fn a_web_file_that_is_not_there_ends_with_64_and_one_line() {
+async fn missing_web_file_exits_with_64_and_one_line() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     for arguments in [["run", WEB], ["check-config", WEB], ["demo", WEB]] {
@@ -177,7 +177,7 @@ async fn a_web_file_that_is_not_there_ends_with_64_and_one_line() {
 }
 
 #[tokio::test]
-async fn check_config_checks_the_web_file_with_the_files_that_it_names() {
+async fn check_config_reads_the_web_file_and_its_certificates() {
     let scene = scene(1).await;
     configure_contoso(&scene);
     std::fs::create_dir(scene.folder.path().join("tls")).unwrap();
@@ -207,7 +207,7 @@ async fn check_config_checks_the_web_file_with_the_files_that_it_names() {
 }
 
 #[tokio::test]
-async fn the_demo_takes_the_web_file_too() {
+async fn demo_accepts_the_web_file() {
     let scene = scene(1).await;
     let issued = Authority::new().issue(&["127.0.0.1"]);
     scene.write("server.pem", &issued.chain);

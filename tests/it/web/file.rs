@@ -62,7 +62,7 @@ fn good_fixtures_load_without_a_warning() {
 }
 
 #[test]
-fn bad_fixtures_end_with_their_message() {
+fn bad_fixtures_give_their_messages() {
     let folder = folder();
     for file in fixtures(".bad.yml") {
         let expected = fs::read_to_string(file.with_extension("txt")).unwrap();
@@ -77,7 +77,7 @@ fn bad_fixtures_end_with_their_message() {
 }
 
 #[test]
-fn what_is_taken_but_should_not_be_written_is_warned_of() {
+fn discouraged_settings_give_warnings() {
     let folder = folder();
     let tls = "tls_server_config: { cert_file: server.pem, key_file: server.key";
     let hash = "abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
@@ -102,7 +102,7 @@ fn what_is_taken_but_should_not_be_written_is_warned_of() {
 }
 
 #[test]
-fn the_files_that_it_names_are_known_whether_they_are_good_or_not() {
+fn referenced_files_are_listed_even_when_invalid() {
     let folder = folder();
     let names = |fixture: &str| -> Vec<String> {
         let files = load(&folder.path().join(fixture)).files.into_iter();
@@ -117,7 +117,7 @@ fn the_files_that_it_names_are_known_whether_they_are_good_or_not() {
 }
 
 #[test]
-fn secrets_do_not_show_in_debug_output() {
+fn secrets_are_not_in_debug_output() {
     let folder = folder();
     let loaded = load(&folder.path().join("everything.good.yml")).outcome.unwrap();
     let shown = format!("{loaded:?}");

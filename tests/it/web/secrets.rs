@@ -46,7 +46,7 @@ fn bad(issued: &Issued, hash: &str) -> [String; 5] {
 }
 
 #[tokio::test]
-async fn no_secret_of_the_web_server_is_said_or_served() {
+async fn web_server_logs_and_serves_no_secret() {
     let (scene, authority) = (scene(1).await, Authority::new());
     configure_contoso(&scene);
     let (issued, hash) = (authority.issue(&["127.0.0.1"]), bcrypt::hash(PASSWORD, 4).unwrap());

@@ -124,7 +124,7 @@ fn fleet() -> TenantFleet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hundreds_of_slow_clients_do_not_keep_a_scrape_from_its_answer() {
+async fn hundreds_of_slow_clients_do_not_delay_a_scrape() {
     let exporter = Exporter::start(40);
     let mut slow = Vec::new();
     for _ in 0..400 {
@@ -144,7 +144,7 @@ async fn hundreds_of_slow_clients_do_not_keep_a_scrape_from_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scrape_too_many_is_refused_at_once_and_the_next_one_is_not() {
+async fn excess_scrape_is_rejected_at_once_and_the_next_succeeds() {
     let exporter = Exporter::start(1);
     let mut reading = exporter.client(SCRAPE).await;
     let (head, body, took) = exporter.scrape().await;
@@ -166,7 +166,7 @@ async fn a_scrape_too_many_is_refused_at_once_and_the_next_one_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_pages_are_no_scrapes() {
+async fn other_pages_use_no_scrape_permit() {
     let exporter = Exporter::start(1);
     let _reading = exporter.client(SCRAPE).await;
     for path in ["/", "/-/healthy"] {

@@ -103,7 +103,7 @@ fn identity(issued: &Issued) -> Identity {
 }
 
 #[tokio::test]
-async fn clients_choose_http2_or_http1_and_nothing_is_served_in_the_clear() {
+async fn clients_choose_http2_or_http1_and_plain_http_fails() {
     let site = Site::new(&format!("{TLS} }}\n")).await;
     assert!(site.running.log.last().unwrap().contains("tls=true"), "{:?}", site.running.log);
     for (client, version) in
@@ -120,7 +120,7 @@ async fn clients_choose_http2_or_http1_and_nothing_is_served_in_the_clear() {
 }
 
 #[tokio::test]
-async fn http2_can_be_switched_off() {
+async fn http2_can_be_disabled() {
     let site = Site::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
     let reply = site.get(site.client(), "/metrics").await.unwrap();
     assert_eq!(reply.version(), reqwest::Version::HTTP_11);
@@ -128,7 +128,7 @@ async fn http2_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection_of_http2() {
+async fn many_requests_share_one_http2_connection() {
     let site = Site::new(&format!("{TLS} }}\n")).await;
     let client = site.client().build().unwrap();
     let url = format!("https://{}/metrics", site.running.addresses[0]);
@@ -143,7 +143,7 @@ async fn many_requests_share_a_connection_of_http2() {
 }
 
 #[tokio::test]
-async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
+async fn each_client_authentication_type_accepts_its_clients() {
     let authority = Authority::new();
     let of_another = identity(&authority.issue(&["client.example"]));
     for (kind, without, with_anothers, with_ours) in [
@@ -168,7 +168,7 @@ async fn each_kind_of_client_authentication_lets_in_whom_it_should() {
 }
 
 #[tokio::test]
-async fn clients_need_one_of_the_allowed_names() {
+async fn clients_need_an_allowed_name() {
     let allowed =
         "[prometheus.example, ops@example.com, 192.0.2.7, '2001:db8::7', 'spiffe://example/prometheus']";
     let site = Site::new(&format!(
@@ -202,7 +202,7 @@ async fn clients_need_one_of_the_allowed_names() {
 }
 
 #[tokio::test]
-async fn only_the_versions_of_the_file_are_spoken() {
+async fn only_the_configured_versions_are_accepted() {
     for (setting, with_tls12, with_tls13) in [
         ("min_version: TLS13", false, true),
         ("max_version: TLS12", true, false),
@@ -217,7 +217,7 @@ async fn only_the_versions_of_the_file_are_spoken() {
 }
 
 #[tokio::test]
-async fn only_the_ciphers_and_curves_of_the_file_are_spoken() {
+async fn only_the_configured_ciphers_and_curves_are_accepted() {
     use aws_lc_rs::cipher_suite as suite;
     let site = Site::new(&format!(
         "{TLS}, curve_preferences: [CurveP384], cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384] }}\n"
@@ -234,7 +234,7 @@ async fn only_the_ciphers_and_curves_of_the_file_are_spoken() {
 }
 
 #[tokio::test]
-async fn certificate_and_key_can_be_text_of_the_file() {
+async fn certificate_and_key_can_be_inline() {
     let authority = Authority::new();
     let Issued { chain, key } = authority.issue(&["127.0.0.1"]);
     let indented = |pem: &str| format!("    {}", pem.replace('\n', "\n    "));
@@ -250,7 +250,7 @@ async fn certificate_and_key_can_be_text_of_the_file() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_not() {
+async fn valid_renewed_certificate_is_used_without_a_restart() {
     let mut site = Site::new(&format!("{TLS} }}\n")).await;
     let first = site.shown().await;
     let kept = site.client().pool_max_idle_per_host(1).build().unwrap();
@@ -287,7 +287,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_not()
 }
 
 #[tokio::test]
-async fn another_authority_for_clients_is_taken_without_a_restart() {
+async fn new_client_ca_is_used_without_a_restart() {
     let web =
         format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem }}\n");
     let mut site = Site::new(&web).await;
@@ -302,7 +302,7 @@ async fn another_authority_for_clients_is_taken_without_a_restart() {
 }
 
 #[tokio::test]
-async fn tls_can_be_switched_on_and_off_while_it_runs() {
+async fn tls_can_be_enabled_and_disabled_at_run_time() {
     let mut site = Site::new("").await;
     let (_, metrics) = site.running.get("/metrics").await;
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
