@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::binary::{LOOPBACK, configure, configure_contoso, entry, run, scene};
+use crate::support::binary::{LOOPBACK, configure, configure_contoso, entry, run, test_tenant};
 use crate::support::exposition;
 use crate::support::golden::assert_golden;
 
@@ -28,22 +28,22 @@ tenants:
 /// The fixture with a mistake in each section, and what is said of it under another file name.
 fn config_with_many_problems(file: &str) -> (String, String) {
     let fixture = Path::new("tests/fixtures/config/problem_in_each_section.bad.yml");
-    let said = std::fs::read_to_string(fixture.with_extension("txt")).unwrap();
-    (std::fs::read_to_string(fixture).unwrap(), said.replace(fixture.to_str().unwrap(), file))
+    let output = std::fs::read_to_string(fixture.with_extension("txt")).unwrap();
+    (std::fs::read_to_string(fixture).unwrap(), output.replace(fixture.to_str().unwrap(), file))
 }
 
 #[tokio::test]
 async fn help_is_golden_and_exits_with_0() {
-    let said = run(&TempDir::new().unwrap(), &["--help"]).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    assert_golden("help", said.stdout);
+    let output = run(&TempDir::new().unwrap(), &["--help"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert_golden("help", output.stdout);
 }
 
 #[tokio::test]
 async fn version_is_printed_and_exits_with_0() {
-    let said = run(&TempDir::new().unwrap(), &["--version"]).await;
+    let output = run(&TempDir::new().unwrap(), &["--version"]).await;
     let version = concat!("mde_exporter ", env!("CARGO_PKG_VERSION"), "\n");
-    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), version, ""));
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(0), version, ""));
 }
 
 #[tokio::test]
@@ -60,9 +60,9 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
         (["run", "--web.listen-address=127.0.0.1:99999"], "127.0.0.1:99999"),
         (["demo", "--machines=many"], "many"),
     ] {
-        let said = run(&folder, &arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}: {}", said.stderr);
-        assert!(said.stderr.starts_with("error: ") && said.stderr.contains(named), "{}", said.stderr);
+        let output = run(&folder, &arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}: {}", output.stderr);
+        assert!(output.stderr.starts_with("error: ") && output.stderr.contains(named), "{}", output.stderr);
     }
 }
 
@@ -70,10 +70,10 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
 async fn missing_configuration_exits_with_64_and_advice() {
     let folder = TempDir::new().unwrap();
     for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
-        let said = run(&folder, arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        let output = run(&folder, arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}");
         insta::allow_duplicates! {
-            insta::assert_snapshot!(said.stderr, @r"
+            insta::assert_snapshot!(output.stderr, @r"
             error: mde_exporter.yml: cannot be read: No such file or directory (os error 2); a readable file of at most 4 MiB is allowed
             [--config.file names another file; `mde_exporter demo` needs none]
             ");
@@ -88,18 +88,18 @@ async fn invalid_configuration_exits_with_64_and_lists_every_problem() {
     let expected = format!("error: {} problems in the configuration\n{problems}", problems.lines().count());
     assert!(expected.contains("(line 16, column 1)"), "{expected}");
     for arguments in [&[][..], &["run"], &["once"], &["check-config"], &["check"]] {
-        let said = run(&folder, arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
-        assert_eq!(said.stderr.trim_end(), expected.trim_end(), "{arguments:?}");
+        let output = run(&folder, arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert_eq!(output.stderr.trim_end(), expected.trim_end(), "{arguments:?}");
     }
 }
 
 #[tokio::test]
 async fn single_problem_is_reported_on_one_line() {
     let folder = folder(&GOOD.replace("all: true", "all: 1"));
-    let said = run(&folder, &["check-config"]).await;
-    assert_eq!(said.code, Some(64));
-    insta::assert_snapshot!(said.stderr, @"error: mde_exporter.yml: tenants[0].machines.all (line 6, column 22): is a number; true or false is allowed");
+    let output = run(&folder, &["check-config"]).await;
+    assert_eq!(output.code, Some(64));
+    insta::assert_snapshot!(output.stderr, @"error: mde_exporter.yml: tenants[0].machines.all (line 6, column 22): is a number; true or false is allowed");
 }
 
 #[tokio::test]
@@ -114,9 +114,9 @@ async fn check_config_accepts_the_file_as_argument_or_flag() {
         &["--config.file=conf/good.yml", "check-config"],
         &["check-config", "--config.file=mde_exporter.yml", "conf/good.yml"],
     ] {
-        let said = run(&folder, arguments).await;
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{arguments:?}");
-        assert_eq!(said.stdout, "conf/good.yml: the configuration is valid\n");
+        let output = run(&folder, arguments).await;
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(output.stdout, "conf/good.yml: the configuration is valid\n");
     }
     assert_eq!(run(&folder, &["check-config", "mde_exporter.yml"]).await.code, Some(64));
 }
@@ -124,9 +124,9 @@ async fn check_config_accepts_the_file_as_argument_or_flag() {
 #[tokio::test]
 async fn check_config_prints_the_warnings_of_a_valid_file() {
     let folder = folder(&format!("{GOOD}poll: {{ interval: 1m }}\n"));
-    let said = run(&folder, &["check-config"]).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    insta::assert_snapshot!(said.stdout, @r"
+    let output = run(&folder, &["check-config"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(output.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 7, column 9): is less than an hour, but the source changes every few hours; 6h is the default
     mde_exporter.yml: the configuration is valid
     ");
@@ -136,9 +136,9 @@ async fn check_config_prints_the_warnings_of_a_valid_file() {
 async fn unreadable_ca_file_exits_with_64_and_is_named() {
     let folder = folder(&GOOD.replace("machines:", "http: { ca_file: nowhere.pem }\n    machines:"));
     for arguments in [&["run", LOOPBACK][..], &["once", "--log.level=warn"]] {
-        let said = run(&folder, arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""));
-        let error = said.stderr.lines().last().unwrap();
+        let output = run(&folder, arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""));
+        let error = output.stderr.lines().last().unwrap();
         insta::allow_duplicates! {
             insta::assert_snapshot!(error, @"error: tenant `contoso`: cannot read the CA file `nowhere.pem`: No such file or directory (os error 2)");
         }
@@ -152,51 +152,51 @@ async fn address_in_use_exits_with_1_and_is_named() {
     let address = taken.local_addr().unwrap();
     let flag = format!("--web.listen-address={address}");
     for arguments in [["run", flag.as_str()], ["demo", &flag]] {
-        let said = run(&folder, &arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+        let output = run(&folder, &arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
         let expected = format!("error: cannot listen on `{address}`: Address already in use (os error 98)");
-        assert_eq!(said.stderr.lines().last(), Some(expected.as_str()));
+        assert_eq!(output.stderr.lines().last(), Some(expected.as_str()));
     }
 }
 
 #[tokio::test]
 async fn once_prints_only_fleet_metrics_and_logs_to_stderr() {
-    let scene = scene(20).await;
-    configure_contoso(&scene);
-    let said = run(&scene.folder, &["once"]).await;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    let printed = exposition::parse(&said.stdout).unwrap();
+    let test_tenant = test_tenant(20).await;
+    configure_contoso(&test_tenant);
+    let output = run(&test_tenant.folder, &["once"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let printed = exposition::parse(&output.stdout).unwrap();
     assert_eq!(printed.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
-    let machines: f64 = scene.sim.control().machine_ids().iter().map(|_| 1.0).sum();
+    let machines: f64 = test_tenant.sim.control().machine_ids().iter().map(|_| 1.0).sum();
     assert_eq!(printed.sum("mde_assessed_machines"), machines);
     assert!(printed.sum("mde_missing_updates") > 0.0);
     assert_eq!(printed.value("mde_exporter_build_info", &[]), Some(1.0));
     let foreign = printed.families.iter().find(|family| !family.name.starts_with("mde_"));
     assert_eq!(foreign, None, "node_exporter has these families of its own");
-    assert!(said.stderr.contains("message=\"poll finished\""), "{}", said.stderr);
+    assert!(output.stderr.contains("message=\"poll finished\""), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn once_prints_its_data_and_exits_with_1_when_a_tenant_fails() {
-    let scene = scene(5).await;
-    scene.write("wrong.txt", "not-the-secret");
-    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
-    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
-    configure(&scene, &[fabrikam, contoso]);
-    let said = run(&scene.folder, &["once"]).await;
-    assert_eq!(said.code, Some(1), "{}", said.stderr);
-    let printed = exposition::parse(&said.stdout).unwrap();
+    let test_tenant = test_tenant(5).await;
+    test_tenant.write("wrong.txt", "not-the-secret");
+    let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: wrong.txt", "");
+    configure(&test_tenant, &[fabrikam, contoso]);
+    let output = run(&test_tenant.folder, &["once"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    let printed = exposition::parse(&output.stdout).unwrap();
     assert_eq!(printed.value("mde_up", &[("tenant", "contoso")]), Some(1.0));
     assert_eq!(printed.value("mde_up", &[("tenant", "fabrikam")]), Some(0.0));
     assert_eq!(printed.count_by("mde_machine_info", "tenant").into_keys().collect::<Vec<_>>(), ["contoso"]);
-    assert_eq!(said.stderr.lines().last(), Some("error: not every tenant could be polled: fabrikam"));
-    assert!(said.stderr.contains("Invalid client secret"), "{}", said.stderr);
+    assert_eq!(output.stderr.lines().last(), Some("error: not every tenant could be polled: fabrikam"));
+    assert!(output.stderr.contains("Invalid client secret"), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn successful_once_is_silent_at_log_level_error() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    let said = run(&scene.folder, &["once", "--log.level=error"]).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
+    let output = run(&test_tenant.folder, &["once", "--log.level=error"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use reqwest::StatusCode;
 use tempfile::TempDir;
 
-use crate::support::binary::{LOOPBACK, Running, command};
+use crate::support::binary::{LOOPBACK, RunningExporter, command};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -19,7 +19,7 @@ async fn demo_is_labelled_simulated_and_removes_its_files() {
         let mut demo = command(&folder, &["demo", "--machines=20", LOOPBACK]);
         // A dead proxy, for whoever would ask one for the loopback.
         demo.env("TMPDIR", folder.path()).env("HTTPS_PROXY", "http://127.0.0.1:1");
-        let mut demo = Running::start(demo).await;
+        let mut demo = RunningExporter::start(demo).await;
         let address = demo.addresses[0];
         let greeting = demo.stdout_until("Ctrl-C ends the demo.").await;
         assert!(greeting.contains("ALL DATA IS SIMULATED"), "{greeting}");
@@ -35,8 +35,8 @@ async fn demo_is_labelled_simulated_and_removes_its_files() {
         assert_eq!(scrape.sum("mde_assessed_machines"), 20.0);
         assert!(scrape.sum("mde_missing_updates") > 0.0);
 
-        let said = demo.stop(signal).await;
-        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let output = demo.stop(signal).await;
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
         assert_eq!(names(folder.path()), Vec::<String>::new());
     }
 }

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
 
-use crate::support::binary::{LOOPBACK, Running, Said, command, configure_contoso, finish, run, scene};
+use crate::support::binary::{
+    CommandOutput, LOOPBACK, RunningExporter, command, configure_contoso, finish, run, test_tenant,
+};
 
 /// The binary as systemd starts it, with this socket; a shell knows the id that the process is to have.
 fn passed(folder: &TempDir, socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
@@ -28,19 +30,19 @@ fn in_shell(folder: &TempDir, line: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn last_line(said: &Said) -> (Option<i32>, &str) {
-    (said.code, said.stderr.lines().last().unwrap_or_default())
+fn last_line(output: &CommandOutput) -> (Option<i32>, &str) {
+    (output.code, output.stderr.lines().last().unwrap_or_default())
 }
 
 #[tokio::test]
 async fn systemd_socket_replaces_the_listen_address() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, taken) =
         (socket.local_addr().unwrap(), format!("--web.listen-address={}", socket.local_addr().unwrap()));
     let arguments = ["run", &taken, "--web.systemd-socket"];
-    let running = Running::start(passed(&scene.folder, socket, &arguments)).await;
+    let running = RunningExporter::start(passed(&test_tenant.folder, socket, &arguments)).await;
     assert_eq!(running.addresses, [address]);
     assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
     assert_eq!(running.stop("TERM").await.code, Some(0));
@@ -48,11 +50,12 @@ async fn systemd_socket_replaces_the_listen_address() {
 
 #[tokio::test]
 async fn systemd_unix_socket_is_served() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    let path = scene.folder.path().join("socket");
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
+    let path = test_tenant.folder.path().join("socket");
     let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let mut running = Running::start_quiet(passed(&scene.folder, socket, &["run", "--web.systemd-socket"]));
+    let mut running =
+        RunningExporter::start_quiet(passed(&test_tenant.folder, socket, &["run", "--web.systemd-socket"]));
     let line = running.line_with("serving metrics").await;
     assert!(line.contains(&format!("address={}", path.display())), "{line}");
     let mut client = UnixStream::connect(&path).await.unwrap();
@@ -65,37 +68,38 @@ async fn systemd_unix_socket_is_served() {
 
 #[tokio::test]
 async fn missing_systemd_socket_exits_with_1_and_an_error() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     let expected =
         "error: cannot listen on `a socket of systemd`: systemd passed none; a socket unit is needed";
-    let said = run(&scene.folder, &["run", LOOPBACK, "--web.systemd-socket"]).await;
-    assert_eq!(last_line(&said), (Some(1), expected));
+    let output = run(&test_tenant.folder, &["run", LOOPBACK, "--web.systemd-socket"]).await;
+    assert_eq!(last_line(&output), (Some(1), expected));
     // Meant for another process.
     let line = "LISTEN_FDS=1 LISTEN_PID=1 exec \"$0\" \"$@\"";
-    let said = finish(in_shell(&scene.folder, line, &["run", "--web.systemd-socket"])).await;
-    assert_eq!(last_line(&said), (Some(1), expected));
+    let output = finish(in_shell(&test_tenant.folder, line, &["run", "--web.systemd-socket"])).await;
+    assert_eq!(last_line(&output), (Some(1), expected));
 }
 
 #[tokio::test]
 async fn socket_of_another_type_exits_with_1() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let said = finish(passed(&scene.folder, socket, &["run", "--web.systemd-socket"])).await;
+    let output = finish(passed(&test_tenant.folder, socket, &["run", "--web.systemd-socket"])).await;
     let expected = "error: cannot listen on `socket 1 of systemd`: fd 3 is not a valid tcp socket";
-    assert_eq!(last_line(&said), (Some(1), expected));
+    assert_eq!(last_line(&output), (Some(1), expected));
 }
 
 #[tokio::test]
 async fn host_name_is_served_on_each_of_its_addresses() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     let addresses = ("localhost", 0).to_socket_addrs().unwrap();
     let addresses: std::collections::BTreeSet<_> = addresses.collect();
     let count = addresses.iter().filter(|address| std::net::TcpListener::bind(address).is_ok()).count();
     let arguments = ["run", "--web.listen-address=localhost:0"];
-    let running = Running::start_with_addresses(command(&scene.folder, &arguments), count).await;
+    let running =
+        RunningExporter::start_with_addresses(command(&test_tenant.folder, &arguments), count).await;
     for &address in &running.addresses {
         assert!(
             [Ipv4Addr::LOCALHOST.into(), std::net::IpAddr::from(Ipv6Addr::LOCALHOST)].contains(&address.ip())
@@ -106,8 +110,8 @@ async fn host_name_is_served_on_each_of_its_addresses() {
 
 #[tokio::test]
 async fn unavailable_address_among_several_is_named() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     for (address, why) in [
@@ -115,28 +119,29 @@ async fn unavailable_address_among_several_is_named() {
         (format!(":{}", taken.port()), "Address already in use (os error 98)"),
         ("192.0.2.1:0".to_owned(), "Cannot assign requested address (os error 99)"),
     ] {
-        let said = run(&scene.folder, &["run", LOOPBACK, &format!("--web.listen-address={address}")]).await;
+        let output =
+            run(&test_tenant.folder, &["run", LOOPBACK, &format!("--web.listen-address={address}")]).await;
         let expected = format!("error: cannot listen on `{address}`: {why}");
-        assert_eq!(last_line(&said), (Some(1), expected.as_str()));
+        assert_eq!(last_line(&output), (Some(1), expected.as_str()));
     }
 }
 
 #[tokio::test]
 async fn unknown_host_name_is_in_the_error() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    let said = run(&scene.folder, &["run", "--web.listen-address=nobody.invalid:0"]).await;
-    assert_eq!(said.code, Some(1));
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    let output = run(&test_tenant.folder, &["run", "--web.listen-address=nobody.invalid:0"]).await;
+    assert_eq!(output.code, Some(1));
     let error = "error: cannot listen on `nobody.invalid:0`: failed to lookup address information: ";
-    assert!(last_line(&said).1.starts_with(error), "{}", said.stderr);
+    assert!(last_line(&output).1.starts_with(error), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn scrapes_succeed_when_clients_exhaust_file_descriptors() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
     let line = "ulimit -n 48; exec \"$0\" \"$@\"";
-    let mut running = Running::start(in_shell(&scene.folder, line, &["run", LOOPBACK])).await;
+    let mut running = RunningExporter::start(in_shell(&test_tenant.folder, line, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;
     let mut silent = Vec::new();
     for _ in 0..200 {

@@ -6,15 +6,17 @@ use std::time::Duration;
 use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 
-use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, run, scene};
+use crate::support::binary::{
+    LOOPBACK, RunningExporter, command, configure, configure_contoso, entry, run, test_tenant,
+};
 use crate::support::exposition::Exposition;
-use crate::support::tenant::Scene;
+use crate::support::tenant::TestTenant;
 
 const FIRST_SEEN: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
 const LAST_SUCCESS: &str = "mde_machine_last_success_timestamp_seconds";
 
-async fn start(scene: &Scene) -> Running {
-    Running::start(command(&scene.folder, &["run", LOOPBACK])).await
+async fn start(test_tenant: &TestTenant) -> RunningExporter {
+    RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await
 }
 
 /// First seen times by machine and KB.
@@ -32,9 +34,9 @@ fn read(scrape: &Exposition) -> BTreeSet<String> {
 }
 
 /// How often each machine was asked.
-fn asked(scene: &Scene) -> BTreeMap<String, u64> {
+fn asked(test_tenant: &TestTenant) -> BTreeMap<String, u64> {
     let mut asked = BTreeMap::new();
-    for call in scene.sim.control().calls() {
+    for call in test_tenant.sim.control().calls() {
         if let Some(id) = call.machine_id {
             *asked.entry(id).or_default() += 1;
         }
@@ -44,15 +46,15 @@ fn asked(scene: &Scene) -> BTreeMap<String, u64> {
 
 #[tokio::test]
 async fn served_data_survives_a_kill_at_any_time() {
-    let scene = scene(60).await;
-    configure_contoso(&scene);
-    let control = scene.sim.control();
+    let test_tenant = test_tenant(60).await;
+    configure_contoso(&test_tenant);
+    let control = test_tenant.sim.control();
     control.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(10)), Times::Always);
     let (mut known, mut fresh) = (BTreeMap::new(), BTreeMap::new());
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..12 {
         let asked_before = control.requests(Endpoint::MissingKbs);
-        let running = start(&scene).await;
+        let running = start(&test_tenant).await;
         let restored = running.scrape().await;
         for (pair, at) in &known {
             assert_eq!(first_seen(&restored).get(pair), Some(at), "{pair:?} in round {round}");
@@ -71,7 +73,7 @@ async fn served_data_survives_a_kill_at_any_time() {
                 break scrape;
             }
         };
-        let calls = asked(&scene);
+        let calls = asked(&test_tenant);
         running.kill().await;
 
         for (id, count) in &fresh {
@@ -91,17 +93,17 @@ fn fleet(text: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn restart_serves_the_saved_data_without_api_calls() {
-    let scene = scene(20).await;
-    configure_contoso(&scene);
-    let mut running = start(&scene).await;
+    let test_tenant = test_tenant(20).await;
+    configure_contoso(&test_tenant);
+    let mut running = start(&test_tenant).await;
     running.line_with("poll finished").await;
     running.wait_for_value("mde_up", 1.0).await;
     let (before_text, before) = (running.get("/metrics").await.1, running.scrape().await);
     assert_eq!(before.value("mde_exporter_state_restored", &[]), Some(0.0));
     assert_eq!(running.stop("TERM").await.code, Some(0));
 
-    let calls = scene.sim.control().calls().len();
-    let running = start(&scene).await;
+    let calls = test_tenant.sim.control().calls().len();
+    let running = start(&test_tenant).await;
     assert_eq!(running.get("/-/ready").await.0, StatusCode::OK);
     let (after_text, after) = (running.get("/metrics").await.1, running.scrape().await);
     assert_eq!(after.value("mde_exporter_state_restored", &[]), Some(1.0));
@@ -111,16 +113,16 @@ async fn restart_serves_the_saved_data_without_api_calls() {
     };
     assert_eq!(used(&after), Some(21.0));
     assert_eq!(used(&after), used(&before));
-    assert_eq!(scene.sim.control().calls().len(), calls);
+    assert_eq!(test_tenant.sim.control().calls().len(), calls);
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }
 
 #[tokio::test]
 async fn second_exporter_on_a_folder_is_rejected() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    let running = start(&scene).await;
-    let second = run(&scene.folder, &["run", LOOPBACK]).await;
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    let running = start(&test_tenant).await;
+    let second = run(&test_tenant.folder, &["run", LOOPBACK]).await;
     assert_eq!(second.code, Some(1), "{}", second.stderr);
     assert!(second.stderr.contains("data"), "the folder is named: {}", second.stderr);
     assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
@@ -128,29 +130,30 @@ async fn second_exporter_on_a_folder_is_rejected() {
 
 #[tokio::test]
 async fn damaged_state_file_is_set_aside_and_replaced() {
-    let scene = scene(5).await;
-    configure_contoso(&scene);
-    std::fs::create_dir(scene.folder.path().join("data")).unwrap();
-    scene.write(
+    let test_tenant = test_tenant(5).await;
+    configure_contoso(&test_tenant);
+    std::fs::create_dir(test_tenant.folder.path().join("data")).unwrap();
+    test_tenant.write(
         "data/state.db",
         "this is no database, and it is long enough not to be taken for an empty one",
     );
-    let mut running = start(&scene).await;
+    let mut running = start(&test_tenant).await;
     running.line_with("poll finished").await;
     assert!(running.log.iter().any(|line| line.contains("renamed")), "{:#?}", running.log);
     assert_eq!(running.stop("TERM").await.code, Some(0));
-    let kept = std::fs::read_dir(scene.folder.path().join("data")).unwrap();
+    let kept = std::fs::read_dir(test_tenant.folder.path().join("data")).unwrap();
     let names: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("state.db.")), "{names:?}");
 }
 
 #[tokio::test]
 async fn unwritable_folder_is_counted_and_polling_continues() {
-    let scene = scene(5).await;
-    configure_contoso(&scene);
-    let file = scene.write("file", "in the way");
+    let test_tenant = test_tenant(5).await;
+    configure_contoso(&test_tenant);
+    let file = test_tenant.write("file", "in the way");
     let storage = format!("--storage.path={}/below", file.display());
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK, &storage])).await;
+    let mut running =
+        RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK, &storage])).await;
     running.line_with("poll finished").await;
     running.wait_for_value("mde_up", 1.0).await;
     let scrape = running.scrape().await;
@@ -161,14 +164,14 @@ async fn unwritable_folder_is_counted_and_polling_continues() {
 
 #[tokio::test]
 async fn once_saves_its_state_and_fetches_every_machine() {
-    let scene = scene(5).await;
-    configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", "")]);
+    let test_tenant = test_tenant(5).await;
+    configure(&test_tenant, &[entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "")]);
     let once = || async {
-        let said = run(&scene.folder, &["once"]).await;
-        assert_eq!(said.code, Some(0), "{}", said.stderr);
-        crate::support::exposition::parse(&said.stdout).unwrap()
+        let output = run(&test_tenant.folder, &["once"]).await;
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        crate::support::exposition::parse(&output.stdout).unwrap()
     };
     let (first, second) = (once().await, once().await);
     assert_eq!(first_seen(&first), first_seen(&second));
-    assert!(asked(&scene).values().all(|count| *count == 2));
+    assert!(asked(&test_tenant).values().all(|count| *count == 2));
 }

@@ -4,18 +4,21 @@ use mde_simulator::{Endpoint, Fault, Realism, Times};
 use reqwest::StatusCode;
 
 use crate::support::binary::{
-    LOOPBACK, Running, command, configure, configure_contoso, entry, scene, scene_with,
+    LOOPBACK, RunningExporter, command, configure, configure_contoso, entry, test_tenant, test_tenant_with,
 };
 use crate::support::exposition;
 
 #[tokio::test]
 async fn metrics_precede_the_first_poll_and_readiness_follows_it() {
-    let scene = scene(5).await;
-    configure(&scene, &[entry(&scene, "contoso", "client_secret_file: secret.txt", ", timeout: 1s")]);
-    scene.sim.control().inject(Endpoint::Token, Fault::Hang, Times::Always);
+    let test_tenant = test_tenant(5).await;
+    configure(
+        &test_tenant,
+        &[entry(&test_tenant, "contoso", "client_secret_file: secret.txt", ", timeout: 1s")],
+    );
+    test_tenant.sim.control().inject(Endpoint::Token, Fault::Hang, Times::Always);
     // Without a command.
-    let running = Running::start(command(&scene.folder, &[LOOPBACK])).await;
-    scene.sim.control().wait_for_requests(Endpoint::Token, 1).await;
+    let running = RunningExporter::start(command(&test_tenant.folder, &[LOOPBACK])).await;
+    test_tenant.sim.control().wait_for_requests(Endpoint::Token, 1).await;
 
     let (status, body) = running.get("/-/ready").await;
     assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "tenants without data: 1\n"));
@@ -24,16 +27,16 @@ async fn metrics_precede_the_first_poll_and_readiness_follows_it() {
     assert_eq!(scrape.value("mde_up", &[("tenant", "contoso")]), Some(0.0));
     assert_eq!(scrape.count("mde_machine_info"), 0.0);
 
-    scene.sim.control().clear();
+    test_tenant.sim.control().clear();
     assert_eq!(running.wait_for_status("/-/ready", StatusCode::OK).await, "ready\n");
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }
 
 #[tokio::test]
 async fn detail_levels_agree_and_scrapes_cause_no_api_calls() {
-    let scene = scene_with(40, Realism::Realistic).await;
-    configure_contoso(&scene);
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    let test_tenant = test_tenant_with(40, Realism::Realistic).await;
+    configure_contoso(&test_tenant);
+    let mut running = RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;
     running.wait_for_value("mde_up", 1.0).await;
     let scrape = running.scrape().await;
@@ -43,25 +46,26 @@ async fn detail_levels_agree_and_scrapes_cause_no_api_calls() {
     assert_eq!(scrape.sum("mde_missing_updates"), pairs);
     assert_eq!(scrape.sum("mde_update_missing_machines"), pairs);
 
-    let calls = scene.sim.control().calls().len();
+    let calls = test_tenant.sim.control().calls().len();
     for _ in 0..20 {
         running.scrape().await;
         running.get("/").await;
     }
-    assert_eq!(scene.sim.control().calls().len(), calls);
+    assert_eq!(test_tenant.sim.control().calls().len(), calls);
 }
 
 #[tokio::test]
 async fn every_address_serves_the_telemetry_path_and_is_logged() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     let mut arguments = vec!["run", "--web.telemetry-path=/mde", LOOPBACK, "--web.listen-address=:0"];
     // A machine may be without IPv6.
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         arguments.push("--web.listen-address=[::1]:0");
     }
     let count = arguments.len() - 2;
-    let running = Running::start_with_addresses(command(&scene.folder, &arguments), count).await;
+    let running =
+        RunningExporter::start_with_addresses(command(&test_tenant.folder, &arguments), count).await;
     for &address in &running.addresses {
         assert_ne!(address.port(), 0);
         let (status, body) = running.get_at(address, "/mde").await;
@@ -77,10 +81,10 @@ async fn every_address_serves_the_telemetry_path_and_is_logged() {
 
 #[tokio::test]
 async fn each_json_log_line_has_time_level_and_message() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
     let arguments = ["run", LOOPBACK, "--log.format", "json", "--log.level=debug"];
-    let mut running = Running::start_quiet(command(&scene.folder, &arguments));
+    let mut running = RunningExporter::start_quiet(command(&test_tenant.folder, &arguments));
     let finished = running.line_with("poll finished").await;
     let finished: serde_json::Value = serde_json::from_str(&finished).unwrap();
     assert_eq!((&finished["tenant"], &finished["read"]), (&"contoso".into(), &3.into()));
@@ -94,23 +98,23 @@ async fn each_json_log_line_has_time_level_and_message() {
 
 #[tokio::test]
 async fn normal_work_is_silent_at_log_level_error() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
     let arguments = ["run", LOOPBACK, "--log.level=error"];
-    let running = Running::start_quiet(command(&scene.folder, &arguments));
-    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 3).await;
-    let said = running.stop("TERM").await;
-    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
+    let running = RunningExporter::start_quiet(command(&test_tenant.folder, &arguments));
+    test_tenant.sim.control().wait_for_requests(Endpoint::MissingKbs, 3).await;
+    let output = running.stop("TERM").await;
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(0), "", ""));
 }
 
 #[tokio::test]
 async fn log_lines_are_counted_by_level() {
-    let scene = scene(3).await;
-    scene.write("wrong.txt", "not-the-secret");
-    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
-    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
-    configure(&scene, &[contoso, fabrikam]);
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    let test_tenant = test_tenant(3).await;
+    test_tenant.write("wrong.txt", "not-the-secret");
+    let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: wrong.txt", "");
+    configure(&test_tenant, &[contoso, fabrikam]);
+    let mut running = RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;
     running.line_with("poll finished").await;
     let scrape = running.scrape().await;
@@ -124,11 +128,11 @@ async fn log_lines_are_counted_by_level() {
 
 #[tokio::test]
 async fn failing_tenant_does_not_hide_the_other_tenant() {
-    let scene = scene(3).await;
-    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
-    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: nowhere.txt", "");
-    configure(&scene, &[contoso, fabrikam]);
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    let test_tenant = test_tenant(3).await;
+    let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: nowhere.txt", "");
+    configure(&test_tenant, &[contoso, fabrikam]);
+    let mut running = RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await;
     let failed = running.line_with("the poll failed").await;
     assert!(failed.contains("tenant=fabrikam") && failed.contains("nowhere.txt"), "{failed}");
     running.wait_for_value("mde_machine_up", 1.0).await;

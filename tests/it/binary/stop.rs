@@ -5,7 +5,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene};
+use crate::support::binary::{
+    LOOPBACK, RunningExporter, command, configure, configure_contoso, entry, test_tenant,
+};
 
 /// How many requests a client sends whose replies it does not read: their replies are larger than
 /// any buffer between the two.
@@ -15,27 +17,31 @@ const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
 
 #[tokio::test]
 async fn sigterm_and_sigint_stop_the_exporter_cleanly() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
     for (signal, name) in [("TERM", "signal=SIGTERM"), ("INT", "signal=SIGINT")] {
         let state_of_its_own = format!("--storage.path={signal}");
         let arguments = ["run", LOOPBACK, &state_of_its_own];
-        let mut running = Running::start(command(&scene.folder, &arguments)).await;
+        let mut running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
         running.line_with("poll finished").await;
-        let said = running.stop(signal).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""));
-        assert!(said.stderr.contains(name) && said.stderr.ends_with("message=stopped"), "{}", said.stderr);
-        assert!(!said.stderr.contains("cut off"), "{}", said.stderr);
+        let output = running.stop(signal).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""));
+        assert!(
+            output.stderr.contains(name) && output.stderr.ends_with("message=stopped"),
+            "{}",
+            output.stderr
+        );
+        assert!(!output.stderr.contains("cut off"), "{}", output.stderr);
     }
 }
 
 #[tokio::test]
 async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
-    let running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
-    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
+    test_tenant.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
+    let running = RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await;
+    test_tenant.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
 
     let silent = TcpStream::connect(running.addresses[0]).await.unwrap();
     let mut kept_alive = TcpStream::connect(running.addresses[0]).await.unwrap();
@@ -45,43 +51,43 @@ async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
         assert_ne!(kept_alive.read_buf(&mut reply).await.unwrap(), 0);
     }
 
-    let said = running.stop("TERM").await;
-    assert_eq!(said.code, Some(0));
-    assert!(!said.stderr.contains("cut off"), "no reply was under way: {}", said.stderr);
+    let output = running.stop("TERM").await;
+    assert_eq!(output.code, Some(0));
+    assert!(!output.stderr.contains("cut off"), "no reply was under way: {}", output.stderr);
     drop((silent, kept_alive));
 }
 
 /// Takes as long as replies under way are waited for.
 #[tokio::test]
 async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
-    let scene = scene(20).await;
+    let test_tenant = test_tenant(20).await;
     // A stand-in for a file system that does not answer.
-    let pipe = scene.folder.path().join("pipe");
+    let pipe = test_tenant.folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
-    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
-    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: pipe", "");
-    configure(&scene, &[contoso, fabrikam]);
-    let mut run = command(&scene.folder, &["run", LOOPBACK]);
+    let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: pipe", "");
+    configure(&test_tenant, &[contoso, fabrikam]);
+    let mut run = command(&test_tenant.folder, &["run", LOOPBACK]);
     // The read holds a thread, and there may be no more than one by default.
     run.env("TOKIO_WORKER_THREADS", "4");
-    let mut running = Running::start(run).await;
+    let mut running = RunningExporter::start(run).await;
     running.line_with("poll finished").await;
 
     let mut deaf = TcpStream::connect(running.addresses[0]).await.unwrap();
     deaf.write_all(REQUEST.repeat(UNREAD).as_bytes()).await.unwrap();
     deaf.read_u8().await.unwrap();
-    let said = running.stop("TERM").await;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = running.stop("TERM").await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     drop(deaf);
 }
 
 #[tokio::test]
 async fn hundreds_of_hanging_clients_delay_no_scrape_and_no_stop() {
-    let scene = scene(20).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(20).await;
+    configure_contoso(&test_tenant);
     // As long as a client that reads nothing has its slot, it would be in the way.
     let arguments = ["run", LOOPBACK, "--web.max-requests=0"];
-    let mut running = Running::start(command(&scene.folder, &arguments)).await;
+    let mut running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
     running.line_with("poll finished").await;
     let mut hanging = Vec::new();
     for sent in ["", "GET /metrics HTTP/1.1\r\nhost: ", &REQUEST.repeat(UNREAD)].repeat(150) {

@@ -6,23 +6,25 @@ use mde_simulator::{Endpoint, Fault, Times};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
-use crate::support::binary::{LOOPBACK, Running, command, configure, configure_contoso, entry, scene};
-use crate::support::tenant::Scene;
+use crate::support::binary::{
+    LOOPBACK, RunningExporter, command, configure, configure_contoso, entry, test_tenant,
+};
+use crate::support::tenant::TestTenant;
 
 /// The manager's end of the socket.
-struct Manager(UnixDatagram);
+struct ServiceManager(UnixDatagram);
 
-impl Manager {
+impl ServiceManager {
     /// Starts the binary under a manager, which wants a sign of life within `watchdog`.
-    async fn start(scene: &Scene, watchdog: Option<Duration>) -> (Self, Running) {
-        let path = scene.folder.path().join("notify");
+    async fn start(test_tenant: &TestTenant, watchdog: Option<Duration>) -> (Self, RunningExporter) {
+        let path = test_tenant.folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let mut run = command(&scene.folder, &["run", LOOPBACK]);
+        let mut run = command(&test_tenant.folder, &["run", LOOPBACK]);
         run.env("NOTIFY_SOCKET", &path).env("TOKIO_WORKER_THREADS", "4");
         if let Some(watchdog) = watchdog {
             run.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         }
-        (Self(socket), Running::start(run).await)
+        (Self(socket), RunningExporter::start(run).await)
     }
 
     /// The lines of the next message.
@@ -46,9 +48,9 @@ impl Manager {
 
 #[tokio::test]
 async fn manager_is_notified_of_ready_reload_and_stop() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    let (manager, running) = Manager::start(&scene, None).await;
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
+    let (manager, running) = ServiceManager::start(&test_tenant, None).await;
     manager.until("READY=1").await;
     let status = manager.until("STATUS=1 tenant, 3 machines, last poll ").await;
     assert!(status[0].ends_with(" UTC"), "{status:?}");
@@ -60,17 +62,17 @@ async fn manager_is_notified_of_ready_reload_and_stop() {
     manager.until("READY=1").await;
 
     let stopped = running.stop("TERM");
-    let (_, said) = tokio::join!(manager.until("STOPPING=1"), stopped);
-    assert_eq!(said.code, Some(0));
+    let (_, output) = tokio::join!(manager.until("STOPPING=1"), stopped);
+    assert_eq!(output.code, Some(0));
 }
 
 #[tokio::test]
 async fn watchdog_is_notified_while_a_poll_waits_for_the_api() {
-    let scene = scene(3).await;
-    configure_contoso(&scene);
-    scene.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
-    let (manager, running) = Manager::start(&scene, Some(Duration::from_secs(2))).await;
-    scene.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
+    let test_tenant = test_tenant(3).await;
+    configure_contoso(&test_tenant);
+    test_tenant.sim.control().inject(Endpoint::MissingKbs, Fault::Hang, Times::Always);
+    let (manager, running) = ServiceManager::start(&test_tenant, Some(Duration::from_secs(2))).await;
+    test_tenant.sim.control().wait_for_requests(Endpoint::MissingKbs, 1).await;
     for _ in 0..4 {
         manager.until("WATCHDOG=1").await;
     }
@@ -79,15 +81,15 @@ async fn watchdog_is_notified_while_a_poll_waits_for_the_api() {
 
 #[tokio::test]
 async fn watchdog_is_not_notified_while_a_poller_hangs() {
-    let scene = scene(3).await;
+    let test_tenant = test_tenant(3).await;
     // A stand-in for a file system that does not answer.
-    let pipe = scene.folder.path().join("pipe");
+    let pipe = test_tenant.folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
-    let contoso = entry(&scene, "contoso", "client_secret_file: secret.txt", "");
-    let fabrikam = entry(&scene, "fabrikam", "client_secret_file: pipe", "");
-    configure(&scene, &[contoso, fabrikam]);
+    let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: pipe", "");
+    configure(&test_tenant, &[contoso, fabrikam]);
     let limit = Duration::from_secs(1);
-    let (manager, mut running) = Manager::start(&scene, Some(limit)).await;
+    let (manager, mut running) = ServiceManager::start(&test_tenant, Some(limit)).await;
     let line = running.line_with("poller of fabrikam").await;
     assert!(line.contains("task is not making progress"), "{line}");
     while manager.0.try_recv(&mut [0; 4096]).is_ok() {}

@@ -4,37 +4,39 @@ use jiff::SignedDuration;
 use mde_simulator::{Endpoint, Fault, QuotaPeriod};
 
 use crate::support::check::{
-    CERTIFICATE, EXPORT, FEDERATED, MANAGED, NOTHING, Output, SECRET, case, check, check_with, config,
-    faults, golden, scene, scene_of, with_certificate,
+    CERTIFICATE, CaseOutput, EXPORT, FEDERATED, MANAGED, NOTHING, SECRET, case, check, check_with, config,
+    faults, golden, test_tenant, test_tenant_of, with_certificate,
 };
 
 #[tokio::test]
 async fn rejected_credentials_come_with_advice() {
     let mut cases = vec![
-        case("wrong client secret", &[], |scene| drop(scene.write("secret.txt", "not-the-secret"))),
-        case("expired client secret", &[], |scene| scene.sim.control().set_client_secret(None)),
+        case("wrong client secret", &[], |test_tenant| {
+            drop(test_tenant.write("secret.txt", "not-the-secret"))
+        }),
+        case("expired client secret", &[], |test_tenant| test_tenant.sim.control().set_client_secret(None)),
         case("no file with the secret", &[("secret.txt", "gone.txt")], NOTHING),
-        case("empty file with the secret", &[], |scene| drop(scene.write("secret.txt", "\n"))),
+        case("empty file with the secret", &[], |test_tenant| drop(test_tenant.write("secret.txt", "\n"))),
         case("variable that is not set", &[(SECRET, "client_secret_env: MDE_SECRET")], NOTHING),
         case("unknown client", &[("client_id: c", "client_id: d")], NOTHING),
         case("unknown tenant", &[("tenant_id: 7", "tenant_id: 8")], NOTHING),
-        case("certificate that is not registered", &[CERTIFICATE], |scene| {
-            with_certificate(scene);
-            scene.sim.control().register_certificate(&certificate().0).unwrap();
+        case("certificate that is not registered", &[CERTIFICATE], |test_tenant| {
+            with_certificate(test_tenant);
+            test_tenant.sim.control().register_certificate(&certificate().0).unwrap();
         }),
-        case("certificate without a key", &[CERTIFICATE], |scene| {
-            scene.write("client.pem", scene.sim.ca_pem());
+        case("certificate without a key", &[CERTIFICATE], |test_tenant| {
+            test_tenant.write("client.pem", test_tenant.sim.ca_pem());
         }),
-        case("federated token that is not registered", &[FEDERATED], |scene| {
-            scene.write("federated", "eyJ.from.elsewhere");
+        case("federated token that is not registered", &[FEDERATED], |test_tenant| {
+            test_tenant.write("federated", "eyJ.from.elsewhere");
         }),
         case("no file with the federated token", &[(SECRET, "workload_identity: {}")], NOTHING),
         case("scope that is none", &[("    api_url", "    scope: nonsense/.default\n    api_url")], NOTHING),
     ];
     let nowhere = async {
-        let scene = scene().await;
+        let test_tenant = test_tenant().await;
         let variables = [("IDENTITY_ENDPOINT", "https://127.0.0.1:1/msi/token"), ("IDENTITY_HEADER", "none")];
-        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+        check_with(&test_tenant, &config(&test_tenant, &[MANAGED]), &[], &variables).await
     };
     cases.push(("managed identity where there is none".to_owned(), Box::pin(nowhere)));
     golden("credentials", cases).await;
@@ -43,15 +45,16 @@ async fn rejected_credentials_come_with_advice() {
 #[tokio::test]
 async fn wrong_clock_is_diagnosed() {
     let output = async {
-        let scene = scene_of(5, SignedDuration::from_mins(20)).await;
-        scene.sim.control().register_certificate(&with_certificate(&scene)).unwrap();
-        check(&scene, &config(&scene, &[CERTIFICATE])).await
+        let test_tenant = test_tenant_of(5, SignedDuration::from_mins(20)).await;
+        test_tenant.sim.control().register_certificate(&with_certificate(&test_tenant)).unwrap();
+        check(&test_tenant, &config(&test_tenant, &[CERTIFICATE])).await
     };
-    let mut cases: Vec<(String, Output)> = vec![("the assertion has expired".to_owned(), Box::pin(output))];
+    let mut cases: Vec<(String, CaseOutput)> =
+        vec![("the assertion has expired".to_owned(), Box::pin(output))];
     for (title, seconds) in [("far behind", 1_200), ("far ahead", -7_500), ("a little ahead", -60)] {
         let output = async move {
-            let scene = scene_of(5, SignedDuration::from_secs(seconds)).await;
-            check(&scene, &config(&scene, &[])).await
+            let test_tenant = test_tenant_of(5, SignedDuration::from_secs(seconds)).await;
+            check(&test_tenant, &config(&test_tenant, &[])).await
         };
         cases.push((format!("a clock {title}"), Box::pin(output)));
     }
@@ -83,12 +86,16 @@ async fn entra_errors_are_diagnosed() {
 #[tokio::test]
 async fn missing_role_is_named_with_the_place_to_grant_it() {
     let mut cases = vec![
-        case("no consent", &[], |scene| scene.sim.control().set_roles(&[])),
-        case("no role for the source", &[], |scene| scene.sim.control().set_roles(&["Machine.Read.All"])),
-        case("no role for the export", &[EXPORT], |scene| {
-            scene.sim.control().set_roles(&["Machine.Read.All", "Software.Read.All"]);
+        case("no consent", &[], |test_tenant| test_tenant.sim.control().set_roles(&[])),
+        case("no role for the source", &[], |test_tenant| {
+            test_tenant.sim.control().set_roles(&["Machine.Read.All"])
         }),
-        case("no role for the list", &[], |scene| scene.sim.control().set_roles(&["Software.Read.All"])),
+        case("no role for the export", &[EXPORT], |test_tenant| {
+            test_tenant.sim.control().set_roles(&["Machine.Read.All", "Software.Read.All"]);
+        }),
+        case("no role for the list", &[], |test_tenant| {
+            test_tenant.sim.control().set_roles(&["Software.Read.All"])
+        }),
         case(
             "token of another API",
             &[("    api_url", "    scope: https://api.security.microsoft.com/.default\n    api_url")],
@@ -99,19 +106,19 @@ async fn missing_role_is_named_with_the_place_to_grant_it() {
         [("ids need no list", &["Software.Read.All"][..]), ("ids need the role of the source", &[])]
     {
         let output = async move {
-            let scene = scene().await;
-            scene.sim.control().set_roles(roles);
-            let ids = format!("{{ ids: [{}] }}", scene.sim.control().machine_ids()[0]);
-            check(&scene, &config(&scene, &[("{ all: true }", &ids)])).await
+            let test_tenant = test_tenant().await;
+            test_tenant.sim.control().set_roles(roles);
+            let ids = format!("{{ ids: [{}] }}", test_tenant.sim.control().machine_ids()[0]);
+            check(&test_tenant, &config(&test_tenant, &[("{ all: true }", &ids)])).await
         };
         cases.push((title.to_owned(), Box::pin(output)));
     }
     let managed = async {
-        let scene = scene().await;
-        scene.sim.control().set_roles(&["Machine.Read.All"]);
-        let (endpoint, header) = (scene.sim.identity_endpoint(), scene.sim.identity_header());
+        let test_tenant = test_tenant().await;
+        test_tenant.sim.control().set_roles(&["Machine.Read.All"]);
+        let (endpoint, header) = (test_tenant.sim.identity_endpoint(), test_tenant.sim.identity_header());
         let variables = [("IDENTITY_ENDPOINT", endpoint.as_str()), ("IDENTITY_HEADER", header)];
-        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+        check_with(&test_tenant, &config(&test_tenant, &[MANAGED]), &[], &variables).await
     };
     cases.push(("no role of a managed identity".to_owned(), Box::pin(managed)));
     golden("roles", cases).await;

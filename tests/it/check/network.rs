@@ -5,24 +5,24 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::check::{
-    EXPORT, NOTHING, Output, SHORT, case, check, check_with, config, faults, golden, scene,
+    CaseOutput, EXPORT, NOTHING, SHORT, case, check, check_with, config, faults, golden, test_tenant,
 };
 use crate::support::proxy::proxy;
 
 /// A case with a proxy in between, under a name of the authority that no resolver has to know.
-fn proxied(title: &str, answer: &'static str, passes: bool) -> (String, Output) {
+fn proxied(title: &str, answer: &'static str, passes: bool) -> (String, CaseOutput) {
     let output = async move {
-        let scene = scene().await;
+        let test_tenant = test_tenant().await;
         let mut tasks = JoinSet::new();
-        let target = passes.then(|| scene.sim.api_url().replace("https://", ""));
+        let target = passes.then(|| test_tenant.sim.api_url().replace("https://", ""));
         let address = proxy(&mut tasks, answer, target).await;
         let by_proxy = format!("ca_file: ca.pem, proxy_url: \"http://user:hunter2@{address}\"");
-        let authority = format!("authority_url: {}", scene.sim.api_url());
+        let authority = format!("authority_url: {}", test_tenant.sim.api_url());
         let changes =
             [("ca_file: ca.pem", by_proxy.as_str()), (&authority, "authority_url: https://login.example")];
-        let said = check(&scene, &config(&scene, &changes)).await;
-        assert!(!said.contains("hunter2"), "{said}");
-        said.replace(&address, "127.0.0.1:3128")
+        let output = check(&test_tenant, &config(&test_tenant, &changes)).await;
+        assert!(!output.contains("hunter2"), "{output}");
+        output.replace(&address, "127.0.0.1:3128")
     };
     (title.to_owned(), Box::pin(output))
 }
@@ -43,9 +43,9 @@ async fn network_errors_are_diagnosed() {
     for (title, url) in unreachable {
         for key in ["authority_url", "api_url"] {
             let output = async move {
-                let scene = scene().await;
-                let old = format!("{key}: {}", scene.sim.api_url());
-                check(&scene, &config(&scene, &[(&old, &format!("{key}: {url}"))])).await
+                let test_tenant = test_tenant().await;
+                let old = format!("{key}: {}", test_tenant.sim.api_url());
+                check(&test_tenant, &config(&test_tenant, &[(&old, &format!("{key}: {url}"))])).await
             };
             cases.push((format!("{title} ({key})"), Box::pin(output)));
         }
@@ -56,21 +56,29 @@ async fn network_errors_are_diagnosed() {
         NOTHING,
     ));
     let environment = async {
-        let scene = scene().await;
-        check_with(&scene, &config(&scene, &[]), &[], &[("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")])
-            .await
+        let test_tenant = test_tenant().await;
+        check_with(
+            &test_tenant,
+            &config(&test_tenant, &[]),
+            &[],
+            &[("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")],
+        )
+        .await
     };
     cases.push(("proxy of the environment that is not there".to_owned(), Box::pin(environment)));
     let plain = async {
-        let scene = scene().await;
+        let test_tenant = test_tenant().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, axum::Router::new()).await.unwrap() });
-        let old = format!("authority_url: {}", scene.sim.api_url());
-        let said =
-            check(&scene, &config(&scene, &[(&old, &format!("authority_url: https://{address}"))])).await;
-        said.replace(&address.to_string(), "127.0.0.1:8080")
+        let old = format!("authority_url: {}", test_tenant.sim.api_url());
+        let output = check(
+            &test_tenant,
+            &config(&test_tenant, &[(&old, &format!("authority_url: https://{address}"))]),
+        )
+        .await;
+        output.replace(&address.to_string(), "127.0.0.1:8080")
     };
     cases.push(("port of plain http".to_owned(), Box::pin(plain)));
     golden("way", cases).await;

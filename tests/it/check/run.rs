@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 use mde_simulator::Endpoint;
 
-use crate::support::binary::{LOOPBACK, Running, command, entry};
+use crate::support::binary::{LOOPBACK, RunningExporter, command, entry};
 use crate::support::check::{
-    CERTIFICATE, EXPORT, FEDERATED, MANAGED, NOTHING, Output, SECRET, case, check, check_with, config,
-    golden, scene, scene_of, with_certificate,
+    CERTIFICATE, CaseOutput, EXPORT, FEDERATED, MANAGED, NOTHING, SECRET, case, check, check_with, config,
+    golden, test_tenant, test_tenant_of, with_certificate,
 };
 
 #[tokio::test]
@@ -19,24 +19,28 @@ async fn successful_steps_are_listed() {
             &[("{ all: true }", "{ all: true, tags: [production], filter: \"osPlatform eq 'Windows11'\" }")],
             NOTHING,
         ),
-        case("a certificate", &[CERTIFICATE], |scene| {
-            scene.sim.control().register_certificate(&with_certificate(scene)).unwrap();
+        case("a certificate", &[CERTIFICATE], |test_tenant| {
+            test_tenant.sim.control().register_certificate(&with_certificate(test_tenant)).unwrap();
         }),
-        case("a federated token", &[FEDERATED], |scene| {
-            scene.write("federated", "eyJ.from.elsewhere");
-            scene.sim.control().register_federated_token("eyJ.from.elsewhere");
+        case("a federated token", &[FEDERATED], |test_tenant| {
+            test_tenant.write("federated", "eyJ.from.elsewhere");
+            test_tenant.sim.control().register_federated_token("eyJ.from.elsewhere");
         }),
-        case("roles that allow more than needed", &[], |scene| {
-            scene.sim.control().set_roles(&["Machine.ReadWrite.All", "Software.Read.All", "Alert.Read.All"]);
+        case("roles that allow more than needed", &[], |test_tenant| {
+            test_tenant.sim.control().set_roles(&[
+                "Machine.ReadWrite.All",
+                "Software.Read.All",
+                "Alert.Read.All",
+            ]);
         }),
         case("an unusual value in the configuration", &[("    quota", "    http: {}\n    quota")], NOTHING),
     ];
     cases.pop();
     let managed = async {
-        let scene = scene().await;
-        let (endpoint, header) = (scene.sim.identity_endpoint(), scene.sim.identity_header());
+        let test_tenant = test_tenant().await;
+        let (endpoint, header) = (test_tenant.sim.identity_endpoint(), test_tenant.sim.identity_header());
         let variables = [("IDENTITY_ENDPOINT", endpoint.as_str()), ("IDENTITY_HEADER", header)];
-        check_with(&scene, &config(&scene, &[MANAGED]), &[], &variables).await
+        check_with(&test_tenant, &config(&test_tenant, &[MANAGED]), &[], &variables).await
     };
     cases.push(("a managed identity".to_owned(), Box::pin(managed)));
     golden("fine", cases).await;
@@ -68,8 +72,8 @@ async fn selectors_quota_and_cloud_are_checked() {
         ),
     ];
     let empty = async {
-        let scene = scene_of(0, SignedDuration::ZERO).await;
-        check(&scene, &config(&scene, &[])).await
+        let test_tenant = test_tenant_of(0, SignedDuration::ZERO).await;
+        check(&test_tenant, &config(&test_tenant, &[])).await
     };
     cases.push(("tenant without machines".to_owned(), Box::pin(empty)));
     golden("scope", cases).await;
@@ -78,45 +82,45 @@ async fn selectors_quota_and_cloud_are_checked() {
 #[tokio::test]
 async fn failing_tenant_does_not_stop_the_other_checks() {
     let two = async {
-        let scene = scene().await;
-        scene.write("wrong.txt", "not-the-secret");
-        let fabrikam = entry(&scene, "fabrikam", "client_secret_file: wrong.txt", "");
-        let contoso = entry(&scene, "contoso", SECRET, "");
-        check(&scene, &format!("tenants:\n{fabrikam}{contoso}")).await
+        let test_tenant = test_tenant().await;
+        test_tenant.write("wrong.txt", "not-the-secret");
+        let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: wrong.txt", "");
+        let contoso = entry(&test_tenant, "contoso", SECRET, "");
+        check(&test_tenant, &format!("tenants:\n{fabrikam}{contoso}")).await
     };
     let storage = async {
-        let scene = scene().await;
-        check_with(&scene, &config(&scene, &[]), &["--storage.path=secret.txt/data"], &[]).await
+        let test_tenant = test_tenant().await;
+        check_with(&test_tenant, &config(&test_tenant, &[]), &["--storage.path=secret.txt/data"], &[]).await
     };
-    let cases: Vec<(String, Output)> =
+    let cases: Vec<(String, CaseOutput)> =
         vec![("two tenants".to_owned(), Box::pin(two)), ("storage".to_owned(), Box::pin(storage))];
     golden("machine", cases).await;
 }
 
 #[tokio::test]
 async fn check_calls_each_operation_once_and_leaves_no_files() {
-    let scene = scene().await;
-    let requests = |endpoint| scene.sim.control().requests(endpoint);
-    check(&scene, &config(&scene, &[])).await;
+    let test_tenant = test_tenant().await;
+    let requests = |endpoint| test_tenant.sim.control().requests(endpoint);
+    check(&test_tenant, &config(&test_tenant, &[])).await;
     assert_eq!([Endpoint::Token, Endpoint::Machines, Endpoint::MissingKbs].map(requests), [1, 1, 1]);
-    check(&scene, &config(&scene, &[EXPORT])).await;
+    check(&test_tenant, &config(&test_tenant, &[EXPORT])).await;
     assert_eq!([Endpoint::Token, Endpoint::Machines, Endpoint::MissingKbs].map(requests), [2, 2, 1]);
     assert_eq!([Endpoint::Export, Endpoint::ExportFile].map(requests), [1, 1]);
     let mut files: Vec<_> =
-        std::fs::read_dir(scene.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        std::fs::read_dir(test_tenant.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["ca.pem", "mde_exporter.yml", "secret.txt"]);
 }
 
 #[tokio::test]
 async fn check_does_not_disturb_a_running_exporter() {
-    let scene = scene().await;
-    let config = config(&scene, &[]);
-    scene.write("mde_exporter.yml", &config);
-    let mut running = Running::start(command(&scene.folder, &["run", LOOPBACK])).await;
+    let test_tenant = test_tenant().await;
+    let config = config(&test_tenant, &[]);
+    test_tenant.write("mde_exporter.yml", &config);
+    let mut running = RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK])).await;
     running.line_with("poll finished").await;
-    let said = check(&scene, &config).await;
-    assert!(said.starts_with("exit code 0\n") && said.contains("`data` can be written"), "{said}");
+    let output = check(&test_tenant, &config).await;
+    assert!(output.starts_with("exit code 0\n") && output.contains("`data` can be written"), "{output}");
     let stopped = running.stop("TERM").await;
     assert_eq!(stopped.code, Some(0));
     assert!(!stopped.stderr.contains("level=error"), "{}", stopped.stderr);

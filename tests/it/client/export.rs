@@ -13,28 +13,28 @@ use mde_simulator::Realism;
 use serde_json::{Value, json};
 
 use crate::support::api::{Api, options};
-use crate::support::export_server::{Host, LIST, Reply, gzip};
+use crate::support::export_server::{ExportHost, LIST, Reply, gzip};
 
 const TIME: &str = "2026-03-10T11:00:00Z";
 
 /// A client whose API is a host of export files; tokens come from the simulator.
-struct Scene {
-    host: Host,
+struct ExportHarness {
+    host: ExportHost,
     api: Api,
 }
 
-impl Scene {
+impl ExportHarness {
     async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     /// With a time limit that a stalled download reaches soon.
-    async fn hasty() -> Self {
+    async fn with_short_timeout() -> Self {
         Self::with(|tenant| tenant.http.timeout = Duration::from_millis(400)).await
     }
 
     async fn with(change: impl FnOnce(&mut Tenant)) -> Self {
-        let host = Host::start().await;
+        let host = ExportHost::start().await;
         let api = Api::new(options(0, Realism::Plain), |tenant| {
             tenant.api_url = host.url.parse().unwrap();
             change(tenant);
@@ -44,12 +44,12 @@ impl Scene {
     }
 
     /// Two files of one row each, both well, in lists that differ in their links only.
-    async fn of_two_files() -> Self {
-        let scene = Self::new().await;
-        scene.host.answer(LIST, (1..9).map(|turn| scene.host.list(TIME, turn, &["/one", "/two"])));
-        scene.host.answer("/one", [Reply::file(&[row("a1", 5_000_001)])]);
-        scene.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
-        scene
+    async fn with_two_files() -> Self {
+        let harness = Self::new().await;
+        harness.host.answer(LIST, (1..9).map(|turn| harness.host.list(TIME, turn, &["/one", "/two"])));
+        harness.host.answer("/one", [Reply::file(&[row("a1", 5_000_001)])]);
+        harness.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
+        harness
     }
 
     async fn export(&self, known: Option<&str>) -> Result<ExportOutcome, ApiError> {
@@ -104,13 +104,13 @@ fn both() -> [Vec<u32>; 2] {
 
 #[tokio::test]
 async fn all_listed_files_are_read_into_one_export() {
-    let scene = Scene::new().await;
+    let harness = ExportHarness::new().await;
     let files = ["/one", "/empty", "/two"];
-    scene.host.answer(LIST, [scene.host.list(TIME, 1, &files)]);
+    harness.host.answer(LIST, [harness.host.list(TIME, 1, &files)]);
     let members = [gzip(b""), gzip(format!("{}\n", row("a1", 5_000_001)).as_bytes())].concat();
-    scene.host.answer("/one", [Reply::Whole(200, "content-encoding: gzip\r\n", members)]);
-    scene.host.answer("/empty", [Reply::Whole(200, "", vec![])]);
-    scene.host.answer(
+    harness.host.answer("/one", [Reply::Complete(200, "content-encoding: gzip\r\n", members)]);
+    harness.host.answer("/empty", [Reply::Complete(200, "", vec![])]);
+    harness.host.answer(
         "/two",
         [Reply::file(&[
             row("b2", 5_000_002),
@@ -120,7 +120,7 @@ async fn all_listed_files_are_read_into_one_export() {
             json!({"SoftwareVendor": "microsoft"}),
         ])],
     );
-    let ExportOutcome::New(export) = scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap() else {
+    let ExportOutcome::New(export) = harness.export(Some("2026-03-10T05:00:00Z")).await.unwrap() else {
         panic!()
     };
     assert_eq!((export.generated_at(), export.rows(), export.machines()), (time(TIME), 5, 3));
@@ -134,53 +134,56 @@ async fn all_listed_files_are_read_into_one_export() {
         "/empty?turn=1&sig=SECRET".into(),
         "/two?turn=1&sig=SECRET".into(),
     ];
-    assert_eq!(scene.host.paths(), expected);
-    assert_eq!(scene.requests("softwarevulnerabilitiesexport", "200"), 1.0);
-    assert_eq!(scene.requests("exportfile", "200"), 3.0);
-    let rejected = |reason| scene.api.count("rejected_records_total", &[("reason", reason)]);
+    assert_eq!(harness.host.paths(), expected);
+    assert_eq!(harness.requests("softwarevulnerabilitiesexport", "200"), 1.0);
+    assert_eq!(harness.requests("exportfile", "200"), 3.0);
+    let rejected = |reason| harness.api.count("rejected_records_total", &[("reason", reason)]);
     assert_eq!((rejected("bad_kb"), rejected("no_id"), rejected("malformed")), (1.0, 1.0, 0.0));
-    assert_eq!(scene.api.count("duplicate_records_total", &[]), 1.0);
+    assert_eq!(harness.api.count("duplicate_records_total", &[]), 1.0);
 }
 
 #[tokio::test]
 async fn downloads_send_no_token_and_use_no_quota() {
-    let scene = Scene::of_two_files().await;
-    assert_eq!(scene.kbs().await, both());
+    let harness = ExportHarness::with_two_files().await;
+    assert_eq!(harness.kbs().await, both());
     let has_token = |head: &str| head.contains("authorization") || head.contains("bearer");
-    let asked = scene.host.asked();
-    assert_eq!(asked.iter().map(|asked| has_token(&asked.head)).collect::<Vec<_>>(), [true, false, false]);
-    let used = scene.api.count("api_quota_used_requests", &[("window", "1h")]);
+    let requests = harness.host.requests();
+    assert_eq!(
+        requests.iter().map(|request| has_token(&request.head)).collect::<Vec<_>>(),
+        [true, false, false]
+    );
+    let used = harness.api.count("api_quota_used_requests", &[("window", "1h")]);
     assert_eq!(used, 1.0);
 }
 
 #[tokio::test]
 async fn same_or_older_version_is_not_downloaded() {
-    let scene = Scene::of_two_files().await;
-    assert!(matches!(scene.export(Some(TIME)).await.unwrap(), ExportOutcome::Unchanged));
-    let ExportOutcome::Older { generated_at } = scene.export(Some("2026-03-10T17:00:00Z")).await.unwrap()
+    let harness = ExportHarness::with_two_files().await;
+    assert!(matches!(harness.export(Some(TIME)).await.unwrap(), ExportOutcome::Unchanged));
+    let ExportOutcome::Older { generated_at } = harness.export(Some("2026-03-10T17:00:00Z")).await.unwrap()
     else {
         panic!()
     };
     assert_eq!(generated_at, time(TIME));
-    assert_eq!(scene.host.paths().len(), 2, "lists only");
-    assert!(matches!(scene.export(Some("2026-03-10T05:00:00Z")).await.unwrap(), ExportOutcome::New(_)));
+    assert_eq!(harness.host.paths().len(), 2, "lists only");
+    assert!(matches!(harness.export(Some("2026-03-10T05:00:00Z")).await.unwrap(), ExportOutcome::New(_)));
 }
 
 #[tokio::test]
 async fn file_list_without_a_time_is_current() {
-    let scene = Scene::of_two_files().await;
-    let body = json!({"ExportFiles": [format!("{}/one", scene.host.url)]});
-    scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
-    let ExportOutcome::New(export) = scene.export(Some(TIME)).await.unwrap() else { panic!() };
-    assert_eq!(export.generated_at(), scene.api.wall.now());
+    let harness = ExportHarness::with_two_files().await;
+    let body = json!({"ExportFiles": [format!("{}/one", harness.host.url)]});
+    harness.host.answer(LIST, [Reply::Complete(200, "", body.to_string().into_bytes())]);
+    let ExportOutcome::New(export) = harness.export(Some(TIME)).await.unwrap() else { panic!() };
+    assert_eq!(export.generated_at(), harness.api.clock.now());
 }
 
 #[tokio::test]
 async fn expired_links_are_renewed_and_read_files_are_kept() {
     for status in [403, 404] {
-        let scene = Scene::of_two_files().await;
-        scene.host.answer("/two", [Reply::status(status), Reply::file(&[row("b2", 5_000_002)])]);
-        assert_eq!(scene.kbs().await, both());
+        let harness = ExportHarness::with_two_files().await;
+        harness.host.answer("/two", [Reply::status(status), Reply::file(&[row("b2", 5_000_002)])]);
+        assert_eq!(harness.kbs().await, both());
         let list = format!("{LIST}?sasValidHours=6");
         let expected = [
             list.as_str(),
@@ -189,19 +192,20 @@ async fn expired_links_are_renewed_and_read_files_are_kept() {
             &list,
             "/two?turn=2&sig=SECRET",
         ];
-        assert_eq!(scene.host.paths(), expected, "{status}");
+        assert_eq!(harness.host.paths(), expected, "{status}");
     }
 }
 
 #[tokio::test]
 async fn newer_version_after_expired_links_is_read_completely() {
-    let scene = Scene::of_two_files().await;
+    let harness = ExportHarness::with_two_files().await;
     let later = "2026-03-10T17:00:00Z";
-    let lists = [scene.host.list(TIME, 1, &["/one", "/two"]), scene.host.list(later, 2, &["/one", "/two"])];
-    scene.host.answer(LIST, lists);
-    scene.host.answer("/one", [Reply::file(&[row("a1", 5_000_009)]), Reply::file(&[row("a1", 5_000_001)])]);
-    scene.host.answer("/two", [Reply::status(403), Reply::file(&[row("b2", 5_000_002)])]);
-    let ExportOutcome::New(export) = scene.export(None).await.unwrap() else { panic!() };
+    let lists =
+        [harness.host.list(TIME, 1, &["/one", "/two"]), harness.host.list(later, 2, &["/one", "/two"])];
+    harness.host.answer(LIST, lists);
+    harness.host.answer("/one", [Reply::file(&[row("a1", 5_000_009)]), Reply::file(&[row("a1", 5_000_001)])]);
+    harness.host.answer("/two", [Reply::status(403), Reply::file(&[row("b2", 5_000_002)])]);
+    let ExportOutcome::New(export) = harness.export(None).await.unwrap() else { panic!() };
     assert_eq!((export.generated_at(), export.rows()), (time(later), 2));
     assert_eq!(kbs(export), both());
 }
@@ -209,34 +213,34 @@ async fn newer_version_after_expired_links_is_read_completely() {
 #[tokio::test]
 async fn links_that_never_work_fail_after_three_lists() {
     for (status, kind) in [(403, "forbidden"), (404, "not_found")] {
-        let scene = Scene::of_two_files().await;
-        scene.host.answer("/two", [Reply::status(status)]);
-        assert_eq!(scene.kind().await, kind);
-        assert_eq!(scene.requests("softwarevulnerabilitiesexport", "200"), 3.0);
-        assert_eq!(scene.requests("exportfile", "200"), 1.0);
-        assert_eq!(scene.requests("exportfile", &status.to_string()), 3.0);
+        let harness = ExportHarness::with_two_files().await;
+        harness.host.answer("/two", [Reply::status(status)]);
+        assert_eq!(harness.kind().await, kind);
+        assert_eq!(harness.requests("softwarevulnerabilitiesexport", "200"), 3.0);
+        assert_eq!(harness.requests("exportfile", "200"), 1.0);
+        assert_eq!(harness.requests("exportfile", &status.to_string()), 3.0);
     }
 }
 
 #[tokio::test]
 async fn retried_file_counts_its_records_once() {
     let file = Reply::file(&[row("b2", 5_000_002), json!({"SoftwareName": "x"})]);
-    let Reply::Whole(_, _, body) = file.clone() else { panic!() };
+    let Reply::Complete(_, _, body) = file.clone() else { panic!() };
     for trouble in [
         Reply::status(500),
         Reply::status(503),
         Reply::status(408),
-        Reply::Whole(429, "retry-after: 0\r\n", vec![]),
+        Reply::Complete(429, "retry-after: 0\r\n", vec![]),
         Reply::Closed,
-        Reply::Cut(body.clone(), 1),
-        Reply::Cut(body[..body.len() - 4].to_vec(), 4),
+        Reply::Truncated(body.clone(), 1),
+        Reply::Truncated(body[..body.len() - 4].to_vec(), 4),
     ] {
-        let scene = Scene::of_two_files().await;
-        scene.host.answer("/two", [trouble.clone(), trouble.clone(), file.clone()]);
-        assert_eq!(scene.kbs().await, both(), "{trouble:?}");
-        assert_eq!(scene.api.count("api_retries_total", &[]), 2.0, "{trouble:?}");
-        assert_eq!(scene.api.count("duplicate_records_total", &[]), 0.0, "{trouble:?}");
-        assert_eq!(scene.api.count("rejected_records_total", &[("reason", "no_id")]), 1.0, "{trouble:?}");
+        let harness = ExportHarness::with_two_files().await;
+        harness.host.answer("/two", [trouble.clone(), trouble.clone(), file.clone()]);
+        assert_eq!(harness.kbs().await, both(), "{trouble:?}");
+        assert_eq!(harness.api.count("api_retries_total", &[]), 2.0, "{trouble:?}");
+        assert_eq!(harness.api.count("duplicate_records_total", &[]), 0.0, "{trouble:?}");
+        assert_eq!(harness.api.count("rejected_records_total", &[("reason", "no_id")]), 1.0, "{trouble:?}");
     }
 }
 
@@ -246,41 +250,42 @@ async fn permanent_error_of_one_file_fails_the_export() {
     for (trouble, kind, attempts) in [
         (Reply::status(500), "server_error", 4),
         (Reply::Closed, "network", 4),
-        (Reply::Cut(whole.clone(), 1), "network", 4),
-        (Reply::Whole(429, "retry-after: 600\r\n", vec![]), "throttled", 1),
-        (Reply::Whole(302, "location: /one\r\n", vec![]), "unexpected_status", 1),
+        (Reply::Truncated(whole.clone(), 1), "network", 4),
+        (Reply::Complete(429, "retry-after: 600\r\n", vec![]), "throttled", 1),
+        (Reply::Complete(302, "location: /one\r\n", vec![]), "unexpected_status", 1),
         (Reply::status(401), "unexpected_status", 1),
-        (Reply::Whole(200, "", whole[..whole.len() - 9].to_vec()), "incomplete", 1),
-        (Reply::Whole(200, "", b"<html>sign in</html>".to_vec()), "incomplete", 1),
-        (Reply::Whole(200, "", row("b2", 5_000_002).to_string().into_bytes()), "incomplete", 1),
-        (Reply::Whole(200, "", gzip(b"<html>\n</html>\n")), "decode", 1),
+        (Reply::Complete(200, "", whole[..whole.len() - 9].to_vec()), "incomplete", 1),
+        (Reply::Complete(200, "", b"<html>sign in</html>".to_vec()), "incomplete", 1),
+        (Reply::Complete(200, "", row("b2", 5_000_002).to_string().into_bytes()), "incomplete", 1),
+        (Reply::Complete(200, "", gzip(b"<html>\n</html>\n")), "decode", 1),
     ] {
-        let scene = Scene::of_two_files().await;
-        scene.host.answer("/two", [trouble.clone()]);
-        assert_eq!(scene.kind().await, kind, "{trouble:?}");
-        let asked = scene.host.paths().iter().filter(|path| path.starts_with("/two")).count();
-        assert_eq!(asked, attempts, "{trouble:?}");
+        let harness = ExportHarness::with_two_files().await;
+        harness.host.answer("/two", [trouble.clone()]);
+        assert_eq!(harness.kind().await, kind, "{trouble:?}");
+        let downloads = harness.host.paths().iter().filter(|path| path.starts_with("/two")).count();
+        assert_eq!(downloads, attempts, "{trouble:?}");
         // The next poll starts anew.
-        scene.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
-        assert_eq!(scene.kbs().await, both(), "{trouble:?}");
+        harness.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
+        assert_eq!(harness.kbs().await, both(), "{trouble:?}");
     }
 }
 
 #[tokio::test]
 async fn gzip_bomb_ends_at_the_size_limit() {
-    let scene = Scene::of_two_files().await;
+    let harness = ExportHarness::with_two_files().await;
     let member = gzip(&vec![b'x'; 16 << 20]);
-    scene.host.answer("/two", [Reply::Whole(200, "", member.repeat(200))]);
-    assert_eq!(scene.kind().await, "too_large");
+    harness.host.answer("/two", [Reply::Complete(200, "", member.repeat(200))]);
+    assert_eq!(harness.kind().await, "too_large");
 }
 
 #[tokio::test]
 async fn stalled_or_slow_download_times_out() {
-    let (dripping, silent) = tokio::join!(Scene::hasty(), Scene::hasty());
-    let stalled = async |scene: &Scene, reply| {
-        scene.host.answer(LIST, [scene.host.list(TIME, 1, &["/one"])]);
-        scene.host.answer("/one", [reply]);
-        scene.kind().await
+    let (dripping, silent) =
+        tokio::join!(ExportHarness::with_short_timeout(), ExportHarness::with_short_timeout());
+    let stalled = async |harness: &ExportHarness, reply| {
+        harness.host.answer(LIST, [harness.host.list(TIME, 1, &["/one"])]);
+        harness.host.answer("/one", [reply]);
+        harness.kind().await
     };
     let kinds = tokio::join!(stalled(&dripping, Reply::Drip), stalled(&silent, Reply::Silence));
     assert_eq!(kinds, ("timeout", "timeout"));
@@ -288,14 +293,14 @@ async fn stalled_or_slow_download_times_out() {
 
 #[tokio::test]
 async fn export_without_files_or_rows_is_rejected() {
-    let scene = Scene::new().await;
-    scene.host.answer(LIST, [scene.host.list(TIME, 1, &[])]);
-    assert_eq!(scene.kind().await, "empty");
-    scene.host.answer(LIST, [scene.host.list(TIME, 1, &["/one"])]);
-    scene.host.answer("/one", [Reply::Whole(200, "", vec![])]);
-    assert_eq!(scene.kind().await, "empty");
-    scene.host.answer("/one", [Reply::Whole(200, "", gzip(b"\n\n"))]);
-    assert_eq!(scene.kind().await, "empty");
+    let harness = ExportHarness::new().await;
+    harness.host.answer(LIST, [harness.host.list(TIME, 1, &[])]);
+    assert_eq!(harness.kind().await, "empty");
+    harness.host.answer(LIST, [harness.host.list(TIME, 1, &["/one"])]);
+    harness.host.answer("/one", [Reply::Complete(200, "", vec![])]);
+    assert_eq!(harness.kind().await, "empty");
+    harness.host.answer("/one", [Reply::Complete(200, "", gzip(b"\n\n"))]);
+    assert_eq!(harness.kind().await, "empty");
 }
 
 #[tokio::test]
@@ -310,17 +315,17 @@ async fn malformed_file_list_is_an_error() {
         (json!({"exportFiles": ["x".repeat(5 << 20)]}), "too_large"),
     ] {
         // One client may ask for five lists a minute.
-        let scene = Scene::new().await;
-        scene.host.answer(LIST, [Reply::Whole(200, "", body.to_string().into_bytes())]);
-        assert_eq!(scene.kind().await, kind);
+        let harness = ExportHarness::new().await;
+        harness.host.answer(LIST, [Reply::Complete(200, "", body.to_string().into_bytes())]);
+        assert_eq!(harness.kind().await, kind);
     }
 }
 
 #[tokio::test]
 async fn forbidden_list_names_the_role() {
-    let scene = Scene::new().await;
+    let harness = ExportHarness::new().await;
     let body = json!({"error": {"code": "Forbidden", "message": "Missing application roles. API required roles: x"}});
-    scene.host.answer(LIST, [Reply::Whole(403, "", body.to_string().into_bytes())]);
-    let error = scene.export(None).await.unwrap_err();
+    harness.host.answer(LIST, [Reply::Complete(403, "", body.to_string().into_bytes())]);
+    let error = harness.export(None).await.unwrap_err();
     assert!(error.to_string().contains("`Vulnerability.Read.All`"), "{error}");
 }

@@ -9,7 +9,7 @@ use mde_simulator::{Endpoint, Fault, Realism, Times};
 use crate::support::api::{Api, options};
 
 /// An API of one machine, with a time limit that a reply that never ends reaches soon.
-async fn hasty() -> Api {
+async fn with_short_timeout() -> Api {
     Api::new(options(1, Realism::Plain), |tenant| tenant.http.timeout = Duration::from_millis(400)).await
 }
 
@@ -18,10 +18,10 @@ fn inject(api: &Api, fault: Fault, times: Times) {
 }
 
 /// Asks while the fault lasts: the kind of the error, and the requests it took.
-async fn ask_with(api: &Api, fault: Fault) -> (&'static str, u64) {
+async fn fetch_with(api: &Api, fault: Fault) -> (&'static str, u64) {
     let before = api.requests();
     inject(api, fault, Times::Always);
-    let error = api.ask().await.unwrap_err();
+    let error = api.fetch_kbs().await.unwrap_err();
     api.control().clear();
     (error.kind(), api.requests() - before)
 }
@@ -33,7 +33,7 @@ fn text(error: &ApiError) -> String {
 #[tokio::test]
 async fn transient_errors_are_retried() {
     let api = Api::plain(1).await;
-    let good = api.ask().await.unwrap();
+    let good = api.fetch_kbs().await.unwrap();
     for (fault, code) in [
         (Fault::Status(500), "500"),
         (Fault::Status(503), "503"),
@@ -43,14 +43,14 @@ async fn transient_errors_are_retried() {
     ] {
         let before = (api.requests(), api.count("api_retries_total", &[]));
         inject(&api, fault, Times::Next(3));
-        assert_eq!(api.ask().await.unwrap(), good, "{code}");
+        assert_eq!(api.fetch_kbs().await.unwrap(), good, "{code}");
         let after = (api.requests() - 4, api.count("api_retries_total", &[]) - 3.0);
         assert_eq!(after, before, "{code}: four requests, three of them again");
         let labels = [("endpoint", "getmissingkbs"), ("code", code)];
         assert_eq!(api.count("api_requests_total", &labels), 3.0, "{code}");
     }
     inject(&api, Fault::Truncated, Times::Next(3));
-    assert_eq!(api.ask().await.unwrap(), good);
+    assert_eq!(api.fetch_kbs().await.unwrap(), good);
 }
 
 #[tokio::test]
@@ -63,22 +63,23 @@ async fn permanent_server_errors_end_after_four_attempts() {
         (Fault::Truncated, "network"),
         (Fault::Reset, "network"),
     ] {
-        assert_eq!(ask_with(&api, fault.clone()).await, (kind, 4), "{fault:?}");
+        assert_eq!(fetch_with(&api, fault.clone()).await, (kind, 4), "{fault:?}");
     }
 }
 
 #[tokio::test]
 async fn endless_reply_times_out() {
-    let (hanging, dripping) = tokio::join!(hasty(), hasty());
+    let (hanging, dripping) = tokio::join!(with_short_timeout(), with_short_timeout());
     let ask_with = async |api: &Api, fault| {
-        api.ask().await.unwrap();
+        api.fetch_kbs().await.unwrap();
         inject(api, fault, Times::Always);
-        let kind = api.ask().await.unwrap_err().kind();
+        let kind = api.fetch_kbs().await.unwrap_err().kind();
         // A slow machine may find no time to take the reply's head.
         let ended = |code| api.count("api_requests_total", &[("endpoint", "getmissingkbs"), ("code", code)]);
         (kind, ended("error") + ended("200") - 1.0)
     };
-    let (hang, drip) = tokio::join!(ask_with(&hanging, Fault::Hang), ask_with(&dripping, Fault::SlowDrip));
+    let (hang, drip) =
+        tokio::join!(fetch_with(&hanging, Fault::Hang), fetch_with(&dripping, Fault::SlowDrip));
     assert_eq!((hang, drip), (("timeout", 4.0), ("timeout", 4.0)));
 }
 
@@ -96,7 +97,7 @@ async fn permanent_errors_are_not_retried() {
         (Fault::Body(br#"{"value":null}"#.to_vec()), "decode"),
         (Fault::Body(br#"{"value":[{"id":"5001234"}"#.to_vec()), "decode"),
     ] {
-        assert_eq!(ask_with(&api, fault.clone()).await, (kind, 1), "{fault:?}");
+        assert_eq!(fetch_with(&api, fault.clone()).await, (kind, 1), "{fault:?}");
     }
     assert_eq!(api.count("api_retries_total", &[]), 0.0);
 }
@@ -106,7 +107,7 @@ async fn unbounded_reply_ends_at_the_size_limit() {
     let api = Api::plain(1).await;
     for fault in [Fault::HugeBody, Fault::CompressedBomb] {
         inject(&api, fault.clone(), Times::Next(1));
-        let error = api.ask().await.unwrap_err();
+        let error = api.fetch_kbs().await.unwrap_err();
         let ApiError::TooLarge { limit_bytes, .. } = error else { panic!("{fault:?}: {error}") };
         assert_eq!(limit_bytes, 8 << 20, "half a gigabyte was on its way");
         assert_eq!(error.kind(), "too_large");
@@ -120,7 +121,7 @@ async fn unbounded_reply_ends_at_the_size_limit() {
 async fn missing_role_is_named_with_the_correlation_id() {
     let api = Api::plain(1).await;
     api.control().set_roles(&["Machine.Read.All"]);
-    let error = api.ask().await.unwrap_err();
+    let error = api.fetch_kbs().await.unwrap_err();
     assert_eq!(error.kind(), "forbidden");
     let text = text(&error);
     assert!(text.contains("API required roles: Software.Read.All"), "{text}");
@@ -145,9 +146,9 @@ async fn error_message_of_the_api_is_reported() {
         (Fault::Unauthorized, "(401): Unauthorized: Invalid or expired authorization header."),
     ] {
         inject(&api, fault, Times::Always);
-        let text = text(&api.ask().await.unwrap_err());
+        let text = text(&api.fetch_kbs().await.unwrap_err());
         assert!(text.contains(words), "{text}");
-        assert!(!text.contains("<html>") && !text.contains(api.scene.sim.client_secret()), "{text}");
+        assert!(!text.contains("<html>") && !text.contains(api.test_tenant.sim.client_secret()), "{text}");
         api.control().clear();
     }
 }
@@ -155,9 +156,9 @@ async fn error_message_of_the_api_is_reported() {
 #[tokio::test]
 async fn revoked_token_is_replaced_once_and_the_call_succeeds() {
     let api = Api::plain(1).await;
-    let good = api.ask().await.unwrap();
+    let good = api.fetch_kbs().await.unwrap();
     api.control().revoke_tokens();
-    assert_eq!(api.ask().await.unwrap(), good);
+    assert_eq!(api.fetch_kbs().await.unwrap(), good);
     assert_eq!(api.control().token_requests().len(), 2);
     let calls = api.control().calls();
     let sent: Vec<_> = calls.iter().filter(|call| call.endpoint == Endpoint::MissingKbs).collect();
@@ -171,7 +172,7 @@ async fn revoked_token_is_replaced_once_and_the_call_succeeds() {
 #[tokio::test]
 async fn rejected_new_token_ends_the_call() {
     let api = Api::plain(1).await;
-    assert_eq!(ask_with(&api, Fault::Unauthorized).await, ("unauthorized", 2));
+    assert_eq!(fetch_with(&api, Fault::Unauthorized).await, ("unauthorized", 2));
     assert_eq!(api.control().token_requests().len(), 2);
 }
 
@@ -186,11 +187,11 @@ async fn token_errors_are_distinguished_and_cause_no_api_call() {
     ] {
         let before = api.control().requests(Endpoint::Token);
         api.control().inject(Endpoint::Token, fault.clone(), Times::Always);
-        assert_eq!(api.ask().await.unwrap_err().kind(), kind, "{fault:?}");
+        assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), kind, "{fault:?}");
         assert_eq!(api.control().requests(Endpoint::Token) - before, tries, "{fault:?}");
         api.control().clear();
     }
     assert_eq!(api.requests(), 0);
     assert_eq!(api.count("token_refresh_failures_total", &[]), 10.0);
-    api.ask().await.unwrap();
+    api.fetch_kbs().await.unwrap();
 }

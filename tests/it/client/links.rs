@@ -84,7 +84,7 @@ async fn redirect_is_not_followed() {
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for to in [
         format!("https://{}/", stranger.local_addr().unwrap()),
-        format!("{}/api/machines", api.scene.sim.api_url()),
+        format!("{}/api/machines", api.test_tenant.sim.api_url()),
     ] {
         let before = api.requests();
         assert_eq!(list_with(&api, Fault::Redirect(to)).await, Err("unexpected_status"));
@@ -99,7 +99,7 @@ async fn endless_pages_end_in_an_error() {
     assert_eq!(list_with(&api, Fault::EndlessPaging).await, Err("page_limit"));
     assert_eq!(api.requests(), 500);
     api.control().inject(Endpoint::MissingKbs, Fault::EndlessPaging, Times::Always);
-    assert_eq!(api.ask().await.unwrap_err().kind(), "page_limit");
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "page_limit");
     assert_eq!(api.requests(), 520);
 }
 
@@ -116,5 +116,5 @@ async fn endless_empty_pages_end_in_an_error() {
     assert_eq!(list_with(&api, Fault::EndlessEmptyPages).await, Err("page_limit"));
     assert_eq!(api.requests(), 3);
     api.control().inject(Endpoint::MissingKbs, Fault::EndlessEmptyPages, Times::Always);
-    assert_eq!(api.ask().await.unwrap_err().kind(), "page_limit");
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "page_limit");
 }

@@ -57,7 +57,7 @@ fn queue_pages(api: &Api, records: &[Value], sizes: &[usize]) -> u64 {
     for (place, page) in pages.iter().enumerate() {
         let mut body = json!({"value": page});
         if place + 1 < pages.len() {
-            let link = format!("{}/api/machines?$skiptoken={place}", api.scene.sim.api_url());
+            let link = format!("{}/api/machines?$skiptoken={place}", api.test_tenant.sim.api_url());
             body["@odata.nextLink"] = link.into();
         }
         let body = Fault::Body(body.to_string().into_bytes());
@@ -159,11 +159,11 @@ async fn empty_reply_is_valid_and_a_reply_of_bad_records_is_not() {
     let api = Api::plain(1).await;
     let id = api.id();
     api.control().set_missing(id.as_str(), vec![]);
-    assert_eq!(api.ask().await.unwrap(), [""; 0]);
+    assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
     api.control().set_reply(id.as_str(), r#"{"value":[{"id":null},{"name":"x"},7]}"#);
-    assert_eq!(api.ask().await.unwrap_err().kind(), "decode");
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "decode");
     // An advisory is no KB, so there is none to miss.
     api.control().set_missing(id.as_str(), vec![MissingKb::new("ADV200002", "March 2020 Security Updates")]);
-    assert_eq!(api.ask().await.unwrap(), [""; 0]);
+    assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
     assert_eq!(api.count("rejected_records_total", &[("reason", "bad_kb")]), 1.0);
 }

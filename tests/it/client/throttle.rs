@@ -37,9 +37,9 @@ async fn settle() {
 #[tokio::test]
 async fn throttled_reply_pauses_every_caller() {
     let api = Api::plain(1).await;
-    let good = api.ask().await.unwrap();
+    let good = api.fetch_kbs().await.unwrap();
     // RFC 9110, section 10.2.3 allows both forms.
-    let in_one_second = api.wall.now() + Duration::from_secs(1);
+    let in_one_second = api.clock.now() + Duration::from_secs(1);
     let date =
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_one_second).unwrap();
     for hint in ["1", date.as_str()] {
@@ -48,10 +48,10 @@ async fn throttled_reply_pauses_every_caller() {
         let others = async {
             until_throttled(&api, before + 1.0).await;
             let list = api.client.machines(ListQuery::All);
-            let (kbs, more_kbs, list) = tokio::join!(api.ask(), api.ask(), list);
+            let (kbs, more_kbs, list) = tokio::join!(api.fetch_kbs(), api.fetch_kbs(), list);
             (kbs.unwrap(), more_kbs.unwrap(), list.unwrap().len())
         };
-        let (first, others) = tokio::join!(api.ask(), others);
+        let (first, others) = tokio::join!(api.fetch_kbs(), others);
         assert_eq!((first.unwrap(), others), (good.clone(), (good.clone(), good.clone(), 1)), "{hint}");
 
         let calls = api.control().calls();
@@ -68,7 +68,7 @@ async fn throttled_reply_pauses_every_caller() {
 #[tokio::test]
 async fn throttled_reply_without_retry_after_pauses_for_a_minute() {
     let api = Api::plain(1).await;
-    api.ask().await.unwrap();
+    api.fetch_kbs().await.unwrap();
     throttle(&api, None, QuotaPeriod::Minute);
     let time = async {
         until_throttled(&api, 1.0).await;
@@ -80,7 +80,7 @@ async fn throttled_reply_without_retry_after_pauses_for_a_minute() {
         advance(Duration::from_secs(2)).await;
         resume();
     };
-    let (answer, ()) = tokio::join!(api.ask(), time);
+    let (answer, ()) = tokio::join!(api.fetch_kbs(), time);
     answer.unwrap();
     assert_eq!(api.requests(), 3);
 }
@@ -93,7 +93,7 @@ async fn long_retry_after_fails_at_once_and_stays_in_effect() {
     {
         let api = if wait == 300 { &Api::plain(1).await } else { &api };
         throttle(api, retry_after, window);
-        let error = api.ask().await.unwrap_err();
+        let error = api.fetch_kbs().await.unwrap_err();
         assert_eq!(error.kind(), "throttled");
         let ApiError::Throttled { wait: told, .. } = &error else { panic!("{error}") };
         assert_eq!(told.as_secs(), wait);
@@ -111,7 +111,7 @@ async fn endless_throttling_fails_after_four_attempts() {
     let api = Api::plain(1).await;
     let fault = Fault::Throttle { retry_after: Some("0".to_owned()), window: QuotaPeriod::Minute };
     api.control().inject(Endpoint::MissingKbs, fault, Times::Always);
-    assert_eq!(api.ask().await.unwrap_err().kind(), "throttled");
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "throttled");
     assert_eq!((api.requests(), throttled(&api)), (4, 4.0));
 }
 
@@ -120,12 +120,13 @@ async fn quota_of_the_api_below_the_configured_one_is_respected() {
     let quota = Options { quota_per_minute: Some(5), ..options(1, Realism::Plain) };
     let api = Api::new(quota, |_| {}).await;
     for _ in 0..5 {
-        api.ask().await.unwrap();
+        api.fetch_kbs().await.unwrap();
     }
     let others = async {
         until_throttled(&api, 1.0).await;
         pause();
-        let callers = async { tokio::join!(api.ask(), api.ask(), api.ask(), api.ask()) };
+        let callers =
+            async { tokio::join!(api.fetch_kbs(), api.fetch_kbs(), api.fetch_kbs(), api.fetch_kbs()) };
         let time = async {
             settle().await;
             advance(Duration::from_secs(61)).await;
@@ -133,7 +134,7 @@ async fn quota_of_the_api_below_the_configured_one_is_respected() {
         };
         tokio::join!(callers, time).0
     };
-    let (refused, (a, b, c, d)) = tokio::join!(api.ask(), others);
+    let (refused, (a, b, c, d)) = tokio::join!(api.fetch_kbs(), others);
     assert!(refused.is_ok() && a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
     assert_eq!(api.control().early_calls(), 0);
     assert_eq!((api.requests(), throttled(&api)), (11, 1.0));
@@ -145,7 +146,7 @@ async fn call_waits_for_the_next_hour_of_the_quota() {
     let quota = Quota { per_minute: one, per_hour: one, share: 1.0 };
     let long = Options { token_lifetime: Duration::from_hours(4), ..options(1, Realism::Plain) };
     let api = Api::new(long, |tenant| tenant.quota = quota).await;
-    api.ask().await.unwrap();
+    api.fetch_kbs().await.unwrap();
     let time = async {
         settle().await;
         pause();
@@ -157,7 +158,7 @@ async fn call_waits_for_the_next_hour_of_the_quota() {
         }
         resume();
     };
-    let (answer, ()) = tokio::join!(api.ask(), time);
+    let (answer, ()) = tokio::join!(api.fetch_kbs(), time);
     answer.unwrap();
     assert_eq!(api.requests(), 2);
     assert!(api.count("api_throttle_wait_seconds_total", &[]) > 3500.0);

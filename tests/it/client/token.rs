@@ -14,7 +14,7 @@ use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 use tokio::task::JoinSet;
 
-use crate::support::tenant::{SCOPE, Scene, call_api, source, source_at, text};
+use crate::support::tenant::{SCOPE, TestTenant, call_api, source, source_at, text};
 
 fn refusal_code(error: &TokenError) -> &str {
     let TokenError::Refused(refusal) = error else { panic!("not a refusal: {error:?}") };
@@ -22,61 +22,61 @@ fn refusal_code(error: &TokenError) -> &str {
 }
 
 /// The error that one faulty reply causes.
-async fn error_after(scene: &Scene, fault: Fault) -> TokenError {
-    scene.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
-    let mut tenant = scene.tenant();
+async fn error_after(test_tenant: &TestTenant, fault: Fault) -> TokenError {
+    test_tenant.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
+    let mut tenant = test_tenant.config();
     tenant.http.timeout = Duration::from_millis(800);
     source(&tenant).token().await.unwrap_err()
 }
 
 #[tokio::test]
 async fn client_secret_gives_a_token_that_the_api_accepts() {
-    let scene = Scene::new().await;
-    let tenant = scene.tenant();
+    let test_tenant = TestTenant::new().await;
+    let tenant = test_tenant.config();
     let token = source(&tenant).token().await.unwrap();
 
-    let request = scene.sim.control().token_requests().pop().unwrap();
-    assert_eq!(request.path, format!("/{}/oauth2/v2.0/token", scene.sim.tenant_id()));
+    let request = test_tenant.sim.control().token_requests().pop().unwrap();
+    assert_eq!(request.path, format!("/{}/oauth2/v2.0/token", test_tenant.sim.tenant_id()));
     let sent = [
-        ("client_id", scene.sim.client_id()),
-        ("client_secret", scene.sim.client_secret()),
+        ("client_id", test_tenant.sim.client_id()),
+        ("client_secret", test_tenant.sim.client_secret()),
         ("grant_type", "client_credentials"),
         ("scope", SCOPE),
     ];
-    assert_eq!(scene.fields(), sent.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(test_tenant.fields(), sent.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert_eq!(call_api(&tenant, &token).await, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn client_secret_is_read_from_the_environment() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     // A variable that every process has.
     let secret = std::env::var("PATH").unwrap();
-    scene.sim.control().set_client_secret(Some(&secret));
+    test_tenant.sim.control().set_client_secret(Some(&secret));
     let variable = SecretSource::Environment("PATH".to_owned());
-    source(&scene.tenant_with(Auth::ClientSecret(variable))).token().await.unwrap();
-    assert_eq!(scene.field("client_secret"), secret);
+    source(&test_tenant.config_with(Auth::ClientSecret(variable))).token().await.unwrap();
+    assert_eq!(test_tenant.field("client_secret"), secret);
 }
 
 #[tokio::test]
 async fn replaced_secret_file_is_used_for_the_next_token() {
-    let scene = Scene::new().await;
-    let source = source(&scene.tenant());
+    let test_tenant = TestTenant::new().await;
+    let source = source(&test_tenant.config());
     let old = source.token().await.unwrap();
-    scene.sim.control().set_client_secret(Some("renewed"));
-    scene.write("secret.txt", "renewed");
+    test_tenant.sim.control().set_client_secret(Some("renewed"));
+    test_tenant.write("secret.txt", "renewed");
     source.reject(&old);
     assert_ne!(source.token().await.unwrap().expose(), old.expose());
-    assert_eq!(scene.field("client_secret"), "renewed");
+    assert_eq!(test_tenant.field("client_secret"), "renewed");
 }
 
 #[tokio::test]
 async fn configured_scope_is_requested() {
-    let scene = Scene::new().await;
-    let mut tenant = scene.tenant();
+    let test_tenant = TestTenant::new().await;
+    let mut tenant = test_tenant.config();
     tenant.scope = "https://api-gov.securitycenter.microsoft.us/.default".to_owned();
     source(&tenant).token().await.unwrap();
-    assert_eq!(scene.field("scope"), tenant.scope);
+    assert_eq!(test_tenant.field("scope"), tenant.scope);
 }
 
 /// A certificate and its key, PEM.
@@ -88,96 +88,103 @@ fn certificate() -> (String, String) {
 
 #[tokio::test]
 async fn certificate_signs_a_valid_assertion() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let (first, key) = certificate();
-    let file = scene.write("client.pem", &format!("{key}{first}"));
-    let source = source(&scene.tenant_with(Auth::ClientCertificate(file)));
+    let file = test_tenant.write("client.pem", &format!("{key}{first}"));
+    let source = source(&test_tenant.config_with(Auth::ClientCertificate(file)));
 
-    scene.sim.control().register_certificate(&first).unwrap();
+    test_tenant.sim.control().register_certificate(&first).unwrap();
     let token = source.token().await.unwrap();
-    let names: Vec<_> = scene.fields().into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = test_tenant.fields().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope"]);
 
     // Each assertion is used once, and a renewed file counts at once.
     source.reject(&token);
     let token = source.token().await.unwrap();
     let (second, key) = certificate();
-    scene.sim.control().register_certificate(&second).unwrap();
+    test_tenant.sim.control().register_certificate(&second).unwrap();
     source.reject(&token);
     let error = source.token().await.unwrap_err();
     assert_eq!(refusal_code(&error), "AADSTS700027", "{error}");
     assert!(error.to_string().contains("not registered"), "{error}");
-    scene.write("client.pem", &format!("{second}{key}"));
+    test_tenant.write("client.pem", &format!("{second}{key}"));
     source.token().await.unwrap();
 }
 
 #[tokio::test]
 async fn federated_token_is_read_again_each_time() {
-    let scene = Scene::new().await;
-    let file = scene.write("federated", "eyJ.first.one\n");
-    let source = source(&scene.tenant_with(Auth::WorkloadIdentity { token_file: Some(file) }));
+    let test_tenant = TestTenant::new().await;
+    let file = test_tenant.write("federated", "eyJ.first.one\n");
+    let source = source(&test_tenant.config_with(Auth::WorkloadIdentity { token_file: Some(file) }));
     let error = source.token().await.unwrap_err();
     assert_eq!(refusal_code(&error), "AADSTS70025", "{error}");
 
-    scene.sim.control().register_federated_token("eyJ.second.one");
-    scene.write("federated", "eyJ.second.one\n");
+    test_tenant.sim.control().register_federated_token("eyJ.second.one");
+    test_tenant.write("federated", "eyJ.second.one\n");
     source.token().await.unwrap();
-    assert_eq!(scene.field("client_assertion"), "eyJ.second.one");
+    assert_eq!(test_tenant.field("client_assertion"), "eyJ.second.one");
     assert_eq!(
-        scene.field("client_assertion_type"),
+        test_tenant.field("client_assertion_type"),
         "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     );
 }
 
 /// Makes a tenant's requests wrong in one way.
-type Spoil = fn(&mut Tenant, &Scene);
+type Misconfigure = fn(&mut Tenant, &TestTenant);
 
 #[tokio::test]
 async fn rejections_name_the_code_and_the_fix() {
-    let scene = Scene::new().await;
-    let cases: [(Spoil, &str, &str); 6] = [
-        (|_, scene| drop(scene.write("secret.txt", "planted-wrong-secret")), "AADSTS7000215", "id instead"),
-        (|_, scene| scene.sim.control().set_client_secret(None), "AADSTS7000222", "expired"),
+    let test_tenant = TestTenant::new().await;
+    let cases: [(Misconfigure, &str, &str); 6] = [
+        (
+            |_, test_tenant| drop(test_tenant.write("secret.txt", "planted-wrong-secret")),
+            "AADSTS7000215",
+            "id instead",
+        ),
+        (|_, test_tenant| test_tenant.sim.control().set_client_secret(None), "AADSTS7000222", "expired"),
         (|tenant, _| tenant.client_id = Some("nobody".to_owned()), "AADSTS700016", "client_id"),
         (|tenant, _| tenant.tenant_id = "nowhere".to_owned(), "AADSTS90002", "tenant_id"),
         (|tenant, _| tenant.scope = "nonsense".to_owned(), "AADSTS70011", "scope"),
         (|tenant, _| tenant.scope = "https://x.example/.default".to_owned(), "AADSTS500011", "scope"),
     ];
-    for (spoil, code, hint) in cases {
-        let mut tenant = scene.tenant();
-        spoil(&mut tenant, &scene);
+    for (misconfigure, code, hint) in cases {
+        let mut tenant = test_tenant.config();
+        misconfigure(&mut tenant, &test_tenant);
         let error = source(&tenant).token().await.unwrap_err();
         assert_eq!(refusal_code(&error), code);
         assert_eq!((error.kind(), error.is_transient()), ("token", false));
         let text = text(&error);
         assert!(text.contains(hint) && text.contains("correlation id"), "{text}");
-        assert!(!text.contains("planted") && !text.contains(scene.sim.client_secret()), "{text}");
+        assert!(!text.contains("planted") && !text.contains(test_tenant.sim.client_secret()), "{text}");
         assert!(!text.contains("\\r") && !text.contains("Trace ID"), "{text}");
     }
 }
 
 #[tokio::test]
 async fn unusable_secret_is_named_and_no_request_is_sent() {
-    let scene = Scene::new().await;
-    let empty = scene.write("empty.txt", "\n");
+    let test_tenant = TestTenant::new().await;
+    let empty = test_tenant.write("empty.txt", "\n");
     let cases = [
         (Auth::ClientSecret(SecretSource::File(empty.clone())), "empty.txt` is empty"),
         (Auth::ClientSecret(SecretSource::Environment("MDE_NO_SUCH".into())), "`MDE_NO_SUCH` is not set"),
-        (Auth::ClientCertificate(scene.folder.path().join("gone.pem")), "gone.pem`"),
-        (Auth::ClientCertificate(scene.write("ca-only.pem", scene.sim.ca_pem())), "no private key"),
+        (Auth::ClientCertificate(test_tenant.folder.path().join("gone.pem")), "gone.pem`"),
+        (
+            Auth::ClientCertificate(test_tenant.write("ca-only.pem", test_tenant.sim.ca_pem())),
+            "no private key",
+        ),
         (Auth::WorkloadIdentity { token_file: Some(empty) }, "empty.txt` is empty"),
     ];
     for (auth, named) in cases {
-        let error = source(&scene.tenant_with(auth)).token().await.unwrap_err();
+        let error = source(&test_tenant.config_with(auth)).token().await.unwrap_err();
         assert!(text(&error).contains(named), "{}", text(&error));
         assert_eq!((error.kind(), error.is_transient()), ("token", false));
     }
-    assert_eq!(scene.requests(), 0);
+    assert_eq!(test_tenant.requests(), 0);
 }
 
 #[tokio::test]
 async fn broken_replies_are_classified() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let cases = [
         (Fault::HtmlError(502), "token", true),
         (Fault::Status(503), "token", true),
@@ -192,27 +199,27 @@ async fn broken_replies_are_classified() {
         (Fault::SlowDrip, "timeout", true),
     ];
     for (fault, kind, transient) in cases {
-        let error = error_after(&scene, fault.clone()).await;
+        let error = error_after(&test_tenant, fault.clone()).await;
         assert_eq!((error.kind(), error.is_transient()), (kind, transient), "{fault:?}: {}", text(&error));
     }
 }
 
 #[tokio::test]
 async fn redirect_is_not_followed() {
-    let scene = Scene::new().await;
-    let other = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
+    let other = TestTenant::new().await;
     let target = format!("{}/{}/oauth2/v2.0/token", other.sim.authority_url(), other.sim.tenant_id());
-    let error = error_after(&scene, Fault::Redirect(target)).await;
+    let error = error_after(&test_tenant, Fault::Redirect(target)).await;
     assert!(matches!(error, TokenError::BadReply { status: 302, .. }), "{error:?}");
     assert_eq!(other.requests(), 0);
 }
 
 #[tokio::test]
 async fn concurrent_callers_share_one_request_and_its_failure() {
-    let scene = Scene::new().await;
-    let source = Arc::new(source(&scene.tenant()));
-    scene.sim.control().inject(Endpoint::Token, Fault::HtmlError(503), Times::Next(1));
-    let ask_ten_times = || async {
+    let test_tenant = TestTenant::new().await;
+    let source = Arc::new(source(&test_tenant.config()));
+    test_tenant.sim.control().inject(Endpoint::Token, Fault::HtmlError(503), Times::Next(1));
+    let request_ten_times = || async {
         let mut callers = JoinSet::new();
         for _ in 0..10 {
             let source = Arc::clone(&source);
@@ -220,46 +227,46 @@ async fn concurrent_callers_share_one_request_and_its_failure() {
         }
         callers.join_all().await
     };
-    assert!(ask_ten_times().await.iter().all(Result::is_err));
-    assert_eq!(scene.requests(), 1);
-    assert!(ask_ten_times().await.iter().all(Result::is_ok));
-    assert_eq!(scene.requests(), 2);
+    assert!(request_ten_times().await.iter().all(Result::is_err));
+    assert_eq!(test_tenant.requests(), 1);
+    assert!(request_ten_times().await.iter().all(Result::is_ok));
+    assert_eq!(test_tenant.requests(), 2);
 }
 
 #[tokio::test]
 async fn token_rejected_twice_costs_one_request() {
-    let scene = Scene::new().await;
-    let source = source(&scene.tenant());
+    let test_tenant = TestTenant::new().await;
+    let source = source(&test_tenant.config());
     let old = source.token().await.unwrap();
     source.reject(&old);
     let new = source.token().await.unwrap();
     source.reject(&old);
     assert_eq!(source.token().await.unwrap().expose(), new.expose());
-    assert_eq!(scene.requests(), 2);
+    assert_eq!(test_tenant.requests(), 2);
 }
 
 #[tokio::test]
 async fn token_is_kept_until_five_minutes_before_its_end() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let seconds = Arc::new(AtomicI64::new(0));
     let now = Arc::clone(&seconds);
     let clock = Clock::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());
-    let source = source_at(&scene.tenant(), clock);
+    let source = source_at(&test_tenant.config(), clock);
     for (minute, requests) in [(0, 1), (54, 1), (55, 2)] {
         seconds.store(minute * 60, Ordering::SeqCst);
         source.token().await.unwrap();
-        assert_eq!(scene.requests(), requests, "minute {minute}");
+        assert_eq!(test_tenant.requests(), requests, "minute {minute}");
     }
 }
 
 #[tokio::test]
 async fn token_requests_and_failures_are_counted() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let metrics = Arc::new(SelfMetrics::new("test"));
-    let tenant = scene.tenant();
+    let tenant = test_tenant.config();
     let client = http::client(&tenant.http, ProxyMode::Direct).unwrap();
     let source = TokenSource::new(&tenant, client, Clock::system(), metrics.tenant("contoso"));
-    scene.sim.control().inject(Endpoint::Token, Fault::Reset, Times::Next(1));
+    test_tenant.sim.control().inject(Endpoint::Token, Fault::Reset, Times::Next(1));
     source.token().await.unwrap_err();
     let expires = source.token().await.unwrap().expires().as_second();
     let text = String::from_utf8(metrics.encode()).unwrap();
@@ -274,9 +281,12 @@ async fn token_requests_and_failures_are_counted() {
 
 #[tokio::test]
 async fn debug_output_of_tokens_holds_no_secret() {
-    let scene = Scene::new().await;
-    let source = source(&scene.tenant());
+    let test_tenant = TestTenant::new().await;
+    let source = source(&test_tenant.config());
     let token = source.token().await.unwrap();
     let printed = format!("{source:?} {token:?}");
-    assert!(!printed.contains(token.expose()) && !printed.contains(scene.sim.client_secret()), "{printed}");
+    assert!(
+        !printed.contains(token.expose()) && !printed.contains(test_tenant.sim.client_secret()),
+        "{printed}"
+    );
 }

@@ -13,19 +13,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::binary::{command, configure, entry, finish, scene};
-use crate::support::tenant::{Scene, call_api, metrics, source, text};
+use crate::support::binary::{command, configure, entry, finish, test_tenant};
+use crate::support::tenant::{TestTenant, call_api, metrics, source, text};
 
 #[tokio::test]
 async fn authority_with_an_unknown_ca_is_not_trusted() {
-    let scene = Scene::new().await;
-    let other = Scene::new().await;
-    let mut tenant = scene.tenant();
+    let test_tenant = TestTenant::new().await;
+    let other = TestTenant::new().await;
+    let mut tenant = test_tenant.config();
     tenant.http.ca_file = Some(other.folder.path().join("ca.pem"));
     let error = source(&tenant).token().await.unwrap_err();
     assert_eq!((error.kind(), error.is_transient()), ("network", false));
     assert!(text(&error).contains("invalid peer certificate"), "{}", text(&error));
-    assert_eq!(scene.requests(), 0);
+    assert_eq!(test_tenant.requests(), 0);
 }
 
 /// A proxy for https: opens tunnels and notes where to.
@@ -58,10 +58,10 @@ async fn tunnels(tasks: &mut JoinSet<()>) -> (Url, Arc<Mutex<Vec<String>>>) {
 
 #[tokio::test]
 async fn configured_proxy_carries_tokens_and_api_calls() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
-    let mut tenant = scene.tenant();
+    let mut tenant = test_tenant.config();
     tenant.http.proxy_url = Some(proxy);
     tenant.api_url.set_host(Some("localhost")).unwrap();
 
@@ -73,11 +73,11 @@ async fn configured_proxy_carries_tokens_and_api_calls() {
 
 /// The instance metadata service as a virtual machine has it: plain http, answered by the simulator.
 /// Clients that take it for their proxy find it at whatever address they ask for.
-async fn metadata_service(scene: &Scene, tasks: &mut JoinSet<()>) -> SocketAddr {
+async fn metadata_service(test_tenant: &TestTenant, tasks: &mut JoinSet<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = http::client(&scene.tenant().http, ProxyMode::Direct).unwrap();
-    let authority = scene.sim.authority_url();
+    let client = http::client(&test_tenant.config().http, ProxyMode::Direct).unwrap();
+    let authority = test_tenant.sim.authority_url();
     let router = axum::Router::new().fallback(async move |request: axum::extract::Request| {
         assert_eq!(request.uri().host(), Some("169.254.169.254"));
         let url = format!("{authority}{}", request.uri().path_and_query().unwrap());
@@ -95,23 +95,23 @@ fn managed_identity(client_id: Option<&str>) -> Auth {
 
 #[tokio::test]
 async fn managed_identity_of_a_vm_requests_the_resource() {
-    let scene = Scene::new().await;
+    let test_tenant = TestTenant::new().await;
     let mut tasks = JoinSet::new();
-    let address = metadata_service(&scene, &mut tasks).await;
+    let address = metadata_service(&test_tenant, &mut tasks).await;
     let proxy = reqwest::Proxy::http(format!("http://{address}")).unwrap();
     let client = reqwest::Client::builder().proxy(proxy).build().unwrap();
     let source = |client_id| {
-        let tenant = scene.tenant_with(managed_identity(client_id));
+        let tenant = test_tenant.config_with(managed_identity(client_id));
         TokenSource::new(&tenant, client.clone(), Clock::system(), metrics())
     };
 
     let token = source(None).token().await.unwrap();
-    assert_eq!(call_api(&scene.tenant(), &token).await, StatusCode::OK);
-    assert_eq!(scene.field("resource"), "https://api.securitycenter.microsoft.com");
-    assert_eq!(scene.field("client_id"), "");
+    assert_eq!(call_api(&test_tenant.config(), &token).await, StatusCode::OK);
+    assert_eq!(test_tenant.field("resource"), "https://api.securitycenter.microsoft.com");
+    assert_eq!(test_tenant.field("client_id"), "");
 
-    source(Some(scene.sim.client_id())).token().await.unwrap();
-    assert_eq!(scene.field("client_id"), scene.sim.client_id());
+    source(Some(test_tenant.sim.client_id())).token().await.unwrap();
+    assert_eq!(test_tenant.field("client_id"), test_tenant.sim.client_id());
 
     let error = source(Some("unknown")).token().await.unwrap_err();
     assert!(error.to_string().contains("Identity not found"), "{error}");
@@ -127,70 +127,70 @@ fn managed_identity_never_takes_a_proxy() {
 
 #[tokio::test]
 async fn direct_connection_ignores_the_proxy() {
-    let scene = Scene::new().await;
-    let mut http = scene.tenant().http;
+    let test_tenant = TestTenant::new().await;
+    let mut http = test_tenant.config().http;
     http.proxy_url = Some("http://127.0.0.1:1".parse().unwrap());
     let client = http::client(&http, ProxyMode::Direct).unwrap();
-    let reply = client.get(scene.sim.api_url()).send().await.unwrap();
+    let reply = client.get(test_tenant.sim.api_url()).send().await.unwrap();
     assert!(reply.status().is_client_error());
 }
 
 /// Runs `once` with these variables as its environment: a token and the machine list are taken.
-async fn once(scene: &Scene, auth: &str, variables: &[(&str, &str)]) {
-    scene.sim.control().register_federated_token("eyJ.from.environment");
-    configure(scene, &[entry(scene, "contoso", auth, "")]);
-    let mut once = command(&scene.folder, &["once"]);
+async fn once(test_tenant: &TestTenant, auth: &str, variables: &[(&str, &str)]) {
+    test_tenant.sim.control().register_federated_token("eyJ.from.environment");
+    configure(test_tenant, &[entry(test_tenant, "contoso", auth, "")]);
+    let mut once = command(&test_tenant.folder, &["once"]);
     once.envs(variables.iter().copied());
-    let said = finish(once).await;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert_eq!((scene.requests(), scene.sim.control().requests(Endpoint::Machines)), (1, 1));
+    let output = finish(once).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!((test_tenant.requests(), test_tenant.sim.control().requests(Endpoint::Machines)), (1, 1));
 }
 
 const SECRET: &str = "client_secret_file: secret.txt";
 
 #[tokio::test]
 async fn managed_identity_of_app_service_uses_the_environment() {
-    let scene = scene(1).await;
+    let test_tenant = test_tenant(1).await;
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
-    let endpoint = scene.sim.identity_endpoint();
+    let endpoint = test_tenant.sim.identity_endpoint();
     let app_service = [
         ("IDENTITY_ENDPOINT", endpoint.as_str()),
-        ("IDENTITY_HEADER", scene.sim.identity_header()),
+        ("IDENTITY_HEADER", test_tenant.sim.identity_header()),
         ("HTTPS_PROXY", proxy.as_str()),
     ];
-    once(&scene, "managed_identity: {}", &app_service).await;
-    assert_eq!(scene.field("api-version"), "2019-08-01");
-    assert_eq!(scene.field("resource"), "https://api.securitycenter.microsoft.com");
+    once(&test_tenant, "managed_identity: {}", &app_service).await;
+    assert_eq!(test_tenant.field("api-version"), "2019-08-01");
+    assert_eq!(test_tenant.field("resource"), "https://api.securitycenter.microsoft.com");
     assert_eq!(seen.lock().unwrap().len(), 1, "the API is behind the proxy, the identity is not");
 }
 
 #[tokio::test]
 async fn federated_token_file_is_taken_from_the_environment() {
-    let scene = scene(1).await;
-    let file = scene.write("federated", "eyJ.from.environment");
+    let test_tenant = test_tenant(1).await;
+    let file = test_tenant.write("federated", "eyJ.from.environment");
     let variables = [("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap())];
-    once(&scene, "workload_identity: {}", &variables).await;
-    assert_eq!(scene.field("client_assertion"), "eyJ.from.environment");
+    once(&test_tenant, "workload_identity: {}", &variables).await;
+    assert_eq!(test_tenant.field("client_assertion"), "eyJ.from.environment");
 }
 
 #[tokio::test]
 async fn ca_file_suffices_without_system_certificates() {
     let nowhere = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
-    once(&scene(1).await, SECRET, &nowhere).await;
+    once(&test_tenant(1).await, SECRET, &nowhere).await;
 }
 
 #[tokio::test]
 async fn environment_proxy_is_used_except_for_no_proxy_hosts() {
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
-    let behind = scene(1).await;
+    let behind = test_tenant(1).await;
     once(&behind, SECRET, &[("HTTPS_PROXY", proxy.as_str())]).await;
     let target = behind.sim.api_url().replace("https://", "");
     let targets = seen.lock().unwrap().split_off(0);
     assert!(!targets.is_empty() && targets.iter().all(|seen| *seen == target), "{targets:?}");
 
     let excepted = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", "127.0.0.1")];
-    once(&scene(1).await, SECRET, &excepted).await;
+    once(&test_tenant(1).await, SECRET, &excepted).await;
     assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
 }

@@ -8,11 +8,11 @@ use mde_exporter::config::Selectors;
 use mde_simulator::{MissingKb, Realism};
 
 use crate::support::api::options;
-use crate::support::poller::{INTERVAL, Watch, all};
+use crate::support::poller::{INTERVAL, PollerHarness, all};
 
 /// Takes so many machines off the simulated list.
-fn remove(watch: &Watch, count: usize) -> Vec<serde_json::Value> {
-    let control = watch.api.control();
+fn remove(harness: &PollerHarness, count: usize) -> Vec<serde_json::Value> {
+    let control = harness.api.control();
     let ids = control.machine_ids();
     let removed = ids.iter().take(count).map(|id| {
         let record = control.machine(id).unwrap();
@@ -22,82 +22,82 @@ fn remove(watch: &Watch, count: usize) -> Vec<serde_json::Value> {
     removed.collect()
 }
 
-async fn poll_after(watch: &mut Watch, wait: Duration) {
-    watch.api.wall.forward(wait);
-    watch.poller.poll().await;
+async fn poll_after(harness: &mut PollerHarness, wait: Duration) {
+    harness.api.clock.advance(wait);
+    harness.poller.poll().await;
 }
 
-fn rejected(watch: &Watch) -> f64 {
-    watch.api.count("rejected_snapshots_total", &[("reason", "shrunk")])
+fn rejected(harness: &PollerHarness) -> f64 {
+    harness.api.count("rejected_snapshots_total", &[("reason", "shrunk")])
 }
 
 #[tokio::test]
 async fn list_that_lost_half_is_accepted_after_a_recheck() {
-    let mut watch = Watch::all(10).await;
-    watch.poller.poll().await;
-    remove(&watch, 6);
+    let mut harness = PollerHarness::all(10).await;
+    harness.poller.poll().await;
+    remove(&harness, 6);
 
-    poll_after(&mut watch, INTERVAL).await;
-    assert_eq!((watch.ids().len(), rejected(&watch)), (10, 1.0));
-    assert_eq!(watch.scrape().count("mde_machine_missing_updates"), 10.0, "old data is served");
-    let second_look = watch.api.wall.now() + Duration::from_mins(5);
-    assert!(watch.status().next_poll.unwrap() <= second_look);
+    poll_after(&mut harness, INTERVAL).await;
+    assert_eq!((harness.ids().len(), rejected(&harness)), (10, 1.0));
+    assert_eq!(harness.scrape().count("mde_machine_missing_updates"), 10.0, "old data is served");
+    let second_look = harness.api.clock.now() + Duration::from_mins(5);
+    assert!(harness.status().next_poll.unwrap() <= second_look);
 
-    poll_after(&mut watch, Duration::from_mins(4)).await;
-    assert_eq!(watch.ids().len(), 10, "too early for a second sighting");
-    poll_after(&mut watch, Duration::from_mins(1)).await;
-    assert_eq!(watch.ids().len(), 4);
-    assert_eq!(watch.poller.fleet().totals.resolved, 0, "machines that leave fix nothing");
+    poll_after(&mut harness, Duration::from_mins(4)).await;
+    assert_eq!(harness.ids().len(), 10, "too early for a second sighting");
+    poll_after(&mut harness, Duration::from_mins(1)).await;
+    assert_eq!(harness.ids().len(), 4);
+    assert_eq!(harness.poller.fleet().totals.resolved, 0, "machines that leave fix nothing");
 }
 
 #[tokio::test]
 async fn list_that_recovers_keeps_all_machines() {
-    let mut watch = Watch::all(10).await;
-    watch.poller.poll().await;
-    let removed = remove(&watch, 10);
-    poll_after(&mut watch, INTERVAL).await;
+    let mut harness = PollerHarness::all(10).await;
+    harness.poller.poll().await;
+    let removed = remove(&harness, 10);
+    poll_after(&mut harness, INTERVAL).await;
     for record in removed {
-        watch.api.control().add_machine(record);
+        harness.api.control().add_machine(record);
     }
-    poll_after(&mut watch, Duration::from_mins(5)).await;
-    assert_eq!((watch.ids().len(), rejected(&watch)), (10, 1.0));
+    poll_after(&mut harness, Duration::from_mins(5)).await;
+    assert_eq!((harness.ids().len(), rejected(&harness)), (10, 1.0));
 }
 
 #[tokio::test]
 async fn changed_selectors_bypass_the_shrink_guard() {
-    let mut watch = Watch::all(10).await;
-    watch.poller.poll().await;
-    let id = watch.ids().into_iter().next().unwrap();
-    let known = watch.poller.fleet().clone();
+    let mut harness = PollerHarness::all(10).await;
+    harness.poller.poll().await;
+    let id = harness.ids().into_iter().next().unwrap();
+    let known = harness.poller.fleet().clone();
 
     let only_one = Selectors { ids: vec![id], ..Selectors::default() };
-    let mut narrowed = watch.with(only_one, known);
+    let mut narrowed = harness.with(only_one, known);
     narrowed.poller.poll().await;
     assert_eq!((narrowed.ids().len(), rejected(&narrowed)), (1, 0.0));
 }
 
 #[tokio::test]
 async fn returning_machine_keeps_its_first_seen_times() {
-    let mut watch = Watch::new(options(4, Realism::Plain), all()).await;
-    let control = watch.api.control().clone();
+    let mut harness = PollerHarness::new(options(4, Realism::Plain), all()).await;
+    let control = harness.api.control().clone();
     let id = control.machine_ids()[0].clone();
     control.set_missing(&id, vec![MissingKb::new("5001234", "March 2026 Security Updates")]);
-    watch.poller.poll().await;
-    let first_seen = |watch: &Watch| -> Option<Timestamp> {
-        let machines = &watch.poller.fleet().machines;
+    harness.poller.poll().await;
+    let first_seen = |harness: &PollerHarness| -> Option<Timestamp> {
+        let machines = &harness.poller.fleet().machines;
         let machine = machines.iter().find(|(known, _)| known.as_str() == id);
         machine.and_then(|(_, machine)| machine.missing_updates().first()).map(|missing| missing.first_seen)
     };
-    let before = first_seen(&watch);
+    let before = first_seen(&harness);
     assert!(before.is_some());
 
     let record = control.machine(&id).unwrap();
     control.remove_machine(&id);
-    poll_after(&mut watch, INTERVAL).await;
-    assert_eq!(first_seen(&watch), None);
+    poll_after(&mut harness, INTERVAL).await;
+    assert_eq!(first_seen(&harness), None);
     control.add_machine(record);
     control.set_missing(&id, vec![MissingKb::new("5001234", "March 2026 Security Updates")]);
-    poll_after(&mut watch, INTERVAL).await;
-    assert_eq!(first_seen(&watch), before);
-    assert_eq!(watch.poller.fleet().totals.resolved, 0);
+    poll_after(&mut harness, INTERVAL).await;
+    assert_eq!(first_seen(&harness), before);
+    assert_eq!(harness.poller.fleet().totals.resolved, 0);
 }

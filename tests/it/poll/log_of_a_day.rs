@@ -20,10 +20,10 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::golden::assert_golden;
-use crate::support::log::Log;
+use crate::support::log::CapturedLog;
 use crate::support::paused_time::in_time;
 use crate::support::poller::{all, render_options};
-use crate::support::tenant::Scene;
+use crate::support::tenant::TestTenant;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -39,9 +39,9 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
         ..Options::new(move || now.now())
     };
     let sim = Simulator::start(options).await.unwrap();
-    let scene = Scene { sim, folder: TempDir::new().unwrap() };
-    scene.write("ca.pem", scene.sim.ca_pem());
-    let mut tenant = scene.tenant();
+    let test_tenant = TestTenant { sim, folder: TempDir::new().unwrap() };
+    test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
+    let mut tenant = test_tenant.config();
     (tenant.machines, tenant.source) = (all(), source);
     // Time moves on in steps, also while a reply is on its way.
     tenant.http.timeout = HOUR;
@@ -57,12 +57,12 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
         publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
     let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);
 
-    let log = Log::default();
-    let guard = log.listen();
+    let log = CapturedLog::default();
+    let guard = log.capture();
     let stop = CancellationToken::new();
     let (polling, publishing) = (poller.run(stop.clone()), publication.run(stop.clone()));
     let happening = async {
-        meanwhile(scene.sim.control()).await;
+        meanwhile(test_tenant.sim.control()).await;
         tokio::time::sleep(hours * HOUR).await;
         stop.cancel();
     };

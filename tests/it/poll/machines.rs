@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::api::{Api, options};
 use crate::support::exposition::parse;
-use crate::support::log::Log;
-use crate::support::poller::{INTERVAL, Watch, all};
+use crate::support::log::CapturedLog;
+use crate::support::poller::{INTERVAL, PollerHarness, all};
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
@@ -24,38 +24,38 @@ fn texts(texts: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn realistic_fleet_is_complete_after_one_poll() {
     let awkward = Options { page_size: 11, ..options(90, Realism::Realistic) };
-    let mut watch = Watch::new(awkward, all()).await;
-    watch.poller.poll().await;
+    let mut harness = PollerHarness::new(awkward, all()).await;
+    harness.poller.poll().await;
 
-    let control = watch.api.control();
-    let now = watch.api.wall.now();
+    let control = harness.api.control();
+    let now = harness.api.clock.now();
     // Answers about machines that Defender no longer sees are not believed.
     let is_inactive = |id: &str| {
-        let machine = &watch.poller.fleet().machines[&MachineId::parse(id).unwrap()];
-        machine.state(now, &watch.freshness) == MachineState::Inactive
+        let machine = &harness.poller.fleet().machines[&MachineId::parse(id).unwrap()];
+        machine.state(now, &harness.freshness) == MachineState::Inactive
     };
     let truth = control.machine_ids().into_iter().map(|id| {
         let believed = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
         (id, believed)
     });
-    assert_eq!(watch.readings(), truth.collect());
-    assert!(watch.status().up && watch.status().last_error.is_none(), "{:?}", watch.status());
+    assert_eq!(harness.readings(), truth.collect());
+    assert!(harness.status().up && harness.status().last_error.is_none(), "{:?}", harness.status());
     assert!(control.peak_concurrency(Endpoint::MissingKbs) <= 8);
-    assert_eq!(watch.scrape().value("mde_up", &[]), Some(1.0));
+    assert_eq!(harness.scrape().value("mde_up", &[]), Some(1.0));
 }
 
 #[tokio::test]
 async fn at_most_eight_calls_run_at_once() {
-    let mut watch = Watch::all(40).await;
-    watch.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(20)));
-    watch.poller.poll().await;
-    assert_eq!(watch.api.control().peak_concurrency(Endpoint::MissingKbs), 8);
-    assert_eq!(watch.asked(), 40);
+    let mut harness = PollerHarness::all(40).await;
+    harness.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(20)));
+    harness.poller.poll().await;
+    assert_eq!(harness.api.control().peak_concurrency(Endpoint::MissingKbs), 8);
+    assert_eq!(harness.kb_calls(), 40);
 }
 
 #[tokio::test]
 async fn readers_see_replies_during_the_poll() {
-    let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
+    let PollerHarness { api, mut poller, publication, mut reader, .. } = PollerHarness::all(12).await;
     let silent = api.control().machine_ids().pop().unwrap();
     api.control().inject_for_machine(&silent, Fault::Hang, Times::Always);
     let stop = CancellationToken::new();
@@ -74,7 +74,7 @@ async fn readers_see_replies_during_the_poll() {
 
 #[tokio::test]
 async fn readers_see_the_result_of_the_poll() {
-    let Watch { api, mut poller, publication, mut reader, .. } = Watch::all(12).await;
+    let PollerHarness { api, mut poller, publication, mut reader, .. } = PollerHarness::all(12).await;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(publication.run(stop.clone()));
@@ -94,8 +94,8 @@ async fn readers_see_the_result_of_the_poll() {
 }
 
 /// Ids of the machines whose record `matches`.
-fn chosen(watch: &Watch, matches: impl Fn(&Value) -> bool) -> BTreeSet<String> {
-    let control = watch.api.control();
+fn chosen(harness: &PollerHarness, matches: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+    let control = harness.api.control();
     control.machine_ids().into_iter().filter(|id| matches(&control.machine(id).unwrap())).collect()
 }
 
@@ -105,39 +105,39 @@ fn has_name(record: &Value, front: &str) -> bool {
 
 #[tokio::test]
 async fn each_selector_chooses_machines_and_exclude_removes_them() {
-    let by = |selectors| Watch::new(options(24, Realism::Plain), selectors);
+    let by = |selectors| PollerHarness::new(options(24, Realism::Plain), selectors);
     let base = Selectors::default;
     let some = Api::plain(24).await.control().machine_ids();
     let (one, other) = (&some[3], &some[20]);
 
-    let mut watch = by(Selectors { ids: vec![one.clone(), other.clone()], ..base() }).await;
-    watch.poller.poll().await;
-    assert_eq!(watch.ids(), BTreeSet::from([one.clone(), other.clone()]));
+    let mut harness = by(Selectors { ids: vec![one.clone(), other.clone()], ..base() }).await;
+    harness.poller.poll().await;
+    assert_eq!(harness.ids(), BTreeSet::from([one.clone(), other.clone()]));
 
-    let mut watch = by(Selectors { names: texts(&["hq-0001.corp.example"]), ..base() }).await;
-    watch.poller.poll().await;
-    assert_eq!(watch.ids(), chosen(&watch, |record| has_name(record, "hq-0001.")));
+    let mut harness = by(Selectors { names: texts(&["hq-0001.corp.example"]), ..base() }).await;
+    harness.poller.poll().await;
+    assert_eq!(harness.ids(), chosen(&harness, |record| has_name(record, "hq-0001.")));
 
-    let mut watch = by(Selectors { tags: texts(&["production", "kiosk"]), ..base() }).await;
-    watch.poller.poll().await;
+    let mut harness = by(Selectors { tags: texts(&["production", "kiosk"]), ..base() }).await;
+    harness.poller.poll().await;
     let tagged = |record: &Value| {
         let tags = record["machineTags"].as_array().unwrap();
         tags.contains(&json!("production")) || tags.contains(&json!("kiosk"))
     };
-    assert_eq!(watch.ids(), chosen(&watch, tagged));
-    assert!((5..24).contains(&watch.ids().len()));
+    assert_eq!(harness.ids(), chosen(&harness, tagged));
+    assert!((5..24).contains(&harness.ids().len()));
 
     let filter = Some("startswith(computerDnsName,'test-')".to_owned());
-    let mut watch = by(Selectors { filter, ..base() }).await;
-    watch.poller.poll().await;
-    assert_eq!(watch.ids(), chosen(&watch, |record| has_name(record, "test-")));
+    let mut harness = by(Selectors { filter, ..base() }).await;
+    harness.poller.poll().await;
+    assert_eq!(harness.ids(), chosen(&harness, |record| has_name(record, "test-")));
 
     let excluded = Selectors { exclude_ids: vec![one.clone()], exclude_names: texts(&["hq-*"]), ..all() };
-    let mut watch = by(excluded).await;
-    watch.poller.poll().await;
+    let mut harness = by(excluded).await;
+    harness.poller.poll().await;
     let stays = |record: &Value| record["id"] != json!(one) && !has_name(record, "hq-");
-    assert_eq!(watch.ids(), chosen(&watch, stays));
-    assert_eq!(watch.asked(), watch.ids().len() as u64, "who is out of scope is not asked");
+    assert_eq!(harness.ids(), chosen(&harness, stays));
+    assert_eq!(harness.kb_calls(), harness.ids().len() as u64, "who is out of scope is not asked");
 }
 
 #[tokio::test]
@@ -147,10 +147,10 @@ async fn name_of_several_records_selects_the_active_one() {
     let id = plain.id().to_string();
     let name = plain.control().machine(&id).unwrap()["computerDnsName"].as_str().unwrap().to_lowercase();
     let selectors = Selectors { names: vec![name.clone()], ..Selectors::default() };
-    let mut watch = Watch::new(fleet(), selectors).await;
-    assert_eq!(chosen(&watch, |record| has_name(record, &name)).len(), 2, "and its inactive twin");
-    watch.poller.poll().await;
-    assert_eq!(watch.ids(), BTreeSet::from([id]));
+    let mut harness = PollerHarness::new(fleet(), selectors).await;
+    assert_eq!(chosen(&harness, |record| has_name(record, &name)).len(), 2, "and its inactive twin");
+    harness.poller.poll().await;
+    assert_eq!(harness.ids(), BTreeSet::from([id]));
 }
 
 #[tokio::test]
@@ -162,64 +162,64 @@ async fn selector_without_a_match_is_no_error() {
         tags: texts(&["no such tag"]),
         ..Selectors::default()
     };
-    let mut watch = Watch::new(options(3, Realism::Plain), selectors).await;
-    watch.poller.poll().await;
-    assert!(watch.ids().is_empty() && watch.status().up && watch.status().last_error.is_none());
-    assert_eq!(watch.scrape().value("mde_up", &[]), Some(1.0));
-    assert_eq!(watch.asked(), 0);
+    let mut harness = PollerHarness::new(options(3, Realism::Plain), selectors).await;
+    harness.poller.poll().await;
+    assert!(harness.ids().is_empty() && harness.status().up && harness.status().last_error.is_none());
+    assert_eq!(harness.scrape().value("mde_up", &[]), Some(1.0));
+    assert_eq!(harness.kb_calls(), 0);
 }
 
 #[tokio::test]
 async fn only_due_machines_are_fetched() {
-    let mut watch = Watch::all(6).await;
-    watch.poller.poll().await;
-    assert_eq!((watch.asked(), watch.api.requests()), (6, 7));
-    watch.poller.poll().await;
-    assert_eq!(watch.api.requests(), 7, "nothing is due, not even the list");
+    let mut harness = PollerHarness::all(6).await;
+    harness.poller.poll().await;
+    assert_eq!((harness.kb_calls(), harness.api.requests()), (6, 7));
+    harness.poller.poll().await;
+    assert_eq!(harness.api.requests(), 7, "nothing is due, not even the list");
 
-    let first = watch.api.wall.now();
-    watch.api.wall.forward(INTERVAL);
-    watch.poller.poll().await;
-    assert_eq!((watch.asked(), watch.api.requests()), (12, 14));
+    let first = harness.api.clock.now();
+    harness.api.clock.advance(INTERVAL);
+    harness.poller.poll().await;
+    assert_eq!((harness.kb_calls(), harness.api.requests()), (12, 14));
     let read_at: BTreeSet<_> =
-        watch.readings().into_values().map(|assessment| assessment.unwrap().0).collect();
+        harness.readings().into_values().map(|assessment| assessment.unwrap().0).collect();
     assert_eq!(read_at, BTreeSet::from([first + INTERVAL]));
-    assert_eq!(watch.status().next_poll, Some(first + 2 * INTERVAL));
+    assert_eq!(harness.status().next_poll, Some(first + 2 * INTERVAL));
 }
 
 #[tokio::test]
 async fn machines_follow_the_list_and_updates_the_replies() {
-    let mut watch = Watch::all(3).await;
-    let control = watch.api.control().clone();
+    let mut harness = PollerHarness::all(3).await;
+    let control = harness.api.control().clone();
     let ids = control.machine_ids();
     control.set_missing(&ids[1], vec![MissingKb::new("5001", "May 2026 Security Updates")]);
-    watch.poller.poll().await;
-    let first = watch.api.wall.now();
+    harness.poller.poll().await;
+    let first = harness.api.clock.now();
 
     control.remove_machine(&ids[0]);
     let record = mde_simulator::machine_record("ABCD", "new.corp.example", first);
     control.add_machine(record);
     let missing = ["KB5001", "5002"].map(|id| MissingKb::new(id, "May 2026 Security Updates"));
     control.set_missing(&ids[1], missing.to_vec());
-    watch.api.wall.forward(INTERVAL);
-    watch.poller.poll().await;
+    harness.api.clock.advance(INTERVAL);
+    harness.poller.poll().await;
 
-    assert_eq!(watch.ids(), BTreeSet::from([ids[1].clone(), ids[2].clone(), "abcd".to_owned()]));
-    let machine = &watch.poller.fleet().machines[&MachineId::parse(&ids[1]).unwrap()];
+    assert_eq!(harness.ids(), BTreeSet::from([ids[1].clone(), ids[2].clone(), "abcd".to_owned()]));
+    let machine = &harness.poller.fleet().machines[&MachineId::parse(&ids[1]).unwrap()];
     let missing_updates = machine.assessment.as_ref().unwrap().missing_updates.iter();
     let since: Vec<_> =
         missing_updates.map(|missing| (missing.update.kb.to_string(), missing.first_seen)).collect();
     assert_eq!(since, [("5001".to_owned(), first), ("5002".to_owned(), first + INTERVAL)]);
-    assert_eq!(watch.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
+    assert_eq!(harness.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
 }
 
 #[tokio::test]
 async fn stop_ends_a_poll_that_hangs() {
-    let watch = Watch::all(2).await;
-    watch.inject(Endpoint::MissingKbs, Fault::Hang);
-    let control = watch.api.control().clone();
+    let harness = PollerHarness::all(2).await;
+    harness.inject(Endpoint::MissingKbs, Fault::Hang);
+    let control = harness.api.control().clone();
     let stop = CancellationToken::new();
-    let run = watch.poller.run(stop.clone());
+    let run = harness.poller.run(stop.clone());
     let cancel = async {
         control.wait_for_requests(Endpoint::MissingKbs, 2).await;
         stop.cancel();
@@ -230,21 +230,21 @@ async fn stop_ends_a_poll_that_hangs() {
 
 #[tokio::test]
 async fn interval_too_short_for_the_quota_is_logged() {
-    let mut watch = Watch::all(49).await;
-    watch.poller.poll().await;
-    let fleet = watch.poller.fleet().clone();
+    let mut harness = PollerHarness::all(49).await;
+    harness.poller.poll().await;
+    let fleet = harness.poller.fleet().clone();
     let number = |number: u32| number.try_into().unwrap();
-    watch.api.tenant.quota = Quota { per_minute: number(10), per_hour: number(125), share: 0.8 };
-    let watch = watch.with(all(), fleet);
+    harness.api.tenant.quota = Quota { per_minute: number(10), per_hour: number(125), share: 0.8 };
+    let harness = harness.with(all(), fleet);
 
-    let log = Log::default();
-    let _guard = log.listen();
+    let log = CapturedLog::default();
+    let _guard = log.capture();
     let stop = CancellationToken::new();
     stop.cancel();
-    watch.poller.run(stop).await;
+    harness.poller.run(stop).await;
     let logged = log.lines().join("\n");
     let said = "the interval is too short for the quota, machines are read less often: raise poll.interval";
     assert!(logged.contains(said), "{logged}");
     assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");
-    assert_eq!(watch.api.count("possible_poll_interval_seconds", &[]), 1800.0);
+    assert_eq!(harness.api.count("possible_poll_interval_seconds", &[]), 1800.0);
 }

@@ -21,19 +21,19 @@ use tokio_util::sync::CancellationToken;
 use crate::support::api::{RETRY, count};
 use crate::support::paused_time::in_time;
 use crate::support::poller::{all, render_options};
-use crate::support::tenant::Scene;
+use crate::support::tenant::TestTenant;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A poller whose quota is the whole of the API's.
-struct Watch {
-    scene: Scene,
+struct QuotaHarness {
+    test_tenant: TestTenant,
     poller: Poller,
     self_metrics: Arc<SelfMetrics>,
 }
 
-impl Watch {
+impl QuotaHarness {
     async fn new(machines: usize, [per_minute, per_hour]: [u32; 2], interval: Duration) -> Self {
         let clock = Clock::following_tokio(Timestamp::now());
         let now = clock.clone();
@@ -45,9 +45,9 @@ impl Watch {
             ..Options::new(move || now.now())
         };
         let sim = Simulator::start(options).await.unwrap();
-        let scene = Scene { sim, folder: TempDir::new().unwrap() };
-        scene.write("ca.pem", scene.sim.ca_pem());
-        let mut tenant = scene.tenant();
+        let test_tenant = TestTenant { sim, folder: TempDir::new().unwrap() };
+        test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
+        let mut tenant = test_tenant.config();
         let limit = |number| NonZeroU32::new(number).unwrap();
         tenant.quota = Quota { per_minute: limit(per_minute), per_hour: limit(per_hour), share: 1.0 };
         tenant.machines = all();
@@ -63,23 +63,23 @@ impl Watch {
         let (publisher, ..) =
             publication(fleets, render_options(freshness), clock.clone(), Arc::clone(&self_metrics), None);
         let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
-        Self { scene, poller, self_metrics }
+        Self { test_tenant, poller, self_metrics }
     }
 
     fn control(&self) -> Control {
-        self.scene.sim.control().clone()
+        self.test_tenant.sim.control().clone()
     }
 }
 
 /// How often each machine was asked.
-fn asked(control: &Control) -> BTreeMap<String, usize> {
-    let mut asked: BTreeMap<_, _> = control.machine_ids().into_iter().map(|id| (id, 0)).collect();
+fn calls_by_machine(control: &Control) -> BTreeMap<String, usize> {
+    let mut calls: BTreeMap<_, _> = control.machine_ids().into_iter().map(|id| (id, 0)).collect();
     for call in control.calls() {
-        if let Some(times) = call.machine_id.and_then(|id| asked.get_mut(&id)) {
+        if let Some(times) = call.machine_id.and_then(|id| calls.get_mut(&id)) {
             *times += 1;
         }
     }
-    asked
+    calls
 }
 
 /// Neither did the API object, nor did more calls arrive in any window than the quota allows, whatever
@@ -109,12 +109,12 @@ fn shortest(calls: u32, [per_minute, per_hour]: [u32; 2]) -> Duration {
 async fn fleet_is_polled_at_the_full_quota_without_throttling() {
     let second = Duration::from_secs(1);
     for (machines, quota, step) in [(79, [10, 500], second / 10), (310, [200, 100], 10 * second)] {
-        let mut watch = Watch::new(machines, quota, 24 * HOUR).await;
+        let mut harness = QuotaHarness::new(machines, quota, 24 * HOUR).await;
         let start = Instant::now();
-        in_time(step, watch.poller.poll()).await;
+        in_time(step, harness.poller.poll()).await;
         let took = start.elapsed();
-        assert_quota_held(&watch.control(), quota);
-        assert!(asked(&watch.control()).values().all(|times| *times == 1));
+        assert_quota_held(&harness.control(), quota);
+        assert!(calls_by_machine(&harness.control()).values().all(|times| *times == 1));
         let shortest = shortest(u32::try_from(machines).unwrap() + 1, quota);
         assert!(took >= shortest && took <= shortest.mul_f64(1.02), "{took:?} instead of {shortest:?}");
     }
@@ -123,8 +123,8 @@ async fn fleet_is_polled_at_the_full_quota_without_throttling() {
 #[tokio::test]
 async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
     let quota = [30, 60];
-    let watch = Watch::new(150, quota, HOUR).await;
-    let (control, self_metrics) = (watch.control(), Arc::clone(&watch.self_metrics));
+    let harness = QuotaHarness::new(150, quota, HOUR).await;
+    let (control, self_metrics) = (harness.control(), Arc::clone(&harness.self_metrics));
     // Machines that are never found are asked over and over, and must not take the turns of others.
     for id in control.machine_ids().iter().step_by(2) {
         control.inject_for_machine(id, Fault::Status(404), Times::Always);
@@ -134,14 +134,14 @@ async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
         tokio::time::sleep(12 * HOUR).await;
         stop.cancel();
     };
-    in_time(Duration::from_secs(10), async { tokio::join!(watch.poller.run(stop.clone()), half_a_day) })
+    in_time(Duration::from_secs(10), async { tokio::join!(harness.poller.run(stop.clone()), half_a_day) })
         .await;
 
     assert_quota_held(&control, quota);
     let calls = control.requests(Endpoint::Machines) + control.requests(Endpoint::MissingKbs);
     assert!(calls >= 706, "{calls} of 720 calls");
-    let asked = asked(&control);
-    assert!(asked.values().all(|times| *times > 0), "{asked:?}");
+    let calls_by_machine = calls_by_machine(&control);
+    assert!(calls_by_machine.values().all(|times| *times > 0), "{calls_by_machine:?}");
     let possible = count(&self_metrics, "contoso", "possible_poll_interval_seconds", &[]);
     assert_eq!(possible, 151.0 / 60.0 * 3600.0);
 }

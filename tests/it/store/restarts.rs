@@ -20,7 +20,7 @@ const FRESHNESS: Freshness = Freshness {
 };
 
 #[derive(Clone, Debug)]
-enum Event {
+enum FleetEvent {
     List(Vec<u8>),
     Answer(u8, Vec<u32>),
     Failure(u8),
@@ -28,13 +28,13 @@ enum Event {
     Restart,
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+fn events() -> impl Strategy<Value = Vec<FleetEvent>> {
     let event = prop_oneof![
-        2 => vec(0_u8..5, 0..7).prop_map(Event::List),
-        5 => (0_u8..5, vec(1_u32..6, 0..6)).prop_map(|(machine, kbs)| Event::Answer(machine, kbs)),
-        1 => (0_u8..5).prop_map(Event::Failure),
-        2 => (1_i64..100_000).prop_map(Event::Wait),
-        2 => Just(Event::Restart),
+        2 => vec(0_u8..5, 0..7).prop_map(FleetEvent::List),
+        5 => (0_u8..5, vec(1_u32..6, 0..6)).prop_map(|(machine, kbs)| FleetEvent::Answer(machine, kbs)),
+        1 => (0_u8..5).prop_map(FleetEvent::Failure),
+        2 => (1_i64..100_000).prop_map(FleetEvent::Wait),
+        2 => Just(FleetEvent::Restart),
     ];
     vec(event, 1..30)
 }
@@ -79,20 +79,20 @@ proptest! {
             let Totals { detected, resolved, dropped, .. } = with.totals;
             for fleet in [&mut without, &mut with] {
                 match &event {
-                    Event::List(machines) => {
+                    FleetEvent::List(machines) => {
                         let listed = machines.iter().map(|number| MachineFacts::unlisted(id(*number)));
                         fleet.apply_list(listed.collect(), at(now), &FRESHNESS);
                     }
-                    Event::Answer(machine, kbs) => {
+                    FleetEvent::Answer(machine, kbs) => {
                         fleet.apply_answer(&id(*machine), at(now), missing(kbs), &FRESHNESS);
                     }
-                    Event::Failure(machine) => fleet.apply_failure(&id(*machine), at(now)),
-                    Event::Wait(_) | Event::Restart => {}
+                    FleetEvent::Failure(machine) => fleet.apply_failure(&id(*machine), at(now)),
+                    FleetEvent::Wait(_) | FleetEvent::Restart => {}
                 }
             }
             match event {
-                Event::Wait(seconds) => now += seconds,
-                Event::Restart => with = restarted(folder.path(), with),
+                FleetEvent::Wait(seconds) => now += seconds,
+                FleetEvent::Restart => with = restarted(folder.path(), with),
                 _ => {}
             }
             let totals = with.totals;

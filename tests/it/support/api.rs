@@ -11,9 +11,9 @@ use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Control, Endpoint, Options, Realism, Simulator};
 use tempfile::TempDir;
 
-use super::clock::Wall;
+use super::clock::ManualClock;
 use super::exposition::parse;
-use super::tenant::Scene;
+use super::tenant::TestTenant;
 
 /// Waits so short that retries cost no time.
 pub(crate) const RETRY: RetryPolicy =
@@ -28,9 +28,9 @@ pub(crate) fn options(machines: usize, realism: Realism) -> Options {
 
 /// A simulator, its tenant with a quota that never holds back, and a client of it.
 pub(crate) struct Api {
-    pub(crate) scene: Scene,
+    pub(crate) test_tenant: TestTenant,
     pub(crate) tenant: Tenant,
-    pub(crate) wall: Wall,
+    pub(crate) clock: ManualClock,
     pub(crate) self_metrics: Arc<SelfMetrics>,
     pub(crate) client: Client,
 }
@@ -38,16 +38,16 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) async fn new(options: Options, change: impl FnOnce(&mut Tenant)) -> Self {
         let sim = Simulator::start(options).await.unwrap();
-        let scene = Scene { sim, folder: TempDir::new().unwrap() };
-        scene.write("ca.pem", scene.sim.ca_pem());
+        let test_tenant = TestTenant { sim, folder: TempDir::new().unwrap() };
+        test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
         let plenty = 1_000_000.try_into().unwrap();
-        let mut tenant = scene.tenant();
+        let mut tenant = test_tenant.config();
         tenant.quota = Quota { per_minute: plenty, per_hour: plenty, share: 1.0 };
         change(&mut tenant);
-        let wall = Wall::new();
+        let clock = ManualClock::new();
         let self_metrics = Arc::new(SelfMetrics::new("test"));
         let client = client(&tenant, &wall, &self_metrics);
-        Self { scene, tenant, wall, self_metrics, client }
+        Self { test_tenant, tenant, wall, self_metrics, client }
     }
 
     /// Plain machines, so few that each can be asked.
@@ -56,7 +56,7 @@ impl Api {
     }
 
     pub(crate) fn control(&self) -> &Control {
-        self.scene.sim.control()
+        self.test_tenant.sim.control()
     }
 
     pub(crate) fn requests(&self) -> u64 {
@@ -69,7 +69,7 @@ impl Api {
     }
 
     /// Asks for the first machine: the KBs, or the error.
-    pub(crate) async fn ask(&self) -> Result<Vec<String>, ApiError> {
+    pub(crate) async fn fetch_kbs(&self) -> Result<Vec<String>, ApiError> {
         let updates = self.client.missing_kbs(&self.id()).await?;
         Ok(updates.iter().map(|update| update.kb.to_string()).collect())
     }
@@ -80,10 +80,10 @@ impl Api {
     }
 }
 
-pub(crate) fn client(tenant: &Tenant, wall: &Wall, self_metrics: &Arc<SelfMetrics>) -> Client {
+pub(crate) fn client(tenant: &Tenant, clock: &ManualClock, self_metrics: &Arc<SelfMetrics>) -> Client {
     let metrics = self_metrics.tenant(&tenant.name);
     let random = fastrand::Rng::with_seed(7);
-    Client::new(tenant, ProxyMode::Direct, RETRY, random, QuotaHistory::default(), wall.clock(), metrics)
+    Client::new(tenant, ProxyMode::Direct, RETRY, random, QuotaHistory::default(), clock.as_clock(), metrics)
         .unwrap()
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::exposition::{self, Exposition};
-use super::tenant::Scene;
+use super::tenant::TestTenant;
 
 /// Longer than anything here takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -27,12 +27,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) const LOOPBACK: &str = "--web.listen-address=127.0.0.1:0";
 
 /// A simulator of so many plain machines, and a folder with what its tenant needs.
-pub(crate) async fn scene(machines: usize) -> Scene {
-    scene_with(machines, Realism::Plain).await
+pub(crate) async fn test_tenant(machines: usize) -> TestTenant {
+    test_tenant_with(machines, Realism::Plain).await
 }
 
-/// As [`scene`]; awkward replies take time, since a machine that is not found is asked again later.
-pub(crate) async fn scene_with(machines: usize, realism: Realism) -> Scene {
+/// As [`test_tenant`]; awkward replies take time, since a machine that is not found is asked again later.
+pub(crate) async fn test_tenant_with(machines: usize, realism: Realism) -> TestTenant {
     let options = Options {
         machines,
         realism,
@@ -41,15 +41,15 @@ pub(crate) async fn scene_with(machines: usize, realism: Realism) -> Scene {
         ..Options::new(Timestamp::now)
     };
     let sim = Simulator::start(options).await.unwrap();
-    let scene = Scene { sim, folder: TempDir::new().unwrap() };
-    scene.write("ca.pem", scene.sim.ca_pem());
-    scene.write("secret.txt", scene.sim.client_secret());
-    scene
+    let test_tenant = TestTenant { sim, folder: TempDir::new().unwrap() };
+    test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
+    test_tenant.write("secret.txt", test_tenant.sim.client_secret());
+    test_tenant
 }
 
 /// The simulator's tenant as an entry of `tenants`.
-pub(crate) fn entry(scene: &Scene, name: &str, auth: &str, http: &str) -> String {
-    let (sim, url) = (&scene.sim, scene.sim.api_url());
+pub(crate) fn entry(test_tenant: &TestTenant, name: &str, auth: &str, http: &str) -> String {
+    let (sim, url) = (&test_tenant.sim, test_tenant.sim.api_url());
     let (tenant, client) = (sim.tenant_id(), sim.client_id());
     format!(
         "  - name: {name}
@@ -67,17 +67,17 @@ pub(crate) fn entry(scene: &Scene, name: &str, auth: &str, http: &str) -> String
 
 /// Writes a configuration with these entries, by the name that the binary looks for. The interval is
 /// long enough for one poll per test, and short enough for the pauses of a poll to be short.
-pub(crate) fn configure(scene: &Scene, entries: &[String]) {
+pub(crate) fn configure(test_tenant: &TestTenant, entries: &[String]) {
     let text = format!("tenants:\n{}poll: {{ interval: 100s }}\n", entries.concat());
-    scene.write("mde_exporter.yml", &text);
+    test_tenant.write("mde_exporter.yml", &text);
 }
 
 /// Writes a configuration with the simulator's tenant alone.
-pub(crate) fn configure_contoso(scene: &Scene) {
-    configure(scene, &[entry(scene, "contoso", "client_secret_file: secret.txt", "")]);
+pub(crate) fn configure_contoso(test_tenant: &TestTenant) {
+    configure(test_tenant, &[entry(test_tenant, "contoso", "client_secret_file: secret.txt", "")]);
 }
 
-/// The binary, to be run in the scene's folder.
+/// The binary, to be run in the test_tenant's folder.
 pub(crate) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mde_exporter"));
     command.args(arguments).current_dir(folder.path()).env_clear().kill_on_drop(true);
@@ -85,29 +85,29 @@ pub(crate) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that ends by itself said.
+/// What a command that ends by itself output.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Runs a command to its end.
-pub(crate) async fn finish(mut command: Command) -> Said {
+pub(crate) async fn finish(mut command: Command) -> CommandOutput {
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself");
     let Output { status, stdout, stderr } = output.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    CommandOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
 /// Runs the binary to its end in `folder`.
-pub(crate) async fn run(folder: &TempDir, arguments: &[&str]) -> Said {
+pub(crate) async fn run(folder: &TempDir, arguments: &[&str]) -> CommandOutput {
     finish(command(folder, arguments)).await
 }
 
 /// A running exporter.
-pub(crate) struct Running {
+pub(crate) struct RunningExporter {
     child: Child,
     stdout: ChildStdout,
     stderr: Lines<BufReader<ChildStderr>>,
@@ -118,7 +118,7 @@ pub(crate) struct Running {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-impl Running {
+impl RunningExporter {
     /// Starts a command that serves, and waits until it says where.
     pub(crate) async fn start(command: Command) -> Self {
         Self::start_with_addresses(command, 1).await
@@ -232,7 +232,7 @@ impl Running {
     }
 
     /// Sends a signal that must end it in time; everything that it said since the start.
-    pub(crate) async fn stop(mut self, signal: &str) -> Said {
+    pub(crate) async fn stop(mut self, signal: &str) -> CommandOutput {
         self.signal(signal).await;
         let status = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("{signal} does not end it: {:#?}", self.log));
@@ -241,6 +241,6 @@ impl Running {
         while let Some(line) = self.stderr.next_line().await.unwrap() {
             self.log.push(line);
         }
-        Said { code: status.unwrap().code(), stdout, stderr: self.log.join("\n") }
+        CommandOutput { code: status.unwrap().code(), stdout, stderr: self.log.join("\n") }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::tenant::Scene;
+use super::tenant::TestTenant;
 
 pub(crate) const FEDERATED: &str = "eyJmZWRlcmF0ZWQ.Y2FuYXJ5.ZmVkZXJhdGVkLWNhbmFyeQ";
 pub(crate) const PROXY_PASSWORD: &str = "canary-of-the-proxy";
@@ -15,12 +15,12 @@ pub(crate) struct Canaries(pub(crate) BTreeSet<(&'static str, String)>);
 
 impl Canaries {
     /// Those that are planted, and the tokens and proofs that went over the wire.
-    pub(crate) fn of(scene: &Scene) -> Self {
-        let control = scene.sim.control();
+    pub(crate) fn of(test_tenant: &TestTenant) -> Self {
+        let control = test_tenant.sim.control();
         let mut found: BTreeSet<_> = [
-            ("client secret", scene.sim.client_secret()),
-            ("identity header", scene.sim.identity_header()),
-            ("link", scene.sim.link_secret()),
+            ("client secret", test_tenant.sim.client_secret()),
+            ("identity header", test_tenant.sim.identity_header()),
+            ("link", test_tenant.sim.link_secret()),
             ("federated token", FEDERATED),
             ("password of the proxy", PROXY_PASSWORD),
             ("login of the proxy", PROXY_LOGIN),
@@ -28,7 +28,7 @@ impl Canaries {
         ]
         .map(|(what, secret)| (what, secret.to_owned()))
         .into();
-        let key = std::fs::read_to_string(scene.folder.path().join("client.pem")).unwrap();
+        let key = std::fs::read_to_string(test_tenant.folder.path().join("client.pem")).unwrap();
         let (_, key) = key.split_once("BEGIN PRIVATE KEY-----").unwrap();
         found.extend(key.lines().filter(|line| line.len() > 20).map(|line| ("key", line.to_owned())));
         for call in control.calls() {

@@ -6,24 +6,24 @@ use rcgen::{
 };
 
 /// A certificate authority.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate with its key, both PEM.
 #[derive(Clone, Debug)]
-pub(crate) struct Issued {
+pub(crate) struct IssuedCertificate {
     /// The certificate, then its authority's.
     pub(crate) chain: String,
     pub(crate) key: String,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Authority of a test");
+        params.distinguished_name.push(DnType::CommonName, "CertificateAuthority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key).unwrap();
@@ -35,23 +35,23 @@ impl Authority {
     }
 
     /// A certificate for these DNS names and addresses, for servers and clients.
-    pub(crate) fn issue(&self, names: &[&str]) -> Issued {
+    pub(crate) fn issue(&self, names: &[&str]) -> IssuedCertificate {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         self.issue_with(CertificateParams::new(names).unwrap())
     }
 
     /// A certificate with these subject alternative names.
-    pub(crate) fn issue_to(&self, names: Vec<SanType>) -> Issued {
+    pub(crate) fn issue_to(&self, names: Vec<SanType>) -> IssuedCertificate {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         self.issue_with(params)
     }
 
-    pub(crate) fn issue_with(&self, mut params: CertificateParams) -> Issued {
+    pub(crate) fn issue_with(&self, mut params: CertificateParams) -> IssuedCertificate {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Issued { chain: format!("{}{}", certificate.pem(), self.pem()), key: key.serialize_pem() }
+        IssuedCertificate { chain: format!("{}{}", certificate.pem(), self.pem()), key: key.serialize_pem() }
     }
 }

@@ -11,17 +11,17 @@ use tokio::task::JoinSet;
 
 use super::binary::{command, entry, finish};
 use super::golden::assert_golden;
-use super::tenant::Scene;
+use super::tenant::TestTenant;
 
 pub(crate) const SECRET: &str = "client_secret_file: secret.txt";
 
 /// A simulator whose fleet is the same on each day.
-pub(crate) async fn scene() -> Scene {
-    scene_of(5, SignedDuration::ZERO).await
+pub(crate) async fn test_tenant() -> TestTenant {
+    test_tenant_of(5, SignedDuration::ZERO).await
 }
 
 /// One of so many machines, whose clock is so far ahead.
-pub(crate) async fn scene_of(machines: usize, ahead: SignedDuration) -> Scene {
+pub(crate) async fn test_tenant_of(machines: usize, ahead: SignedDuration) -> TestTenant {
     let options = Options {
         machines,
         realism: Realism::Plain,
@@ -31,15 +31,15 @@ pub(crate) async fn scene_of(machines: usize, ahead: SignedDuration) -> Scene {
         ..Options::new(move || Timestamp::now() + ahead)
     };
     let sim = Simulator::start(options).await.unwrap();
-    let scene = Scene { sim, folder: TempDir::new().unwrap() };
-    scene.write("ca.pem", scene.sim.ca_pem());
-    scene.write("secret.txt", scene.sim.client_secret());
-    scene
+    let test_tenant = TestTenant { sim, folder: TempDir::new().unwrap() };
+    test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
+    test_tenant.write("secret.txt", test_tenant.sim.client_secret());
+    test_tenant
 }
 
 /// The configuration that works, with every `old` in it replaced by its `new`.
-pub(crate) fn config(scene: &Scene, changes: &[(&str, &str)]) -> String {
-    let mut text = format!("tenants:\n{}", entry(scene, "contoso", SECRET, ""));
+pub(crate) fn config(test_tenant: &TestTenant, changes: &[(&str, &str)]) -> String {
+    let mut text = format!("tenants:\n{}", entry(test_tenant, "contoso", SECRET, ""));
     for (old, new) in changes {
         assert!(text.contains(old), "{old} is not in\n{text}");
         text = text.replace(old, new);
@@ -53,23 +53,26 @@ pub(crate) const EXPORT: (&str, &str) = ("    machines:", "    source: export\n 
 pub(crate) const SHORT: (&str, &str) = ("ca_file: ca.pem", "ca_file: ca.pem, timeout: 5s");
 
 /// What `check` says about a configuration: exit code, stdout, and stderr when there is any.
-pub(crate) async fn check(scene: &Scene, config: &str) -> String {
-    check_with(scene, config, &[], &[]).await
+pub(crate) async fn check(test_tenant: &TestTenant, config: &str) -> String {
+    check_with(test_tenant, config, &[], &[]).await
 }
 
 pub(crate) async fn check_with(
-    scene: &Scene,
+    test_tenant: &TestTenant,
     config: &str,
     arguments: &[&str],
     variables: &[(&str, &str)],
 ) -> String {
-    scene.write("mde_exporter.yml", config);
-    let mut check = command(&scene.folder, &[&["check"], arguments].concat());
+    test_tenant.write("mde_exporter.yml", config);
+    let mut check = command(&test_tenant.folder, &[&["check"], arguments].concat());
     check.envs(variables.iter().copied());
     let said = finish(check).await;
-    let api = scene.sim.api_url();
+    let api = test_tenant.sim.api_url();
     let text = format!("exit code {}\n{}{}", said.code.unwrap(), said.stdout, said.stderr);
-    assert!(!text.contains(scene.sim.client_secret()) && !text.contains(scene.sim.link_secret()), "{text}");
+    assert!(
+        !text.contains(test_tenant.sim.client_secret()) && !text.contains(test_tenant.sim.link_secret()),
+        "{text}"
+    );
     let text = text.replace(api.trim_start_matches("https://"), "127.0.0.1:4443");
     // What a resolver says of a name that cannot exist depends on whether it has a network.
     let text = text.replace("Temporary failure in name resolution", "Name or service not known");
@@ -98,10 +101,10 @@ fn any_machine(line: &str) -> String {
 /// Cases at once: enough for those that wait, and few enough for none to wait for the others.
 const AT_ONCE: usize = 8;
 
-pub(crate) type Output = Pin<Box<dyn Future<Output = String> + Send>>;
+pub(crate) type CaseOutput = Pin<Box<dyn Future<CaseOutput = String> + Send>>;
 
 /// Runs all cases and holds what they said against the golden file.
-pub(crate) async fn golden(name: &str, cases: Vec<(String, Output)>) {
+pub(crate) async fn golden(name: &str, cases: Vec<(String, CaseOutput)>) {
     let mut running = JoinSet::new();
     let mut said = Vec::new();
     for (place, (title, output)) in cases.into_iter().enumerate() {
@@ -116,17 +119,17 @@ pub(crate) async fn golden(name: &str, cases: Vec<(String, Output)>) {
     assert_golden(&format!("check_{name}"), said);
 }
 
-/// A case that changes the configuration, and prepares the scene.
+/// A case that changes the configuration, and prepares the test_tenant.
 pub(crate) fn case(
     title: &str,
     changes: &[(&'static str, &'static str)],
-    prepare: fn(&Scene),
-) -> (String, Output) {
+    prepare: fn(&TestTenant),
+) -> (String, CaseOutput) {
     let changes = changes.to_vec();
     let output = async move {
-        let scene = scene().await;
-        prepare(&scene);
-        check(&scene, &config(&scene, &changes)).await
+        let test_tenant = test_tenant().await;
+        prepare(&test_tenant);
+        check(&test_tenant, &config(&test_tenant, &changes)).await
     };
     (title.to_owned(), Box::pin(output))
 }
@@ -136,7 +139,7 @@ pub(crate) fn faults(
     endpoint: Endpoint,
     changes: &[(&'static str, &'static str)],
     faults: Vec<Fault>,
-) -> impl Iterator<Item = (String, Output)> {
+) -> impl Iterator<Item = (String, CaseOutput)> {
     let changes = changes.to_vec();
     faults.into_iter().map(move |fault| {
         let changes = changes.clone();
@@ -145,11 +148,11 @@ pub(crate) fn faults(
             fault => format!("{endpoint:?}: {fault:?}"),
         };
         let output = async move {
-            let scene = scene().await;
-            scene.sim.control().inject(endpoint, fault, Times::Always);
-            check(&scene, &config(&scene, &changes)).await
+            let test_tenant = test_tenant().await;
+            test_tenant.sim.control().inject(endpoint, fault, Times::Always);
+            check(&test_tenant, &config(&test_tenant, &changes)).await
         };
-        (title, Box::pin(output) as Output)
+        (title, Box::pin(output) as CaseOutput)
     })
 }
 
@@ -159,13 +162,13 @@ fn certificate() -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-pub(crate) fn with_certificate(scene: &Scene) -> String {
+pub(crate) fn with_certificate(test_tenant: &TestTenant) -> String {
     let (certificate, key) = certificate();
-    scene.write("client.pem", &format!("{certificate}{key}"));
+    test_tenant.write("client.pem", &format!("{certificate}{key}"));
     certificate
 }
 
 pub(crate) const CERTIFICATE: (&str, &str) = (SECRET, "client_certificate_file: client.pem");
 pub(crate) const FEDERATED: (&str, &str) = (SECRET, "workload_identity: { token_file: federated }");
 pub(crate) const MANAGED: (&str, &str) = (SECRET, "managed_identity: {}");
-pub(crate) const NOTHING: fn(&Scene) = |_| {};
+pub(crate) const NOTHING: fn(&TestTenant) = |_| {};

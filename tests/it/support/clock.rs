@@ -9,12 +9,12 @@ use mde_exporter::clock::Clock;
 
 /// A wall clock that stands until it is moved.
 #[derive(Clone)]
-pub(crate) struct Wall {
+pub(crate) struct ManualClock {
     start: Timestamp,
     moved_secs: Arc<AtomicI64>,
 }
 
-impl Wall {
+impl ManualClock {
     /// Stands at a whole second, as an HTTP date does.
     pub(crate) fn new() -> Self {
         let start = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
@@ -25,12 +25,12 @@ impl Wall {
         self.start + SignedDuration::from_secs(self.moved_secs.load(Ordering::SeqCst))
     }
 
-    pub(crate) fn forward(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.moved_secs.fetch_add(by.as_secs().cast_signed(), Ordering::SeqCst);
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        let wall = self.clone();
-        Clock::new(move || wall.now())
+    pub(crate) fn as_clock(&self) -> Clock {
+        let manual = self.clone();
+        Clock::new(move || manual.now())
     }
 }

@@ -17,9 +17,9 @@ pub(crate) const LIST: &str = "/api/machines/SoftwareVulnerabilitiesExport";
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// A whole reply; the text holds further header lines.
-    Whole(u16, &'static str, Vec<u8>),
+    Complete(u16, &'static str, Vec<u8>),
     /// A body with this many bytes less than announced.
-    Cut(Vec<u8>, usize),
+    Truncated(Vec<u8>, usize),
     /// A head, then a byte every 20 ms.
     Drip,
     /// The connection is closed without a word.
@@ -31,11 +31,11 @@ pub(crate) enum Reply {
 impl Reply {
     pub(crate) fn file(rows: &[Value]) -> Self {
         let text: String = rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
-        Self::Whole(200, "", gzip(text.as_bytes()))
+        Self::Complete(200, "", gzip(text.as_bytes()))
     }
 
     pub(crate) fn status(status: u16) -> Self {
-        Self::Whole(status, "", b"<Error>the link ?sig=SECRET is refused</Error>".to_vec())
+        Self::Complete(status, "", b"<Error>the link ?sig=SECRET is refused</Error>".to_vec())
     }
 }
 
@@ -45,9 +45,9 @@ pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What was asked.
+/// What was requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) path_and_query: String,
     pub(crate) head: String,
 }
@@ -55,21 +55,21 @@ pub(crate) struct Asked {
 /// By path: the replies, of which the last one stays.
 type Script = Arc<Mutex<BTreeMap<String, VecDeque<Reply>>>>;
 
-pub(crate) struct Host {
+pub(crate) struct ExportHost {
     pub(crate) url: String,
     script: Script,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     _task: JoinSet<()>,
 }
 
-impl Host {
+impl ExportHost {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (script, asked) = (Script::default(), Arc::default());
+        let (script, requests) = (Script::default(), Arc::default());
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, Arc::clone(&script), Arc::clone(&asked)));
-        Self { url, script, asked, _task: task }
+        task.spawn(serve(listener, Arc::clone(&script), Arc::clone(&requests)));
+        Self { url, script, requests, _task: task }
     }
 
     /// The next replies at `path`; the last one stays.
@@ -82,29 +82,29 @@ impl Host {
         let link = |file: &&str| format!("{}{file}?turn={turn}&sig=SECRET", self.url);
         let links: Vec<_> = files.iter().map(link).collect();
         let body = json!({"@odata.context": "x", "exportFiles": links, "generatedTime": generated_at});
-        Reply::Whole(200, "", body.to_string().into_bytes())
+        Reply::Complete(200, "", body.to_string().into_bytes())
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// Paths and queries in the order in which they were asked for.
+    /// Paths and queries in the order in which they were requests for.
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.asked().into_iter().map(|asked| asked.path_and_query).collect()
+        self.requests().into_iter().map(|requests| requests.path_and_query).collect()
     }
 }
 
-async fn serve(listener: TcpListener, script: Script, asked: Arc<Mutex<Vec<Asked>>>) {
+async fn serve(listener: TcpListener, script: Script, requests: Arc<Mutex<Vec<ReceivedRequest>>>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.spawn(answer(stream, Arc::clone(&script), Arc::clone(&asked)));
+        connections.spawn(answer(stream, Arc::clone(&script), Arc::clone(&requests)));
     }
 }
 
 /// Answers one request and closes the connection.
-async fn answer(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Asked>>>) {
+async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<ReceivedRequest>>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -113,7 +113,7 @@ async fn answer(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Aske
     let head = String::from_utf8(head).unwrap();
     let path_and_query = head.split(' ').nth(1).unwrap().to_owned();
     let path = path_and_query.split('?').next().unwrap().to_owned();
-    asked.lock().unwrap().push(Asked { path_and_query, head: head.to_ascii_lowercase() });
+    requests.lock().unwrap().push(ReceivedRequest { path_and_query, head: head.to_ascii_lowercase() });
     let reply = match script.lock().unwrap().get_mut(&path) {
         Some(replies) if replies.len() > 1 => replies.pop_front().unwrap(),
         Some(replies) => replies[0].clone(),
@@ -128,12 +128,12 @@ async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
         format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n")
     };
     match reply {
-        Reply::Whole(status, more, body) => {
+        Reply::Complete(status, more, body) => {
             stream.write_all(head(status, more, body.len()).as_bytes()).await?;
             stream.write_all(&body).await?;
             stream.shutdown().await
         }
-        Reply::Cut(body, missing) => {
+        Reply::Truncated(body, missing) => {
             stream.write_all(head(200, "", body.len() + missing).as_bytes()).await?;
             stream.write_all(&body).await?;
             stream.shutdown().await

@@ -110,17 +110,17 @@ pub(crate) fn parse_openmetrics(text: &str) -> Result<Exposition, String> {
 
 /// In what the formats differ.
 #[derive(Clone, Copy)]
-struct Rules {
+struct FormatRules {
     help_escapes: &'static [(char, char)],
     /// What the name of a counter's sample has beside that of its family.
     counter_suffix: &'static str,
 }
 
-const TEXT: Rules = Rules { help_escapes: &[('\\', '\\'), ('n', '\n')], counter_suffix: "" };
-const OPENMETRICS: Rules =
-    Rules { help_escapes: &[('\\', '\\'), ('n', '\n'), ('"', '"')], counter_suffix: "_total" };
+const TEXT: FormatRules = FormatRules { help_escapes: &[('\\', '\\'), ('n', '\n')], counter_suffix: "" };
+const OPENMETRICS: FormatRules =
+    FormatRules { help_escapes: &[('\\', '\\'), ('n', '\n'), ('"', '"')], counter_suffix: "_total" };
 
-fn read(text: &str, rules: Rules) -> Result<Exposition, String> {
+fn read(text: &str, rules: FormatRules) -> Result<Exposition, String> {
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("the last line has no line feed".to_owned());
     }
@@ -178,7 +178,7 @@ fn read(text: &str, rules: Rules) -> Result<Exposition, String> {
     }
 }
 
-fn belongs(sample: &str, family: &Family, rules: Rules) -> bool {
+fn belongs(sample: &str, family: &Family, rules: FormatRules) -> bool {
     let suffix = sample.strip_prefix(family.name.as_str());
     match family.kind.as_str() {
         "counter" => suffix == Some(rules.counter_suffix),

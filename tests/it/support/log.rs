@@ -10,9 +10,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 /// Everything from info on that is logged on this thread until the guard is dropped.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -22,8 +22,8 @@ impl Write for Log {
     }
 }
 
-impl Log {
-    pub(crate) fn listen(&self) -> DefaultGuard {
+impl CapturedLog {
+    pub(crate) fn capture(&self) -> DefaultGuard {
         let log = self.clone();
         let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(move || log.clone());
         let own = Targets::new().with_target("mde_exporter", LevelFilter::INFO);

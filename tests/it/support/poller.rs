@@ -24,7 +24,7 @@ pub(crate) fn render_options(freshness: Freshness) -> RenderOptions {
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A poller of a simulator.
-pub(crate) struct Watch {
+pub(crate) struct PollerHarness {
     pub(crate) api: Api,
     pub(crate) poller: Poller,
     pub(crate) publication: SnapshotTask,
@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     pub(crate) freshness: Freshness,
 }
 
-impl Watch {
+impl PollerHarness {
     pub(crate) async fn new(options: Options, selectors: Selectors) -> Self {
         Self::changed(options, |tenant| tenant.machines = selectors).await
     }
@@ -56,13 +56,13 @@ impl Watch {
         let (publisher, publication, reader) = publication(
             vec![fleet.clone()],
             render_options(freshness),
-            api.wall.clock(),
+            api.clock.as_clock(),
             Arc::clone(&api.self_metrics),
             None,
         );
-        let client = client(&api.tenant, &api.wall, &api.self_metrics);
+        let client = client(&api.tenant, &api.clock, &api.self_metrics);
         let metrics = api.self_metrics.tenant(&api.tenant.name);
-        let poller = Poller::new(&api.tenant, poll, client, fleet, publisher, metrics, api.wall.clock());
+        let poller = Poller::new(&api.tenant, poll, client, fleet, publisher, metrics, api.clock.as_clock());
         Self { api, poller, publication, reader, freshness }
     }
 
@@ -75,7 +75,7 @@ impl Watch {
         self.api.control().inject(endpoint, fault, Times::Always);
     }
 
-    pub(crate) fn asked(&self) -> u64 {
+    pub(crate) fn kb_calls(&self) -> u64 {
         self.api.control().requests(Endpoint::MissingKbs)
     }
 
@@ -107,7 +107,7 @@ impl Watch {
     /// What a scrape would bring now, without self metrics.
     pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
-        let (now, options) = (self.api.wall.now(), render_options(self.freshness));
+        let (now, options) = (self.api.clock.now(), render_options(self.freshness));
         let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now, &options);
         String::from_utf8(published.body.plain(b"")).unwrap()
     }

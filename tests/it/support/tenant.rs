@@ -17,17 +17,17 @@ use tempfile::TempDir;
 pub(crate) const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 
 /// A simulator and a folder with the files of its tenant.
-pub(crate) struct Scene {
+pub(crate) struct TestTenant {
     pub(crate) sim: Simulator,
     pub(crate) folder: TempDir,
 }
 
-impl Scene {
+impl TestTenant {
     pub(crate) async fn new() -> Self {
         let sim = Simulator::start(Options::new(Timestamp::now)).await.unwrap();
-        let scene = Self { sim, folder: TempDir::new().unwrap() };
-        scene.write("ca.pem", scene.sim.ca_pem());
-        scene
+        let test_tenant = Self { sim, folder: TempDir::new().unwrap() };
+        test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
+        test_tenant
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -38,12 +38,12 @@ impl Scene {
     }
 
     /// The tenant of the simulator, with its client secret.
-    pub(crate) fn tenant(&self) -> Tenant {
+    pub(crate) fn config(&self) -> Tenant {
         let secret = self.write("secret.txt", &format!("{}\n", self.sim.client_secret()));
-        self.tenant_with(Auth::ClientSecret(SecretSource::File(secret)))
+        self.config_with(Auth::ClientSecret(SecretSource::File(secret)))
     }
 
-    pub(crate) fn tenant_with(&self, auth: Auth) -> Tenant {
+    pub(crate) fn config_with(&self, auth: Auth) -> Tenant {
         tenant(
             &self.sim.authority_url(),
             self.sim.tenant_id(),

@@ -7,31 +7,33 @@ use reqwest::{Client, StatusCode, header};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::binary::{LOOPBACK, Running, Said, command, configure_contoso, finish, run, scene};
-use crate::support::certificates::Authority;
-use crate::support::tenant::Scene;
+use crate::support::binary::{
+    CommandOutput, LOOPBACK, RunningExporter, command, configure_contoso, finish, run, test_tenant,
+};
+use crate::support::certificates::CertificateAuthority;
+use crate::support::tenant::TestTenant;
 
 const WEB: &str = "--web.config.file=web.yml";
 
 /// `correct horse`, made by libxcrypt.
 const HASH: &str = "$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
 
-async fn site(web: &str) -> (Scene, Running) {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    scene.write("web.yml", web);
-    let running = Running::start(command(&scene.folder, &[LOOPBACK, WEB])).await;
-    (scene, running)
+async fn site(web: &str) -> (TestTenant, RunningExporter) {
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    test_tenant.write("web.yml", web);
+    let running = RunningExporter::start(command(&test_tenant.folder, &[LOOPBACK, WEB])).await;
+    (test_tenant, running)
 }
 
-async fn ask(running: &Running, path: &str, user: &str, password: &str) -> StatusCode {
+async fn ask(running: &RunningExporter, path: &str, user: &str, password: &str) -> StatusCode {
     let client = Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{}{path}", running.addresses[0]);
     client.get(url).basic_auth(user, Some(password)).send().await.unwrap().status()
 }
 
 /// Runs `hash-password` with this on its stdin.
-async fn hash_password(input: &[u8]) -> Said {
+async fn hash_password(input: &[u8]) -> CommandOutput {
     let folder = TempDir::new().unwrap();
     let mut command = command(&folder, &["hash-password"]);
     command.stdin(Stdio::piped());
@@ -42,15 +44,15 @@ async fn hash_password(input: &[u8]) -> Said {
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    CommandOutput { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 #[tokio::test]
 async fn only_the_hashed_password_is_accepted() {
-    let said = hash_password("pässword with spaces \n".as_bytes()).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    assert!(said.stdout.starts_with("$2y$10$") && said.stdout.len() == 61, "{}", said.stdout);
-    let (_scene, running) = site(&format!("basic_auth_users:\n  alice: {}", said.stdout)).await;
+    let output = hash_password("pässword with spaces \n".as_bytes()).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert!(output.stdout.starts_with("$2y$10$") && output.stdout.len() == 61, "{}", output.stdout);
+    let (_scene, running) = site(&format!("basic_auth_users:\n  alice: {}", output.stdout)).await;
     for (path, user, password, status) in [
         ("/metrics", "alice", "pässword with spaces ", StatusCode::OK),
         ("/", "alice", "pässword with spaces ", StatusCode::OK),
@@ -81,9 +83,9 @@ async fn invalid_password_exits_with_64_and_the_reason() {
         (&[b'x'; 73], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
         (&[b'x'; 10_000], "it is longer than 72 bytes, and bcrypt would ignore the rest"),
     ] {
-        let said = hash_password(input).await;
+        let output = hash_password(input).await;
         let expected = format!("error: this password cannot be hashed: {why}\n");
-        assert_eq!((said.code, said.stdout.as_str(), said.stderr), (Some(64), "", expected));
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr), (Some(64), "", expected));
     }
 }
 
@@ -111,14 +113,14 @@ async fn headers_of_the_file_are_sent() {
 
 #[tokio::test]
 async fn valid_file_is_applied_and_an_invalid_one_is_not() {
-    let (scene, mut running) = site("").await;
+    let (test_tenant, mut running) = site("").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
-    scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
+    test_tenant.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
     running.line_with("web configuration reloaded").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
-    scene.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH}, bob: hunter2 }}\nrate: 1\n"));
+    test_tenant.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH}, bob: hunter2 }}\nrate: 1\n"));
     let line = running.line_with("is not used; the old one stays").await;
     assert!(line.contains("basic_auth_users.bob (line 1, column"), "{line}");
     assert!(line.contains("rate (line 2, column 1): the key is unknown"), "{line}");
@@ -126,79 +128,80 @@ async fn valid_file_is_applied_and_an_invalid_one_is_not() {
     assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
     // As an editor or a deployment does it.
-    scene.write("new.yml", "");
-    std::fs::rename(scene.folder.path().join("new.yml"), scene.folder.path().join("web.yml")).unwrap();
+    test_tenant.write("new.yml", "");
+    std::fs::rename(test_tenant.folder.path().join("new.yml"), test_tenant.folder.path().join("web.yml"))
+        .unwrap();
     running.line_with("web configuration reloaded").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
-    let said = running.stop("TERM").await;
-    assert_eq!(said.code, Some(0));
-    assert_eq!(said.stderr.matches("is not used; the old one stays").count(), 1, "{}", said.stderr);
+    let output = running.stop("TERM").await;
+    assert_eq!(output.code, Some(0));
+    assert_eq!(output.stderr.matches("is not used; the old one stays").count(), 1, "{}", output.stderr);
     for secret in ["hunter2", HASH, "correct horse"] {
-        assert!(!said.stderr.contains(secret), "{}", said.stderr);
+        assert!(!output.stderr.contains(secret), "{}", output.stderr);
     }
 }
 
 #[tokio::test]
 async fn invalid_files_exit_with_64_and_list_all_problems() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    scene.write("web.yml", "rate_limit: { interval: 10, burst: 0 }\n");
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    test_tenant.write("web.yml", "rate_limit: { interval: 10, burst: 0 }\n");
     let expected = "error: 2 problems in the configuration
 web.yml: rate_limit.interval (line 1, column 25): is not a duration; a duration up to 24h, such as 1s, 250ms \
 or 1m30s, is allowed; 0 sets no limit
 web.yml: rate_limit.burst (line 1, column 36): is out of range; a whole number from 1 is allowed\n";
     for arguments in [&["run", WEB][..], &["check-config", WEB], &["demo", WEB]] {
-        let said = run(&scene.folder, arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
-        assert_eq!(said.stderr, expected, "{arguments:?}");
+        let output = run(&test_tenant.folder, arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        assert_eq!(output.stderr, expected, "{arguments:?}");
     }
-    scene.write("mde_exporter.yml", "tenants: 1\n");
+    test_tenant.write("mde_exporter.yml", "tenants: 1\n");
     for arguments in [["run", WEB], ["check-config", WEB]] {
-        let said = run(&scene.folder, &arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        let output = run(&test_tenant.folder, &arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}");
         assert!(
-            said.stderr.starts_with("error: 3 problems in the configuration\nmde_exporter.yml: tenants ")
+            output.stderr.starts_with("error: 3 problems in the configuration\nmde_exporter.yml: tenants ")
         );
-        assert!(said.stderr.contains("\nweb.yml: rate_limit.burst "), "{}", said.stderr);
+        assert!(output.stderr.contains("\nweb.yml: rate_limit.burst "), "{}", output.stderr);
     }
 }
 
 #[tokio::test]
 async fn missing_web_file_exits_with_64_and_one_line() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
     for arguments in [["run", WEB], ["check-config", WEB], ["demo", WEB]] {
-        let said = run(&scene.folder, &arguments).await;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""), "{arguments:?}");
+        let output = run(&test_tenant.folder, &arguments).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}");
         let expected = "error: web.yml: cannot be read: No such file or directory (os error 2); a readable file of \
                         at most 4 MiB is allowed\n";
-        assert_eq!(said.stderr, expected, "{arguments:?}");
+        assert_eq!(output.stderr, expected, "{arguments:?}");
     }
 }
 
 #[tokio::test]
 async fn check_config_reads_the_web_file_and_its_certificates() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    std::fs::create_dir(scene.folder.path().join("tls")).unwrap();
-    let issued = Authority::new().issue(&["server.example"]);
-    scene.write("tls/server.pem", &issued.chain);
-    scene.write(
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    std::fs::create_dir(test_tenant.folder.path().join("tls")).unwrap();
+    let issued = CertificateAuthority::new().issue(&["server.example"]);
+    test_tenant.write("tls/server.pem", &issued.chain);
+    test_tenant.write(
         "tls/web.yml",
         "tls_server_config: { cert_file: server.pem, key_file: server.key, client_auth_type: RequestClientCert }\n",
     );
     let arguments = ["check-config", "--web.config.file", "tls/web.yml"];
-    let said = run(&scene.folder, &arguments).await;
-    assert_eq!((said.code, said.stdout.as_str()), (Some(64), ""));
+    let output = run(&test_tenant.folder, &arguments).await;
+    assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""));
     assert!(
-        said.stderr.contains("tls/web.yml: tls_server_config.key_file (line 1, column "),
+        output.stderr.contains("tls/web.yml: tls_server_config.key_file (line 1, column "),
         "{}",
-        said.stderr
+        output.stderr
     );
-    scene.write("tls/server.key", &issued.key);
-    let said = run(&scene.folder, &arguments).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    insta::assert_snapshot!(said.stdout, @r"
+    test_tenant.write("tls/server.key", &issued.key);
+    let output = run(&test_tenant.folder, &arguments).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(output.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 11, column 9): is less than an hour, but the source changes every few hours; 6h is the default
     warning: tls/web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
     mde_exporter.yml: the configuration is valid
@@ -208,14 +211,14 @@ async fn check_config_reads_the_web_file_and_its_certificates() {
 
 #[tokio::test]
 async fn demo_accepts_the_web_file() {
-    let scene = scene(1).await;
-    let issued = Authority::new().issue(&["127.0.0.1"]);
-    scene.write("server.pem", &issued.chain);
-    scene.write("server.key", &issued.key);
-    scene.write("web.yml", "tls_server_config: { cert_file: server.pem, key_file: server.key }\n");
-    let mut demo = command(&scene.folder, &["demo", "--machines=3", LOOPBACK, WEB]);
-    demo.env("TMPDIR", scene.folder.path());
-    let mut demo = Running::start(demo).await;
+    let test_tenant = test_tenant(1).await;
+    let issued = CertificateAuthority::new().issue(&["127.0.0.1"]);
+    test_tenant.write("server.pem", &issued.chain);
+    test_tenant.write("server.key", &issued.key);
+    test_tenant.write("web.yml", "tls_server_config: { cert_file: server.pem, key_file: server.key }\n");
+    let mut demo = command(&test_tenant.folder, &["demo", "--machines=3", LOOPBACK, WEB]);
+    demo.env("TMPDIR", test_tenant.folder.path());
+    let mut demo = RunningExporter::start(demo).await;
     let greeting = demo.stdout_until("Ctrl-C ends the demo.").await;
     assert!(greeting.contains(&format!("https://{}/metrics", demo.addresses[0])), "{greeting}");
     assert!(greeting.contains("scheme: https"), "{greeting}");
@@ -224,10 +227,11 @@ async fn demo_accepts_the_web_file() {
 
 #[tokio::test]
 async fn once_needs_no_web_file() {
-    let scene = scene(1).await;
-    configure_contoso(&scene);
-    let said =
-        finish(command(&scene.folder, &["once", "--web.config.file=nowhere.yml", "--log.level=error"])).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    assert!(Path::new(&scene.folder.path().join("data/state.db")).exists());
+    let test_tenant = test_tenant(1).await;
+    configure_contoso(&test_tenant);
+    let output =
+        finish(command(&test_tenant.folder, &["once", "--web.config.file=nowhere.yml", "--log.level=error"]))
+            .await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert!(Path::new(&test_tenant.folder.path().join("data/state.db")).exists());
 }

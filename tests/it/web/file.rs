@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mde_exporter::config::web::{LoadedWeb, load};
 use tempfile::TempDir;
 
-use crate::support::certificates::Authority;
+use crate::support::certificates::CertificateAuthority;
 
 const FIXTURES: &str = "tests/fixtures/web/";
 
@@ -22,7 +22,7 @@ fn fixtures(ending: &str) -> Vec<PathBuf> {
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, text: &str| write(folder.path(), name, text);
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let (server, other) = (authority.issue(&["server.example"]), authority.issue(&["other.example"]));
     write("ca.pem", &authority.pem());
     write("server.pem", &server.chain);
@@ -81,7 +81,7 @@ fn discouraged_settings_give_warnings() {
     let folder = folder();
     let tls = "tls_server_config: { cert_file: server.pem, key_file: server.key";
     let hash = "abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
-    let mut said = String::new();
+    let mut output = String::new();
     for web in [
         &format!("{tls}, client_auth_type: RequireAnyClientCert }}"),
         &format!("{tls}, client_auth_type: RequestClientCert, client_ca_file: ca.pem }}"),
@@ -91,9 +91,9 @@ fn discouraged_settings_give_warnings() {
         let file = write(folder.path(), "web.yml", web);
         let loaded = load(&file).outcome.unwrap();
         let prefix = format!("{}/", folder.path().display());
-        said.extend(loaded.warnings.iter().map(|warning| format!("{warning}\n").replace(&prefix, "")));
+        output.extend(loaded.warnings.iter().map(|warning| format!("{warning}\n").replace(&prefix, "")));
     }
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(output, @r"
     web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
     web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
     web.yml: tls_server_config.cipher_suites (line 1, column 67): names suites of TLS 1.3, which are always all on; they cannot be chosen, as in every program with this file

@@ -6,15 +6,15 @@ use base64::engine::general_purpose::STANDARD;
 use mde_exporter::config::web;
 use reqwest::{Certificate, Client, StatusCode};
 
-use crate::support::binary::{LOOPBACK, Running, command, configure_contoso, finish, scene};
+use crate::support::binary::{LOOPBACK, RunningExporter, command, configure_contoso, finish, test_tenant};
 use crate::support::canaries::Canaries;
-use crate::support::certificates::{Authority, Issued};
+use crate::support::certificates::{CertificateAuthority, IssuedCertificate};
 
 const PASSWORD: &str = "canary-of-a-password";
 const GUESS: &str = "canary-of-a-guess";
 const WEB: &str = "--web.config.file=web.yml";
 
-fn canaries(issued: &Issued, hash: &str) -> Canaries {
+fn canaries(issued: &IssuedCertificate, hash: &str) -> Canaries {
     let login = |password: &str| STANDARD.encode(format!("alice:{password}"));
     let planted = [
         ("password", PASSWORD.to_owned()),
@@ -31,7 +31,7 @@ fn canaries(issued: &Issued, hash: &str) -> Canaries {
 }
 
 /// Web configurations in which the secrets stand where they should not, or nearly right.
-fn bad(issued: &Issued, hash: &str) -> [String; 5] {
+fn bad(issued: &IssuedCertificate, hash: &str) -> [String; 5] {
     let key = issued.key.replace('\n', "\n    ");
     [
         format!("basic_auth_users:\n  alice: {hash}x\n  {hash}: y\n"),
@@ -47,21 +47,21 @@ fn bad(issued: &Issued, hash: &str) -> [String; 5] {
 
 #[tokio::test]
 async fn web_server_logs_and_serves_no_secret() {
-    let (scene, authority) = (scene(1).await, Authority::new());
-    configure_contoso(&scene);
+    let (test_tenant, authority) = (test_tenant(1).await, CertificateAuthority::new());
+    configure_contoso(&test_tenant);
     let (issued, hash) = (authority.issue(&["127.0.0.1"]), bcrypt::hash(PASSWORD, 4).unwrap());
-    scene.write("server.pem", &issued.chain);
-    scene.write("server.key", &issued.key);
+    test_tenant.write("server.pem", &issued.chain);
+    test_tenant.write("server.key", &issued.key);
     let good = format!(
         "tls_server_config: {{ cert_file: server.pem, key_file: server.key }}\nbasic_auth_users: {{ alice: {hash} }}\n"
     );
-    scene.write("web.yml", &good);
+    test_tenant.write("web.yml", &good);
     let (canaries, mut texts) = (canaries(&issued, &hash), Vec::new());
 
     for format in ["logfmt", "json"] {
         let format = format!("--log.format={format}");
         let arguments = [LOOPBACK, WEB, "--log.level=debug", &format, "--web.enable-lifecycle"];
-        let mut running = Running::start_quiet(command(&scene.folder, &arguments));
+        let mut running = RunningExporter::start_quiet(command(&test_tenant.folder, &arguments));
         let line = running.line_with("serving metrics").await;
         let address = line.split("127.0.0.1:").nth(1).unwrap();
         let port: String = address.chars().take_while(char::is_ascii_digit).collect();
@@ -79,25 +79,25 @@ async fn web_server_logs_and_serves_no_secret() {
             let headers = format!("{:?}", reply.headers());
             texts.push((path.to_owned(), headers + &reply.text().await.unwrap()));
         }
-        scene.write("web.yml", &bad(&issued, &hash)[0]);
+        test_tenant.write("web.yml", &bad(&issued, &hash)[0]);
         running.line_with("is not used").await;
         texts.push((format, running.stop("TERM").await.stderr));
-        scene.write("web.yml", &good);
+        test_tenant.write("web.yml", &good);
     }
     for arguments in [["check-config", WEB], ["check", WEB], ["once", WEB]] {
-        let said = finish(command(&scene.folder, &arguments)).await;
-        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
-        texts.push((arguments.join(" "), format!("{}{}", said.stdout, said.stderr)));
+        let output = finish(command(&test_tenant.folder, &arguments)).await;
+        assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
+        texts.push((arguments.join(" "), format!("{}{}", output.stdout, output.stderr)));
     }
-    let file = scene.folder.path().join("web.yml");
+    let file = test_tenant.folder.path().join("web.yml");
     texts.push(("debug output".to_owned(), format!("{:?}", web::load(&file))));
     for (number, text) in bad(&issued, &hash).iter().enumerate() {
-        scene.write("web.yml", text);
+        test_tenant.write("web.yml", text);
         texts.push((format!("debug output of {number}"), format!("{:?}", web::load(&file))));
         for name in ["check-config", "check", "run"] {
-            let said = finish(command(&scene.folder, &[name, WEB])).await;
-            assert_eq!(said.code, Some(64), "{name} of {number}: {}", said.stderr);
-            texts.push((format!("{name} of {number}"), format!("{}{}", said.stdout, said.stderr)));
+            let output = finish(command(&test_tenant.folder, &[name, WEB])).await;
+            assert_eq!(output.code, Some(64), "{name} of {number}: {}", output.stderr);
+            texts.push((format!("{name} of {number}"), format!("{}{}", output.stdout, output.stderr)));
         }
     }
     for (place, text) in &texts {

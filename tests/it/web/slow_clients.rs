@@ -26,9 +26,9 @@ const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\nconnection: clo
 /// Enough for more bytes of a scrape than any buffer holds.
 const MACHINES: u32 = 20_000;
 
-struct Clients(Mutex<mpsc::UnboundedReceiver<DuplexStream>>);
+struct ClientListener(Mutex<mpsc::UnboundedReceiver<DuplexStream>>);
 
-impl Listen for Clients {
+impl Listen for ClientListener {
     type Stream = DuplexStream;
 
     async fn accept(&self) -> io::Result<DuplexStream> {
@@ -39,13 +39,13 @@ impl Listen for Clients {
     }
 }
 
-struct Exporter {
+struct InMemoryExporter {
     clients: mpsc::UnboundedSender<DuplexStream>,
     self_metrics: Arc<SelfMetrics>,
     _serving: JoinSet<()>,
 }
 
-impl Exporter {
+impl InMemoryExporter {
     fn start(max_requests: usize) -> Self {
         let self_metrics = Arc::new(SelfMetrics::new("0.0.0"));
         let clock = Clock::new(now);
@@ -70,7 +70,7 @@ impl Exporter {
         let (clients, connecting) = mpsc::unbounded_channel();
         let mut serving = JoinSet::new();
         let server = Server::new(router, WebSecurity::open(), Limits::default());
-        serving.spawn(server.serve(Clients(Mutex::new(connecting)), CancellationToken::new()));
+        serving.spawn(server.serve(ClientListener(Mutex::new(connecting)), CancellationToken::new()));
         Self { clients, self_metrics, _serving: serving }
     }
 
@@ -125,7 +125,7 @@ fn fleet() -> TenantFleet {
 
 #[tokio::test(start_paused = true)]
 async fn hundreds_of_slow_clients_do_not_delay_a_scrape() {
-    let exporter = Exporter::start(40);
+    let exporter = InMemoryExporter::start(40);
     let mut slow = Vec::new();
     for _ in 0..400 {
         slow.push(exporter.client("").await);
@@ -133,7 +133,7 @@ async fn hundreds_of_slow_clients_do_not_delay_a_scrape() {
     }
     exporter.is_scraped_at_once().await;
 
-    // Clients that read nothing have the slots, until they have read nothing for a while.
+    // ClientListener that read nothing have the slots, until they have read nothing for a while.
     for _ in 0..100 {
         slow.push(exporter.client(SCRAPE).await);
     }
@@ -145,7 +145,7 @@ async fn hundreds_of_slow_clients_do_not_delay_a_scrape() {
 
 #[tokio::test(start_paused = true)]
 async fn excess_scrape_is_rejected_at_once_and_the_next_succeeds() {
-    let exporter = Exporter::start(1);
+    let exporter = InMemoryExporter::start(1);
     let mut reading = exporter.client(SCRAPE).await;
     let (head, body, took) = exporter.scrape().await;
     assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
@@ -167,7 +167,7 @@ async fn excess_scrape_is_rejected_at_once_and_the_next_succeeds() {
 
 #[tokio::test(start_paused = true)]
 async fn other_pages_use_no_scrape_permit() {
-    let exporter = Exporter::start(1);
+    let exporter = InMemoryExporter::start(1);
     let _reading = exporter.client(SCRAPE).await;
     for path in ["/", "/-/healthy"] {
         let mut reply = String::new();

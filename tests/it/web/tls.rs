@@ -13,30 +13,30 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, SupportedCipherSuite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::binary::{LOOPBACK, Running, command, configure_contoso, scene};
-use crate::support::certificates::{Authority, Issued};
+use crate::support::binary::{LOOPBACK, RunningExporter, command, configure_contoso, test_tenant};
+use crate::support::certificates::{CertificateAuthority, IssuedCertificate};
 use crate::support::exposition;
-use crate::support::tenant::Scene;
+use crate::support::tenant::TestTenant;
 
 const TLS: &str = "tls_server_config: { cert_file: server.pem, key_file: server.key";
 
 /// An exporter with a web configuration, and the authority that issued its certificate.
-struct Site {
-    scene: Scene,
-    authority: Authority,
-    running: Running,
+struct TlsHarness {
+    test_tenant: TestTenant,
+    authority: CertificateAuthority,
+    running: RunningExporter,
 }
 
-impl Site {
+impl TlsHarness {
     async fn new(web: &str) -> Self {
-        let (scene, authority) = (scene(1).await, Authority::new());
-        configure_contoso(&scene);
-        scene.write("ca.clients.pem", &authority.pem());
-        scene.write("web.yml", web);
-        show(&scene, &authority.issue(&["127.0.0.1"]));
+        let (test_tenant, authority) = (test_tenant(1).await, CertificateAuthority::new());
+        configure_contoso(&test_tenant);
+        test_tenant.write("ca.clients.pem", &authority.pem());
+        test_tenant.write("web.yml", web);
+        show(&test_tenant, &authority.issue(&["127.0.0.1"]));
         let arguments = [LOOPBACK, "--web.config.file=web.yml"];
-        let running = Running::start(command(&scene.folder, &arguments)).await;
-        Self { scene, authority, running }
+        let running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
+        Self { test_tenant, authority, running }
     }
 
     /// A client that trusts the authority, with a connection for each request.
@@ -89,22 +89,22 @@ impl Site {
 }
 
 /// Writes what the server shows.
-fn show(scene: &Scene, issued: &Issued) {
-    scene.write("server.pem", &issued.chain);
-    scene.write("server.key", &issued.key);
+fn show(test_tenant: &TestTenant, issued: &IssuedCertificate) {
+    test_tenant.write("server.pem", &issued.chain);
+    test_tenant.write("server.key", &issued.key);
 }
 
 fn der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-fn identity(issued: &Issued) -> Identity {
+fn identity(issued: &IssuedCertificate) -> Identity {
     Identity::from_pem(format!("{}{}", issued.key, issued.chain).as_bytes()).unwrap()
 }
 
 #[tokio::test]
 async fn clients_choose_http2_or_http1_and_plain_http_fails() {
-    let site = Site::new(&format!("{TLS} }}\n")).await;
+    let site = TlsHarness::new(&format!("{TLS} }}\n")).await;
     assert!(site.running.log.last().unwrap().contains("tls=true"), "{:?}", site.running.log);
     for (client, version) in
         [(site.client(), reqwest::Version::HTTP_2), (site.client().http1_only(), reqwest::Version::HTTP_11)]
@@ -115,13 +115,13 @@ async fn clients_choose_http2_or_http1_and_plain_http_fails() {
     }
     let in_the_clear = format!("http://{}/metrics", site.running.addresses[0]);
     assert!(Client::builder().no_proxy().build().unwrap().get(in_the_clear).send().await.is_err());
-    let said = site.running.stop("TERM").await;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = site.running.stop("TERM").await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn http2_can_be_disabled() {
-    let site = Site::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
+    let site = TlsHarness::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
     let reply = site.get(site.client(), "/metrics").await.unwrap();
     assert_eq!(reply.version(), reqwest::Version::HTTP_11);
     assert!(!site.lets_in(site.client().http2_prior_knowledge()).await);
@@ -129,7 +129,7 @@ async fn http2_can_be_disabled() {
 
 #[tokio::test]
 async fn many_requests_share_one_http2_connection() {
-    let site = Site::new(&format!("{TLS} }}\n")).await;
+    let site = TlsHarness::new(&format!("{TLS} }}\n")).await;
     let client = site.client().build().unwrap();
     let url = format!("https://{}/metrics", site.running.addresses[0]);
     let mut asked = tokio::task::JoinSet::new();
@@ -144,7 +144,7 @@ async fn many_requests_share_one_http2_connection() {
 
 #[tokio::test]
 async fn each_client_authentication_type_accepts_its_clients() {
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let of_another = identity(&authority.issue(&["client.example"]));
     for (kind, without, with_anothers, with_ours) in [
         ("NoClientCert", true, true, true),
@@ -154,7 +154,7 @@ async fn each_client_authentication_type_accepts_its_clients() {
         ("RequireAndVerifyClientCert", false, false, true),
     ] {
         let authority = if kind == "NoClientCert" { "" } else { ", client_ca_file: ca.clients.pem" };
-        let site = Site::new(&format!("{TLS}, client_auth_type: {kind}{authority} }}\n")).await;
+        let site = TlsHarness::new(&format!("{TLS}, client_auth_type: {kind}{authority} }}\n")).await;
         let ours = identity(&site.authority.issue(&["client.example"]));
         for version in [Version::TLS_1_2, Version::TLS_1_3] {
             let client = || site.client().tls_version_min(version).tls_version_max(version);
@@ -171,7 +171,7 @@ async fn each_client_authentication_type_accepts_its_clients() {
 async fn clients_need_an_allowed_name() {
     let allowed =
         "[prometheus.example, ops@example.com, 192.0.2.7, '2001:db8::7', 'spiffe://example/prometheus']";
-    let site = Site::new(&format!(
+    let site = TlsHarness::new(&format!(
         "{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem,
   client_allowed_sans: {allowed} }}\n"
     ))
@@ -197,7 +197,7 @@ async fn clients_need_an_allowed_name() {
         let client = site.client().identity(identity(&site.authority.issue_to(names)));
         assert_eq!(site.lets_in(client).await, expected, "{shown}");
     }
-    let foreign = Authority::new().issue(&["prometheus.example"]);
+    let foreign = CertificateAuthority::new().issue(&["prometheus.example"]);
     assert!(!site.lets_in(site.client().identity(identity(&foreign))).await);
 }
 
@@ -208,7 +208,7 @@ async fn only_the_configured_versions_are_accepted() {
         ("max_version: TLS12", true, false),
         ("max_version: TLS13", true, true),
     ] {
-        let site = Site::new(&format!("{TLS}, {setting} }}\n")).await;
+        let site = TlsHarness::new(&format!("{TLS}, {setting} }}\n")).await;
         let newest = |version| site.client().tls_version_max(version);
         let oldest = |version| site.client().tls_version_min(version);
         assert_eq!(site.lets_in(newest(Version::TLS_1_2)).await, with_tls12, "{setting}");
@@ -219,7 +219,7 @@ async fn only_the_configured_versions_are_accepted() {
 #[tokio::test]
 async fn only_the_configured_ciphers_and_curves_are_accepted() {
     use aws_lc_rs::cipher_suite as suite;
-    let site = Site::new(&format!(
+    let site = TlsHarness::new(&format!(
         "{TLS}, curve_preferences: [CurveP384], cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384] }}\n"
     ))
     .await;
@@ -235,8 +235,8 @@ async fn only_the_configured_ciphers_and_curves_are_accepted() {
 
 #[tokio::test]
 async fn certificate_and_key_can_be_inline() {
-    let authority = Authority::new();
-    let Issued { chain, key } = authority.issue(&["127.0.0.1"]);
+    let authority = CertificateAuthority::new();
+    let IssuedCertificate { chain, key } = authority.issue(&["127.0.0.1"]);
     let indented = |pem: &str| format!("    {}", pem.replace('\n', "\n    "));
     let web = format!(
         "tls_server_config:\n  cert: |\n{}\n  key: |\n{}\n  client_ca: |\n{}\n  client_auth_type: VerifyClientCertIfGiven\n",
@@ -244,14 +244,14 @@ async fn certificate_and_key_can_be_inline() {
         indented(&key),
         indented(&authority.pem())
     );
-    let site = Site { authority, ..Site::new(&web).await };
+    let site = TlsHarness { authority, ..TlsHarness::new(&web).await };
     assert_eq!(site.shown().await, der(&chain).to_vec());
     assert!(site.lets_in(site.client().identity(identity(&site.authority.issue(&["client"])))).await);
 }
 
 #[tokio::test]
 async fn valid_renewed_certificate_is_used_without_a_restart() {
-    let mut site = Site::new(&format!("{TLS} }}\n")).await;
+    let mut site = TlsHarness::new(&format!("{TLS} }}\n")).await;
     let first = site.shown().await;
     let kept = site.client().pool_max_idle_per_host(1).build().unwrap();
     let url = format!("https://{}/-/healthy", site.running.addresses[0]);
@@ -260,7 +260,7 @@ async fn valid_renewed_certificate_is_used_without_a_restart() {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(2035, 6, 7);
     let renewed = site.authority.issue_with(params);
-    show(&site.scene, &renewed);
+    show(&site.test_tenant, &renewed);
     site.running.line_with("web configuration reloaded").await;
     assert_ne!(site.shown().await, first);
     assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
@@ -272,30 +272,30 @@ async fn valid_renewed_certificate_is_used_without_a_restart() {
     assert_eq!(reply.status(), StatusCode::OK, "a connection outlives the certificate it was made with");
 
     let other = site.authority.issue(&["127.0.0.1"]);
-    site.scene.write("server.key", &other.key);
+    site.test_tenant.write("server.key", &other.key);
     let line = site.running.line_with("is not used; the old one stays").await;
     assert!(line.contains("does not belong to the server") && line.contains("level=error"), "{line}");
     assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
 
-    site.scene.write("server.pem", &other.chain);
+    site.test_tenant.write("server.pem", &other.chain);
     site.running.line_with("web configuration reloaded").await;
     assert_eq!(site.shown().await, der(&other.chain).to_vec());
-    let said = site.running.stop("TERM").await;
-    assert_eq!(said.stderr.matches("is not used; the old one stays").count(), 1, "{}", said.stderr);
+    let output = site.running.stop("TERM").await;
+    assert_eq!(output.stderr.matches("is not used; the old one stays").count(), 1, "{}", output.stderr);
     let secret = other.key.lines().nth(1).unwrap();
-    assert!(!said.stderr.contains(secret), "{}", said.stderr);
+    assert!(!output.stderr.contains(secret), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn new_client_ca_is_used_without_a_restart() {
     let web =
         format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem }}\n");
-    let mut site = Site::new(&web).await;
-    let other = Authority::new();
+    let mut site = TlsHarness::new(&web).await;
+    let other = CertificateAuthority::new();
     let (ours, theirs) = (site.authority.issue(&["client"]), other.issue(&["client"]));
     assert!(site.lets_in(site.client().identity(identity(&ours))).await);
     assert!(!site.lets_in(site.client().identity(identity(&theirs))).await);
-    site.scene.write("ca.clients.pem", &other.pem());
+    site.test_tenant.write("ca.clients.pem", &other.pem());
     site.running.line_with("web configuration reloaded").await;
     assert!(!site.lets_in(site.client().identity(identity(&ours))).await);
     assert!(site.lets_in(site.client().identity(identity(&theirs))).await);
@@ -303,14 +303,14 @@ async fn new_client_ca_is_used_without_a_restart() {
 
 #[tokio::test]
 async fn tls_can_be_enabled_and_disabled_at_run_time() {
-    let mut site = Site::new("").await;
+    let mut site = TlsHarness::new("").await;
     let (_, metrics) = site.running.get("/metrics").await;
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
     assert!(!site.lets_in(site.client()).await);
-    site.scene.write("web.yml", &format!("{TLS} }}\n"));
+    site.test_tenant.write("web.yml", &format!("{TLS} }}\n"));
     site.running.line_with("web configuration reloaded").await;
     assert!(site.lets_in(site.client()).await);
-    site.scene.write("web.yml", "");
+    site.test_tenant.write("web.yml", "");
     site.running.line_with("web configuration reloaded").await;
     let (status, metrics) = site.running.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);
