@@ -1,4 +1,4 @@
-//! The configuration file: what is taken, what is refused, and in which words.
+//! The configuration file: valid and invalid settings, and the messages.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -70,7 +70,7 @@ fn example_shows_the_defaults() {
     assert_eq!(example.config, bare);
 }
 
-/// Every section with an unknown key in it.
+/// Each section with an unknown key.
 const UNKNOWN_KEYS: &str = "\
 zzz: 1
 tenants:
@@ -184,7 +184,7 @@ fn byte_order_mark_is_ignored() {
     assert_eq!(config(&format!("\u{feff}{digits}")), config(&digits));
 }
 
-/// Text that is nearly a configuration: lines of one, cut, doubled and disturbed.
+/// Text that is almost a configuration: its lines, truncated, repeated and altered.
 fn nearly_configuration() -> impl Strategy<Value = String> {
     let example = fs::read_to_string("config.example.yml").unwrap();
     let lines: Vec<String> =

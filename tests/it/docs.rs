@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory};
 use mde_exporter::cli::Cli;
 use mde_exporter::config;
 
-use crate::support::certificates::Authority;
+use crate::support::certificates::CertificateAuthority;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -203,7 +203,7 @@ fn documented_web_configuration_is_valid() {
     let all = commented.iter().fold(block.clone(), |block, (from, to)| block.replace(from, to));
     assert_ne!(all, block);
     let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
+    let authority = CertificateAuthority::new();
     let issued = authority.issue(&["server.example"]);
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -1,4 +1,4 @@
-//! Commands that end by themselves: what they print, where, and their exit codes.
+//! Output and exit codes of commands that end by themselves.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::support::binary::{LOOPBACK, configure, configure_contoso, entry, run,
 use crate::support::exposition;
 use crate::support::golden::assert_golden;
 
-/// A folder with this configuration in it.
+/// A folder with this configuration.
 fn folder(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut file = std::fs::File::create(folder.path().join("mde_exporter.yml")).unwrap();
@@ -25,7 +25,7 @@ tenants:
     machines: { all: true }
 ";
 
-/// The fixture with a mistake in each section, and what is said of it under another file name.
+/// The fixture with a problem in each section, and its problems under another file name.
 fn config_with_many_problems(file: &str) -> (String, String) {
     let fixture = Path::new("tests/fixtures/config/problem_in_each_section.bad.yml");
     let output = std::fs::read_to_string(fixture.with_extension("txt")).unwrap();

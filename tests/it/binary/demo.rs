@@ -1,4 +1,4 @@
-//! The demo: everything with one command, and nothing left of it.
+//! The demo: one command starts everything and removes it at the end.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ async fn demo_is_labelled_simulated_and_removes_its_files() {
     let folder = TempDir::new().unwrap();
     for signal in ["INT", "TERM"] {
         let mut demo = command(&folder, &["demo", "--machines=20", LOOPBACK]);
-        // A dead proxy, for whoever would ask one for the loopback.
+        // A proxy that does not exist, so that a request through it would fail.
         demo.env("TMPDIR", folder.path()).env("HTTPS_PROXY", "http://127.0.0.1:1");
         let mut demo = RunningExporter::start(demo).await;
         let address = demo.addresses[0];

@@ -1,4 +1,4 @@
-//! Where the real binary listens: sockets of systemd, names, and what is said when it cannot.
+//! Listen addresses of the real binary: sockets of systemd, host names, and errors.
 
 use std::net::{Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -14,14 +14,14 @@ use crate::support::binary::{
     CommandOutput, LOOPBACK, RunningExporter, command, configure_contoso, finish, run, test_tenant,
 };
 
-/// The binary as systemd starts it, with this socket; a shell knows the id that the process is to have.
+/// The binary as systemd starts it, with this socket. A shell sets `LISTEN_PID`, as it knows its process id.
 fn passed(folder: &TempDir, socket: impl Into<OwnedFd>, arguments: &[&str]) -> Command {
     let mut command = in_shell(folder, "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0", arguments);
     command.stdin(Stdio::from(socket.into()));
     command
 }
 
-/// The binary, started by this line of a shell.
+/// The binary, started by this shell command.
 fn in_shell(folder: &TempDir, line: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line, env!("CARGO_BIN_EXE_mde_exporter")]).args(arguments);
@@ -74,7 +74,7 @@ async fn missing_systemd_socket_exits_with_1_and_an_error() {
         "error: cannot listen on `a socket of systemd`: systemd passed none; a socket unit is needed";
     let output = run(&test_tenant.folder, &["run", LOOPBACK, "--web.systemd-socket"]).await;
     assert_eq!(last_line(&output), (Some(1), expected));
-    // Meant for another process.
+    // Passed to another process.
     let line = "LISTEN_FDS=1 LISTEN_PID=1 exec \"$0\" \"$@\"";
     let output = finish(in_shell(&test_tenant.folder, line, &["run", "--web.systemd-socket"])).await;
     assert_eq!(last_line(&output), (Some(1), expected));

@@ -1,4 +1,4 @@
-//! The configuration read again while the real binary runs: by signal, by request, by a changed file.
+//! Reloads of the configuration of the real binary: by signal, by request, and by a changed file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
@@ -17,12 +17,12 @@ const FIRST_SEEN: &str = "mde_machine_missing_update_first_seen_timestamp_second
 const LAST_SUCCESS: &str = "mde_machine_last_success_timestamp_seconds";
 const SUCCESSFUL: &str = "mde_exporter_config_last_reload_successful";
 
-/// A tenant of the simulator by this name.
+/// An entry of `tenants` for the simulator's tenant under this name.
 fn tenant(test_tenant: &TestTenant, name: &str) -> String {
     entry(test_tenant, name, "client_secret_file: secret.txt", "")
 }
 
-/// A configuration of these tenants, with what else is given.
+/// A configuration of these tenants, followed by `rest`.
 fn text(tenants: &[String], rest: &str) -> String {
     format!("tenants:\n{}poll: {{ interval: 1h }}\n{rest}", tenants.concat())
 }
@@ -35,7 +35,7 @@ async fn start(test_tenant: &TestTenant) -> RunningExporter {
     RunningExporter::start(command(&test_tenant.folder, &["run", LOOPBACK, LIFECYCLE])).await
 }
 
-/// Starts with contoso alone and waits until it is polled and served.
+/// Starts with only contoso and waits until its data is served.
 async fn start_polled(test_tenant: &TestTenant) -> RunningExporter {
     configure(test_tenant, &[tenant(test_tenant, "contoso")], "");
     let mut running = start(test_tenant).await;
@@ -44,7 +44,7 @@ async fn start_polled(test_tenant: &TestTenant) -> RunningExporter {
     running
 }
 
-/// Reloads by request, which has to work; what changed.
+/// Reloads by request, which must succeed, and returns the changes.
 async fn reload(running: &RunningExporter) -> String {
     let (status, body) = running.post("/-/reload").await;
     assert_eq!(status, StatusCode::OK, "{body}");
@@ -65,7 +65,7 @@ fn first_seen(scrape: &Exposition, tenant: &str) -> BTreeMap<(String, String), S
         .collect()
 }
 
-/// A scrape with the data of so many machines.
+/// Scrapes until there is data of this number of machines.
 async fn scrape_of(running: &RunningExporter, machines: f64) -> Exposition {
     let scraping = async {
         loop {
@@ -75,19 +75,19 @@ async fn scrape_of(running: &RunningExporter, machines: f64) -> Exposition {
             }
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), scraping).await.expect("it has them")
+    tokio::time::timeout(Duration::from_mins(1), scraping).await.expect("the machines are polled")
 }
 
-/// How often each machine was asked.
-fn asked(test_tenant: &TestTenant) -> BTreeMap<String, u64> {
-    let mut asked = BTreeMap::new();
+/// The number of calls for each machine.
+fn calls_by_machine(test_tenant: &TestTenant) -> BTreeMap<String, u64> {
+    let mut calls = BTreeMap::new();
     for id in test_tenant.sim.control().calls().into_iter().filter_map(|call| call.machine_id) {
-        *asked.entry(id).or_default() += 1;
+        *calls.entry(id).or_default() += 1;
     }
-    asked
+    calls
 }
 
-/// Everything that was asked, tokens included.
+/// The number of API calls and of token requests.
 fn calls(test_tenant: &TestTenant) -> (usize, u64) {
     (test_tenant.sim.control().calls().len(), test_tenant.requests())
 }
@@ -141,7 +141,7 @@ async fn invalid_file_keeps_the_configuration_and_logs_its_problems() {
     assert_eq!((scrape.value(SUCCESSFUL, &[]), time(&scrape)), (Some(0.0), time(&started)));
     assert_eq!(labels(&scrape, "mde_policy_machines", "policy"), ["14d".to_owned()].into());
 
-    // What only shows when connections are made is a problem too.
+    // A problem that only shows when connections are made is reported too.
     test_tenant.write("broken.pem", "no certificate");
     let broken = tenant(&test_tenant, "contoso").replace("ca.pem", "broken.pem");
     configure(&test_tenant, &[broken], "policies: []\n");
@@ -168,8 +168,8 @@ async fn reload_request_needs_the_flag_and_post() {
     assert!(body.contains(LIFECYCLE), "{body}");
     assert_eq!(running.get("/-/reload").await.0, StatusCode::METHOD_NOT_ALLOWED);
     let requests = running.scrape().await;
-    let refused = [("path", "/-/reload"), ("code", "403")];
-    assert_eq!(requests.value("mde_exporter_http_requests_total", &refused), Some(1.0));
+    let rejected = [("path", "/-/reload"), ("code", "403")];
+    assert_eq!(requests.value("mde_exporter_http_requests_total", &rejected), Some(1.0));
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn reload_fetches_only_the_added_machine() {
     configure(&test_tenant, &[chosen(&ids[..3])], "");
     let mut running = start(&test_tenant).await;
     running.line_with("poll finished").await;
-    let before = asked(&test_tenant);
+    let before = calls_by_machine(&test_tenant);
     assert_eq!(before.len(), 3);
 
     configure(&test_tenant, &[chosen(&ids[..4])], "");
@@ -191,15 +191,15 @@ async fn reload_fetches_only_the_added_machine() {
     running.line_with("poll finished").await;
     let mut expected = before;
     expected.insert(ids[3].clone(), 1);
-    assert_eq!(asked(&test_tenant), expected);
+    assert_eq!(calls_by_machine(&test_tenant), expected);
 
     configure(&test_tenant, &[chosen(&ids[1..4])], "");
     reload(&running).await;
     running.line_with("poll finished").await;
-    assert_eq!(asked(&test_tenant), expected);
+    assert_eq!(calls_by_machine(&test_tenant), expected);
     let machines = labels(&scrape_of(&running, 3.0).await, LAST_SUCCESS, "machine_id");
     assert_eq!(machines, ids[1..4].iter().cloned().collect());
-    assert_eq!(test_tenant.requests(), 1, "one token did for all");
+    assert_eq!(test_tenant.requests(), 1, "one token serves all polls");
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn tenant_that_is_removed_and_added_keeps_its_data() {
     assert!(!text.contains("tenant=\"fabrikam\""), "{text}");
     assert_eq!(running.get("/-/ready").await.0, StatusCode::OK);
 
-    let asked_before = asked(&test_tenant);
+    let calls_before = calls_by_machine(&test_tenant);
     configure(&test_tenant, &[fabrikam, contoso], "");
     reload(&running).await;
     let after = running.scrape().await;
@@ -236,7 +236,7 @@ async fn tenant_that_is_removed_and_added_keeps_its_data() {
     assert_eq!(first_seen(&after, "contoso"), first_seen(&before, "contoso"));
     let hour = |name| [("tenant", name), ("window", "1h")];
     assert_eq!(after.value("mde_exporter_api_quota_used_requests", &hour("fabrikam")), Some(7.0));
-    assert_eq!(asked(&test_tenant), asked_before, "nothing is asked again");
+    assert_eq!(calls_by_machine(&test_tenant), calls_before, "nothing is fetched again");
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }
 
@@ -259,7 +259,11 @@ async fn quota_usage_survives_rename_and_reconnect_of_a_tenant() {
     test_tenant.write("ca.pem", &format!("{}\n", test_tenant.sim.ca_pem()));
     assert_eq!(reload(&running).await, "changed: tenants[contoso].http.ca_file (content)\n");
     assert_eq!(used(&running.scrape().await, "contoso"), Some(7.0));
-    assert!(asked(&test_tenant).values().all(|count| *count == 1), "{:?}", asked(&test_tenant));
+    assert!(
+        calls_by_machine(&test_tenant).values().all(|count| *count == 1),
+        "{:?}",
+        calls_by_machine(&test_tenant)
+    );
 
     configure(&test_tenant, &[tenant(&test_tenant, "renamed")], "");
     reload(&running).await;
@@ -282,22 +286,22 @@ async fn swapped_symlink_reloads_the_configuration() {
             test_tenant.write(&format!("{folder}/mde_exporter.yml"), &text(&[tenant], rest));
             folder
         });
-    let turn = |version: &str| {
+    let switch_to = |version: &str| {
         symlink(version, path("..new")).unwrap();
         std::fs::rename(path("..new"), path("..data")).unwrap();
     };
-    turn(versions[0]);
+    switch_to(versions[0]);
     let mut running = RunningExporter::start(command(
         &test_tenant.folder,
         &["run", LOOPBACK, "--config.file=..data/mde_exporter.yml"],
     ))
     .await;
     running.line_with("poll finished").await;
-    turn(versions[1]);
+    switch_to(versions[1]);
     let line = running.line_with("keeping the previous configuration").await;
     assert!(line.contains("surprise") && line.contains("by=\"file change\""), "{line}");
     assert_eq!(running.scrape().await.value(SUCCESSFUL, &[]), Some(0.0));
-    turn(versions[2]);
+    switch_to(versions[2]);
     let line = running.line_with("configuration reloaded\"").await;
     assert!(line.contains("changed=\"policies[14d] removed\""), "{line}");
     assert_eq!(running.scrape().await.value(SUCCESSFUL, &[]), Some(1.0));
@@ -354,9 +358,13 @@ async fn running_poll_continues_unless_its_tenant_changes() {
     configure(&test_tenant, &[tenant(&test_tenant, "contoso")], "policies: []\n");
     reload(&running).await;
     running.line_with("poll finished").await;
-    assert!(asked(&test_tenant).values().all(|count| *count == 1), "{:?}", asked(&test_tenant));
+    assert!(
+        calls_by_machine(&test_tenant).values().all(|count| *count == 1),
+        "{:?}",
+        calls_by_machine(&test_tenant)
+    );
 
-    // One that hangs is not waited for.
+    // A poll that hangs does not delay the reload.
     control.clear();
     control.inject(Endpoint::Machines, Fault::Hang, Times::Always);
     let fewer = tenant(&test_tenant, "contoso").replace("all: true", "all: true, exclude: { names: [x] }");
@@ -375,7 +383,7 @@ async fn hanging_reload_does_not_delay_the_stop() {
     let running = start_polled(&test_tenant).await;
     let file = test_tenant.folder.path().join("mde_exporter.yml");
     std::fs::remove_file(&file).unwrap();
-    // Opening it waits for somebody who writes.
+    // Opening a pipe waits for a writer.
     assert!(Command::new("mkfifo").arg(&file).status().await.unwrap().success());
     running.signal("HUP").await;
     assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);

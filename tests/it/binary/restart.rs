@@ -1,4 +1,4 @@
-//! What the daemon remembers over restarts and crashes, with the real binary and a real file.
+//! Restarts and crashes of the real binary with a real state file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,27 +21,27 @@ async fn start(test_tenant: &TestTenant) -> RunningExporter {
 
 /// First seen times by machine and KB.
 fn first_seen(scrape: &Exposition) -> BTreeMap<(String, String), String> {
-    let pair = |sample: &crate::support::exposition::Sample| {
+    let missing_update = |sample: &crate::support::exposition::Sample| {
         let label = |name| sample.label(name).to_owned();
         ((label("machine_id"), label("kb")), format!("{:.3}", sample.value))
     };
-    scrape.samples(FIRST_SEEN).map(pair).collect()
+    scrape.samples(FIRST_SEEN).map(missing_update).collect()
 }
 
-/// Machines whose data is served.
-fn read(scrape: &Exposition) -> BTreeSet<String> {
+/// The machines whose data is served.
+fn machines_with_data(scrape: &Exposition) -> BTreeSet<String> {
     scrape.samples(LAST_SUCCESS).map(|sample| sample.label("machine_id").to_owned()).collect()
 }
 
-/// How often each machine was asked.
-fn asked(test_tenant: &TestTenant) -> BTreeMap<String, u64> {
-    let mut asked = BTreeMap::new();
+/// The number of calls for each machine.
+fn calls_by_machine(test_tenant: &TestTenant) -> BTreeMap<String, u64> {
+    let mut calls = BTreeMap::new();
     for call in test_tenant.sim.control().calls() {
         if let Some(id) = call.machine_id {
-            *asked.entry(id).or_default() += 1;
+            *calls.entry(id).or_default() += 1;
         }
     }
-    asked
+    calls
 }
 
 #[tokio::test]
@@ -50,45 +50,57 @@ async fn served_data_survives_a_kill_at_any_time() {
     configure_contoso(&test_tenant);
     let control = test_tenant.sim.control();
     control.inject(Endpoint::MissingKbs, Fault::Delay(Duration::from_millis(10)), Times::Always);
-    let (mut known, mut fresh) = (BTreeMap::new(), BTreeMap::new());
+    let mut first_seen_times = BTreeMap::new();
+    let mut fresh = BTreeMap::new();
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..12 {
-        let asked_before = control.requests(Endpoint::MissingKbs);
+        let calls_before = control.requests(Endpoint::MissingKbs);
         let running = start(&test_tenant).await;
         let restored = running.scrape().await;
-        for (pair, at) in &known {
-            assert_eq!(first_seen(&restored).get(pair), Some(at), "{pair:?} in round {round}");
+        for (missing_update, at) in &first_seen_times {
+            assert_eq!(
+                first_seen(&restored).get(missing_update),
+                Some(at),
+                "{missing_update:?} in round {round}"
+            );
         }
-        assert!(fresh.keys().all(|id| read(&restored).contains(id)), "data is gone in round {round}");
+        assert!(
+            fresh.keys().all(|id| machines_with_data(&restored).contains(id)),
+            "data is gone in round {round}"
+        );
 
-        // Killed somewhere within the polling of the rest.
-        let left = 60 - read(&restored).len() as u64;
+        // Killed at a random point while the remaining machines are polled.
+        let left = 60 - machines_with_data(&restored).len() as u64;
         let more = random.u64(0..=left.min(24));
-        control.wait_for_requests(Endpoint::MissingKbs, asked_before + more).await;
-        // Every other time as soon as something new is served, so that there is progress.
+        control.wait_for_requests(Endpoint::MissingKbs, calls_before + more).await;
+        // Every second round ends as soon as new data is served, so that there is progress.
         let must_gain = round % 2 == 1 && left > 0;
         let served = loop {
             let scrape = running.scrape().await;
-            if !must_gain || read(&scrape).len() > read(&restored).len() {
+            if !must_gain || machines_with_data(&scrape).len() > machines_with_data(&restored).len() {
                 break scrape;
             }
         };
-        let calls = asked(&test_tenant);
+        let calls = calls_by_machine(&test_tenant);
         running.kill().await;
 
         for (id, count) in &fresh {
-            assert_eq!(calls.get(id), Some(count), "{id} was fresh and is asked again in round {round}");
+            assert_eq!(calls.get(id), Some(count), "{id} was current and is fetched again in round {round}");
         }
-        known.extend(first_seen(&served));
-        fresh.extend(read(&served).into_iter().map(|id| (id.clone(), calls[&id])));
+        first_seen_times.extend(first_seen(&served));
+        fresh.extend(machines_with_data(&served).into_iter().map(|id| (id.clone(), calls[&id])));
     }
-    assert!(!known.is_empty() && fresh.len() >= 6, "too little was polled to say anything: {}", fresh.len());
+    assert!(
+        !first_seen_times.is_empty() && fresh.len() >= 6,
+        "too few machines were polled: {}",
+        fresh.len()
+    );
 }
 
-/// The lines that are about the fleet, as they are.
+/// The lines of fleet metrics.
 fn fleet(text: &str) -> Vec<&str> {
-    let about_us = |line: &&str| line.contains("mde_exporter_") || line.contains("process_");
-    text.lines().filter(|line| !about_us(line)).collect()
+    let is_self_metric = |line: &&str| line.contains("mde_exporter_") || line.contains("process_");
+    text.lines().filter(|line| !is_self_metric(line)).collect()
 }
 
 #[tokio::test]
@@ -141,8 +153,8 @@ async fn damaged_state_file_is_set_aside_and_replaced() {
     running.line_with("poll finished").await;
     assert!(running.log.iter().any(|line| line.contains("renamed")), "{:#?}", running.log);
     assert_eq!(running.stop("TERM").await.code, Some(0));
-    let kept = std::fs::read_dir(test_tenant.folder.path().join("data")).unwrap();
-    let names: Vec<_> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let files = std::fs::read_dir(test_tenant.folder.path().join("data")).unwrap();
+    let names: Vec<_> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().any(|name| name.starts_with("state.db.")), "{names:?}");
 }
 
@@ -173,5 +185,5 @@ async fn once_saves_its_state_and_fetches_every_machine() {
     };
     let (first, second) = (once().await, once().await);
     assert_eq!(first_seen(&first), first_seen(&second));
-    assert!(asked(&test_tenant).values().all(|count| *count == 2));
+    assert!(calls_by_machine(&test_tenant).values().all(|count| *count == 2));
 }

@@ -1,5 +1,5 @@
-//! No secret anywhere: canaries in everything that is secret, and a search through everything that is
-//! output, served or kept, also when things go wrong.
+//! Searches for secrets: every secret is a canary, and logs, output, pages and files are searched for it,
+//! also after errors.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ use crate::support::check::{EXPORT, with_certificate};
 use crate::support::proxy::proxy;
 use crate::support::tenant::{TestTenant, metrics, source};
 
-/// A tenant for each way to have a token, with both sources, and a proxy with a password for one of them.
-async fn planted(tasks: &mut JoinSet<()>) -> (TestTenant, Vec<String>) {
+/// A tenant for each kind of credential, with both sources; one uses a proxy with a password.
+async fn test_tenant_with_canaries(tasks: &mut JoinSet<()>) -> (TestTenant, Vec<String>) {
     let test_tenant = test_tenant_with(12, Realism::Realistic).await;
     let certificate = with_certificate(&test_tenant);
     test_tenant.sim.control().register_certificate(&certificate).unwrap();
@@ -40,7 +40,7 @@ async fn planted(tasks: &mut JoinSet<()>) -> (TestTenant, Vec<String>) {
     (test_tenant, entries)
 }
 
-/// The binary with the canaries that belong into the environment.
+/// The binary with the canaries of the environment.
 fn with_environment(test_tenant: &TestTenant, arguments: &[&str]) -> Command {
     let mut command = command(&test_tenant.folder, arguments);
     let endpoint = test_tenant.sim.identity_endpoint();
@@ -54,7 +54,7 @@ const DEBUG: &str = "--log.level=debug";
 #[tokio::test]
 async fn daemon_logs_serves_and_stores_no_secret() {
     let mut tasks = JoinSet::new();
-    let (test_tenant, entries) = planted(&mut tasks).await;
+    let (test_tenant, entries) = test_tenant_with_canaries(&mut tasks).await;
     configure(&test_tenant, &entries);
     let mut texts = Vec::new();
 
@@ -83,7 +83,7 @@ async fn daemon_logs_serves_and_stores_no_secret() {
 
     let canaries = Canaries::of(&test_tenant);
     for kind in ["access token", "assertion", "key", "link"] {
-        assert!(canaries.0.iter().any(|(what, _)| *what == kind), "{kind} was not used");
+        assert!(canaries.0.iter().any(|(found, _)| *found == kind), "{kind} was not used");
     }
     let requests = |endpoint| test_tenant.sim.control().requests(endpoint);
     assert!(requests(Endpoint::ExportFile) > 0 && requests(Endpoint::MissingKbs) > 0);
@@ -92,7 +92,7 @@ async fn daemon_logs_serves_and_stores_no_secret() {
     }
 }
 
-/// Something that goes wrong, as what is done to the test_tenant.
+/// Causes an error of the test tenant.
 type Break = fn(&TestTenant);
 
 fn always(test_tenant: &TestTenant, endpoint: Endpoint, fault: Fault) {
@@ -101,10 +101,10 @@ fn always(test_tenant: &TestTenant, endpoint: Endpoint, fault: Fault) {
 
 #[tokio::test]
 async fn error_output_holds_no_secret() {
-    let troubles: [(&str, Break); 14] = [
-        ("refused secret", |test_tenant| test_tenant.sim.control().set_client_secret(Some("another"))),
+    let failures: [(&str, Break); 14] = [
+        ("rejected secret", |test_tenant| test_tenant.sim.control().set_client_secret(Some("another"))),
         ("expired secret", |test_tenant| test_tenant.sim.control().set_client_secret(None)),
-        ("refused proofs", |test_tenant| {
+        ("rejected assertions", |test_tenant| {
             let other =
                 rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
             let other = rcgen::CertificateParams::default().self_signed(&other).unwrap();
@@ -125,17 +125,17 @@ async fn error_output_holds_no_secret() {
         ("redirect of the API", |test_tenant| {
             always(test_tenant, Endpoint::Machines, Fault::Redirect("https://portal.example/".to_owned()));
         }),
-        ("refused token", |test_tenant| always(test_tenant, Endpoint::Machines, Fault::Unauthorized)),
+        ("rejected token", |test_tenant| always(test_tenant, Endpoint::Machines, Fault::Unauthorized)),
         ("missing role", |test_tenant| test_tenant.sim.control().set_roles(&["Machine.Read.All"])),
         ("link without TLS", |test_tenant| bad_link(test_tenant, "http://files.invalid/1?sig=")),
         ("link to nowhere", |test_tenant| bad_link(test_tenant, "https://files.invalid/1?sig=")),
         ("link with a user", |test_tenant| bad_link(test_tenant, "https://user@files.invalid/1?sig=")),
-        ("refused link", |test_tenant| always(test_tenant, Endpoint::ExportFile, Fault::Status(403))),
+        ("rejected link", |test_tenant| always(test_tenant, Endpoint::ExportFile, Fault::Status(403))),
         ("broken file", |test_tenant| always(test_tenant, Endpoint::ExportFile, Fault::NotJson)),
     ];
-    for (trouble, cause) in troubles {
+    for (failure, cause) in failures {
         let mut tasks = JoinSet::new();
-        let (test_tenant, entries) = planted(&mut tasks).await;
+        let (test_tenant, entries) = test_tenant_with_canaries(&mut tasks).await;
         cause(&test_tenant);
         configure(&test_tenant, &entries);
         let mut commands = JoinSet::new();
@@ -145,8 +145,8 @@ async fn error_output_holds_no_secret() {
         let outputs = commands.join_all().await;
         let canaries = Canaries::of(&test_tenant);
         for output in outputs {
-            assert_eq!(output.code, Some(1), "{trouble}: {}{}", output.stdout, output.stderr);
-            canaries.assert_absent(trouble, format!("{}{}", output.stdout, output.stderr).as_bytes());
+            assert_eq!(output.code, Some(1), "{failure}: {}{}", output.stdout, output.stderr);
+            canaries.assert_absent(failure, format!("{}{}", output.stdout, output.stderr).as_bytes());
         }
     }
 }
@@ -159,7 +159,7 @@ fn bad_link(test_tenant: &TestTenant, start: &str) {
 #[tokio::test]
 async fn misplaced_secrets_are_not_repeated_in_errors() {
     let mut tasks = JoinSet::new();
-    let (test_tenant, _) = planted(&mut tasks).await;
+    let (test_tenant, _) = test_tenant_with_canaries(&mut tasks).await;
     let (secret, good) = (test_tenant.sim.client_secret(), "client_secret_file: secret.txt");
     let password = format!("proxy_url: \"ftp://user:{PROXY_PASSWORD}@proxy.example\"");
     for (old, new) in [
@@ -187,7 +187,7 @@ async fn misplaced_secrets_are_not_repeated_in_errors() {
 #[tokio::test]
 async fn debug_output_holds_no_secret() {
     let mut tasks = JoinSet::new();
-    let (test_tenant, entries) = planted(&mut tasks).await;
+    let (test_tenant, entries) = test_tenant_with_canaries(&mut tasks).await;
     let text = format!("tenants:\n{}", entries.concat());
     let loaded = config::parse(Path::new("mde_exporter.yml"), text.as_bytes()).unwrap();
     let mut printed = vec![format!("{loaded:?} {loaded:#?}")];
@@ -226,21 +226,21 @@ async fn debug_output_holds_no_secret() {
 #[tokio::test]
 async fn canaries_are_found_in_every_encoding() {
     let mut tasks = JoinSet::new();
-    let (test_tenant, entries) = planted(&mut tasks).await;
+    let (test_tenant, entries) = test_tenant_with_canaries(&mut tasks).await;
     configure(&test_tenant, &entries);
     finish(with_environment(&test_tenant, &["once"])).await;
     let canaries = Canaries::of(&test_tenant);
     let token =
-        canaries.0.iter().find(|(what, secret)| *what == "access token" && secret.len() > 100).unwrap();
-    for (what, text) in [
+        canaries.0.iter().find(|(kind, secret)| *kind == "access token" && secret.len() > 100).unwrap();
+    for (kind, text) in [
         ("client secret", format!("a=b secret=\"{}\"", test_tenant.sim.client_secret())),
         ("link", format!("GET /x?sig={} HTTP", test_tenant.sim.link_secret())),
         ("access token", format!("Bearer {}", token.1)),
-        ("password of the proxy", format!("http://user:{PROXY_PASSWORD}@proxy")),
+        ("proxy password", format!("http://user:{PROXY_PASSWORD}@proxy")),
     ] {
         let mut bytes = vec![0, 0xff];
         bytes.extend(text.as_bytes());
-        assert!(canaries.found_in(&bytes).contains(&what), "{what}");
+        assert!(canaries.found_in(&bytes).contains(&kind), "{kind}");
     }
     assert!(canaries.found_in(b"nothing").is_empty());
 }

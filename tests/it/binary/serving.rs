@@ -1,4 +1,4 @@
-//! The daemon while it runs: where it listens, what it serves and logs, and what never leaks.
+//! The running daemon: listen addresses, pages, metrics and log.
 
 use mde_simulator::{Endpoint, Fault, Realism, Times};
 use reqwest::StatusCode;
@@ -16,7 +16,7 @@ async fn metrics_precede_the_first_poll_and_readiness_follows_it() {
         &[entry(&test_tenant, "contoso", "client_secret_file: secret.txt", ", timeout: 1s")],
     );
     test_tenant.sim.control().inject(Endpoint::Token, Fault::Hang, Times::Always);
-    // Without a command.
+    // No command: `run` is the default.
     let running = RunningExporter::start(command(&test_tenant.folder, &[LOOPBACK])).await;
     test_tenant.sim.control().wait_for_requests(Endpoint::Token, 1).await;
 
@@ -40,11 +40,11 @@ async fn detail_levels_agree_and_scrapes_cause_no_api_calls() {
     running.line_with("poll finished").await;
     running.wait_for_value("mde_up", 1.0).await;
     let scrape = running.scrape().await;
-    let pairs = scrape.count("mde_machine_missing_update_first_seen_timestamp_seconds");
-    assert!(pairs > 0.0);
-    assert_eq!(scrape.sum("mde_machine_missing_updates"), pairs);
-    assert_eq!(scrape.sum("mde_missing_updates"), pairs);
-    assert_eq!(scrape.sum("mde_update_missing_machines"), pairs);
+    let missing = scrape.count("mde_machine_missing_update_first_seen_timestamp_seconds");
+    assert!(missing > 0.0);
+    assert_eq!(scrape.sum("mde_machine_missing_updates"), missing);
+    assert_eq!(scrape.sum("mde_missing_updates"), missing);
+    assert_eq!(scrape.sum("mde_update_missing_machines"), missing);
 
     let calls = test_tenant.sim.control().calls().len();
     for _ in 0..20 {
@@ -59,7 +59,7 @@ async fn every_address_serves_the_telemetry_path_and_is_logged() {
     let test_tenant = test_tenant(1).await;
     configure_contoso(&test_tenant);
     let mut arguments = vec!["run", "--web.telemetry-path=/mde", LOOPBACK, "--web.listen-address=:0"];
-    // A machine may be without IPv6.
+    // The host may have no IPv6.
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         arguments.push("--web.listen-address=[::1]:0");
     }

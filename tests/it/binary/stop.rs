@@ -1,4 +1,4 @@
-//! Signals: what ends the exporter, how soon, and what does not.
+//! Signals that stop the exporter, and the time until it stops.
 
 use mde_simulator::{Endpoint, Fault, Times};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,8 +9,8 @@ use crate::support::binary::{
     LOOPBACK, RunningExporter, command, configure, configure_contoso, entry, test_tenant,
 };
 
-/// How many requests a client sends whose replies it does not read: their replies are larger than
-/// any buffer between the two.
+/// The number of requests whose replies a client does not read. The replies are larger than all buffers
+/// between client and exporter.
 const UNREAD: usize = 2_000;
 
 const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
@@ -20,8 +20,8 @@ async fn sigterm_and_sigint_stop_the_exporter_cleanly() {
     let test_tenant = test_tenant(3).await;
     configure_contoso(&test_tenant);
     for (signal, name) in [("TERM", "signal=SIGTERM"), ("INT", "signal=SIGINT")] {
-        let state_of_its_own = format!("--storage.path={signal}");
-        let arguments = ["run", LOOPBACK, &state_of_its_own];
+        let storage = format!("--storage.path={signal}");
+        let arguments = ["run", LOOPBACK, &storage];
         let mut running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
         running.line_with("poll finished").await;
         let output = running.stop(signal).await;
@@ -57,18 +57,18 @@ async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
     drop((silent, kept_alive));
 }
 
-/// Takes as long as replies under way are waited for.
+/// Takes as long as the exporter waits for replies in progress.
 #[tokio::test]
 async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
     let test_tenant = test_tenant(20).await;
-    // A stand-in for a file system that does not answer.
+    // A stand-in for a file system that does not respond.
     let pipe = test_tenant.folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
     let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
     let fabrikam = entry(&test_tenant, "fabrikam", "client_secret_file: pipe", "");
     configure(&test_tenant, &[contoso, fabrikam]);
     let mut run = command(&test_tenant.folder, &["run", LOOPBACK]);
-    // The read holds a thread, and there may be no more than one by default.
+    // The read blocks a thread, and there may be only one by default.
     run.env("TOKIO_WORKER_THREADS", "4");
     let mut running = RunningExporter::start(run).await;
     running.line_with("poll finished").await;
@@ -85,7 +85,7 @@ async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
 async fn hundreds_of_hanging_clients_delay_no_scrape_and_no_stop() {
     let test_tenant = test_tenant(20).await;
     configure_contoso(&test_tenant);
-    // As long as a client that reads nothing has its slot, it would be in the way.
+    // A client that reads nothing would hold a scrape permit.
     let arguments = ["run", LOOPBACK, "--web.max-requests=0"];
     let mut running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
     running.line_with("poll finished").await;

@@ -1,4 +1,4 @@
-//! What the real binary tells a service manager that speaks `sd_notify(3)`.
+//! Notifications of the real binary to a service manager, as in `sd_notify(3)`.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::support::binary::{
 };
 use crate::support::tenant::TestTenant;
 
-/// The manager's end of the socket.
+/// The service manager's end of the socket.
 struct ServiceManager(UnixDatagram);
 
 impl ServiceManager {
-    /// Starts the binary under a manager, which wants a sign of life within `watchdog`.
+    /// Starts the binary under a manager that expects a notification within `watchdog`.
     async fn start(test_tenant: &TestTenant, watchdog: Option<Duration>) -> (Self, RunningExporter) {
         let path = test_tenant.folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -31,11 +31,11 @@ impl ServiceManager {
     async fn message(&self) -> Vec<String> {
         let mut bytes = [0; 4096];
         let length = tokio::time::timeout(Duration::from_mins(1), self.0.recv(&mut bytes)).await;
-        let length = length.expect("a message comes").unwrap();
+        let length = length.expect("a message arrives").unwrap();
         str::from_utf8(&bytes[..length]).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// The first message with a line that starts so.
+    /// The first message with a line that starts with `start`.
     async fn until(&self, start: &str) -> Vec<String> {
         loop {
             let message = self.message().await;
@@ -82,7 +82,7 @@ async fn watchdog_is_notified_while_a_poll_waits_for_the_api() {
 #[tokio::test]
 async fn watchdog_is_not_notified_while_a_poller_hangs() {
     let test_tenant = test_tenant(3).await;
-    // A stand-in for a file system that does not answer.
+    // A stand-in for a file system that does not respond.
     let pipe = test_tenant.folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().await.unwrap().success());
     let contoso = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
@@ -93,7 +93,7 @@ async fn watchdog_is_not_notified_while_a_poller_hangs() {
     let line = running.line_with("poller of fabrikam").await;
     assert!(line.contains("task is not making progress"), "{line}");
     while manager.0.try_recv(&mut [0; 4096]).is_ok() {}
-    let fed = tokio::time::timeout(3 * limit, manager.until("WATCHDOG=1")).await;
-    assert!(fed.is_err());
+    let notified = tokio::time::timeout(3 * limit, manager.until("WATCHDOG=1")).await;
+    assert!(notified.is_err());
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }

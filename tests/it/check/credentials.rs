@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use mde_simulator::{Endpoint, Fault, QuotaPeriod};
 
+use crate::support::certificates::client_certificate;
 use crate::support::check::{
     CERTIFICATE, CaseOutput, EXPORT, FEDERATED, MANAGED, NOTHING, SECRET, case, check, check_with, config,
     faults, golden, test_tenant, test_tenant_of, with_certificate,
@@ -22,7 +23,7 @@ async fn rejected_credentials_come_with_advice() {
         case("unknown tenant", &[("tenant_id: 7", "tenant_id: 8")], NOTHING),
         case("certificate that is not registered", &[CERTIFICATE], |test_tenant| {
             with_certificate(test_tenant);
-            test_tenant.sim.control().register_certificate(&certificate().0).unwrap();
+            test_tenant.sim.control().register_certificate(&client_certificate().0).unwrap();
         }),
         case("certificate without a key", &[CERTIFICATE], |test_tenant| {
             test_tenant.write("client.pem", test_tenant.sim.ca_pem());

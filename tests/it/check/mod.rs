@@ -1,7 +1,7 @@
-//! `check` as a person sees it: the whole output for everything that can go wrong.
+//! The whole output of `check` for each problem that it diagnoses.
 //!
-//! Each group of cases is one golden file, so that a file reads like the chapter of a manual. What is
-//! different on each run (ports) and on each system (words of the resolver) is filtered.
+//! Each group of cases is one golden file, so that a file reads like the chapter of a manual. Parts that
+//! differ between runs (ports) and systems (errors of the resolver) are replaced.
 
 mod api;
 mod credentials;

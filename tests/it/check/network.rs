@@ -9,7 +9,7 @@ use crate::support::check::{
 };
 use crate::support::proxy::proxy;
 
-/// A case with a proxy in between, under a name of the authority that no resolver has to know.
+/// A case with a proxy, in which the authority has a name that only the proxy resolves.
 fn proxied(title: &str, answer: &'static str, passes: bool) -> (String, CaseOutput) {
     let output = async move {
         let test_tenant = test_tenant().await;

@@ -1,4 +1,4 @@
-//! What the client makes of the bulk export over real HTTP: lists, links, files and their faults.
+//! The bulk export over real HTTP: lists, links, files and their faults.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl ExportHarness {
         Self::with(|_| {}).await
     }
 
-    /// With a time limit that a stalled download reaches soon.
+    /// A client with a short timeout for stalled downloads.
     async fn with_short_timeout() -> Self {
         Self::with(|tenant| tenant.http.timeout = Duration::from_millis(400)).await
     }
@@ -43,7 +43,7 @@ impl ExportHarness {
         Self { host, api }
     }
 
-    /// Two files of one row each, both well, in lists that differ in their links only.
+    /// A host of two valid files of one row each, in lists that differ only in their links.
     async fn with_two_files() -> Self {
         let harness = Self::new().await;
         harness.host.answer(LIST, (1..9).map(|turn| harness.host.list(TIME, turn, &["/one", "/two"])));
@@ -57,13 +57,13 @@ impl ExportHarness {
         self.api.client.export(Arc::new(scope), known.map(time)).await
     }
 
-    /// The KBs of both machines of a snapshot.
+    /// Fetches the export and returns the KBs of both machines.
     async fn kbs(&self) -> [Vec<u32>; 2] {
-        let ExportOutcome::New(export) = self.export(None).await.unwrap() else { panic!("no snapshot") };
+        let ExportOutcome::New(export) = self.export(None).await.unwrap() else { panic!("no export") };
         kbs(export)
     }
 
-    /// The kind of the error. Whatever it prints holds no link.
+    /// The kind of the error. Asserts that the error prints no link.
     async fn kind(&self) -> &'static str {
         let error = self.export(None).await.unwrap_err();
         let text = format!("{} | {error:?}", Chain(&error));
@@ -93,8 +93,8 @@ fn row(device: &str, kb: u32) -> Value {
 
 fn kbs(mut export: Export) -> [Vec<u32>; 2] {
     ["a1", "b2"].map(|text| {
-        let findings = export.take(&id(text)).unwrap();
-        findings.iter().map(|finding| finding.update.kb.number()).collect()
+        let updates = export.take(&id(text)).unwrap();
+        updates.iter().map(|reported| reported.update.kb.number()).collect()
     })
 }
 
@@ -226,7 +226,7 @@ async fn links_that_never_work_fail_after_three_lists() {
 async fn retried_file_counts_its_records_once() {
     let file = Reply::file(&[row("b2", 5_000_002), json!({"SoftwareName": "x"})]);
     let Reply::Complete(_, _, body) = file.clone() else { panic!() };
-    for trouble in [
+    for fault in [
         Reply::status(500),
         Reply::status(503),
         Reply::status(408),
@@ -236,18 +236,18 @@ async fn retried_file_counts_its_records_once() {
         Reply::Truncated(body[..body.len() - 4].to_vec(), 4),
     ] {
         let harness = ExportHarness::with_two_files().await;
-        harness.host.answer("/two", [trouble.clone(), trouble.clone(), file.clone()]);
-        assert_eq!(harness.kbs().await, both(), "{trouble:?}");
-        assert_eq!(harness.api.count("api_retries_total", &[]), 2.0, "{trouble:?}");
-        assert_eq!(harness.api.count("duplicate_records_total", &[]), 0.0, "{trouble:?}");
-        assert_eq!(harness.api.count("rejected_records_total", &[("reason", "no_id")]), 1.0, "{trouble:?}");
+        harness.host.answer("/two", [fault.clone(), fault.clone(), file.clone()]);
+        assert_eq!(harness.kbs().await, both(), "{fault:?}");
+        assert_eq!(harness.api.count("api_retries_total", &[]), 2.0, "{fault:?}");
+        assert_eq!(harness.api.count("duplicate_records_total", &[]), 0.0, "{fault:?}");
+        assert_eq!(harness.api.count("rejected_records_total", &[("reason", "no_id")]), 1.0, "{fault:?}");
     }
 }
 
 #[tokio::test]
 async fn permanent_error_of_one_file_fails_the_export() {
     let whole = gzip(format!("{}\n", row("b2", 5_000_002)).as_bytes());
-    for (trouble, kind, attempts) in [
+    for (fault, kind, attempts) in [
         (Reply::status(500), "server_error", 4),
         (Reply::Closed, "network", 4),
         (Reply::Truncated(whole.clone(), 1), "network", 4),
@@ -260,13 +260,13 @@ async fn permanent_error_of_one_file_fails_the_export() {
         (Reply::Complete(200, "", gzip(b"<html>\n</html>\n")), "decode", 1),
     ] {
         let harness = ExportHarness::with_two_files().await;
-        harness.host.answer("/two", [trouble.clone()]);
-        assert_eq!(harness.kind().await, kind, "{trouble:?}");
+        harness.host.answer("/two", [fault.clone()]);
+        assert_eq!(harness.kind().await, kind, "{fault:?}");
         let downloads = harness.host.paths().iter().filter(|path| path.starts_with("/two")).count();
-        assert_eq!(downloads, attempts, "{trouble:?}");
-        // The next poll starts anew.
+        assert_eq!(downloads, attempts, "{fault:?}");
+        // The next poll starts again.
         harness.host.answer("/two", [Reply::file(&[row("b2", 5_000_002)])]);
-        assert_eq!(harness.kbs().await, both(), "{trouble:?}");
+        assert_eq!(harness.kbs().await, both(), "{fault:?}");
     }
 }
 
@@ -314,7 +314,7 @@ async fn malformed_file_list_is_an_error() {
         (json!({"exportFiles": ["https://user:pass@127.0.0.1/one?sig=SECRET"]}), "foreign_link"),
         (json!({"exportFiles": ["x".repeat(5 << 20)]}), "too_large"),
     ] {
-        // One client may ask for five lists a minute.
+        // One client may fetch five lists a minute.
         let harness = ExportHarness::new().await;
         harness.host.answer(LIST, [Reply::Complete(200, "", body.to_string().into_bytes())]);
         assert_eq!(harness.kind().await, kind);

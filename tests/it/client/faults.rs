@@ -1,4 +1,4 @@
-//! What the client makes of trouble: what is asked again, what it ends as, and what it says.
+//! Errors of the API: retries, kinds and messages.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use mde_simulator::{Endpoint, Fault, Realism, Times};
 
 use crate::support::api::{Api, options};
 
-/// An API of one machine, with a time limit that a reply that never ends reaches soon.
+/// An API of one machine, with a short timeout for endless replies.
 async fn with_short_timeout() -> Api {
     Api::new(options(1, Realism::Plain), |tenant| tenant.http.timeout = Duration::from_millis(400)).await
 }
@@ -17,7 +17,7 @@ fn inject(api: &Api, fault: Fault, times: Times) {
     api.control().inject(Endpoint::MissingKbs, fault, times);
 }
 
-/// Asks while the fault lasts: the kind of the error, and the requests it took.
+/// Fetches while the fault is active, and returns the kind of the error and the number of requests.
 async fn fetch_with(api: &Api, fault: Fault) -> (&'static str, u64) {
     let before = api.requests();
     inject(api, fault, Times::Always);
@@ -33,7 +33,7 @@ fn text(error: &ApiError) -> String {
 #[tokio::test]
 async fn transient_errors_are_retried() {
     let api = Api::plain(1).await;
-    let good = api.fetch_kbs().await.unwrap();
+    let kbs = api.fetch_kbs().await.unwrap();
     for (fault, code) in [
         (Fault::Status(500), "500"),
         (Fault::Status(503), "503"),
@@ -43,14 +43,14 @@ async fn transient_errors_are_retried() {
     ] {
         let before = (api.requests(), api.count("api_retries_total", &[]));
         inject(&api, fault, Times::Next(3));
-        assert_eq!(api.fetch_kbs().await.unwrap(), good, "{code}");
+        assert_eq!(api.fetch_kbs().await.unwrap(), kbs, "{code}");
         let after = (api.requests() - 4, api.count("api_retries_total", &[]) - 3.0);
-        assert_eq!(after, before, "{code}: four requests, three of them again");
+        assert_eq!(after, before, "{code}: four requests, three of them retries");
         let labels = [("endpoint", "getmissingkbs"), ("code", code)];
         assert_eq!(api.count("api_requests_total", &labels), 3.0, "{code}");
     }
     inject(&api, Fault::Truncated, Times::Next(3));
-    assert_eq!(api.fetch_kbs().await.unwrap(), good);
+    assert_eq!(api.fetch_kbs().await.unwrap(), kbs);
 }
 
 #[tokio::test]
@@ -70,11 +70,11 @@ async fn permanent_server_errors_end_after_four_attempts() {
 #[tokio::test]
 async fn endless_reply_times_out() {
     let (hanging, dripping) = tokio::join!(with_short_timeout(), with_short_timeout());
-    let ask_with = async |api: &Api, fault| {
+    let fetch_with = async |api: &Api, fault| {
         api.fetch_kbs().await.unwrap();
         inject(api, fault, Times::Always);
         let kind = api.fetch_kbs().await.unwrap_err().kind();
-        // A slow machine may find no time to take the reply's head.
+        // A slow host may not receive the head of the reply in time.
         let ended = |code| api.count("api_requests_total", &[("endpoint", "getmissingkbs"), ("code", code)]);
         (kind, ended("error") + ended("200") - 1.0)
     };
@@ -109,7 +109,7 @@ async fn unbounded_reply_ends_at_the_size_limit() {
         inject(&api, fault.clone(), Times::Next(1));
         let error = api.fetch_kbs().await.unwrap_err();
         let ApiError::TooLarge { limit_bytes, .. } = error else { panic!("{fault:?}: {error}") };
-        assert_eq!(limit_bytes, 8 << 20, "half a gigabyte was on its way");
+        assert_eq!(limit_bytes, 8 << 20, "the reply has half a gigabyte");
         assert_eq!(error.kind(), "too_large");
     }
     api.control().inject(Endpoint::Machines, Fault::CompressedBomb, Times::Next(1));
@@ -138,7 +138,7 @@ async fn missing_role_is_named_with_the_correlation_id() {
 #[tokio::test]
 async fn error_message_of_the_api_is_reported() {
     let api = Api::plain(1).await;
-    for (fault, words) in [
+    for (fault, message) in [
         (Fault::Status(400), "(400): BadRequest: An error has occurred. (correlation id "),
         (Fault::NotFound, "(404): ResourceNotFound: Machine "),
         (Fault::Status(503), "(503): ServiceUnavailable: An error has occurred. (correlation id "),
@@ -147,7 +147,7 @@ async fn error_message_of_the_api_is_reported() {
     ] {
         inject(&api, fault, Times::Always);
         let text = text(&api.fetch_kbs().await.unwrap_err());
-        assert!(text.contains(words), "{text}");
+        assert!(text.contains(message), "{text}");
         assert!(!text.contains("<html>") && !text.contains(api.test_tenant.sim.client_secret()), "{text}");
         api.control().clear();
     }
@@ -156,9 +156,9 @@ async fn error_message_of_the_api_is_reported() {
 #[tokio::test]
 async fn revoked_token_is_replaced_once_and_the_call_succeeds() {
     let api = Api::plain(1).await;
-    let good = api.fetch_kbs().await.unwrap();
+    let kbs = api.fetch_kbs().await.unwrap();
     api.control().revoke_tokens();
-    assert_eq!(api.fetch_kbs().await.unwrap(), good);
+    assert_eq!(api.fetch_kbs().await.unwrap(), kbs);
     assert_eq!(api.control().token_requests().len(), 2);
     let calls = api.control().calls();
     let sent: Vec<_> = calls.iter().filter(|call| call.endpoint == Endpoint::MissingKbs).collect();

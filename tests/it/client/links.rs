@@ -1,4 +1,4 @@
-//! Where the client follows a link, and where it does not: pages end, and tokens stay at home.
+//! Links that the client follows and links that it rejects: pages end, and no other host gets a token.
 
 use mde_exporter::defender::ListQuery;
 use mde_simulator::{Endpoint, Fault, Times};
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::support::api::Api;
 
-/// What the machine list comes to while the fault lasts.
+/// The number of machines on the list while the fault is active, or the kind of the error.
 async fn list_with(api: &Api, fault: Fault) -> Result<usize, &'static str> {
     api.control().clear();
     api.control().inject(Endpoint::Machines, fault, Times::Always);
@@ -17,12 +17,12 @@ async fn list_with(api: &Api, fault: Fault) -> Result<usize, &'static str> {
     }
 }
 
-/// Whether anybody has connected to `listener`.
-async fn visited(listener: &TcpListener) -> bool {
+/// Returns whether a client has connected to `listener`.
+async fn is_connected(listener: &TcpListener) -> bool {
     tokio::select! {
         biased;
         _ = listener.accept() => true,
-        // By then an accept that can be done is done.
+        // A pending connection is accepted before this.
         () = tokio::task::yield_now() => false,
     }
 }
@@ -30,19 +30,20 @@ async fn visited(listener: &TcpListener) -> bool {
 #[tokio::test]
 async fn foreign_next_link_is_rejected_and_receives_no_token() {
     let api = Api::plain(1).await;
-    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (home, away) = (api.tenant.api_url.port().unwrap(), stranger.local_addr().unwrap().port());
+    let other_host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (api_port, other_port) =
+        (api.tenant.api_url.port().unwrap(), other_host.local_addr().unwrap().port());
     for link in [
-        // Another port, another host, another scheme.
-        format!("https://127.0.0.1:{away}/api/machines?$skip=1"),
-        format!("//127.0.0.1:{away}/api/machines"),
-        format!("https://localhost:{home}/api/machines?$skip=1"),
-        format!("http://127.0.0.1:{home}/api/machines?$skip=1"),
-        format!("http://127.0.0.1:{away}/api/machines?$skip=1"),
+        // Another port, host or scheme.
+        format!("https://127.0.0.1:{other_port}/api/machines?$skip=1"),
+        format!("//127.0.0.1:{other_port}/api/machines"),
+        format!("https://localhost:{api_port}/api/machines?$skip=1"),
+        format!("http://127.0.0.1:{api_port}/api/machines?$skip=1"),
+        format!("http://127.0.0.1:{other_port}/api/machines?$skip=1"),
         "https://api.securitycenter.microsoft.com/api/machines?$skip=1".to_owned(),
-        // At home, but with a user of the link's own; and a host that only looks like home.
-        format!("https://eve:secret@127.0.0.1:{home}/api/machines?$skip=1"),
-        format!("https://127.0.0.1:{home}@127.0.0.1:{away}/api/machines"),
+        // The API's host with a user name; and a host that only looks like the API's.
+        format!("https://eve:secret@127.0.0.1:{api_port}/api/machines?$skip=1"),
+        format!("https://127.0.0.1:{api_port}@127.0.0.1:{other_port}/api/machines"),
         "file:///etc/passwd".to_owned(),
         "https://[".to_owned(),
     ] {
@@ -54,7 +55,7 @@ async fn foreign_next_link_is_rejected_and_receives_no_token() {
         );
         assert_eq!(api.requests() - before, 1, "{link}");
     }
-    assert!(!visited(&stranger).await);
+    assert!(!is_connected(&other_host).await);
 }
 
 #[tokio::test]
@@ -75,22 +76,22 @@ async fn relative_next_link_is_followed() {
     let page = Fault::Body(page.to_string().into_bytes());
     api.control().inject(Endpoint::Machines, page, Times::Next(1));
     let machines = api.client.machines(ListQuery::All).await.unwrap();
-    assert_eq!(machines.len(), 2, "the one of the first page, and the second of the fleet");
+    assert_eq!(machines.len(), 2, "the machine of the first page and the second machine of the fleet");
 }
 
 #[tokio::test]
 async fn redirect_is_not_followed() {
     let api = Api::plain(1).await;
-    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other_host = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for to in [
-        format!("https://{}/", stranger.local_addr().unwrap()),
+        format!("https://{}/", other_host.local_addr().unwrap()),
         format!("{}/api/machines", api.test_tenant.sim.api_url()),
     ] {
         let before = api.requests();
         assert_eq!(list_with(&api, Fault::Redirect(to)).await, Err("unexpected_status"));
         assert_eq!(api.requests() - before, 1);
     }
-    assert!(!visited(&stranger).await);
+    assert!(!is_connected(&other_host).await);
 }
 
 #[tokio::test]

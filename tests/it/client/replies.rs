@@ -1,4 +1,4 @@
-//! What the client makes of good replies, however odd: lists in any pages, and the missing KBs.
+//! Valid replies, including unusual ones: pages of machine lists, and missing KBs.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn ids(machines: &[ListedMachine]) -> Vec<&str> {
     machines.iter().map(|machine| machine.facts.id.as_str()).collect()
 }
 
-/// Path and query of the newest call.
+/// Path and query of the last call.
 fn last_path(api: &Api) -> String {
     api.control().calls().pop().unwrap().path_and_query
 }
@@ -25,16 +25,16 @@ async fn every_page_is_read_and_each_machine_counts_once() {
     let api = Api::new(Options { page_size: 7, ..options(90, Realism::Realistic) }, |_| {}).await;
     let machines = api.client.machines(ListQuery::All).await.unwrap();
 
-    let (out, in_scope): (Vec<_>, Vec<_>) =
+    let (excluded, in_scope): (Vec<_>, Vec<_>) =
         machines.into_iter().partition(|machine| machine.excluded_by_defender);
     let mut expected = api.control().machine_ids();
     expected.sort();
     assert_eq!(ids(&in_scope), expected);
-    assert_eq!(out.len(), 2, "one is merged, one is excluded");
+    assert_eq!(excluded.len(), 2, "one is merged, one is excluded");
     assert_eq!(api.count("duplicate_records_total", &[]), 2.0);
     let rejected = |reason| api.count("rejected_records_total", &[("reason", reason)]);
     assert_eq!((rejected("no_id"), rejected("wrong_type"), rejected("bad_id")), (2.0, 1.0, 0.0));
-    // 97 records, and an empty page between.
+    // 97 records and one empty page.
     let requests = api.control().requests(Endpoint::Machines);
     assert_eq!(requests, 15);
     assert_eq!(api.count("api_requests_total", &[("endpoint", "machines"), ("code", "200")]), 15.0);
@@ -54,10 +54,10 @@ fn queue_pages(api: &Api, records: &[Value], sizes: &[usize]) -> u64 {
         rest = behind;
     }
     pages.push(rest);
-    for (place, page) in pages.iter().enumerate() {
+    for (index, page) in pages.iter().enumerate() {
         let mut body = json!({"value": page});
-        if place + 1 < pages.len() {
-            let link = format!("{}/api/machines?$skiptoken={place}", api.test_tenant.sim.api_url());
+        if index + 1 < pages.len() {
+            let link = format!("{}/api/machines?$skiptoken={index}", api.test_tenant.sim.api_url());
             body["@odata.nextLink"] = link.into();
         }
         let body = Fault::Body(body.to_string().into_bytes());
@@ -134,12 +134,12 @@ async fn list_with_status_404_is_empty() {
 #[tokio::test]
 async fn missing_kbs_match_the_simulator_for_a_realistic_fleet() {
     let api = Api::new(options(120, Realism::Realistic), |_| {}).await;
-    let mut flapped = 0;
+    let mut not_found = 0;
     for id in api.control().machine_ids() {
         let key = MachineId::parse(&id).unwrap();
         let mut answer = api.client.missing_kbs(&key).await;
         if answer.as_ref().is_err_and(|error| error.kind() == "not_found") {
-            flapped += 1;
+            not_found += 1;
             answer = api.client.missing_kbs(&key).await;
         }
         let updates = answer.unwrap();
@@ -149,7 +149,7 @@ async fn missing_kbs_match_the_simulator_for_a_realistic_fleet() {
         assert!(updates.iter().all(|update| update.facts.title.ends_with(" Security Updates")));
         assert!(updates.iter().all(|update| update.cves.is_some() && update.reported_machines.is_some()));
     }
-    assert!(flapped > 0 && api.count("api_retries_total", &[]) == 0.0, "a 404 is the caller's to retry");
+    assert!(not_found > 0 && api.count("api_retries_total", &[]) == 0.0, "the caller retries a 404");
     assert!(api.count("duplicate_records_total", &[]) > 0.0);
     assert!(api.count("rejected_records_total", &[("reason", "no_id")]) > 0.0);
 }
@@ -162,7 +162,7 @@ async fn empty_reply_is_valid_and_a_reply_of_bad_records_is_not() {
     assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
     api.control().set_reply(id.as_str(), r#"{"value":[{"id":null},{"name":"x"},7]}"#);
     assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "decode");
-    // An advisory is no KB, so there is none to miss.
+    // An advisory is not a KB, so no update is missing.
     api.control().set_missing(id.as_str(), vec![MissingKb::new("ADV200002", "March 2020 Security Updates")]);
     assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
     assert_eq!(api.count("rejected_records_total", &[("reason", "bad_kb")]), 1.0);

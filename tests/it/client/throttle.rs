@@ -1,4 +1,4 @@
-//! Throttling: a 429 holds back every call of the tenant until the API wants to be asked again.
+//! Throttling: after a 429, every call of the tenant waits for the time that the API requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,14 +20,14 @@ fn throttled(api: &Api) -> f64 {
     api.count("api_throttled_responses_total", &[])
 }
 
-/// Until the client has read so many 429.
+/// Waits until the client has read this number of 429 replies.
 async fn until_throttled(api: &Api, replies: f64) {
     while throttled(api) < replies {
         tokio::task::yield_now().await;
     }
 }
 
-/// Lets everything run that can run without time passing.
+/// Lets all tasks run that can run without time passing.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -37,7 +37,7 @@ async fn settle() {
 #[tokio::test]
 async fn throttled_reply_pauses_every_caller() {
     let api = Api::plain(1).await;
-    let good = api.fetch_kbs().await.unwrap();
+    let kbs = api.fetch_kbs().await.unwrap();
     // RFC 9110, section 10.2.3 allows both forms.
     let in_one_second = api.clock.now() + Duration::from_secs(1);
     let date =
@@ -52,11 +52,11 @@ async fn throttled_reply_pauses_every_caller() {
             (kbs.unwrap(), more_kbs.unwrap(), list.unwrap().len())
         };
         let (first, others) = tokio::join!(api.fetch_kbs(), others);
-        assert_eq!((first.unwrap(), others), (good.clone(), (good.clone(), good.clone(), 1)), "{hint}");
+        assert_eq!((first.unwrap(), others), (kbs.clone(), (kbs.clone(), kbs.clone(), 1)), "{hint}");
 
         let calls = api.control().calls();
-        let refused = calls.iter().rposition(|call| call.status == Some(429)).unwrap();
-        let pauses: Vec<_> = calls[refused + 1..].iter().map(|call| call.at - calls[refused].at).collect();
+        let rejected = calls.iter().rposition(|call| call.status == Some(429)).unwrap();
+        let pauses: Vec<_> = calls[rejected + 1..].iter().map(|call| call.at - calls[rejected].at).collect();
         assert_eq!(pauses.len(), 4, "{hint}");
         assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(1)), "{hint}: {pauses:?}");
     }
@@ -95,14 +95,14 @@ async fn long_retry_after_fails_at_once_and_stays_in_effect() {
         throttle(api, retry_after, window);
         let error = api.fetch_kbs().await.unwrap_err();
         assert_eq!(error.kind(), "throttled");
-        let ApiError::Throttled { wait: told, .. } = &error else { panic!("{error}") };
-        assert_eq!(told.as_secs(), wait);
+        let ApiError::Throttled { wait: pause, .. } = &error else { panic!("{error}") };
+        assert_eq!(pause.as_secs(), wait);
         assert!(error.to_string().contains("maximum allowed 1500 per 01:00:00"), "{error}");
         assert_eq!((api.requests(), api.count("api_retries_total", &[])), (1, 0.0));
 
         let later = api.client.machines(ListQuery::All).await.unwrap_err();
         assert_eq!(later.kind(), "throttled");
-        assert_eq!(api.requests(), 1, "the API is left alone");
+        assert_eq!(api.requests(), 1, "no request is sent");
     }
 }
 
@@ -134,8 +134,8 @@ async fn quota_of_the_api_below_the_configured_one_is_respected() {
         };
         tokio::join!(callers, time).0
     };
-    let (refused, (a, b, c, d)) = tokio::join!(api.fetch_kbs(), others);
-    assert!(refused.is_ok() && a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
+    let (first, (a, b, c, d)) = tokio::join!(api.fetch_kbs(), others);
+    assert!(first.is_ok() && a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
     assert_eq!(api.control().early_calls(), 0);
     assert_eq!((api.requests(), throttled(&api)), (11, 1.0));
 }
@@ -150,7 +150,7 @@ async fn call_waits_for_the_next_hour_of_the_quota() {
     let time = async {
         settle().await;
         pause();
-        // In steps, so that every time limit in between gets its turn.
+        // In steps, so that every timer in between fires.
         for _ in 0..60 {
             assert_eq!(api.requests(), 1);
             advance(Duration::from_mins(1)).await;

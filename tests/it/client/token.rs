@@ -1,4 +1,4 @@
-//! Tokens by secret, certificate and federation, from a simulated Entra that checks what it receives.
+//! Tokens for a secret, a certificate and a federated token, from a simulated Entra that verifies requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,10 +14,11 @@ use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
 use tokio::task::JoinSet;
 
+use crate::support::certificates::client_certificate;
 use crate::support::tenant::{SCOPE, TestTenant, call_api, source, source_at, text};
 
 fn refusal_code(error: &TokenError) -> &str {
-    let TokenError::Refused(refusal) = error else { panic!("not a refusal: {error:?}") };
+    let TokenError::Refused(refusal) = error else { panic!("not a rejection: {error:?}") };
     refusal.code.as_deref().unwrap_or_default()
 }
 
@@ -50,7 +51,7 @@ async fn client_secret_gives_a_token_that_the_api_accepts() {
 #[tokio::test]
 async fn client_secret_is_read_from_the_environment() {
     let test_tenant = TestTenant::new().await;
-    // A variable that every process has.
+    // A variable that is always set.
     let secret = std::env::var("PATH").unwrap();
     test_tenant.sim.control().set_client_secret(Some(&secret));
     let variable = SecretSource::Environment("PATH".to_owned());
@@ -79,17 +80,10 @@ async fn configured_scope_is_requested() {
     assert_eq!(test_tenant.field("scope"), tenant.scope);
 }
 
-/// A certificate and its key, PEM.
-fn certificate() -> (String, String) {
-    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-    (certificate.pem(), key.serialize_pem())
-}
-
 #[tokio::test]
 async fn certificate_signs_a_valid_assertion() {
     let test_tenant = TestTenant::new().await;
-    let (first, key) = certificate();
+    let (first, key) = client_certificate();
     let file = test_tenant.write("client.pem", &format!("{key}{first}"));
     let source = source(&test_tenant.config_with(Auth::ClientCertificate(file)));
 
@@ -98,10 +92,10 @@ async fn certificate_signs_a_valid_assertion() {
     let names: Vec<_> = test_tenant.fields().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope"]);
 
-    // Each assertion is used once, and a renewed file counts at once.
+    // Each assertion is used once, and a renewed file is used at once.
     source.reject(&token);
     let token = source.token().await.unwrap();
-    let (second, key) = certificate();
+    let (second, key) = client_certificate();
     test_tenant.sim.control().register_certificate(&second).unwrap();
     source.reject(&token);
     let error = source.token().await.unwrap_err();
@@ -129,7 +123,7 @@ async fn federated_token_is_read_again_each_time() {
     );
 }
 
-/// Makes a tenant's requests wrong in one way.
+/// Makes one mistake in a tenant's configuration.
 type Misconfigure = fn(&mut Tenant, &TestTenant);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The ways that a request for a token takes: whom it trusts, which proxy, which endpoint of the host.
+//! Connections of token requests: trusted certificates, proxies, and identity endpoints of the host.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ async fn authority_with_an_unknown_ca_is_not_trusted() {
     assert_eq!(test_tenant.requests(), 0);
 }
 
-/// A proxy for https: opens tunnels and notes where to.
+/// A proxy for https that records the targets of its tunnels.
 async fn tunnels(tasks: &mut JoinSet<()>) -> (Url, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -48,7 +48,7 @@ async fn tunnels(tasks: &mut JoinSet<()>) -> (Url, Arc<Mutex<Vec<String>>>) {
                 let mut server = TcpStream::connect(&target).await.unwrap();
                 targets.lock().unwrap().push(target);
                 client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-                // Either side may leave as it likes.
+                // Either side may close the connection.
                 tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
             });
         }
@@ -71,8 +71,8 @@ async fn configured_proxy_carries_tokens_and_api_calls() {
     assert_eq!(*seen.lock().unwrap(), [format!("127.0.0.1:{port}"), format!("localhost:{port}")]);
 }
 
-/// The instance metadata service as a virtual machine has it: plain http, answered by the simulator.
-/// Clients that take it for their proxy find it at whatever address they ask for.
+/// The instance metadata service of a virtual machine: plain http, forwarded to the simulator.
+/// Clients use it as their proxy, so that they reach it under any address.
 async fn metadata_service(test_tenant: &TestTenant, tasks: &mut JoinSet<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -135,7 +135,7 @@ async fn direct_connection_ignores_the_proxy() {
     assert!(reply.status().is_client_error());
 }
 
-/// Runs `once` with these variables as its environment: a token and the machine list are taken.
+/// Runs `once` with these environment variables, and asserts that it fetches one token and the machine list.
 async fn once(test_tenant: &TestTenant, auth: &str, variables: &[(&str, &str)]) {
     test_tenant.sim.control().register_federated_token("eyJ.from.environment");
     configure(test_tenant, &[entry(test_tenant, "contoso", auth, "")]);

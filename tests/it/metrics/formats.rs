@@ -10,7 +10,7 @@ use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, parse, parse_openmetrics};
-use crate::support::fleets::{answer, any_fleets, awkward_fleets, body_of};
+use crate::support::fleets::{answer, any_fleets, body_of, special_case_fleets};
 
 fn both(body: &Body) -> (Exposition, Exposition) {
     let text = parse(&answer(body, DetailLevel::Update, Format::Text)).expect("the format");
@@ -36,13 +36,13 @@ fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -
 
 #[test]
 fn whole_scrape_is_the_same_in_both_formats() {
-    let (body, metrics) = (body_of(&awkward_fleets()), self_metrics());
+    let (body, metrics) = (body_of(&special_case_fleets()), self_metrics());
     let text = |format, self_metrics: Vec<u8>| {
         String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap()
     };
     let openmetrics = parse_openmetrics(&text(Format::OpenMetrics, metrics.encode_openmetrics())).unwrap();
     let text = parse(&text(Format::Text, metrics.encode())).unwrap();
-    // What a process uses goes on.
+    // The resource usage of a process changes between scrapes.
     let lasting = |parsed: Exposition| {
         let (process, lasting): (Vec<_>, Vec<_>) =
             parsed.families.into_iter().partition(|family| family.name.starts_with("process_"));
@@ -52,15 +52,15 @@ fn whole_scrape_is_the_same_in_both_formats() {
     assert_eq!(lasting(openmetrics), lasting(text));
 }
 
-/// What another program makes of it.
+/// The output of another program for this input.
 #[test]
 fn gzip_unpacks_to_the_whole_scrape() {
-    let (body, self_metrics) = (body_of(&awkward_fleets()), self_metrics().encode());
+    let (body, self_metrics) = (body_of(&special_case_fleets()), self_metrics().encode());
     for format in Format::ALL {
         let mut gzip =
             Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let member = whole(&body, format, Encoding::Gzip, &self_metrics);
-        // Less than a pipe holds, so nobody waits for the other.
+        // Less than a pipe buffers, so that neither process waits for the other.
         assert!(member.len() < 60_000, "{}", member.len());
         gzip.stdin.take().unwrap().write_all(&member).unwrap();
         let unpacked = gzip.wait_with_output().unwrap();

@@ -1,4 +1,4 @@
-//! The exposition of whole fleets, read by the independent parser.
+//! The exposition of whole fleets, read by an independent parser.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
 use crate::support::exposition::parse;
-use crate::support::fleets::{PAIRS, any_fleets, awkward_fleets, body_of, parsed, text_of};
+use crate::support::fleets::{FIRST_SEEN, any_fleets, body_of, parsed, special_case_fleets, text_of};
 use crate::support::golden::assert_golden;
 
 #[test]
 fn golden_exposition() {
-    let text = text_of(&awkward_fleets());
+    let text = text_of(&special_case_fleets());
     parse(&text).unwrap();
     assert_golden("exposition", text);
 }
 
-/// A row with a wrong number of labels panics, so every row function has to run somewhere.
+/// A row with a wrong number of labels panics, so that every row function must run in a test.
 #[test]
 fn golden_exposition_has_every_family_of_the_table() {
-    let parsed = parsed(&awkward_fleets());
+    let parsed = parsed(&special_case_fleets());
     let shown: Vec<&str> = parsed.families.iter().map(|family| family.name.as_str()).collect();
     let fleet = FLEET.iter().map(|family| family.header.name);
     let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header.name);
@@ -29,7 +29,7 @@ fn golden_exposition_has_every_family_of_the_table() {
 
 #[test]
 fn order_of_tenants_does_not_change_the_bytes() {
-    let mut fleets = awkward_fleets();
+    let mut fleets = special_case_fleets();
     let text = text_of(&fleets);
     fleets.reverse();
     assert_eq!(text_of(&fleets), text);
@@ -37,8 +37,8 @@ fn order_of_tenants_does_not_change_the_bytes() {
 
 #[test]
 fn duplicate_tenant_gives_no_duplicate_series() {
-    let mut fleets = awkward_fleets();
-    fleets.extend(awkward_fleets());
+    let mut fleets = special_case_fleets();
+    fleets.extend(special_case_fleets());
     parse(&text_of(&fleets)).unwrap();
 }
 
@@ -46,7 +46,7 @@ fn duplicate_tenant_gives_no_duplicate_series() {
 fn whole_scrape_follows_the_format() {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
     metrics.tenant("contoso").poll_failed("network");
-    let body = body_of(&awkward_fleets());
+    let body = body_of(&special_case_fleets());
     let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
     assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));
     assert_eq!(parsed.count("process_open_fds"), 1.0);
@@ -54,7 +54,7 @@ fn whole_scrape_follows_the_format() {
 
 #[test]
 fn unknown_values_have_no_series() {
-    let text = text_of(&awkward_fleets());
+    let text = text_of(&special_case_fleets());
     let parsed = parse(&text).unwrap();
     let of = |machine: &str, family: &str| {
         let name = format!("mde_machine_{family}");
@@ -81,10 +81,10 @@ proptest! {
     #[test]
     fn levels_of_detail_agree(fleets in any_fleets()) {
         let parsed = parsed(&fleets);
-        let pairs = parsed.count(PAIRS);
-        prop_assert_eq!(parsed.sum("mde_machine_missing_updates"), pairs);
-        prop_assert_eq!(parsed.sum("mde_missing_updates"), pairs);
-        prop_assert_eq!(parsed.sum_by("mde_update_missing_machines", "kb"), parsed.count_by(PAIRS, "kb"));
+        let missing_updates = parsed.count(FIRST_SEEN);
+        prop_assert_eq!(parsed.sum("mde_machine_missing_updates"), missing_updates);
+        prop_assert_eq!(parsed.sum("mde_missing_updates"), missing_updates);
+        prop_assert_eq!(parsed.sum_by("mde_update_missing_machines", "kb"), parsed.count_by(FIRST_SEEN, "kb"));
         prop_assert_eq!(
             parsed.sum_by("mde_assessed_machines", "tenant"),
             parsed.count_by("mde_machine_info", "tenant")

@@ -1,4 +1,4 @@
-//! The parser of the tests: what it reads, and what it refuses.
+//! The exposition parser of the tests: accepted and rejected text.
 
 use crate::support::exposition::{parse, parse_openmetrics};
 

@@ -1,4 +1,4 @@
-//! Patch deadlines as they are exposed, counted again from the gaps and releases that are exposed.
+//! Patch deadlines, compared with counts of the exposed first-seen and release times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::support::exposition::{Sample, parse};
 use crate::support::fleets::{
-    PAIRS, any_fleets, awkward_fleets, awkward_policies, now, parsed, policy, text_under,
+    FIRST_SEEN, any_fleets, now, parsed, policy, special_case_fleets, special_case_policies, text_under,
 };
 
 #[test]
@@ -16,7 +16,7 @@ fn deadlines_are_exposed_once_and_before_any_data() {
     let unread = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
     let parsed = parsed(&unread);
     let shown = parsed.samples("mde_policy_deadline_seconds").map(|sample| (&sample.labels, sample.value));
-    let expected = awkward_policies().map(|policy| {
+    let expected = special_case_policies().map(|policy| {
         let labels = BTreeMap::from([("policy".to_owned(), policy.name.to_string())]);
         (labels, policy.deadline.as_secs_f64())
     });
@@ -26,11 +26,11 @@ fn deadlines_are_exposed_once_and_before_any_data() {
 
 #[test]
 fn no_policies_give_no_policy_metrics() {
-    let text = text_under(&awkward_fleets(), &[]);
+    let text = text_under(&special_case_fleets(), &[]);
     assert!(!text.contains("mde_policy_") && !text.contains("overdue"), "{text}");
 }
 
-/// Deadlines among the ages of gaps, and around the age of the release.
+/// Deadlines among the ages of missing updates, and around the age of the release.
 fn any_policies() -> impl Strategy<Value = Vec<Policy>> {
     let from = prop::sample::select(vec![DeadlineStart::FirstSeen, DeadlineStart::Released]);
     let deadline = prop_oneof![1_u64..60, 205_u64..215];
@@ -57,7 +57,7 @@ proptest! {
         }
     }
 
-    /// Counted again from the gaps and releases that are exported.
+    /// Compares the policy metrics with counts of the exposed first-seen and release times.
     #[test]
     fn overdue_updates_are_past_the_shortest_deadline(
         fleets in any_fleets(),
@@ -71,7 +71,7 @@ proptest! {
         for policy in &policies {
             let mut overdue: BTreeMap<_, u64> =
                 parsed.samples("mde_machine_missing_updates").map(|sample| (key(sample), 0)).collect();
-            for missing in parsed.samples(PAIRS) {
+            for missing in parsed.samples(FIRST_SEEN) {
                 let released = release(missing.label("tenant"), missing.label("kb"));
                 let start = match policy.from {
                     DeadlineStart::FirstSeen => missing.value,

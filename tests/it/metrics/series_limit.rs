@@ -1,4 +1,4 @@
-//! What gives way when there are more series than the limit allows.
+//! Series that are omitted to stay within the limit.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, parse};
 use crate::support::fleets::{
-    PAIRS, answer, any_fleets, awkward_fleets, awkward_policies, body_of, body_within, now, update,
+    FIRST_SEEN, answer, any_fleets, body_of, body_within, now, special_case_fleets, special_case_policies,
+    update,
 };
 
 fn text(body: &Body, level: DetailLevel) -> String {
@@ -25,12 +26,12 @@ fn lines(text: &str) -> u64 {
 }
 
 fn within(fleets: &[Arc<TenantFleet>], detail: DetailLevel, limit: u64) -> Body {
-    body_within(fleets, &awkward_policies(), detail, limit)
+    body_within(fleets, &special_case_policies(), detail, limit)
 }
 
 #[test]
 fn the_deepest_level_within_the_limit_is_served() {
-    let fleets = awkward_fleets();
+    let fleets = special_case_fleets();
     let [fleet, machine, update] = body_of(&fleets).served().series;
     let all = fleet + machine + update;
     for (detail, limit, deepest, suppressed) in [
@@ -55,7 +56,7 @@ fn the_deepest_level_within_the_limit_is_served() {
             deepest >= DetailLevel::Machine,
             "{detail:?} within {limit}"
         );
-        assert_eq!(text.contains(PAIRS), deepest == DetailLevel::Update, "{detail:?} within {limit}");
+        assert_eq!(text.contains(FIRST_SEEN), deepest == DetailLevel::Update, "{detail:?} within {limit}");
     }
 }
 
@@ -172,7 +173,7 @@ proptest! {
         prop_assert_eq!(text(&body, DetailLevel::Update), text(&again, DetailLevel::Update));
     }
 
-    /// What is shown of groups adds up, whatever was folded.
+    /// Sums over groups do not depend on the folded groups.
     #[test]
     fn folding_loses_no_machine(
         sizes in prop::collection::vec(1_u32..5, 1..20),

@@ -1,5 +1,4 @@
-//! The poller with the exporter export against the simulator: what is known after it, and what is left alone
-//! when it goes wrong.
+//! The poller with the bulk export against the simulator: data after a poll, and after a failure.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -30,7 +29,7 @@ impl ExportPoller {
         Self::with_timeout(machines, realism, Duration::from_secs(20)).await
     }
 
-    /// To whom a second of silence is a stalled call.
+    /// A poller for which a second without data is a timeout.
     async fn with_short_timeout(machines: usize, realism: Realism) -> Self {
         Self::with_timeout(machines, realism, Duration::from_secs(1)).await
     }
@@ -47,8 +46,8 @@ impl ExportPoller {
         Self { harness: harness.await, simulator_clock }
     }
 
-    /// Both clocks go on, and Defender makes a new export.
-    fn later(&self) {
+    /// Advances both clocks, so that there is a new export.
+    fn advance_to_next_export(&self) {
         self.simulator_clock.advance(SIX_HOURS);
         self.harness.api.clock.advance(SIX_HOURS);
     }
@@ -57,21 +56,21 @@ impl ExportPoller {
         self.harness.poller.poll().await;
     }
 
-    /// A process that has just started with what is known, and with all its calls before it.
+    /// Restarts the poller with its state and an unused quota.
     fn restarted(self) -> Self {
         let fleet = self.harness.poller.fleet().clone();
         Self { harness: self.harness.with(all(), fleet), simulator_clock: self.simulator_clock }
     }
 
-    /// A new export is due, and this goes wrong with it: nothing is lost, and the reason is told.
+    /// Polls a new export while the fault is active, and asserts that no data changes and the reason is counted.
     async fn after(self, endpoint: Endpoint, fault: Fault, reason: &str) -> Self {
         let mut exporter = self.restarted();
-        let (before, failures) = (exporter.known(), exporter.harness.failures(reason));
-        exporter.later();
+        let (before, failures) = (exporter.missing_kbs(), exporter.harness.failures(reason));
+        exporter.advance_to_next_export();
         exporter.control().inject(endpoint, fault.clone(), Times::Always);
         exporter.poll().await;
         exporter.control().clear();
-        assert_eq!(exporter.known(), before, "{fault:?}");
+        assert_eq!(exporter.missing_kbs(), before, "{fault:?}");
         let PollStatus { up, last_error, .. } = exporter.harness.status();
         assert_eq!(exporter.harness.failures(reason), failures + 1.0, "{fault:?}: {last_error:?}");
         assert!(!up, "{fault:?}");
@@ -88,12 +87,12 @@ impl ExportPoller {
         self.control().requests(Endpoint::ExportFile)
     }
 
-    fn snapshots_rejected(&self, reason: &str) -> f64 {
+    fn exports_rejected(&self, reason: &str) -> f64 {
         self.harness.api.count("rejected_snapshots_total", &[("reason", reason)])
     }
 
-    /// What is known of each machine, in the simulator's words.
-    fn known(&self) -> BTreeMap<String, Option<Vec<ExportedKb>>> {
+    /// The missing updates of each machine, in the types of the simulator.
+    fn missing_kbs(&self) -> BTreeMap<String, Option<Vec<ExportedKb>>> {
         let exported = |missing: &MissingUpdate| ExportedKb {
             kb: missing.update.kb.to_string(),
             cves: missing.update.cves.unwrap(),
@@ -128,9 +127,9 @@ fn gzip(text: &str) -> Vec<u8> {
 async fn realistic_fleet_is_complete_after_one_export() {
     let mut exporter = ExportPoller::of(90, Realism::Realistic).await;
     exporter.poll().await;
-    assert_eq!(exporter.known(), exporter.truth());
-    let pairs: usize = exporter.known().values().flatten().map(Vec::len).sum();
-    assert!(pairs > 100, "{pairs}");
+    assert_eq!(exporter.missing_kbs(), exporter.truth());
+    let missing: usize = exporter.missing_kbs().values().flatten().map(Vec::len).sum();
+    assert!(missing > 100, "{missing}");
     assert!(
         exporter.harness.status().up && exporter.harness.status().last_error.is_none(),
         "{:?}",
@@ -140,7 +139,7 @@ async fn realistic_fleet_is_complete_after_one_export() {
     let scrape = exporter.harness.scrape();
     let severities = ["critical", "high", "medium", "low", "unknown"]
         .map(|severity| scrape.value("mde_missing_updates", &[("severity", severity)]).unwrap());
-    assert_eq!(severities.iter().sum::<f64>(), pairs as f64);
+    assert_eq!(severities.iter().sum::<f64>(), missing as f64);
     assert!(severities.iter().filter(|count| **count > 0.0).count() > 1, "{severities:?}");
     for (reason, least) in [("bad_kb", 5.0), ("no_id", 2.0), ("wrong_type", 1.0), ("malformed", 2.0)] {
         let count = exporter.harness.api.count("rejected_records_total", &[("reason", reason)]);
@@ -160,28 +159,28 @@ async fn downloads_carry_no_token_and_count_against_no_quota() {
     assert_eq!(files.len(), 3);
     assert!(files.iter().all(|call| call.authorization.is_none() && call.status == Some(200)));
     assert_eq!(exporter.harness.api.count("api_quota_used_requests", &[("window", "1h")]), 2.0, "two lists");
-    assert_eq!(exporter.harness.kb_calls(), 0, "nobody is asked one by one");
+    assert_eq!(exporter.harness.kb_calls(), 0, "no machine is fetched individually");
 }
 
 #[tokio::test]
 async fn only_a_new_export_is_read() {
     let mut exporter = ExportPoller::of(40, Realism::Plain).await;
     exporter.poll().await;
-    let (before, downloads) = (exporter.known(), exporter.downloads());
+    let (before, downloads) = (exporter.missing_kbs(), exporter.downloads());
     exporter.harness.api.clock.advance(INTERVAL);
     exporter.poll().await;
-    assert_eq!((exporter.known(), exporter.downloads()), (before.clone(), downloads));
+    assert_eq!((exporter.missing_kbs(), exporter.downloads()), (before.clone(), downloads));
     let now = exporter.harness.api.clock.now();
     assert_eq!(exporter.harness.poller.fleet().snapshot.unwrap().checked_at, now);
     assert_eq!(exporter.harness.status().next_poll, Some(now + INTERVAL));
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.control().skip_days(30);
     exporter.poll().await;
-    assert_eq!(exporter.known(), exporter.truth());
-    assert_ne!(exporter.known(), before);
+    assert_eq!(exporter.missing_kbs(), exporter.truth());
+    assert_ne!(exporter.missing_kbs(), before);
     assert_eq!(exporter.downloads(), 2 * downloads);
     let totals = exporter.harness.poller.fleet().totals;
-    let open: usize = exporter.known().values().flatten().map(Vec::len).sum();
+    let open: usize = exporter.missing_kbs().values().flatten().map(Vec::len).sum();
     assert_eq!(totals.detected - totals.resolved, open as u64);
     assert!(totals.resolved > 0);
 }
@@ -190,12 +189,12 @@ async fn only_a_new_export_is_read() {
 async fn export_older_than_the_current_one_is_not_read() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.poll().await;
-    let (before, downloads) = (exporter.known(), exporter.downloads());
+    let (before, downloads) = (exporter.missing_kbs(), exporter.downloads());
     exporter.control().set_export_generated(exporter.simulator_clock.now() - SignedDuration::from_hours(7));
     exporter.harness.api.clock.advance(INTERVAL);
     exporter.poll().await;
-    assert_eq!((exporter.known(), exporter.downloads()), (before, downloads));
-    assert_eq!(exporter.snapshots_rejected("older"), 1.0);
+    assert_eq!((exporter.missing_kbs(), exporter.downloads()), (before, downloads));
+    assert_eq!(exporter.exports_rejected("older"), 1.0);
     assert!(exporter.harness.status().up);
 }
 
@@ -203,14 +202,14 @@ async fn export_older_than_the_current_one_is_not_read() {
 async fn export_with_a_future_time_is_current() {
     let mut exporter = ExportPoller::of(6, Realism::Plain).await;
     exporter.poll().await;
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.control().set_export_generated("9999-12-30T00:00:00Z".parse().unwrap());
     exporter.poll().await;
     let now = exporter.harness.api.clock.now();
     assert_eq!(exporter.harness.poller.fleet().snapshot.unwrap().generated_at, now);
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.poll().await;
-    assert_eq!(exporter.snapshots_rejected("older"), 0.0);
+    assert_eq!(exporter.exports_rejected("older"), 0.0);
 }
 
 #[tokio::test]
@@ -218,7 +217,7 @@ async fn expired_links_are_requested_again() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.control().inject(Endpoint::ExportFile, Fault::Forbidden(String::new()), Times::Next(1));
     exporter.poll().await;
-    assert_eq!(exporter.known(), exporter.truth());
+    assert_eq!(exporter.missing_kbs(), exporter.truth());
     assert_eq!(exporter.control().requests(Endpoint::Export), 2);
 }
 
@@ -226,7 +225,7 @@ async fn expired_links_are_requested_again() {
 async fn file_errors_keep_the_old_data() {
     let mut exporter = ExportPoller::with_short_timeout(30, Realism::Realistic).await;
     exporter.poll().await;
-    let before = exporter.known();
+    let before = exporter.missing_kbs();
     let faults = [
         (Fault::Truncated, "network"),
         (Fault::NotJson, "decode"),
@@ -244,17 +243,17 @@ async fn file_errors_keep_the_old_data() {
     for (fault, reason) in faults {
         exporter = exporter.after(Endpoint::ExportFile, fault, reason).await;
     }
-    assert_eq!(exporter.snapshots_rejected("incomplete"), 1.0, "one came, and was damaged");
+    assert_eq!(exporter.exports_rejected("incomplete"), 1.0, "one file was complete but damaged");
     exporter = exporter.restarted();
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.control().inject(Endpoint::ExportFile, Fault::HugeBody, Times::Always);
     exporter.poll().await;
     exporter.control().clear();
-    assert_eq!(exporter.known(), before, "half a gigabyte about a machine that nobody knows");
-    assert_eq!(exporter.snapshots_rejected("shrunk"), 1.0);
-    exporter.later();
+    assert_eq!(exporter.missing_kbs(), before, "half a gigabyte about an unknown machine");
+    assert_eq!(exporter.exports_rejected("shrunk"), 1.0);
+    exporter.advance_to_next_export();
     exporter.poll().await;
-    assert_eq!(exporter.known(), exporter.truth(), "and then it is well again");
+    assert_eq!(exporter.missing_kbs(), exporter.truth(), "the next poll succeeds");
     assert!(exporter.harness.status().up);
 }
 
@@ -283,28 +282,28 @@ async fn list_errors_keep_the_old_data() {
     for (fault, reason) in faults {
         exporter = exporter.after(Endpoint::Export, fault, reason).await;
     }
-    assert_eq!(exporter.snapshots_rejected("empty"), 1.0);
+    assert_eq!(exporter.exports_rejected("empty"), 1.0);
 }
 
 #[tokio::test]
 async fn export_that_lost_most_machines_needs_a_recheck() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.poll().await;
-    let before = exporter.known();
+    let before = exporter.missing_kbs();
     let one = exporter.control().machine_ids().remove(0);
     let body = gzip(&format!("{{\"DeviceId\":\"{one}\"}}\n"));
     exporter.control().inject(Endpoint::ExportFile, Fault::Body(body), Times::Always);
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.poll().await;
-    assert_eq!(exporter.known(), before);
-    assert_eq!(exporter.snapshots_rejected("shrunk"), 1.0);
+    assert_eq!(exporter.missing_kbs(), before);
+    assert_eq!(exporter.exports_rejected("shrunk"), 1.0);
     exporter.harness.api.clock.advance(Duration::from_mins(5));
     exporter.poll().await;
-    let known = exporter.known();
-    assert_eq!(known[&one], Some(Vec::new()));
-    let others = known.iter().filter(|(id, _)| **id != one);
+    let stored = exporter.missing_kbs();
+    assert_eq!(stored[&one], Some(Vec::new()));
+    let others = stored.iter().filter(|(id, _)| **id != one);
     for (id, missing_updates) in others {
-        assert_eq!(missing_updates, &before[id], "not seen since the export: what was known stays");
+        assert_eq!(missing_updates, &before[id], "machines absent from the export keep their data");
     }
 }
 
@@ -322,19 +321,19 @@ async fn only_a_larger_scope_reads_the_export_again() {
     );
     let mut other = ExportPoller { harness: again.harness.with(fewer, fleet), ..again };
     other.poll().await;
-    assert_eq!((other.downloads(), other.known().len()), (downloads, 11));
+    assert_eq!((other.downloads(), other.missing_kbs().len()), (downloads, 11));
     let fleet = other.harness.poller.fleet().clone();
     let mut whole = ExportPoller { harness: other.harness.with(all(), fleet), ..other };
     whole.poll().await;
-    assert_eq!((whole.downloads(), whole.known().len()), (2 * downloads, 12));
+    assert_eq!((whole.downloads(), whole.missing_kbs().len()), (2 * downloads, 12));
 }
 
 #[tokio::test]
 async fn export_for_an_empty_scope_is_not_fetched() {
     let exporter = ExportPoller::of(6, Realism::Plain).await;
-    let nobody = Selectors { tags: vec!["nobody".to_owned()], ..Selectors::default() };
+    let no_machines = Selectors { tags: vec!["nobody".to_owned()], ..Selectors::default() };
     let fleet = exporter.harness.poller.fleet().clone();
-    let mut exporter = ExportPoller { harness: exporter.harness.with(nobody, fleet), ..exporter };
+    let mut exporter = ExportPoller { harness: exporter.harness.with(no_machines, fleet), ..exporter };
     exporter.poll().await;
     assert_eq!(exporter.control().requests(Endpoint::Export), 0);
     let next = exporter.harness.api.clock.now() + INTERVAL;
@@ -345,13 +344,13 @@ async fn export_for_an_empty_scope_is_not_fetched() {
 async fn ignored_updates_are_not_stored() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.poll().await;
-    let ignored = exporter.known().values().flatten().flatten().next().unwrap().kb.clone();
+    let ignored = exporter.missing_kbs().values().flatten().flatten().next().unwrap().kb.clone();
     let kb = mde_exporter::fleet::KbId::parse(&ignored).unwrap();
     exporter.harness.poller = exporter.harness.poller.ignoring(Arc::new([kb].into()));
-    exporter.later();
+    exporter.advance_to_next_export();
     exporter.poll().await;
-    assert!(exporter.known().values().flatten().flatten().all(|pair| pair.kb != ignored));
-    assert!(exporter.truth().values().flatten().flatten().any(|pair| pair.kb == ignored));
+    assert!(exporter.missing_kbs().values().flatten().flatten().all(|missing| missing.kb != ignored));
+    assert!(exporter.truth().values().flatten().flatten().any(|missing| missing.kb == ignored));
 }
 
 #[tokio::test]
@@ -361,13 +360,13 @@ async fn stalled_download_of_one_tenant_delays_no_other() {
     let mut other = ExportPoller::of(6, Realism::Plain).await;
     tokio::select! {
         biased;
-        () = stalled.poll() => panic!("it must still wait"),
+        () = stalled.poll() => panic!("the download hangs"),
         () = other.poll() => {}
     }
-    assert_eq!(other.known(), other.truth());
+    assert_eq!(other.missing_kbs(), other.truth());
 }
 
-/// The export's time is the age of the data, however late it is read.
+/// The age of the data counts from the time of the export, not from the time of the poll.
 #[tokio::test]
 async fn data_is_as_old_as_the_export() {
     let mut exporter = ExportPoller::of(6, Realism::Plain).await;

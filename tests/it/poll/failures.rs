@@ -1,4 +1,4 @@
-//! What a poll that fails, or a part of it, does to the data: nothing.
+//! Failures of a poll, or of a part of it: the data does not change.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::support::api::options;
 use crate::support::log::CapturedLog;
 use crate::support::poller::{INTERVAL, PollerHarness, all};
 
-/// What is known of one machine.
+/// A machine of the fleet.
 fn machine<'a>(harness: &'a PollerHarness, id: &str) -> &'a Machine {
     &harness.poller.fleet().machines[&MachineId::parse(id).unwrap()]
 }
 
-/// The exposition, byte by byte, but for the two families that say how attempts went.
+/// The exposition without the two families that depend on the last attempt.
 fn data(harness: &PollerHarness) -> String {
     let of_attempts = |line: &&str| line.contains("mde_up") || line.contains("mde_machine_up");
     let text = harness.text();
@@ -26,7 +26,7 @@ fn attempt_succeeded(harness: &PollerHarness, id: &str) -> bool {
     machine(harness, id).attempt.unwrap().succeeded
 }
 
-/// What can go wrong for a tenant as a whole: where, what, and the kind it is counted as.
+/// Failures of a whole tenant: endpoints, fault, and the counted reason.
 fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
     const BOTH: &[Endpoint] = &[Endpoint::Machines, Endpoint::MissingKbs];
     let long = Fault::Throttle { retry_after: Some("3600".to_owned()), window: QuotaPeriod::Hour };
@@ -48,7 +48,7 @@ fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
         (BOTH, Fault::EndlessEmptyPages, "page_limit"),
         (BOTH, Fault::RepeatedLink, "page_limit"),
         (BOTH, Fault::Redirect("https://evil.example/".to_owned()), "unexpected_status"),
-        // The last one, as it stays in force.
+        // The last one, as it stays in effect.
         (BOTH, long, "throttled"),
     ]
 }
@@ -61,12 +61,12 @@ async fn failed_poll_changes_no_data_and_reports_the_reason() {
     })
     .await;
     harness.poller.poll().await;
-    let (known, good) = (harness.readings(), harness.status().last_success);
+    let (before, last_success) = (harness.readings(), harness.status().last_success);
     let text = data(&harness);
-    assert!(harness.status().up && known.values().all(Option::is_some));
+    assert!(harness.status().up && before.values().all(Option::is_some));
 
     for (endpoints, fault, kind) in tenant_wide() {
-        // A token that is still good is not asked for; data must not become stale meanwhile.
+        // A valid token is not requested again; data must not become stale in between.
         let is_of_token = endpoints.contains(&Endpoint::Token);
         harness.api.clock.advance(if is_of_token { Duration::from_hours(1) } else { Duration::from_mins(5) });
         for endpoint in endpoints {
@@ -76,11 +76,11 @@ async fn failed_poll_changes_no_data_and_reports_the_reason() {
         harness.poller.poll().await;
         harness.api.control().clear();
 
-        assert_eq!(harness.readings(), known, "{kind}");
+        assert_eq!(harness.readings(), before, "{kind}");
         assert_eq!(data(&harness), text, "{kind}");
         let status = harness.status();
         assert!(!status.up && status.last_error.is_some(), "{kind}: {status:?}");
-        assert_eq!((status.last_poll, status.last_success), (Some(harness.api.clock.now()), good));
+        assert_eq!((status.last_poll, status.last_success), (Some(harness.api.clock.now()), last_success));
         assert_eq!(status.next_poll, Some(harness.api.clock.now() + INTERVAL));
         assert!(harness.failures(kind) > failures, "{kind}");
         let scrape = harness.scrape();
@@ -222,8 +222,8 @@ async fn ten_consecutive_failures_end_the_poll() {
     harness.poller.poll().await;
     drop(guard);
     assert!(!harness.status().up);
-    assert_eq!(log.count("could not be read"), 1, "one line, however many machines");
-    // Ten that fail, and the seven that were under way by then; four attempts each.
+    assert_eq!(log.count("could not be read"), 1, "one line for all machines");
+    // Ten failures, and up to seven calls in progress; four attempts each.
     assert!((40..=17 * 4).contains(&harness.kb_calls()), "{}", harness.kb_calls());
     let tried = |harness: &PollerHarness| {
         let machines = harness.poller.fleet().machines.iter();
@@ -233,7 +233,7 @@ async fn ten_consecutive_failures_end_the_poll() {
     assert!((10..=17).contains(&first.len()));
 
     harness.poller.poll().await;
-    assert!(tried(&harness).len() >= first.len() + 10, "others come first");
+    assert!(tried(&harness).len() >= first.len() + 10, "other machines come first");
     harness.api.control().clear();
     harness.api.clock.advance(INTERVAL);
     harness.poller.poll().await;
@@ -259,24 +259,24 @@ async fn unusable_reply_keeps_the_missing_updates() {
     let id = harness.api.id().to_string();
     harness.api.control().set_missing(&id, vec![MissingKb::new("5001", "May 2026 Security Updates")]);
     harness.poller.poll().await;
-    let known = harness.readings();
+    let before = harness.readings();
     harness.api.control().set_reply(&id, r#"{"value":[{"id":null}]}"#);
     harness.api.clock.advance(INTERVAL);
     harness.poller.poll().await;
-    assert_eq!(harness.readings()[&id], known[&id]);
+    assert_eq!(harness.readings()[&id], before[&id]);
     assert_eq!((harness.poller.fleet().totals.resolved, harness.failures("decode")), (0, 1.0));
     assert!(harness.status().up && !attempt_succeeded(&harness, &id));
 }
 
 #[tokio::test]
 async fn hanging_tenant_does_not_delay_the_other() {
-    let (mut sick, mut well) = (PollerHarness::all(3).await, PollerHarness::all(3).await);
-    sick.inject(Endpoint::Token, Fault::Hang);
-    let well_ends_first = tokio::select! {
+    let (mut hanging, mut other) = (PollerHarness::all(3).await, PollerHarness::all(3).await);
+    hanging.inject(Endpoint::Token, Fault::Hang);
+    let other_ends_first = tokio::select! {
         biased;
-        () = sick.poller.poll() => false,
-        () = well.poller.poll() => true,
+        () = hanging.poller.poll() => false,
+        () = other.poller.poll() => true,
     };
-    assert!(well_ends_first && well.status().up && well.readings().values().all(Option::is_some));
-    assert!(!sick.status().up);
+    assert!(other_ends_first && other.status().up && other.readings().values().all(Option::is_some));
+    assert!(!hanging.status().up);
 }

@@ -1,5 +1,4 @@
-//! What a poll makes of machine lists that change: machines that leave and come back, lists that
-//! shrink, selectors that are other than before.
+//! Changes of the machine list: machines that leave and return, lists that shrink, other selectors.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use mde_simulator::{MissingKb, Realism};
 use crate::support::api::options;
 use crate::support::poller::{INTERVAL, PollerHarness, all};
 
-/// Takes so many machines off the simulated list.
+/// Removes machines from the simulated list and returns their records.
 fn remove(harness: &PollerHarness, count: usize) -> Vec<serde_json::Value> {
     let control = harness.api.control();
     let ids = control.machine_ids();
@@ -40,11 +39,11 @@ async fn list_that_lost_half_is_accepted_after_a_recheck() {
     poll_after(&mut harness, INTERVAL).await;
     assert_eq!((harness.ids().len(), rejected(&harness)), (10, 1.0));
     assert_eq!(harness.scrape().count("mde_machine_missing_updates"), 10.0, "old data is served");
-    let second_look = harness.api.clock.now() + Duration::from_mins(5);
-    assert!(harness.status().next_poll.unwrap() <= second_look);
+    let recheck_at = harness.api.clock.now() + Duration::from_mins(5);
+    assert!(harness.status().next_poll.unwrap() <= recheck_at);
 
     poll_after(&mut harness, Duration::from_mins(4)).await;
-    assert_eq!(harness.ids().len(), 10, "too early for a second sighting");
+    assert_eq!(harness.ids().len(), 10, "too early for a recheck");
     poll_after(&mut harness, Duration::from_mins(1)).await;
     assert_eq!(harness.ids().len(), 4);
     assert_eq!(harness.poller.fleet().totals.resolved, 0, "machines that leave fix nothing");
@@ -68,10 +67,10 @@ async fn changed_selectors_bypass_the_shrink_guard() {
     let mut harness = PollerHarness::all(10).await;
     harness.poller.poll().await;
     let id = harness.ids().into_iter().next().unwrap();
-    let known = harness.poller.fleet().clone();
+    let fleet = harness.poller.fleet().clone();
 
     let only_one = Selectors { ids: vec![id], ..Selectors::default() };
-    let mut narrowed = harness.with(only_one, known);
+    let mut narrowed = harness.with(only_one, fleet);
     narrowed.poller.poll().await;
     assert_eq!((narrowed.ids().len(), rejected(&narrowed)), (1, 0.0));
 }
@@ -85,7 +84,7 @@ async fn returning_machine_keeps_its_first_seen_times() {
     harness.poller.poll().await;
     let first_seen = |harness: &PollerHarness| -> Option<Timestamp> {
         let machines = &harness.poller.fleet().machines;
-        let machine = machines.iter().find(|(known, _)| known.as_str() == id);
+        let machine = machines.iter().find(|(other, _)| other.as_str() == id);
         machine.and_then(|(_, machine)| machine.missing_updates().first()).map(|missing| missing.first_seen)
     };
     let before = first_seen(&harness);

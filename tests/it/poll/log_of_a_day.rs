@@ -1,7 +1,6 @@
-//! The log of a whole day of normal work, and of a day that is not: every line that an operator finds in
-//! the morning.
+//! The whole log of a normal day, and of a day with failures.
 //!
-//! Real client, simulator and poller, on paused time; nothing but the times of lines is left out.
+//! Real client, simulator and poller, on paused time; only the timestamps of the lines are omitted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,8 @@ use crate::support::tenant::TestTenant;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The log of so many hours, from an exporter with the default configuration that starts on a Monday
-/// morning. `meanwhile` happens beside it.
+/// The log of an exporter with the default configuration that starts on a Monday morning and runs for
+/// `hours`, while `meanwhile` runs.
 async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control)) -> Vec<String> {
     let clock = Clock::following_tokio("2026-03-09T06:00:00Z".parse::<Timestamp>().unwrap());
     let now = clock.clone();
@@ -43,7 +42,7 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
     test_tenant.write("ca.pem", test_tenant.sim.ca_pem());
     let mut tenant = test_tenant.config();
     (tenant.machines, tenant.source) = (all(), source);
-    // Time moves on in steps, also while a reply is on its way.
+    // Time advances in steps, even while a reply is on its way.
     tenant.http.timeout = HOUR;
     let self_metrics = Arc::new(SelfMetrics::new("test"));
     let metrics = self_metrics.tenant(&tenant.name);
@@ -61,19 +60,19 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
     let guard = log.capture();
     let stop = CancellationToken::new();
     let (polling, publishing) = (poller.run(stop.clone()), publication.run(stop.clone()));
-    let happening = async {
+    let events = async {
         meanwhile(test_tenant.sim.control()).await;
         tokio::time::sleep(hours * HOUR).await;
         stop.cancel();
     };
-    let all_of_it = async { tokio::join!(polling, publishing, happening) };
-    Box::pin(in_time(Duration::from_secs(10), all_of_it)).await;
+    let all = async { tokio::join!(polling, publishing, events) };
+    Box::pin(in_time(Duration::from_secs(10), all)).await;
     drop(guard);
     log.lines()
 }
 
-/// Holds a log against its golden file. Of times only the hour is the same on each run, of how long a poll
-/// took nothing: that depends on the steps in which paused time moves.
+/// Compares a log with its golden text. Times are reduced to the hour and durations are removed, because they
+/// depend on the steps in which paused time advances.
 fn golden(name: &str, lines: &[String]) {
     let to_the_hour = |field: &str| match field.split_once('T') {
         Some((day, _)) if field.ends_with('Z') => format!("{day}T{}", &field[day.len() + 1..][..2]),
@@ -111,12 +110,12 @@ async fn failure_is_logged_when_it_begins_changes_and_ends() {
         tokio::time::sleep(HOUR / 2).await;
     })
     .await;
-    // Every five minutes of many hours a poll that fails: its line is the same each time.
+    // A poll fails every five minutes for many hours, and its line is the same each time.
     let mut shown: Vec<String> = Vec::new();
     let mut repeated = 0;
     for line in lines {
-        let said = line.split(" duration_ms=").next().unwrap().to_owned();
-        if shown.last().is_some_and(|last| last.split(" duration_ms=").next() == Some(&said)) {
+        let start = line.split(" duration_ms=").next().unwrap().to_owned();
+        if shown.last().is_some_and(|last| last.split(" duration_ms=").next() == Some(&start)) {
             repeated += 1;
         } else {
             shown.push(line);

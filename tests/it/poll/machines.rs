@@ -1,4 +1,4 @@
-//! The poller against the simulator: who is in scope, who is asked when, and what is known then.
+//! Machines in scope, the schedule of calls, and the data after a poll.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,20 +23,20 @@ fn texts(texts: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn realistic_fleet_is_complete_after_one_poll() {
-    let awkward = Options { page_size: 11, ..options(90, Realism::Realistic) };
-    let mut harness = PollerHarness::new(awkward, all()).await;
+    let realistic = Options { page_size: 11, ..options(90, Realism::Realistic) };
+    let mut harness = PollerHarness::new(realistic, all()).await;
     harness.poller.poll().await;
 
     let control = harness.api.control();
     let now = harness.api.clock.now();
-    // Answers about machines that Defender no longer sees are not believed.
+    // Replies about inactive machines are not stored.
     let is_inactive = |id: &str| {
         let machine = &harness.poller.fleet().machines[&MachineId::parse(id).unwrap()];
         machine.state(now, &harness.freshness) == MachineState::Inactive
     };
     let truth = control.machine_ids().into_iter().map(|id| {
-        let believed = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
-        (id, believed)
+        let expected = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
+        (id, expected)
     });
     assert_eq!(harness.readings(), truth.collect());
     assert!(harness.status().up && harness.status().last_error.is_none(), "{:?}", harness.status());
@@ -61,12 +61,12 @@ async fn readers_see_replies_during_the_poll() {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(publication.run(stop.clone()));
-    let read = |seen: &Arc<Snapshot>| {
+    let is_read = |seen: &Arc<Snapshot>| {
         seen.fleets[0].machines.values().filter(|machine| machine.assessment.is_some()).count() == 11
     };
     tokio::select! {
-        () = poller.poll() => panic!("one machine has not answered"),
-        seen = reader.wait_for(read) => drop(seen.unwrap()),
+        () = poller.poll() => panic!("one machine hangs"),
+        seen = reader.wait_for(is_read) => drop(seen.unwrap()),
     }
     stop.cancel();
     tasks.join_all().await;
@@ -137,7 +137,7 @@ async fn each_selector_chooses_machines_and_exclude_removes_them() {
     harness.poller.poll().await;
     let stays = |record: &Value| record["id"] != json!(one) && !has_name(record, "hq-");
     assert_eq!(harness.ids(), chosen(&harness, stays));
-    assert_eq!(harness.kb_calls(), harness.ids().len() as u64, "who is out of scope is not asked");
+    assert_eq!(harness.kb_calls(), harness.ids().len() as u64, "machines out of scope are not fetched");
 }
 
 #[tokio::test]
@@ -243,8 +243,9 @@ async fn interval_too_short_for_the_quota_is_logged() {
     stop.cancel();
     harness.poller.run(stop).await;
     let logged = log.lines().join("\n");
-    let said = "the interval is too short for the quota, machines are read less often: raise poll.interval";
-    assert!(logged.contains(said), "{logged}");
+    let message =
+        "the interval is too short for the quota, machines are read less often: raise poll.interval";
+    assert!(logged.contains(message), "{logged}");
     assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");
     assert_eq!(harness.api.count("possible_poll_interval_seconds", &[]), 1800.0);
 }

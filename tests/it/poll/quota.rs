@@ -1,4 +1,4 @@
-//! The poller and its quota against an API that counts for itself, over real HTTP on paused time.
+//! The quota of the poller against an API that counts calls itself, over real HTTP on paused time.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -26,7 +26,7 @@ use crate::support::tenant::TestTenant;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A poller whose quota is the whole of the API's.
+/// A poller that may use the whole quota of the API.
 struct QuotaHarness {
     test_tenant: TestTenant,
     poller: Poller,
@@ -71,7 +71,7 @@ impl QuotaHarness {
     }
 }
 
-/// How often each machine was asked.
+/// The number of calls for each machine.
 fn calls_by_machine(control: &Control) -> BTreeMap<String, usize> {
     let mut calls: BTreeMap<_, _> = control.machine_ids().into_iter().map(|id| (id, 0)).collect();
     for call in control.calls() {
@@ -82,8 +82,8 @@ fn calls_by_machine(control: &Control) -> BTreeMap<String, usize> {
     calls
 }
 
-/// Neither did the API object, nor did more calls arrive in any window than the quota allows, whatever
-/// the API counts apart.
+/// Asserts that no call was throttled, and that no window had more calls than the quota allows, over all
+/// operations.
 fn assert_quota_held(control: &Control, quota: [u32; 2]) {
     let calls = control.calls();
     assert!(calls.iter().all(|call| call.status != Some(429)));
@@ -99,7 +99,7 @@ fn assert_quota_held(control: &Control, quota: [u32; 2]) {
     }
 }
 
-/// The shortest time in which the quota allows so many calls.
+/// The shortest time in which the quota allows this number of calls.
 fn shortest(calls: u32, [per_minute, per_hour]: [u32; 2]) -> Duration {
     let last = calls - 1;
     HOUR * (last / per_hour) + MINUTE * (last % per_hour / per_minute)
@@ -125,7 +125,7 @@ async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
     let quota = [30, 60];
     let harness = QuotaHarness::new(150, quota, HOUR).await;
     let (control, self_metrics) = (harness.control(), Arc::clone(&harness.self_metrics));
-    // Machines that are never found are asked over and over, and must not take the turns of others.
+    // Machines that are never found are retried, and must not delay the others.
     for id in control.machine_ids().iter().step_by(2) {
         control.inject_for_machine(id, Fault::Status(404), Times::Always);
     }

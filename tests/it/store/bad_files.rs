@@ -1,4 +1,4 @@
-//! What happens to files and folders that cannot be used.
+//! Files and folders that cannot be used.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -29,8 +29,8 @@ proptest! {
         let path = folder.path().join("state.db");
         let mut file = fs::File::options().write(true).open(&path).unwrap();
         let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        for (place, byte) in flips {
-            file.seek(SeekFrom::Start(place.index(length) as u64)).unwrap();
+        for (position, byte) in flips {
+            file.seek(SeekFrom::Start(position.index(length) as u64)).unwrap();
             file.write_all(&[byte]).unwrap();
         }
         if let Some(cut) = cut {
@@ -49,8 +49,7 @@ proptest! {
     }
 }
 
-/// The first hundred bytes decide how SQLite sees everything else, some of them by saying that the file
-/// must not be written.
+/// The first hundred bytes decide how SQLite reads the rest; some of them mark the file as read-only.
 #[test]
 fn damaged_header_never_stops_saves() {
     let folder = TempDir::new().unwrap();
@@ -70,7 +69,7 @@ fn damaged_header_never_stops_saves() {
     }
 }
 
-/// The files that were set aside, without their companions.
+/// The files that were set aside, without their log files.
 fn set_aside(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names
@@ -84,7 +83,7 @@ fn put(path: &Path, bytes: &[u8]) {
     fs::File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
-/// Opens a folder whose file cannot be used: it is renamed with its bytes, and a new one works.
+/// Opens a folder with an unusable file, and asserts that it is renamed unchanged and a new one is used.
 fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
     let bytes = fs::read(folder.join("state.db")).unwrap();
     let (mut store, restored) = open(folder);
@@ -94,7 +93,7 @@ fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
     };
     assert_eq!(*found, reason);
     assert!(path.display().to_string().contains(&format!("state.db.{}-20231114T221320Z", reason.as_str())));
-    assert_eq!(fs::read(path).unwrap(), bytes, "nothing of it is lost");
+    assert_eq!(fs::read(path).unwrap(), bytes, "the file is unchanged");
     let fleet = plain_fleet("new", 2, NOW);
     store.save(&[Arc::new(fleet.clone())]).unwrap();
     drop(store);
@@ -188,7 +187,7 @@ fn invalid_rows_are_ignored_and_deleted() {
     store.save(&[]).unwrap();
     drop(store);
     let (_, restored) = open(folder.path());
-    assert!(restored.notices.is_empty(), "the next save cleared them away");
+    assert!(restored.notices.is_empty(), "the next save deleted them");
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
 }
 

@@ -1,4 +1,4 @@
-//! What is remembered on disk.
+//! The state file: round trips, damaged files, and files of earlier releases.
 
 mod bad_files;
 mod older_files;

@@ -1,4 +1,4 @@
-//! Files of earlier releases: what they remember is not lost.
+//! Files of earlier releases: their data is kept.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::store::{NOW, at, open, plain_fleet, remembered, save};
 
-/// The tables of version 1, as its release made them.
+/// The tables of version 1, as its release created them.
 const VERSION_1: &str = "
 CREATE TABLE tenant (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, selectors TEXT NOT NULL,
     listed_at INTEGER, last_poll INTEGER, last_success INTEGER, detected INTEGER NOT NULL,
@@ -43,7 +43,7 @@ PRAGMA user_version = 1;
 PRAGMA journal_mode = WAL;
 ";
 
-/// One machine with two gaps, one that was never read, one that departed; a call a minute ago.
+/// One machine with two missing updates, one without an assessment, one out of scope; a call a minute ago.
 fn write_version_1(folder: &Path) {
     let connection = Connection::open(folder.join("state.db")).unwrap();
     connection.execute_batch(VERSION_1).unwrap();
@@ -118,7 +118,7 @@ fn version_1_is_migrated_with_its_updates_and_times() {
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
 }
 
-/// Name, type, NOT NULL and place in the key of every column of every table and view.
+/// Name, type, NOT NULL and position in the key of every column of every table and view.
 fn columns(folder: &Path) -> Vec<String> {
     let connection = Connection::open(folder.join("state.db")).unwrap();
     let query =

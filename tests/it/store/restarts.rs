@@ -1,4 +1,4 @@
-//! Whatever happens to a fleet, a restart in between changes nothing of it.
+//! Restarts between any events of a fleet: they change nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
     kbs.iter().map(update).collect()
 }
 
-/// The fleet as the next run finds it.
+/// The fleet after a save and a restart.
 fn restarted(folder: &Path, fleet: TenantFleet) -> TenantFleet {
     open(folder).0.save(&[Arc::new(fleet)]).unwrap();
     open(folder).1.fleets.pop().unwrap()

@@ -28,7 +28,7 @@ proptest! {
         prop_assert_eq!(remembered(&restored.fleets), remembered(&[one, other]));
     }
 
-    /// Each save writes a difference; the sum of them must be what one save of the last state gives.
+    /// Each save writes only changes; together they must equal one save of the last state.
     #[test]
     fn incremental_saves_equal_one_full_save(steps in vec(fleets("one"), 2..6)) {
         let folder = TempDir::new().unwrap();
@@ -40,7 +40,7 @@ proptest! {
         prop_assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&steps[steps.len() - 1..]));
     }
 
-    /// A process that is killed leaves the file and a log that ends anywhere.
+    /// A process that is killed leaves a write-ahead log that may end at any byte.
     #[test]
     fn truncated_log_restores_one_complete_state(cut in any::<prop::sample::Index>()) {
         let folder = TempDir::new().unwrap();
@@ -58,9 +58,9 @@ proptest! {
         log.set_len(cut.index(length + 1) as u64).unwrap();
         let (_, restored) = open(copy.path());
         prop_assert!(restored.notices.is_empty());
-        let found = remembered(&restored.fleets);
-        let possible = steps.iter().any(|step| remembered(std::slice::from_ref(step)) == found);
-        prop_assert!(possible || found.is_empty());
+        let restored = remembered(&restored.fleets);
+        let possible = steps.iter().any(|step| remembered(std::slice::from_ref(step)) == restored);
+        prop_assert!(possible || restored.is_empty());
     }
 }
 
@@ -127,8 +127,8 @@ fn tenants_absent_from_a_save_are_kept() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW), plain_fleet("other", 4, NOW)]);
     save(folder.path(), &[plain_fleet("one", 2, NOW)]);
-    let found = remembered(&open(folder.path()).1.fleets);
-    assert_eq!(found, remembered(&[plain_fleet("one", 2, NOW), plain_fleet("other", 4, NOW)]));
+    let restored = remembered(&open(folder.path()).1.fleets);
+    assert_eq!(restored, remembered(&[plain_fleet("one", 2, NOW), plain_fleet("other", 4, NOW)]));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn calls_of_the_last_hour_are_restored() {
     drop(store);
     let rows = Connection::open(folder.path().join("state.db")).unwrap();
     let rows: i64 = rows.query_row("SELECT count(*) FROM call", [], |row| row.get(0)).unwrap();
-    assert_eq!(rows, 4, "older calls are deleted along the way");
+    assert_eq!(rows, 4, "older calls are deleted");
 }
 
 #[test]

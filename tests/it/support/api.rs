@@ -1,4 +1,4 @@
-//! A real client of a simulator, and what it counted.
+//! A client of a simulator, and its self metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::clock::ManualClock;
 use super::exposition::parse;
 use super::tenant::TestTenant;
 
-/// Waits so short that retries cost no time.
+/// Backoff delays that are short enough for tests.
 pub(crate) const RETRY: RetryPolicy =
     RetryPolicy { attempts: 4, base: Duration::from_millis(1), cap: Duration::from_millis(5) };
 
-/// A simulator without quotas, whose wall clock stands.
+/// Options of a simulator without quotas and with a fixed wall clock.
 pub(crate) fn options(machines: usize, realism: Realism) -> Options {
     let now = Timestamp::now();
     let unlimited = Options { quota_per_minute: None, quota_per_hour: None, ..Options::new(move || now) };
     Options { machines, realism, ..unlimited }
 }
 
-/// A simulator, its tenant with a quota that never holds back, and a client of it.
+/// A simulator, its tenant with a quota that never delays a call, and a client of it.
 pub(crate) struct Api {
     pub(crate) test_tenant: TestTenant,
     pub(crate) tenant: Tenant,
@@ -46,11 +46,11 @@ impl Api {
         change(&mut tenant);
         let clock = ManualClock::new();
         let self_metrics = Arc::new(SelfMetrics::new("test"));
-        let client = client(&tenant, &wall, &self_metrics);
-        Self { test_tenant, tenant, wall, self_metrics, client }
+        let client = client(&tenant, &clock, &self_metrics);
+        Self { test_tenant, tenant, clock, self_metrics, client }
     }
 
-    /// Plain machines, so few that each can be asked.
+    /// A simulator of `machines` plain machines.
     pub(crate) async fn plain(machines: usize) -> Self {
         Self::new(options(machines, Realism::Plain), |_| {}).await
     }
@@ -68,13 +68,13 @@ impl Api {
         MachineId::parse(&self.control().machine_ids()[0]).unwrap()
     }
 
-    /// Asks for the first machine: the KBs, or the error.
+    /// Fetches the missing KBs of the first machine.
     pub(crate) async fn fetch_kbs(&self) -> Result<Vec<String>, ApiError> {
         let updates = self.client.missing_kbs(&self.id()).await?;
         Ok(updates.iter().map(|update| update.kb.to_string()).collect())
     }
 
-    /// The value of a self metric of the tenant; 0 when there is no such series.
+    /// The value of a self metric of the tenant; 0 without such a series.
     pub(crate) fn count(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         count(&self.self_metrics, &self.tenant.name, name, labels)
     }

@@ -1,7 +1,7 @@
-//! The real binary against a simulator: a folder with its files, a child process, what it says.
+//! The real binary against a simulator: its folder, its process, and its output.
 //!
-//! A child has an environment of its own, empty unless a test fills it, so that no proxy of the
-//! machine comes between. Everything waits on a state and gives up after [`PATIENCE`].
+//! The environment of the process is empty unless a test sets variables, so that no proxy of the
+//! host is used. Every wait is for a state and ends after [`TIME_LIMIT`].
 
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
@@ -17,21 +17,22 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use super::exposition::{self, Exposition};
 use super::tenant::TestTenant;
 
-/// Longer than anything here takes, however busy the machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than any step takes, even on a busy host.
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// Time within which a signal ends the exporter.
+/// The time within which a signal ends the exporter.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// The one address that tests listen on, unless they are about addresses.
+/// The listen address of tests that are not about addresses.
 pub(crate) const LOOPBACK: &str = "--web.listen-address=127.0.0.1:0";
 
-/// A simulator of so many plain machines, and a folder with what its tenant needs.
+/// A simulator of plain machines, and a folder with the files that its tenant needs.
 pub(crate) async fn test_tenant(machines: usize) -> TestTenant {
     test_tenant_with(machines, Realism::Plain).await
 }
 
-/// As [`test_tenant`]; awkward replies take time, since a machine that is not found is asked again later.
+/// Like [`test_tenant`], with a choice of realism. Realistic replies take time, because a machine that is not
+/// found is fetched again later.
 pub(crate) async fn test_tenant_with(machines: usize, realism: Realism) -> TestTenant {
     let options = Options {
         machines,
@@ -65,19 +66,19 @@ pub(crate) fn entry(test_tenant: &TestTenant, name: &str, auth: &str, http: &str
     )
 }
 
-/// Writes a configuration with these entries, by the name that the binary looks for. The interval is
-/// long enough for one poll per test, and short enough for the pauses of a poll to be short.
+/// Writes a configuration with these entries, under the default file name. The interval is long enough for
+/// one poll per test, and short enough for short pauses within a poll.
 pub(crate) fn configure(test_tenant: &TestTenant, entries: &[String]) {
     let text = format!("tenants:\n{}poll: {{ interval: 100s }}\n", entries.concat());
     test_tenant.write("mde_exporter.yml", &text);
 }
 
-/// Writes a configuration with the simulator's tenant alone.
+/// Writes a configuration with only the simulator's tenant.
 pub(crate) fn configure_contoso(test_tenant: &TestTenant) {
     configure(test_tenant, &[entry(test_tenant, "contoso", "client_secret_file: secret.txt", "")]);
 }
 
-/// The binary, to be run in the test_tenant's folder.
+/// A command that runs the binary in `folder`.
 pub(crate) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mde_exporter"));
     command.args(arguments).current_dir(folder.path()).env_clear().kill_on_drop(true);
@@ -85,7 +86,7 @@ pub(crate) fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that ends by itself output.
+/// The exit code and the output of a command.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
@@ -93,15 +94,16 @@ pub(crate) struct CommandOutput {
     pub(crate) stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub(crate) async fn finish(mut command: Command) -> CommandOutput {
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself");
+    let output =
+        tokio::time::timeout(TIME_LIMIT, command.output()).await.expect("the command ends by itself");
     let Output { status, stdout, stderr } = output.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     CommandOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Runs the binary to its end in `folder`.
+/// Runs the binary in `folder` until it ends.
 pub(crate) async fn run(folder: &TempDir, arguments: &[&str]) -> CommandOutput {
     finish(command(folder, arguments)).await
 }
@@ -114,12 +116,12 @@ pub(crate) struct RunningExporter {
     /// Lines of stderr so far.
     pub(crate) log: Vec<String>,
     client: reqwest::Client,
-    /// Where it listens, in the order of the flags.
+    /// The listen addresses, in the order of the flags.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl RunningExporter {
-    /// Starts a command that serves, and waits until it says where.
+    /// Starts a command that serves, and waits until it logs the address.
     pub(crate) async fn start(command: Command) -> Self {
         Self::start_with_addresses(command, 1).await
     }
@@ -134,20 +136,20 @@ impl RunningExporter {
         running
     }
 
-    /// Starts a command without waiting for it.
+    /// Starts a command without a wait.
     pub(crate) fn start_quiet(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        // One connection for each request: what is kept alive is for tests to open.
+        // One connection for each request: tests open kept-alive connections themselves.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         let stderr = BufReader::new(stderr).lines();
         Self { child, stdout, stderr, log: Vec::new(), client, addresses: Vec::new() }
     }
 
-    /// The next line of stderr that has `text` in it.
+    /// The next line of stderr that contains `text`.
     pub(crate) async fn line_with(&mut self, text: &str) -> String {
         loop {
-            let line = tokio::time::timeout(PATIENCE, self.stderr.next_line()).await;
+            let line = tokio::time::timeout(TIME_LIMIT, self.stderr.next_line()).await;
             let line = line.unwrap_or_else(|_| panic!("no `{text}` in {:#?}", self.log)).unwrap();
             let line = line.unwrap_or_else(|| panic!("no `{text}` in {:#?}", self.log));
             self.log.push(line.clone());
@@ -157,11 +159,11 @@ impl RunningExporter {
         }
     }
 
-    /// Reads stdout until `text` came.
+    /// Reads stdout until it contains `text`.
     pub(crate) async fn stdout_until(&mut self, text: &str) -> String {
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).contains(text) {
-            let more = tokio::time::timeout(PATIENCE, self.stdout.read_buf(&mut read)).await;
+            let more = tokio::time::timeout(TIME_LIMIT, self.stdout.read_buf(&mut read)).await;
             assert_ne!(more.unwrap().unwrap(), 0, "{}", String::from_utf8_lossy(&read));
         }
         String::from_utf8(read).unwrap()
@@ -175,19 +177,19 @@ impl RunningExporter {
     /// POST at the first address, without a body.
     pub(crate) async fn post(&self, path: &str) -> (StatusCode, String) {
         let url = format!("http://{}{path}", self.addresses[0]);
-        let reply = self.client.post(url).timeout(PATIENCE).send().await.unwrap();
+        let reply = self.client.post(url).timeout(TIME_LIMIT).send().await.unwrap();
         (reply.status(), reply.text().await.unwrap())
     }
 
     pub(crate) async fn get_at(&self, address: SocketAddr, path: &str) -> (StatusCode, String) {
         let reply =
-            self.client.get(format!("http://{address}{path}")).timeout(PATIENCE).send().await.unwrap();
+            self.client.get(format!("http://{address}{path}")).timeout(TIME_LIMIT).send().await.unwrap();
         (reply.status(), reply.text().await.unwrap())
     }
 
-    /// Asks until the status is `wanted`; the body that came with it.
+    /// Repeats a GET until its status is `wanted`, and returns the body of that reply.
     pub(crate) async fn wait_for_status(&self, path: &str, wanted: StatusCode) -> String {
-        let asking = async {
+        let requesting = async {
             loop {
                 let (status, body) = self.get(path).await;
                 if status == wanted {
@@ -195,10 +197,12 @@ impl RunningExporter {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} is never {wanted}"))
+        tokio::time::timeout(TIME_LIMIT, requesting)
+            .await
+            .unwrap_or_else(|_| panic!("{path} is never {wanted}"))
     }
 
-    /// Scrapes until every sample of `name` is `wanted`, and there is one.
+    /// Scrapes until `name` has samples and each of them is `wanted`.
     pub(crate) async fn wait_for_value(&self, name: &str, wanted: f64) {
         let scraping = async {
             loop {
@@ -208,11 +212,11 @@ impl RunningExporter {
                 }
             }
         };
-        let scraped = tokio::time::timeout(PATIENCE, scraping).await;
+        let scraped = tokio::time::timeout(TIME_LIMIT, scraping).await;
         scraped.unwrap_or_else(|_| panic!("{name} is never {wanted}"));
     }
 
-    /// A scrape, parsed.
+    /// Scrapes and parses.
     pub(crate) async fn scrape(&self) -> Exposition {
         let (status, body) = self.get("/metrics").await;
         assert_eq!(status, StatusCode::OK);
@@ -221,21 +225,21 @@ impl RunningExporter {
 
     /// Sends a signal, named as for `kill`.
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.child.id().expect("the exporter runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id]).status().await;
         assert!(sent.unwrap().success());
     }
 
-    /// Ends it as the kernel does when memory runs out.
+    /// Kills the exporter, as the kernel does when memory runs out.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Sends a signal that must end it in time; everything that it said since the start.
+    /// Sends a signal that must end the exporter in time, and returns its whole output.
     pub(crate) async fn stop(mut self, signal: &str) -> CommandOutput {
         self.signal(signal).await;
         let status = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("{signal} does not end it: {:#?}", self.log));
+        let status = status.unwrap_or_else(|_| panic!("{signal} does not end the exporter: {:#?}", self.log));
         let mut stdout = String::new();
         self.stdout.read_to_string(&mut stdout).await.unwrap();
         while let Some(line) = self.stderr.next_line().await.unwrap() {

@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority of our own and what it issues.
+//! A certificate authority for tests.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -11,10 +11,10 @@ pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate with its key, both PEM.
+/// A certificate and its key, both PEM.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuedCertificate {
-    /// The certificate, then its authority's.
+    /// The certificate, followed by that of the authority.
     pub(crate) chain: String,
     pub(crate) key: String,
 }
@@ -34,13 +34,13 @@ impl CertificateAuthority {
         self.certificate.pem()
     }
 
-    /// A certificate for these DNS names and addresses, for servers and clients.
+    /// Issues a certificate for these DNS names and addresses, for servers and clients.
     pub(crate) fn issue(&self, names: &[&str]) -> IssuedCertificate {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         self.issue_with(CertificateParams::new(names).unwrap())
     }
 
-    /// A certificate with these subject alternative names.
+    /// Issues a certificate with these subject alternative names.
     pub(crate) fn issue_to(&self, names: Vec<SanType>) -> IssuedCertificate {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
@@ -54,4 +54,11 @@ impl CertificateAuthority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         IssuedCertificate { chain: format!("{}{}", certificate.pem(), self.pem()), key: key.serialize_pem() }
     }
+}
+
+/// A self-signed RSA certificate of a client, and its key, both PEM.
+pub(crate) fn client_certificate() -> (String, String) {
+    let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let certificate = CertificateParams::default().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
 }

@@ -1,4 +1,4 @@
-//! Cases of `check`: the configuration, the faults, and the golden output.
+//! Cases of `check`: configuration, faults, and golden output.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,17 +10,18 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::binary::{command, entry, finish};
+use super::certificates::client_certificate;
 use super::golden::assert_golden;
 use super::tenant::TestTenant;
 
 pub(crate) const SECRET: &str = "client_secret_file: secret.txt";
 
-/// A simulator whose fleet is the same on each day.
+/// A simulator whose fleet is the same on every day.
 pub(crate) async fn test_tenant() -> TestTenant {
     test_tenant_of(5, SignedDuration::ZERO).await
 }
 
-/// One of so many machines, whose clock is so far ahead.
+/// A simulator of this number of machines, whose clock is ahead by `ahead`.
 pub(crate) async fn test_tenant_of(machines: usize, ahead: SignedDuration) -> TestTenant {
     let options = Options {
         machines,
@@ -37,7 +38,7 @@ pub(crate) async fn test_tenant_of(machines: usize, ahead: SignedDuration) -> Te
     test_tenant
 }
 
-/// The configuration that works, with every `old` in it replaced by its `new`.
+/// The valid configuration, with every `old` in it replaced by its `new`.
 pub(crate) fn config(test_tenant: &TestTenant, changes: &[(&str, &str)]) -> String {
     let mut text = format!("tenants:\n{}", entry(test_tenant, "contoso", SECRET, ""));
     for (old, new) in changes {
@@ -49,10 +50,10 @@ pub(crate) fn config(test_tenant: &TestTenant, changes: &[(&str, &str)]) -> Stri
 
 pub(crate) const EXPORT: (&str, &str) = ("    machines:", "    source: export\n    machines:");
 
-/// Short, so that what hangs costs no more than that; long enough for what does not.
+/// A timeout that is short for faults that hang, and long enough for other replies.
 pub(crate) const SHORT: (&str, &str) = ("ca_file: ca.pem", "ca_file: ca.pem, timeout: 5s");
 
-/// What `check` says about a configuration: exit code, stdout, and stderr when there is any.
+/// Runs `check` with a configuration and returns the exit code, stdout and stderr as text.
 pub(crate) async fn check(test_tenant: &TestTenant, config: &str) -> String {
     check_with(test_tenant, config, &[], &[]).await
 }
@@ -66,29 +67,29 @@ pub(crate) async fn check_with(
     test_tenant.write("mde_exporter.yml", config);
     let mut check = command(&test_tenant.folder, &[&["check"], arguments].concat());
     check.envs(variables.iter().copied());
-    let said = finish(check).await;
+    let output = finish(check).await;
     let api = test_tenant.sim.api_url();
-    let text = format!("exit code {}\n{}{}", said.code.unwrap(), said.stdout, said.stderr);
+    let text = format!("exit code {}\n{}{}", output.code.unwrap(), output.stdout, output.stderr);
     assert!(
         !text.contains(test_tenant.sim.client_secret()) && !text.contains(test_tenant.sim.link_secret()),
         "{text}"
     );
     let text = text.replace(api.trim_start_matches("https://"), "127.0.0.1:4443");
-    // What a resolver says of a name that cannot exist depends on whether it has a network.
+    // The error of a resolver for a name that cannot exist depends on the network.
     let text = text.replace("Temporary failure in name resolution", "Name or service not known");
-    text.split_inclusive('\n').map(any_machine).map(any_request).collect()
+    text.split_inclusive('\n').map(without_machine_id).map(without_correlation_id).collect()
 }
 
-/// Of tenants that ask at the same time, either is first, and ids go by the order.
-fn any_request(line: String) -> String {
+/// Replaces correlation ids: they depend on the order in which tenants send their requests.
+fn without_correlation_id(line: String) -> String {
     let Some((start, rest)) = line.split_once("correlation id ") else { return line };
     let end = rest.find(|sign: char| !sign.is_ascii_hexdigit() && sign != '-').unwrap_or(rest.len());
     let id = if end == 36 { "ID" } else { &rest[..end] };
     format!("{start}correlation id {id}{}", &rest[end..])
 }
 
-/// Which machine was seen last changes from hour to hour.
-fn any_machine(line: &str) -> String {
+/// Replaces machine ids: the machine that was seen last changes from hour to hour.
+fn without_machine_id(line: &str) -> String {
     let machine = |word: &str| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let Some(id) = line.split(' ').find(|word| machine(word)) else { return line.to_owned() };
     let line = line.replace(id, "ID");
@@ -98,28 +99,28 @@ fn any_machine(line: &str) -> String {
     }
 }
 
-/// Cases at once: enough for those that wait, and few enough for none to wait for the others.
-const AT_ONCE: usize = 8;
+/// The number of concurrent cases: enough for cases that wait, and few enough to avoid timeouts.
+const CONCURRENT_CASES: usize = 8;
 
-pub(crate) type CaseOutput = Pin<Box<dyn Future<CaseOutput = String> + Send>>;
+pub(crate) type CaseOutput = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// Runs all cases and holds what they said against the golden file.
+/// Runs all cases and compares their output with the golden text.
 pub(crate) async fn golden(name: &str, cases: Vec<(String, CaseOutput)>) {
     let mut running = JoinSet::new();
-    let mut said = Vec::new();
+    let mut finished = Vec::new();
     for (place, (title, output)) in cases.into_iter().enumerate() {
-        if running.len() == AT_ONCE {
-            said.extend(running.join_next().await.map(Result::unwrap));
+        if running.len() == CONCURRENT_CASES {
+            finished.extend(running.join_next().await.map(Result::unwrap));
         }
         running.spawn(async move { (place, format!("=== {title}\n{}\n", output.await)) });
     }
-    said.extend(running.join_all().await);
-    said.sort();
-    let said: String = said.into_iter().map(|(_, text)| text).collect();
-    assert_golden(&format!("check_{name}"), said);
+    finished.extend(running.join_all().await);
+    finished.sort();
+    let text: String = finished.into_iter().map(|(_, text)| text).collect();
+    assert_golden(&format!("check_{name}"), text);
 }
 
-/// A case that changes the configuration, and prepares the test_tenant.
+/// A case that changes the configuration and prepares the test tenant.
 pub(crate) fn case(
     title: &str,
     changes: &[(&'static str, &'static str)],
@@ -156,14 +157,9 @@ pub(crate) fn faults(
     })
 }
 
-fn certificate() -> (String, String) {
-    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-    (certificate.pem(), key.serialize_pem())
-}
-
+/// Writes a new client certificate and its key, and returns the certificate.
 pub(crate) fn with_certificate(test_tenant: &TestTenant) -> String {
-    let (certificate, key) = certificate();
+    let (certificate, key) = client_certificate();
     test_tenant.write("client.pem", &format!("{certificate}{key}"));
     certificate
 }

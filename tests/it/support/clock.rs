@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::clock::Clock;
 
-/// A wall clock that stands until it is moved.
+/// A wall clock that only moves when a test advances it.
 #[derive(Clone)]
 pub(crate) struct ManualClock {
     start: Timestamp,
@@ -15,7 +15,7 @@ pub(crate) struct ManualClock {
 }
 
 impl ManualClock {
-    /// Stands at a whole second, as an HTTP date does.
+    /// Starts at a whole second, like an HTTP date.
     pub(crate) fn new() -> Self {
         let start = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
         Self { start, moved_secs: Arc::default() }

@@ -1,5 +1,4 @@
-//! A host of export files that does what hosts do, down to the bytes: the list and the files, each
-//! reply as a test wants it.
+//! A host of export files. A test chooses each reply of the list and of the files, byte by byte.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -13,18 +12,18 @@ use tokio::task::JoinSet;
 
 pub(crate) const LIST: &str = "/api/machines/SoftwareVulnerabilitiesExport";
 
-/// What one request is answered with.
+/// The reply to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// A whole reply; the text holds further header lines.
+    /// A complete reply; the text holds further header lines.
     Complete(u16, &'static str, Vec<u8>),
-    /// A body with this many bytes less than announced.
+    /// A body that lacks this many bytes of its announced length.
     Truncated(Vec<u8>, usize),
     /// A head, then a byte every 20 ms.
     Drip,
-    /// The connection is closed without a word.
+    /// The connection is closed without a reply.
     Closed,
-    /// Nothing, for ever.
+    /// No reply; the connection stays open.
     Silence,
 }
 
@@ -45,14 +44,14 @@ pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What was requests.
+/// A request that the host received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedRequest {
     pub(crate) path_and_query: String,
     pub(crate) head: String,
 }
 
-/// By path: the replies, of which the last one stays.
+/// The replies by path; the last one is repeated.
 type Script = Arc<Mutex<BTreeMap<String, VecDeque<Reply>>>>;
 
 pub(crate) struct ExportHost {
@@ -72,12 +71,12 @@ impl ExportHost {
         Self { url, script, requests, _task: task }
     }
 
-    /// The next replies at `path`; the last one stays.
+    /// Sets the next replies at `path`; the last one is repeated.
     pub(crate) fn answer(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         self.script.lock().unwrap().insert(path.to_owned(), replies.into_iter().collect());
     }
 
-    /// A list of these files. `turn` tells its links from those of other lists.
+    /// A list of these files. `turn` distinguishes its links from those of other lists.
     pub(crate) fn list(&self, generated_at: &str, turn: u32, files: &[&str]) -> Reply {
         let link = |file: &&str| format!("{}{file}?turn={turn}&sig=SECRET", self.url);
         let links: Vec<_> = files.iter().map(link).collect();
@@ -89,7 +88,7 @@ impl ExportHost {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Paths and queries in the order in which they were requests for.
+    /// Paths and queries of the requests, in order.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.requests().into_iter().map(|requests| requests.path_and_query).collect()
     }
@@ -117,9 +116,9 @@ async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<R
     let reply = match script.lock().unwrap().get_mut(&path) {
         Some(replies) if replies.len() > 1 => replies.pop_front().unwrap(),
         Some(replies) => replies[0].clone(),
-        None => panic!("nobody expects {path}"),
+        None => panic!("unexpected request for {path}"),
     };
-    // Whoever has enough hangs up; that is no fault of this side.
+    // A client may close the connection early; that is no fault of the host.
     drop(send(&mut stream, reply).await);
 }
 
@@ -141,7 +140,7 @@ async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
         Reply::Drip => {
             stream.write_all(head(200, "", 1 << 30).as_bytes()).await?;
             let mut pace = tokio::time::interval(Duration::from_millis(20));
-            // The head of a gzip file whose comment does not end.
+            // The header of a gzip file with an endless comment.
             let bytes = [0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 3].into_iter().chain(std::iter::repeat(b'x'));
             for byte in bytes {
                 pace.tick().await;

@@ -1,7 +1,7 @@
 //! An independent, strict parser of the text exposition format 0.0.4 and of `OpenMetrics` 1.0.
 //!
-//! Written from the format's page, not from the writer: what the writer gets wrong must not be
-//! wrong here too. It also refuses what the format allows but this exporter never does: samples
+//! Written from the specification, not from the writer, so that an error of the writer is not
+//! repeated here. It also rejects what the format allows but this exporter never writes: samples
 //! without `HELP` and `TYPE`, comments, blank lines, timestamps, NaN, space inside braces.
 //!
 //! Formats: <https://prometheus.io/docs/instrumenting/exposition_formats/>,
@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A scrape's text, parsed.
+/// A parsed scrape.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Exposition {
     pub(crate) families: Vec<Family>,
@@ -32,7 +32,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Value of a label, empty when it is not there, which is the same to Prometheus.
+    /// The value of a label. It is empty without the label, which Prometheus treats as the same.
     pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
@@ -45,8 +45,8 @@ impl Exposition {
         samples.filter(move |sample| sample.name == name)
     }
 
-    /// Value of the only sample of `name` that has these labels (it may have others too); none when
-    /// there is none.
+    /// The value of the only sample of `name` that has these labels (it may have others too); none
+    /// without such a sample.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has_labels = |sample: &&Sample| labels.iter().all(|(name, value)| sample.label(name) == *value);
         let found: Vec<&Sample> = self.samples(name).filter(has_labels).collect();
@@ -59,7 +59,7 @@ impl Exposition {
         self.samples(name).map(|sample| sample.value).sum()
     }
 
-    /// Number of samples of `name`; a float, as in queries, to be compared with sums.
+    /// The number of samples of `name`; a float, as in queries, so that it can be compared with sums.
     pub(crate) fn count(&self, name: &str) -> f64 {
         self.samples(name).map(|_| 1.0).sum()
     }
@@ -108,11 +108,11 @@ pub(crate) fn parse_openmetrics(text: &str) -> Result<Exposition, String> {
     Ok(exposition)
 }
 
-/// In what the formats differ.
+/// The differences between the formats.
 #[derive(Clone, Copy)]
 struct FormatRules {
     help_escapes: &'static [(char, char)],
-    /// What the name of a counter's sample has beside that of its family.
+    /// The suffix of a counter's samples after the name of its family.
     counter_suffix: &'static str,
 }
 
@@ -223,7 +223,7 @@ fn sample(line: &str) -> Result<Sample, &'static str> {
     Ok(Sample { name: name.to_owned(), labels, value })
 }
 
-/// The text up to the quote that ends it, and what follows.
+/// The text up to the closing quote, and the rest after it.
 fn quoted(text: &str) -> Result<(String, &str), &'static str> {
     let mut escaped = false;
     for (index, character) in text.char_indices() {

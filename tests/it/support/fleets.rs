@@ -56,9 +56,9 @@ pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>
     }
 }
 
-/// Two tenants with everything that is awkward: names that need escaping, machines in every state,
-/// an update reported differently by two machines and twice by one, an answer without CVEs.
-pub(crate) fn awkward_fleets() -> Vec<Arc<TenantFleet>> {
+/// Two tenants with every special case: names that need escaping, machines in every state,
+/// an update that two machines report differently and one reports twice, a reply without CVEs.
+pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
     let june = || ReportedUpdate {
         severity: Some(Severity::Critical),
         ..update("5039212", "June 2024 Security Updates", &["edge", "windows_11"], Some(49))
@@ -115,12 +115,12 @@ pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
 }
 
 /// A long deadline before the shortest one, and a name that needs escaping.
-pub(crate) fn awkward_policies() -> [Policy; 2] {
+pub(crate) fn special_case_policies() -> [Policy; 2] {
     let longer = policy("14 \"days\"\\\nfrom release", 14 * 24, DeadlineStart::Released);
     [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
 }
 
-/// `fleets` under `policies`, within `series_limit` down to `detail`.
+/// The exposition of `fleets` under `policies`, within `series_limit` down to `detail`.
 pub(crate) fn body_within(
     fleets: &[Arc<TenantFleet>],
     policies: &[Policy],
@@ -132,10 +132,10 @@ pub(crate) fn body_within(
 }
 
 pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {
-    body_within(fleets, &awkward_policies(), DetailLevel::Update, 0)
+    body_within(fleets, &special_case_policies(), DetailLevel::Update, 0)
 }
 
-/// An answer without self metrics.
+/// The exposition without self metrics.
 pub(crate) fn answer(body: &Body, level: DetailLevel, format: Format) -> String {
     let pieces: Vec<_> = body.answer(level, format, Encoding::Identity, Vec::new()).collect();
     String::from_utf8(pieces.concat()).expect("UTF-8")
@@ -146,10 +146,10 @@ pub(crate) fn text_under(fleets: &[Arc<TenantFleet>], policies: &[Policy]) -> St
 }
 
 pub(crate) fn text_of(fleets: &[Arc<TenantFleet>]) -> String {
-    text_under(fleets, &awkward_policies())
+    text_under(fleets, &special_case_policies())
 }
 
-/// Any text, with the characters that need care made likely.
+/// Any text; characters that need escaping are likely.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[\\\\\"\n{},= aé\r\u{2028}]{0,8}"]
 }
@@ -174,7 +174,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// A machine, when it was read if ever, and what it then missed.
+    /// A machine, and the time and the missing updates of its assessment, if any.
     fn any_machine()(
         number in 0_u8..40,
         name in any_text(),
@@ -217,4 +217,4 @@ pub(crate) fn parsed(fleets: &[Arc<TenantFleet>]) -> Exposition {
     parse(&text_of(fleets)).expect("the format")
 }
 
-pub(crate) const PAIRS: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";
+pub(crate) const FIRST_SEEN: &str = "mde_machine_missing_update_first_seen_timestamp_seconds";

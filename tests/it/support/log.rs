@@ -1,4 +1,4 @@
-//! What the exporter writes into its log, as an operator reads it.
+//! The log of the exporter, as an operator reads it.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-/// Everything from info on that is logged on this thread until the guard is dropped.
+/// The log lines of this thread from level info on, until the guard is dropped.
 #[derive(Clone, Default)]
 pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
@@ -30,7 +30,7 @@ impl CapturedLog {
         set_default(tracing_subscriber::registry().with(lines.with_filter(own)))
     }
 
-    /// The lines so far, without their times.
+    /// The lines so far, without their timestamps.
     pub(crate) fn lines(&self) -> Vec<String> {
         let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{advance, pause, resume};
 
-/// Does `work` while time passes in steps. Time stands while anything can still happen: tokio would
-/// let it jump whenever a reply is on its way through the kernel.
+/// Does `work` while paused time advances in steps. Each step waits until nothing can run: tokio alone
+/// would advance time whenever a reply is on its way through the kernel.
 pub(crate) async fn in_time<T>(step: Duration, work: impl Future<Output = T>) -> T {
     pause();
     let time = async {

@@ -15,15 +15,15 @@ use mde_simulator::{Endpoint, Fault, Options, Realism, Times};
 use super::api::{Api, client, options};
 use super::exposition::{Exposition, parse};
 
-/// Everything, under no deadline.
+/// Options for all detail levels and no policies.
 pub(crate) fn render_options(freshness: Freshness) -> RenderOptions {
     RenderOptions { freshness, policies: [].into(), detail: DetailLevel::Update, series_limit: 0 }
 }
 
-/// So short that the pause before a machine is asked again after a 404 is a hundredth of a second.
+/// A poll interval with which a machine is fetched again 10 ms after a 404.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A poller of a simulator.
+/// A poller of a simulator, with its publication.
 pub(crate) struct PollerHarness {
     pub(crate) api: Api,
     pub(crate) poller: Poller,
@@ -43,7 +43,7 @@ impl PollerHarness {
         Self::starting_from(api, fleet)
     }
 
-    /// The same tenant after a restart with other selectors, from what is known in `fleet`.
+    /// The same tenant after a restart with other selectors and the state `fleet`.
     pub(crate) fn with(self, selectors: Selectors, fleet: TenantFleet) -> Self {
         let mut api = self.api;
         api.tenant.machines = selectors;
@@ -66,7 +66,7 @@ impl PollerHarness {
         Self { api, poller, publication, reader, freshness }
     }
 
-    /// All of a plain fleet.
+    /// A poller of all machines of a plain fleet.
     pub(crate) async fn all(machines: usize) -> Self {
         Self::new(options(machines, Realism::Plain), all()).await
     }
@@ -87,7 +87,7 @@ impl PollerHarness {
         self.poller.fleet().machines.keys().map(ToString::to_string).collect()
     }
 
-    /// What was read of each machine, and when.
+    /// The time and the missing KBs of each machine's last assessment.
     pub(crate) fn readings(&self) -> BTreeMap<String, Option<(Timestamp, BTreeSet<String>)>> {
         let machines = self.poller.fleet().machines.iter();
         machines
@@ -104,7 +104,7 @@ impl PollerHarness {
             .collect()
     }
 
-    /// What a scrape would bring now, without self metrics.
+    /// The current exposition without self metrics.
     pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
         let (now, options) = (self.api.clock.now(), render_options(self.freshness));
@@ -112,7 +112,7 @@ impl PollerHarness {
         String::from_utf8(published.body.plain(b"")).unwrap()
     }
 
-    /// The same, understood.
+    /// The current exposition without self metrics, parsed.
     pub(crate) fn scrape(&self) -> Exposition {
         parse(&self.text()).unwrap()
     }

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A proxy that answers every CONNECT so, and then passes on to `target` when there is one.
+/// Starts a proxy that replies to every CONNECT with `answer`, and then forwards to `target` if there is one.
 pub(crate) async fn proxy(tasks: &mut JoinSet<()>, answer: &'static str, target: Option<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -30,7 +30,7 @@ pub(crate) fn save(folder: &Path, fleets: &[TenantFleet]) {
     open(folder).0.save(&fleets).unwrap();
 }
 
-/// All that is remembered of fleets, to compare.
+/// The persisted part of fleets, for comparisons.
 pub(crate) fn remembered(fleets: &[TenantFleet]) -> Vec<String> {
     let plain = |fleet: &TenantFleet| {
         let PollStatus { last_poll, last_success, .. } = fleet.status.clone();
@@ -42,7 +42,7 @@ pub(crate) fn remembered(fleets: &[TenantFleet]) -> Vec<String> {
     all
 }
 
-/// A fleet of `count` machines with ten gaps each, first seen at `first_seen`.
+/// A fleet of `count` machines with ten missing updates each, first seen at `first_seen`.
 pub(crate) fn plain_fleet(tenant: &str, count: u32, first_seen: i64) -> TenantFleet {
     let mut fleet = TenantFleet::new(tenant.into());
     let facts = Arc::new(UpdateFacts { title: "title".to_owned(), products: vec!["product".to_owned()] });

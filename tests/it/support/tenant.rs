@@ -1,4 +1,4 @@
-//! A tenant of the simulator: its configuration, its files, and what it sent.
+//! A tenant of the simulator: its configuration, its files, and its token requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 
-/// A simulator and a folder with the files of its tenant.
+/// A simulator, and a folder with the files of its tenant.
 pub(crate) struct TestTenant {
     pub(crate) sim: Simulator,
     pub(crate) folder: TempDir,
@@ -37,7 +37,7 @@ impl TestTenant {
         path
     }
 
-    /// The tenant of the simulator, with its client secret.
+    /// The configuration of the tenant, with its client secret.
     pub(crate) fn config(&self) -> Tenant {
         let secret = self.write("secret.txt", &format!("{}\n", self.sim.client_secret()));
         self.config_with(Auth::ClientSecret(SecretSource::File(secret)))
@@ -92,7 +92,7 @@ pub(crate) fn tenant(authority: &str, tenant_id: &str, client_id: &str, folder: 
     }
 }
 
-/// Self metrics of a tenant, for those who do not look at them.
+/// Self metrics of a tenant, for tests that do not read them.
 pub(crate) fn metrics() -> TenantMetrics {
     Arc::new(SelfMetrics::new("test")).tenant("contoso")
 }
@@ -107,7 +107,7 @@ pub(crate) fn source_at(tenant: &Tenant, clock: Clock) -> TokenSource {
     TokenSource::new(tenant, http::client(&tenant.http, route).unwrap(), clock, metrics())
 }
 
-/// What a person would read of an error, sources included.
+/// All texts of an error: `Display`, `Debug` and its sources.
 pub(crate) fn text(error: &TokenError) -> String {
     let mut text = format!("{error} | {error:?}");
     let mut cause = std::error::Error::source(error);

@@ -1,4 +1,4 @@
-//! The web configuration file and the real binary: commands, passwords, limits, and changes of the file.
+//! The web configuration file of the real binary: commands, passwords, limits, and changes of the file.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,10 +15,10 @@ use crate::support::tenant::TestTenant;
 
 const WEB: &str = "--web.config.file=web.yml";
 
-/// `correct horse`, made by libxcrypt.
+/// The hash of `correct horse`, from libxcrypt.
 const HASH: &str = "$2y$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
 
-async fn site(web: &str) -> (TestTenant, RunningExporter) {
+async fn start_with(web: &str) -> (TestTenant, RunningExporter) {
     let test_tenant = test_tenant(1).await;
     configure_contoso(&test_tenant);
     test_tenant.write("web.yml", web);
@@ -26,20 +26,20 @@ async fn site(web: &str) -> (TestTenant, RunningExporter) {
     (test_tenant, running)
 }
 
-async fn ask(running: &RunningExporter, path: &str, user: &str, password: &str) -> StatusCode {
+async fn status_for(running: &RunningExporter, path: &str, user: &str, password: &str) -> StatusCode {
     let client = Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{}{path}", running.addresses[0]);
     client.get(url).basic_auth(user, Some(password)).send().await.unwrap().status()
 }
 
-/// Runs `hash-password` with this on its stdin.
+/// Runs `hash-password` with this input.
 async fn hash_password(input: &[u8]) -> CommandOutput {
     let folder = TempDir::new().unwrap();
     let mut command = command(&folder, &["hash-password"]);
     command.stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // It may have read enough before the end.
+    // The command may stop reading before the end.
     stdin.write_all(input).await.ok();
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();
@@ -52,7 +52,7 @@ async fn only_the_hashed_password_is_accepted() {
     let output = hash_password("pässword with spaces \n".as_bytes()).await;
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     assert!(output.stdout.starts_with("$2y$10$") && output.stdout.len() == 61, "{}", output.stdout);
-    let (_scene, running) = site(&format!("basic_auth_users:\n  alice: {}", output.stdout)).await;
+    let (_test_tenant, running) = start_with(&format!("basic_auth_users:\n  alice: {}", output.stdout)).await;
     for (path, user, password, status) in [
         ("/metrics", "alice", "pässword with spaces ", StatusCode::OK),
         ("/", "alice", "pässword with spaces ", StatusCode::OK),
@@ -60,7 +60,7 @@ async fn only_the_hashed_password_is_accepted() {
         ("/metrics", "alice", "", StatusCode::UNAUTHORIZED),
         ("/metrics", "bob", "pässword with spaces ", StatusCode::UNAUTHORIZED),
     ] {
-        assert_eq!(ask(&running, path, user, password).await, status, "{path} {user} {password}");
+        assert_eq!(status_for(&running, path, user, password).await, status, "{path} {user} {password}");
     }
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(running.get("/-/healthy").await.0, StatusCode::OK);
@@ -91,7 +91,7 @@ async fn invalid_password_exits_with_64_and_the_reason() {
 
 #[tokio::test]
 async fn rate_limit_is_enforced() {
-    let (_scene, running) = site("rate_limit: { interval: 1h, burst: 3 }\n").await;
+    let (_test_tenant, running) = start_with("rate_limit: { interval: 1h, burst: 3 }\n").await;
     let mut statuses = Vec::new();
     for _ in 0..5 {
         statuses.push(running.get("/metrics").await.0.as_u16());
@@ -103,7 +103,7 @@ async fn rate_limit_is_enforced() {
 #[tokio::test]
 async fn headers_of_the_file_are_sent() {
     let web = "http_server_config: { headers: { X-Frame-Options: deny, X-XSS-Protection: '' } }\n";
-    let (_scene, running) = site(web).await;
+    let (_test_tenant, running) = start_with(web).await;
     let url = format!("http://{}/nothing", running.addresses[0]);
     let reply = Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
     assert_eq!(reply.status(), StatusCode::NOT_FOUND);
@@ -113,21 +113,21 @@ async fn headers_of_the_file_are_sent() {
 
 #[tokio::test]
 async fn valid_file_is_applied_and_an_invalid_one_is_not() {
-    let (test_tenant, mut running) = site("").await;
+    let (test_tenant, mut running) = start_with("").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
     test_tenant.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH} }}\n"));
     running.line_with("web configuration reloaded").await;
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
+    assert_eq!(status_for(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
     test_tenant.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH}, bob: hunter2 }}\nrate: 1\n"));
     let line = running.line_with("is not used; the old one stays").await;
     assert!(line.contains("basic_auth_users.bob (line 1, column"), "{line}");
     assert!(line.contains("rate (line 2, column 1): the key is unknown"), "{line}");
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(ask(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
+    assert_eq!(status_for(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
-    // As an editor or a deployment does it.
+    // Replaced by a rename, as an editor or a deployment does.
     test_tenant.write("new.yml", "");
     std::fs::rename(test_tenant.folder.path().join("new.yml"), test_tenant.folder.path().join("web.yml"))
         .unwrap();

@@ -1,4 +1,4 @@
-//! The web configuration file: what is taken, what is refused, and in which words.
+//! The web configuration file: valid and invalid settings, and the messages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// What is said of `file`, with the names of the fixtures.
+/// Loads a copy of the fixture `file`; errors name the fixture.
 fn outcome(folder: &TempDir, file: &Path) -> Result<LoadedWeb, String> {
     let inside = folder.path().join(file.file_name().unwrap());
     let prefix = format!("{}/", folder.path().display());

@@ -1,5 +1,4 @@
-//! No secret of the web server anywhere: passwords, right and wrong, their hashes, and the key of the
-//! certificate.
+//! Searches for secrets of the web server: valid and invalid passwords, hashes, and the certificate's key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,21 +15,21 @@ const WEB: &str = "--web.config.file=web.yml";
 
 fn canaries(issued: &IssuedCertificate, hash: &str) -> Canaries {
     let login = |password: &str| STANDARD.encode(format!("alice:{password}"));
-    let planted = [
+    let secrets = [
         ("password", PASSWORD.to_owned()),
         ("login", login(PASSWORD)),
         ("guess", GUESS.to_owned()),
         ("login of a guess", login(GUESS)),
         ("hash", hash.to_owned()),
-        // What comes after the salt.
+        // The part after the salt.
         ("end of the hash", hash[hash.len() - 31..].to_owned()),
     ];
     let key =
         issued.key.lines().filter(|line| !line.starts_with("-----")).map(|line| ("key", line.to_owned()));
-    Canaries(planted.into_iter().chain(key).collect())
+    Canaries(secrets.into_iter().chain(key).collect())
 }
 
-/// Web configurations in which the secrets stand where they should not, or nearly right.
+/// Web configurations with misplaced or slightly damaged secrets.
 fn bad(issued: &IssuedCertificate, hash: &str) -> [String; 5] {
     let key = issued.key.replace('\n', "\n    ");
     [

@@ -1,5 +1,5 @@
-//! Many clients that are slow, silent or deaf, in front of the real router. On paused time and streams in
-//! memory, where nothing but the limits lets time pass.
+//! Many clients that send slowly, send nothing or read nothing, against the real router. On paused time and
+//! in-memory streams, so that only the time limits let time pass.
 
 use std::future;
 use std::io;
@@ -23,9 +23,10 @@ use crate::support::fleets::now;
 
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\nconnection: close\r\n\r\n";
 
-/// Enough for more bytes of a scrape than any buffer holds.
+/// A number of machines whose scrape is larger than any buffer.
 const MACHINES: u32 = 20_000;
 
+/// A listener whose clients are in-memory streams.
 struct ClientListener(Mutex<mpsc::UnboundedReceiver<DuplexStream>>);
 
 impl Listen for ClientListener {
@@ -74,17 +75,17 @@ impl InMemoryExporter {
         Self { clients, self_metrics, _serving: serving }
     }
 
-    /// A client that has sent this, which the server has read.
+    /// A client that has sent `sent`, which the server has read.
     async fn client(&self, sent: &str) -> DuplexStream {
         let (mut ours, theirs) = duplex(64 * 1024);
         self.clients.send(theirs).unwrap();
         ours.write_all(sent.as_bytes()).await.unwrap();
-        // Time goes on only when nobody has anything to do.
+        // Time advances only when no task can run.
         sleep(Duration::from_millis(1)).await;
         ours
     }
 
-    /// A scrape with its head, and the time it takes.
+    /// Scrapes, and returns head, body and duration.
     async fn scrape(&self) -> (String, String, Duration) {
         let start = Instant::now();
         let mut reply = String::new();
@@ -93,7 +94,7 @@ impl InMemoryExporter {
         (head.to_owned(), body.to_owned(), start.elapsed())
     }
 
-    /// Asserts that a scrape is answered whole and at once.
+    /// Asserts that a scrape is complete and immediate.
     async fn is_scraped_at_once(&self) {
         let (head, body, took) = self.scrape().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -102,7 +103,7 @@ impl InMemoryExporter {
         assert_eq!(scrape.count("mde_machine_info"), f64::from(MACHINES));
     }
 
-    /// Scrapes that were answered so.
+    /// The number of scrapes with this status.
     fn counted(&self, code: &str) -> f64 {
         let metrics = String::from_utf8(self.self_metrics.encode()).unwrap();
         let labels = [("code", code), ("path", "/metrics")];
@@ -133,7 +134,7 @@ async fn hundreds_of_slow_clients_do_not_delay_a_scrape() {
     }
     exporter.is_scraped_at_once().await;
 
-    // ClientListener that read nothing have the slots, until they have read nothing for a while.
+    // Clients that read nothing hold the scrape permits until a time limit.
     for _ in 0..100 {
         slow.push(exporter.client(SCRAPE).await);
     }
@@ -153,7 +154,7 @@ async fn excess_scrape_is_rejected_at_once_and_the_next_succeeds() {
     assert_eq!(body, "too many scrapes at once\n");
     assert!(took < Duration::from_millis(10), "{took:?}");
 
-    // What takes long but goes on keeps its slot.
+    // A slow scrape that makes progress keeps its permit.
     let mut bytes = vec![0; 1 << 20];
     for _ in 0..8 {
         sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! TLS of the real binary: certificates on both sides, versions, ciphers, protocols, and their renewal.
+//! TLS of the real binary: server and client certificates, versions, ciphers, protocols, and renewal.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl TlsHarness {
         configure_contoso(&test_tenant);
         test_tenant.write("ca.clients.pem", &authority.pem());
         test_tenant.write("web.yml", web);
-        show(&test_tenant, &authority.issue(&["127.0.0.1"]));
+        write_certificate(&test_tenant, &authority.issue(&["127.0.0.1"]));
         let arguments = [LOOPBACK, "--web.config.file=web.yml"];
         let running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
         Self { test_tenant, authority, running }
@@ -50,8 +50,8 @@ impl TlsHarness {
         client.build().unwrap().get(url).send().await
     }
 
-    /// Whether a client gets through TLS.
-    async fn lets_in(&self, client: ClientBuilder) -> bool {
+    /// Returns whether a client is accepted.
+    async fn accepts(&self, client: ClientBuilder) -> bool {
         match self.get(client, "/-/healthy").await {
             Ok(reply) => reply.status() == StatusCode::OK,
             Err(error) => {
@@ -61,13 +61,13 @@ impl TlsHarness {
         }
     }
 
-    /// The certificate that a new connection is shown.
-    async fn shown(&self) -> Vec<u8> {
+    /// The server certificate of a new connection.
+    async fn server_certificate(&self) -> Vec<u8> {
         let reply = self.get(self.client(), "/-/healthy").await.unwrap();
         reply.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
     }
 
-    /// A handshake with a client that offers one suite only, or all.
+    /// A handshake with a client that offers one suite, or all.
     async fn handshake(
         &self,
         suite: Option<SupportedCipherSuite>,
@@ -88,8 +88,8 @@ impl TlsHarness {
     }
 }
 
-/// Writes what the server shows.
-fn show(test_tenant: &TestTenant, issued: &IssuedCertificate) {
+/// Writes the server's certificate and key.
+fn write_certificate(test_tenant: &TestTenant, issued: &IssuedCertificate) {
     test_tenant.write("server.pem", &issued.chain);
     test_tenant.write("server.key", &issued.key);
 }
@@ -104,40 +104,41 @@ fn identity(issued: &IssuedCertificate) -> Identity {
 
 #[tokio::test]
 async fn clients_choose_http2_or_http1_and_plain_http_fails() {
-    let site = TlsHarness::new(&format!("{TLS} }}\n")).await;
-    assert!(site.running.log.last().unwrap().contains("tls=true"), "{:?}", site.running.log);
-    for (client, version) in
-        [(site.client(), reqwest::Version::HTTP_2), (site.client().http1_only(), reqwest::Version::HTTP_11)]
-    {
-        let reply = site.get(client, "/metrics").await.unwrap();
+    let harness = TlsHarness::new(&format!("{TLS} }}\n")).await;
+    assert!(harness.running.log.last().unwrap().contains("tls=true"), "{:?}", harness.running.log);
+    for (client, version) in [
+        (harness.client(), reqwest::Version::HTTP_2),
+        (harness.client().http1_only(), reqwest::Version::HTTP_11),
+    ] {
+        let reply = harness.get(client, "/metrics").await.unwrap();
         assert_eq!((reply.status(), reply.version()), (StatusCode::OK, version));
         assert!(exposition::parse(&reply.text().await.unwrap()).is_ok());
     }
-    let in_the_clear = format!("http://{}/metrics", site.running.addresses[0]);
+    let in_the_clear = format!("http://{}/metrics", harness.running.addresses[0]);
     assert!(Client::builder().no_proxy().build().unwrap().get(in_the_clear).send().await.is_err());
-    let output = site.running.stop("TERM").await;
+    let output = harness.running.stop("TERM").await;
     assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
 #[tokio::test]
 async fn http2_can_be_disabled() {
-    let site = TlsHarness::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
-    let reply = site.get(site.client(), "/metrics").await.unwrap();
+    let harness = TlsHarness::new(&format!("{TLS} }}\nhttp_server_config: {{ http2: false }}\n")).await;
+    let reply = harness.get(harness.client(), "/metrics").await.unwrap();
     assert_eq!(reply.version(), reqwest::Version::HTTP_11);
-    assert!(!site.lets_in(site.client().http2_prior_knowledge()).await);
+    assert!(!harness.accepts(harness.client().http2_prior_knowledge()).await);
 }
 
 #[tokio::test]
 async fn many_requests_share_one_http2_connection() {
-    let site = TlsHarness::new(&format!("{TLS} }}\n")).await;
-    let client = site.client().build().unwrap();
-    let url = format!("https://{}/metrics", site.running.addresses[0]);
-    let mut asked = tokio::task::JoinSet::new();
+    let harness = TlsHarness::new(&format!("{TLS} }}\n")).await;
+    let client = harness.client().build().unwrap();
+    let url = format!("https://{}/metrics", harness.running.addresses[0]);
+    let mut requests = tokio::task::JoinSet::new();
     for _ in 0..30 {
         let request = client.get(&url);
-        asked.spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+        requests.spawn(async move { request.send().await.unwrap().text().await.unwrap() });
     }
-    for text in asked.join_all().await {
+    for text in requests.join_all().await {
         assert!(exposition::parse(&text).is_ok());
     }
 }
@@ -154,15 +155,15 @@ async fn each_client_authentication_type_accepts_its_clients() {
         ("RequireAndVerifyClientCert", false, false, true),
     ] {
         let authority = if kind == "NoClientCert" { "" } else { ", client_ca_file: ca.clients.pem" };
-        let site = TlsHarness::new(&format!("{TLS}, client_auth_type: {kind}{authority} }}\n")).await;
-        let ours = identity(&site.authority.issue(&["client.example"]));
+        let harness = TlsHarness::new(&format!("{TLS}, client_auth_type: {kind}{authority} }}\n")).await;
+        let ours = identity(&harness.authority.issue(&["client.example"]));
         for version in [Version::TLS_1_2, Version::TLS_1_3] {
-            let client = || site.client().tls_version_min(version).tls_version_max(version);
-            assert_eq!(site.lets_in(client()).await, without, "{kind}, {version:?}: without");
+            let client = || harness.client().tls_version_min(version).tls_version_max(version);
+            assert_eq!(harness.accepts(client()).await, without, "{kind}, {version:?}: without");
             let of_another = client().identity(of_another.clone());
-            assert_eq!(site.lets_in(of_another).await, with_anothers, "{kind}, {version:?}: another's");
+            assert_eq!(harness.accepts(of_another).await, with_anothers, "{kind}, {version:?}: another's");
             let ours = client().identity(ours.clone());
-            assert_eq!(site.lets_in(ours).await, with_ours, "{kind}, {version:?}: ours");
+            assert_eq!(harness.accepts(ours).await, with_ours, "{kind}, {version:?}: ours");
         }
     }
 }
@@ -171,7 +172,7 @@ async fn each_client_authentication_type_accepts_its_clients() {
 async fn clients_need_an_allowed_name() {
     let allowed =
         "[prometheus.example, ops@example.com, 192.0.2.7, '2001:db8::7', 'spiffe://example/prometheus']";
-    let site = TlsHarness::new(&format!(
+    let harness = TlsHarness::new(&format!(
         "{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem,
   client_allowed_sans: {allowed} }}\n"
     ))
@@ -194,11 +195,11 @@ async fn clients_need_an_allowed_name() {
         (vec![], false),
     ] {
         let shown = format!("{names:?}");
-        let client = site.client().identity(identity(&site.authority.issue_to(names)));
-        assert_eq!(site.lets_in(client).await, expected, "{shown}");
+        let client = harness.client().identity(identity(&harness.authority.issue_to(names)));
+        assert_eq!(harness.accepts(client).await, expected, "{shown}");
     }
     let foreign = CertificateAuthority::new().issue(&["prometheus.example"]);
-    assert!(!site.lets_in(site.client().identity(identity(&foreign))).await);
+    assert!(!harness.accepts(harness.client().identity(identity(&foreign))).await);
 }
 
 #[tokio::test]
@@ -208,28 +209,28 @@ async fn only_the_configured_versions_are_accepted() {
         ("max_version: TLS12", true, false),
         ("max_version: TLS13", true, true),
     ] {
-        let site = TlsHarness::new(&format!("{TLS}, {setting} }}\n")).await;
-        let newest = |version| site.client().tls_version_max(version);
-        let oldest = |version| site.client().tls_version_min(version);
-        assert_eq!(site.lets_in(newest(Version::TLS_1_2)).await, with_tls12, "{setting}");
-        assert_eq!(site.lets_in(oldest(Version::TLS_1_3)).await, with_tls13, "{setting}");
+        let harness = TlsHarness::new(&format!("{TLS}, {setting} }}\n")).await;
+        let newest = |version| harness.client().tls_version_max(version);
+        let oldest = |version| harness.client().tls_version_min(version);
+        assert_eq!(harness.accepts(newest(Version::TLS_1_2)).await, with_tls12, "{setting}");
+        assert_eq!(harness.accepts(oldest(Version::TLS_1_3)).await, with_tls13, "{setting}");
     }
 }
 
 #[tokio::test]
 async fn only_the_configured_ciphers_and_curves_are_accepted() {
     use aws_lc_rs::cipher_suite as suite;
-    let site = TlsHarness::new(&format!(
+    let harness = TlsHarness::new(&format!(
         "{TLS}, curve_preferences: [CurveP384], cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384] }}\n"
     ))
     .await;
     let wanted = (CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, NamedGroup::secp384r1);
     let offered = suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
-    assert_eq!(site.handshake(Some(offered)).await.unwrap(), wanted);
-    assert!(site.handshake(Some(suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)).await.is_err());
-    // The suites of TLS 1.3 are always on.
+    assert_eq!(harness.handshake(Some(offered)).await.unwrap(), wanted);
+    assert!(harness.handshake(Some(suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)).await.is_err());
+    // The suites of TLS 1.3 are always enabled.
     for suite in [suite::TLS13_AES_128_GCM_SHA256, suite::TLS13_CHACHA20_POLY1305_SHA256] {
-        assert_eq!(site.handshake(Some(suite)).await.unwrap().0, suite.suite());
+        assert_eq!(harness.handshake(Some(suite)).await.unwrap().0, suite.suite());
     }
 }
 
@@ -244,43 +245,45 @@ async fn certificate_and_key_can_be_inline() {
         indented(&key),
         indented(&authority.pem())
     );
-    let site = TlsHarness { authority, ..TlsHarness::new(&web).await };
-    assert_eq!(site.shown().await, der(&chain).to_vec());
-    assert!(site.lets_in(site.client().identity(identity(&site.authority.issue(&["client"])))).await);
+    let harness = TlsHarness { authority, ..TlsHarness::new(&web).await };
+    assert_eq!(harness.server_certificate().await, der(&chain).to_vec());
+    assert!(
+        harness.accepts(harness.client().identity(identity(&harness.authority.issue(&["client"])))).await
+    );
 }
 
 #[tokio::test]
 async fn valid_renewed_certificate_is_used_without_a_restart() {
-    let mut site = TlsHarness::new(&format!("{TLS} }}\n")).await;
-    let first = site.shown().await;
-    let kept = site.client().pool_max_idle_per_host(1).build().unwrap();
-    let url = format!("https://{}/-/healthy", site.running.addresses[0]);
+    let mut harness = TlsHarness::new(&format!("{TLS} }}\n")).await;
+    let first = harness.server_certificate().await;
+    let kept = harness.client().pool_max_idle_per_host(1).build().unwrap();
+    let url = format!("https://{}/-/healthy", harness.running.addresses[0]);
     assert_eq!(kept.get(&url).send().await.unwrap().status(), StatusCode::OK);
 
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(2035, 6, 7);
-    let renewed = site.authority.issue_with(params);
-    show(&site.test_tenant, &renewed);
-    site.running.line_with("web configuration reloaded").await;
-    assert_ne!(site.shown().await, first);
-    assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
-    let metrics = site.get(site.client(), "/metrics").await.unwrap().text().await.unwrap();
+    let renewed = harness.authority.issue_with(params);
+    write_certificate(&harness.test_tenant, &renewed);
+    harness.running.line_with("web configuration reloaded").await;
+    assert_ne!(harness.server_certificate().await, first);
+    assert_eq!(harness.server_certificate().await, der(&renewed.chain).to_vec());
+    let metrics = harness.get(harness.client(), "/metrics").await.unwrap().text().await.unwrap();
     let expiry = "2035-06-07T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second() as f64;
     let metrics = exposition::parse(&metrics).unwrap();
     assert_eq!(metrics.value("mde_exporter_web_certificate_expiry_timestamp_seconds", &[]), Some(expiry));
     let reply = kept.get(&url).send().await.unwrap();
     assert_eq!(reply.status(), StatusCode::OK, "a connection outlives the certificate it was made with");
 
-    let other = site.authority.issue(&["127.0.0.1"]);
-    site.test_tenant.write("server.key", &other.key);
-    let line = site.running.line_with("is not used; the old one stays").await;
+    let other = harness.authority.issue(&["127.0.0.1"]);
+    harness.test_tenant.write("server.key", &other.key);
+    let line = harness.running.line_with("is not used; the old one stays").await;
     assert!(line.contains("does not belong to the server") && line.contains("level=error"), "{line}");
-    assert_eq!(site.shown().await, der(&renewed.chain).to_vec());
+    assert_eq!(harness.server_certificate().await, der(&renewed.chain).to_vec());
 
-    site.test_tenant.write("server.pem", &other.chain);
-    site.running.line_with("web configuration reloaded").await;
-    assert_eq!(site.shown().await, der(&other.chain).to_vec());
-    let output = site.running.stop("TERM").await;
+    harness.test_tenant.write("server.pem", &other.chain);
+    harness.running.line_with("web configuration reloaded").await;
+    assert_eq!(harness.server_certificate().await, der(&other.chain).to_vec());
+    let output = harness.running.stop("TERM").await;
     assert_eq!(output.stderr.matches("is not used; the old one stays").count(), 1, "{}", output.stderr);
     let secret = other.key.lines().nth(1).unwrap();
     assert!(!output.stderr.contains(secret), "{}", output.stderr);
@@ -290,29 +293,29 @@ async fn valid_renewed_certificate_is_used_without_a_restart() {
 async fn new_client_ca_is_used_without_a_restart() {
     let web =
         format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.clients.pem }}\n");
-    let mut site = TlsHarness::new(&web).await;
+    let mut harness = TlsHarness::new(&web).await;
     let other = CertificateAuthority::new();
-    let (ours, theirs) = (site.authority.issue(&["client"]), other.issue(&["client"]));
-    assert!(site.lets_in(site.client().identity(identity(&ours))).await);
-    assert!(!site.lets_in(site.client().identity(identity(&theirs))).await);
-    site.test_tenant.write("ca.clients.pem", &other.pem());
-    site.running.line_with("web configuration reloaded").await;
-    assert!(!site.lets_in(site.client().identity(identity(&ours))).await);
-    assert!(site.lets_in(site.client().identity(identity(&theirs))).await);
+    let (ours, theirs) = (harness.authority.issue(&["client"]), other.issue(&["client"]));
+    assert!(harness.accepts(harness.client().identity(identity(&ours))).await);
+    assert!(!harness.accepts(harness.client().identity(identity(&theirs))).await);
+    harness.test_tenant.write("ca.clients.pem", &other.pem());
+    harness.running.line_with("web configuration reloaded").await;
+    assert!(!harness.accepts(harness.client().identity(identity(&ours))).await);
+    assert!(harness.accepts(harness.client().identity(identity(&theirs))).await);
 }
 
 #[tokio::test]
 async fn tls_can_be_enabled_and_disabled_at_run_time() {
-    let mut site = TlsHarness::new("").await;
-    let (_, metrics) = site.running.get("/metrics").await;
+    let mut harness = TlsHarness::new("").await;
+    let (_, metrics) = harness.running.get("/metrics").await;
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
-    assert!(!site.lets_in(site.client()).await);
-    site.test_tenant.write("web.yml", &format!("{TLS} }}\n"));
-    site.running.line_with("web configuration reloaded").await;
-    assert!(site.lets_in(site.client()).await);
-    site.test_tenant.write("web.yml", "");
-    site.running.line_with("web configuration reloaded").await;
-    let (status, metrics) = site.running.get("/metrics").await;
+    assert!(!harness.accepts(harness.client()).await);
+    harness.test_tenant.write("web.yml", &format!("{TLS} }}\n"));
+    harness.running.line_with("web configuration reloaded").await;
+    assert!(harness.accepts(harness.client()).await);
+    harness.test_tenant.write("web.yml", "");
+    harness.running.line_with("web configuration reloaded").await;
+    let (status, metrics) = harness.running.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);
     assert!(!metrics.contains("mde_exporter_web_certificate_expiry_timestamp_seconds"));
 }
