@@ -17,9 +17,9 @@
 //!
 //! `support` holds the tools that these tests share.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+#![expect(clippy::unwrap_used, reason = "tools of the tests may panic")]
 #![expect(clippy::cast_precision_loss, reason = "counts and times of tests are far below 2^52")]
-#![expect(clippy::float_cmp, reason = "the values compared are counts, or times that were written alike")]
+#![expect(clippy::float_cmp, reason = "the values compared are counts, or times that were written equally")]
 
 mod architecture;
 mod binary;

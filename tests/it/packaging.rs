@@ -1,5 +1,5 @@
-//! The units and the Debian package fit the exporter that they are for: its flags, its folders, its
-//! configuration. Whether they work is for `.ci/systemd` and `.ci/package` to see.
+//! The systemd units and the Debian package match the flags, folders and configuration of the exporter.
+//! `.ci/systemd` and `.ci/package` run them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ const ENVIRONMENT: &str = include_str!("../../systemd/mde_exporter.env");
 const CONFIGURATION: &str = include_str!("../../packaging/mde_exporter.yml");
 const CARGO: &str = include_str!("../../Cargo.toml");
 
-/// The value of a setting that a unit has once.
+/// The value of a setting that occurs once in a unit.
 fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
     let values: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
     assert_eq!(values.len(), 1, "{key}");
     values[0]
 }
 
-/// The service's command line as systemd would make it, with these words in place of `$ARGS`.
+/// The service's command line as systemd builds it, with these words for `$ARGS`.
 fn command_line(arguments: &str) -> Cli {
     let state = format!("/var/lib/{}", setting(SERVICE, "StateDirectory"));
     let line =
@@ -61,7 +61,7 @@ fn installed_configuration_takes_its_secret_from_systemd() {
     assert_eq!(path, Path::new(&secret));
 }
 
-/// What `assets` of the package takes from the source, without the files built by cargo.
+/// The files that `assets` of the package takes from the source, without the files built by cargo.
 fn assets() -> Vec<(PathBuf, &'static str)> {
     let list = CARGO.split_once("\nassets = [\n").and_then(|(_, rest)| rest.split_once("\n]")).unwrap().0;
     let asset = |line: &'static str| {
@@ -77,7 +77,7 @@ fn every_file_of_the_package_exists() {
     let assets = assets();
     assert!(assets.len() > 5);
     for (source, _) in assets {
-        // Of a pattern, the folder that it is about.
+        // For a pattern, its folder.
         let file = source.to_str().unwrap().split('*').next().unwrap();
         assert!(Path::new(file).exists(), "{file}");
     }

@@ -60,12 +60,12 @@ fn unknown_values_have_no_series() {
         let name = format!("mde_machine_{family}");
         parsed.value(&name, &[("tenant", "contoso"), ("machine_id", machine)])
     };
-    for unjudged in ["a5", "a6", "a7"] {
-        assert_eq!(of(unjudged, "info"), Some(1.0));
-        assert_eq!(of(unjudged, "missing_updates"), None);
-        assert_eq!(of(unjudged, "missing_updates_addressed_cves"), None);
-        assert_eq!(of(unjudged, "overdue_updates"), None);
-        assert_eq!(of(unjudged, "oldest_missing_update_timestamp_seconds"), None);
+    for unassessed in ["a5", "a6", "a7"] {
+        assert_eq!(of(unassessed, "info"), Some(1.0));
+        assert_eq!(of(unassessed, "missing_updates"), None);
+        assert_eq!(of(unassessed, "missing_updates_addressed_cves"), None);
+        assert_eq!(of(unassessed, "overdue_updates"), None);
+        assert_eq!(of(unassessed, "oldest_missing_update_timestamp_seconds"), None);
     }
     assert_eq!(of("a3", "missing_updates"), Some(0.0));
     assert_eq!(of("a3", "overdue_updates"), Some(0.0));

@@ -61,7 +61,7 @@ async fn failed_poll_changes_no_data_and_reports_the_reason() {
     })
     .await;
     harness.poller.poll().await;
-    let (before, last_success) = (harness.readings(), harness.status().last_success);
+    let (before, last_success) = (harness.assessments(), harness.status().last_success);
     let text = data(&harness);
     assert!(harness.status().up && before.values().all(Option::is_some));
 
@@ -76,7 +76,7 @@ async fn failed_poll_changes_no_data_and_reports_the_reason() {
         harness.poller.poll().await;
         harness.api.control().clear();
 
-        assert_eq!(harness.readings(), before, "{kind}");
+        assert_eq!(harness.assessments(), before, "{kind}");
         assert_eq!(data(&harness), text, "{kind}");
         let status = harness.status();
         assert!(!status.up && status.last_error.is_some(), "{kind}: {status:?}");
@@ -103,7 +103,7 @@ async fn data_is_current_again_after_the_failure_ends() {
     harness.poller.poll().await;
     assert!(harness.status().up && harness.status().last_error.is_none());
     let now = harness.api.clock.now();
-    assert!(harness.readings().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
+    assert!(harness.assessments().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
     assert_eq!(harness.api.count("poll_failures_total", &[("reason", "server_error")]), 1.0);
 }
 
@@ -112,7 +112,7 @@ async fn first_poll_that_fails_makes_no_machine_compliant() {
     let mut harness = PollerHarness::all(4).await;
     harness.inject(Endpoint::MissingKbs, Fault::Status(500));
     harness.poller.poll().await;
-    assert!(!harness.status().up && harness.readings().values().all(Option::is_none));
+    assert!(!harness.status().up && harness.assessments().values().all(Option::is_none));
     let scrape = harness.scrape();
     assert_eq!(scrape.count("mde_machine_missing_updates"), 0.0);
     assert_eq!(scrape.sum("mde_compliant_machines"), 0.0);
@@ -125,7 +125,7 @@ async fn intermittent_404_is_retried_until_it_is_read() {
     let id = harness.api.id().to_string();
     harness.api.control().inject_for_machine(&id, Fault::NotFound, Times::Next(3));
     harness.poller.poll().await;
-    assert!(attempt_succeeded(&harness, &id) && harness.readings()[&id].is_some());
+    assert!(attempt_succeeded(&harness, &id) && harness.assessments()[&id].is_some());
     assert!(harness.status().up && harness.status().last_error.is_none(), "{:?}", harness.status());
     assert_eq!(harness.kb_calls(), 3 + 3);
     assert_eq!(harness.failures("not_found"), 0.0);
@@ -137,7 +137,7 @@ async fn permanent_404_affects_only_its_machine() {
     let mut harness = PollerHarness::all(3).await;
     let id = harness.api.id().to_string();
     harness.poller.poll().await;
-    let old = harness.readings();
+    let old = harness.assessments();
     harness.api.clock.advance(INTERVAL);
     harness.api.control().inject_for_machine(&id, Fault::NotFound, Times::Always);
     harness.poller.poll().await;
@@ -147,10 +147,10 @@ async fn permanent_404_affects_only_its_machine() {
     assert_eq!(scrape.value("mde_machine_up", &[("machine_id", &id)]), Some(0.0));
     assert_eq!(scrape.sum("mde_machine_up"), 2.0);
     assert_eq!(scrape.count("mde_machine_missing_updates"), 3.0);
-    let readings = harness.readings();
-    assert_eq!(readings[&id], old[&id], "its old data stays");
+    let assessments = harness.assessments();
+    assert_eq!(assessments[&id], old[&id], "its old data stays");
     let fresh =
-        readings.values().filter(|assessment| assessment.as_ref().unwrap().0 == harness.api.clock.now());
+        assessments.values().filter(|assessment| assessment.as_ref().unwrap().0 == harness.api.clock.now());
     assert_eq!(fresh.count(), 2);
     assert_eq!((harness.kb_calls(), harness.failures("not_found")), (3 + 3 + 3, 1.0));
 }
@@ -185,7 +185,7 @@ async fn scope_of_ids_works_without_the_list_role() {
     drop(guard);
     assert_eq!(log.count("going on without the machine list"), 1);
     assert_eq!(log.count("Machine.Read.All"), 1);
-    assert!(harness.status().up && harness.readings()[&id].is_some());
+    assert!(harness.status().up && harness.assessments()[&id].is_some());
     let facts = &machine(&harness, &id).facts;
     assert!(facts.name.is_empty() && facts.os_platform.is_empty());
     assert_eq!((harness.kb_calls(), harness.scrape().value("mde_up", &[])), (3, Some(1.0)));
@@ -209,7 +209,7 @@ async fn failed_list_does_not_stop_the_machine_polls() {
     harness.poller.poll().await;
     assert_eq!(harness.kb_calls(), 6);
     let now = harness.api.clock.now();
-    assert!(harness.readings().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
+    assert!(harness.assessments().values().all(|assessment| assessment.as_ref().unwrap().0 == now));
     assert!(!harness.status().up && harness.failures("server_error") == 1.0);
 }
 
@@ -237,7 +237,7 @@ async fn ten_consecutive_failures_end_the_poll() {
     harness.api.control().clear();
     harness.api.clock.advance(INTERVAL);
     harness.poller.poll().await;
-    assert!(harness.status().up && harness.readings().values().all(Option::is_some));
+    assert!(harness.status().up && harness.assessments().values().all(Option::is_some));
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn successful_machines_keep_a_poll_with_failures_running() {
     }
     harness.poller.poll().await;
     assert!(harness.status().up);
-    assert_eq!(harness.readings().values().filter(|assessment| assessment.is_some()).count(), 30);
+    assert_eq!(harness.assessments().values().filter(|assessment| assessment.is_some()).count(), 30);
     assert_eq!(harness.scrape().sum("mde_machine_up"), 30.0);
 }
 
@@ -259,11 +259,11 @@ async fn unusable_reply_keeps_the_missing_updates() {
     let id = harness.api.id().to_string();
     harness.api.control().set_missing(&id, vec![MissingKb::new("5001", "May 2026 Security Updates")]);
     harness.poller.poll().await;
-    let before = harness.readings();
+    let before = harness.assessments();
     harness.api.control().set_reply(&id, r#"{"value":[{"id":null}]}"#);
     harness.api.clock.advance(INTERVAL);
     harness.poller.poll().await;
-    assert_eq!(harness.readings()[&id], before[&id]);
+    assert_eq!(harness.assessments()[&id], before[&id]);
     assert_eq!((harness.poller.fleet().totals.resolved, harness.failures("decode")), (0, 1.0));
     assert!(harness.status().up && !attempt_succeeded(&harness, &id));
 }
@@ -277,6 +277,6 @@ async fn hanging_tenant_does_not_delay_the_other() {
         () = hanging.poller.poll() => false,
         () = other.poller.poll() => true,
     };
-    assert!(other_ends_first && other.status().up && other.readings().values().all(Option::is_some));
+    assert!(other_ends_first && other.status().up && other.assessments().values().all(Option::is_some));
     assert!(!hanging.status().up);
 }

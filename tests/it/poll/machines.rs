@@ -38,7 +38,7 @@ async fn realistic_fleet_is_complete_after_one_poll() {
         let expected = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
         (id, expected)
     });
-    assert_eq!(harness.readings(), truth.collect());
+    assert_eq!(harness.assessments(), truth.collect());
     assert!(harness.status().up && harness.status().last_error.is_none(), "{:?}", harness.status());
     assert!(control.peak_concurrency(Endpoint::MissingKbs) <= 8);
     assert_eq!(harness.scrape().value("mde_up", &[]), Some(1.0));
@@ -182,7 +182,7 @@ async fn only_due_machines_are_fetched() {
     harness.poller.poll().await;
     assert_eq!((harness.kb_calls(), harness.api.requests()), (12, 14));
     let read_at: BTreeSet<_> =
-        harness.readings().into_values().map(|assessment| assessment.unwrap().0).collect();
+        harness.assessments().into_values().map(|assessment| assessment.unwrap().0).collect();
     assert_eq!(read_at, BTreeSet::from([first + INTERVAL]));
     assert_eq!(harness.status().next_poll, Some(first + 2 * INTERVAL));
 }

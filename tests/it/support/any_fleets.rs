@@ -36,7 +36,7 @@ fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
     )
 }
 
-fn readings() -> impl Strategy<Value = Assessment> {
+fn assessments() -> impl Strategy<Value = Assessment> {
     let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
     (times(), proptest::option::of(times()), source, missing_updates()).prop_map(
         |(at, as_of, source, missing_updates)| Assessment {
@@ -49,7 +49,7 @@ fn readings() -> impl Strategy<Value = Assessment> {
 }
 
 fn machines() -> impl Strategy<Value = Machine> {
-    let assessment = proptest::option::of(readings());
+    let assessment = proptest::option::of(assessments());
     let attempt = proptest::option::of((times(), any::<bool>()));
     let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
     (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), assessment, attempt).prop_map(

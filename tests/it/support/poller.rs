@@ -88,7 +88,7 @@ impl PollerHarness {
     }
 
     /// The time and the missing KBs of each machine's last assessment.
-    pub(crate) fn readings(&self) -> BTreeMap<String, Option<(Timestamp, BTreeSet<String>)>> {
+    pub(crate) fn assessments(&self) -> BTreeMap<String, Option<(Timestamp, BTreeSet<String>)>> {
         let machines = self.poller.fleet().machines.iter();
         machines
             .map(|(id, machine)| {
