@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_right_password_is_verified_once_while_it_is_used() {
+    async fn valid_password_is_verified_once_while_in_use() {
         let (passwords, count) = passwords();
         for _ in 0..3 {
             assert!(passwords.authenticate(&basic("alice:alice's")).await);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_passwords_and_unknown_names_cost_a_verification_each_time() {
+    async fn wrong_passwords_and_unknown_names_are_verified_each_time() {
         let (passwords, count) = passwords();
         assert!(passwords.authenticate(&basic("alice:alice's")).await);
         for (tried, wrong) in
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_nobody_has_is_verified_against_the_same_hash_each_time() {
+    async fn unknown_name_is_verified_against_a_fixed_hash() {
         let (passwords, _) = passwords();
         let names: Vec<String> = (0..100).map(|number| format!("user{number}")).collect();
         let chosen = || names.iter().map(|name| passwords.hash_in_place_of(name).as_str());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_basic_authentication_is_refused_unverified() {
+    async fn other_authentication_is_rejected_without_verification() {
         let (passwords, count) = passwords();
         let encoded = STANDARD.encode("alice:alice's");
         for wrong in [

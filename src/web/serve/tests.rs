@@ -148,7 +148,7 @@ fn about(limit: Duration) -> std::ops::Range<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_has_to_come_within_its_limit_and_a_byte_now_and_then_is_not_enough() {
+async fn slow_head_is_closed_at_the_head_timeout() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     for sent in ["", "GET / HTTP/1.1\r\nhost: "] {
         let (rest, time) = scene.client(sent).await.rest().await;
@@ -178,7 +178,7 @@ async fn an_idle_connection_stays_until_the_idle_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_of_a_further_request_has_the_limit_of_the_first() {
+async fn each_request_head_has_the_head_timeout() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     let mut client = scene.connect();
     client.ask().await;
@@ -189,7 +189,7 @@ async fn the_head_of_a_further_request_has_the_limit_of_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_of_which_nothing_is_taken_is_cut_off() {
+async fn unread_reply_is_aborted() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     for (waiting, is_whole) in
         [(limits.stall.saturating_sub(SWEEP_INTERVAL), true), (limits.stall + SWEEP_INTERVAL * 2, false)]
@@ -204,7 +204,7 @@ async fn a_reply_of_which_nothing_is_taken_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_that_is_taken_slowly_goes_on_until_the_reply_limit() {
+async fn slow_reply_continues_until_the_reply_timeout() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     let mut slow = scene.client(&head("/large")).await;
     let start = Instant::now();
@@ -217,7 +217,7 @@ async fn a_reply_that_is_taken_slowly_goes_on_until_the_reply_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_holds_no_connection_for_ever() {
+async fn missing_reply_does_not_hold_a_connection() {
     let (scene, limits) = (Scene::new(Limits::default()), Limits::default());
     let (rest, time) = scene.client(&head("/hanging")).await.rest().await;
     assert_eq!(rest, "");
@@ -225,7 +225,7 @@ async fn an_answer_that_does_not_come_holds_no_connection_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_too_many_takes_the_place_of_the_quietest_and_those_with_a_reply_go_last() {
+async fn excess_connection_closes_the_quietest_idle_one_first() {
     let scene = Scene::new(Limits { connections: 3, ..Limits::default() });
     let at_once = Duration::from_millis(10);
     let mut deaf = scene.client(&head("/large")).await;
@@ -255,7 +255,7 @@ async fn one_too_many_takes_the_place_of_the_quietest_and_those_with_a_reply_go_
 }
 
 #[tokio::test(start_paused = true)]
-async fn thousands_of_slow_clients_do_not_keep_a_request_from_its_answer() {
+async fn thousands_of_slow_clients_do_not_delay_a_request() {
     let scene = Scene::new(Limits::default());
     let mut slow = Vec::new();
     for sent in ["", "GET / HTTP/1.1\r\nhost: ", &head("/large"), &head("/hanging")].repeat(500) {
@@ -269,7 +269,7 @@ async fn thousands_of_slow_clients_do_not_keep_a_request_from_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_too_long_is_answered_with_431() {
+async fn too_long_head_gets_status_431() {
     let scene = Scene::new(Limits::default());
     let long =
         format!("GET / HTTP/1.1\r\nhost: exporter\r\na: {}\r\n\r\n", "x".repeat(usize::from(MAX_HEAD_BYTES)));
@@ -293,7 +293,7 @@ async fn a_head_that_is_too_long_is_answered_with_431() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_ends_at_once_what_is_no_reply_and_finishes_what_is_one() {
+async fn stop_closes_idle_connections_and_finishes_replies() {
     let mut scene = Scene::new(Limits::default());
     let mut silent = scene.client("").await;
     let mut half = scene.client("GET / HTTP/1.1\r\n").await;
@@ -315,7 +315,7 @@ async fn stopping_ends_at_once_what_is_no_reply_and_finishes_what_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_files_a_connection_is_given_up_and_accepting_goes_on() {
+async fn accepting_continues_without_file_descriptors() {
     let scene = Scene::new(Limits::default());
     let mut silent = scene.client("").await;
     let mut half = scene.client("GET").await;
@@ -332,7 +332,7 @@ async fn without_files_a_connection_is_given_up_and_accepting_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_before_it_is_accepted_delays_nobody() {
+async fn client_that_left_before_accept_delays_no_other() {
     let scene = Scene::failing_with(|| io::ErrorKind::ConnectionAborted.into(), Limits::default());
     scene.failures.store(5, Ordering::Relaxed);
     scene.connect().ask().await;

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_read_as_people_say_them() {
+    fn ages_are_readable() {
         let now = Timestamp::UNIX_EPOCH;
         let cases = [
             (0, "just now", "due now", "0 seconds"),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_spelt_out() {
+    fn invisible_characters_are_escaped() {
         assert_eq!(visible("a\u{202e}b\n\0\u{feff}"), "a\\u{202e}b\\n\\0\\u{feff}");
         for harmless in ["", "srv-db-01.corp.example", "Anna's \"iPad\" <b> \\", "жук 机器 e\u{301} 💻"]
         {

@@ -34,7 +34,7 @@ async fn ask_as(state: &WebState, path: &str, user_and_password: &str) -> Answer
 }
 
 #[tokio::test]
-async fn every_page_but_those_for_supervisors_asks_for_a_password() {
+async fn every_page_except_health_pages_needs_a_password() {
     let (state, _access) = guarded(&with_a_password());
     for (method, path) in [
         ("GET", "/metrics"),
@@ -67,7 +67,7 @@ async fn every_page_but_those_for_supervisors_asks_for_a_password() {
 }
 
 #[tokio::test]
-async fn metrics_at_the_path_of_a_supervisors_page_ask_for_a_password() {
+async fn metrics_on_a_health_path_need_a_password() {
     let (mut state, _access) = guarded(&with_a_password());
     state.telemetry_path = HEALTHY.to_owned();
     assert_eq!(get(&state, HEALTHY).await.status, 401);
@@ -86,7 +86,7 @@ async fn refusals_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_rate_limit_refuses_before_the_password_and_spares_supervisors() {
+async fn rate_limit_precedes_the_password_and_skips_health_pages() {
     let limited = WebConfig { users: with_a_password().users, ..with_a_limit(2) };
     let (state, _access) = guarded(&limited);
     for expected in [401, 401, 429, 429] {
@@ -102,7 +102,7 @@ async fn the_rate_limit_refuses_before_the_password_and_spares_supervisors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_of_the_file_are_on_every_answer_in_place_of_a_pages_own() {
+async fn configured_headers_replace_those_of_every_page() {
     let policy = HeaderValue::from_static("frame-ancestors 'none'");
     let headers = HeaderMap::from_iter([
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -128,7 +128,7 @@ async fn headers_of_the_file_are_on_every_answer_in_place_of_a_pages_own() {
 }
 
 #[tokio::test]
-async fn a_swapped_access_is_in_force_with_the_next_request() {
+async fn swapped_security_applies_to_the_next_request() {
     let (state, access) = guarded(&WebConfig::default());
     assert_eq!(get(&state, "/metrics").await.status, 200);
     access.send_replace(Arc::new(WebSecurity::new(&with_a_password()).unwrap()));

@@ -75,7 +75,7 @@ async fn text(reply: Response<Incoming>) -> Result<Vec<u8>, axum::Error> {
 const WIDE: u32 = 1 << 20;
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_hangs_has_the_limit_of_a_head() {
+async fn hanging_handshake_has_the_head_timeout() {
     let secured = Secured::new();
     let start_of_a_client_hello = "\u{16}\u{3}\u{1}\u{1}";
     for sent in ["", start_of_a_client_hello] {
@@ -86,7 +86,7 @@ async fn a_handshake_that_hangs_has_the_limit_of_a_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_handshake_ends_at_once() {
+async fn invalid_handshake_is_closed_at_once() {
     let secured = Secured::new();
     let mut client = secured.scene.client(&head("/")).await;
     let mut rest = Vec::new();
@@ -109,7 +109,7 @@ async fn an_idle_connection_of_http2_stays_until_the_idle_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_of_http2_without_a_request_has_the_limit_of_a_head() {
+async fn http2_connection_without_a_request_has_the_head_timeout() {
     let mut secured = Secured::new();
     let _sender = secured.connect(WIDE).await;
     let time = secured.end().await;
@@ -117,7 +117,7 @@ async fn a_connection_of_http2_without_a_request_has_the_limit_of_a_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_of_http2_of_which_nothing_is_taken_is_cut_off() {
+async fn unread_http2_reply_is_aborted() {
     let mut secured = Secured::new();
     let mut sender = secured.connect(1_024).await;
     let deaf = ask(&mut sender, "/pieces").await.unwrap();
@@ -127,7 +127,7 @@ async fn a_reply_of_http2_of_which_nothing_is_taken_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_of_http2_that_is_too_long_is_refused() {
+async fn too_long_http2_head_is_rejected() {
     let mut secured = Secured::new();
     let mut sender = secured.connect(WIDE).await;
     let long = "x".repeat(usize::from(MAX_HEAD_BYTES));
@@ -152,7 +152,7 @@ async fn stopping_finishes_replies_of_http2() {
 
 /// The stream of a reply and the connection are different tasks.
 #[tokio::test(start_paused = true)]
-async fn a_reply_of_http2_that_is_written_before_it_is_complete_leaves_an_idle_connection() {
+async fn http2_connection_is_idle_after_an_early_written_reply() {
     let limits = Limits::default();
     let connections = Connections::new(limits);
     let connection = connections.add();
