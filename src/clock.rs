@@ -1,37 +1,37 @@
 //! The wall clock as a value.
 //!
-//! Timestamps that leave the process (first seen, last poll) come from here, so that tests can set
-//! them. Waiting never does: it uses tokio's clock, which tests pause.
+//! Timestamps that leave the process (first seen, last poll) come from a [`Clock`], so tests can set them.
+//! Waiting uses tokio's clock, which tests pause.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Where timestamps come from. Cheap to clone.
+/// A source of timestamps. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The clock of the machine.
+    /// Returns the clock of the machine.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that answers what `now` answers.
+    /// Returns a clock that calls `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// A clock that starts at `start` and follows tokio's clock, so that paused time moves both.
+    /// Returns a clock that starts at `start` and follows tokio's clock, so paused time applies to both.
     #[must_use]
     pub fn following_tokio(start: Timestamp) -> Self {
         let origin = tokio::time::Instant::now();
         Self::new(move || start + origin.elapsed())
     }
 
-    /// The time now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

@@ -1,62 +1,62 @@
-//! Errors that end the process, and the printer of error chains.
+//! Errors that end the process, and the display of error chains.
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-/// Why a command ended badly. The kind decides the exit code.
+/// The error of a failed command. The variant decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The command line or a configuration file is wrong; nothing was started.
+    /// The command line or a configuration file is invalid; nothing was started.
     #[error("{0}")]
     Configuration(String),
-    /// What was read is no password that can be hashed.
+    /// The input is not a password that can be hashed.
     #[error("this password cannot be hashed: {0}")]
     Password(&'static str),
-    /// An address cannot be listened on.
+    /// The exporter cannot listen on an address.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// As it was given.
+        /// The address as it was given.
         address: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A part of the exporter ended though nobody asked it to.
-    #[error("{part} ended early")]
+    /// A task of the exporter exited without being asked to stop.
+    #[error("{part} exited unexpectedly")]
     EndedEarly {
-        /// The part.
+        /// The task.
         part: &'static str,
     },
-    /// The state cannot be used, because another process does.
+    /// The state file is locked by another process.
     #[error("{0}")]
     Storage(String),
     /// An operation of the system failed.
     #[error("cannot {operation}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// A poll of `once` failed; the reasons were logged.
     #[error("not every tenant could be polled: {0}")]
     PollFailed(String),
-    /// A step of `check` failed; what and why was printed.
-    #[error("not everything works: {0}")]
+    /// A step of `check` failed; the report was printed.
+    #[error("check failed for: {0}")]
     CheckFailed(String),
 }
 
 impl AppError {
-    /// 64 for usage and configuration (`EX_USAGE` of BSD's sysexits), 1 for a failure at run time.
+    /// Returns 64 for usage and configuration (`EX_USAGE` of BSD's sysexits) and 1 for a failure at run time.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(if matches!(self, Self::Configuration(_) | Self::Password(_)) { 64 } else { 1 })
     }
 }
 
-/// Prints an error and its sources in one line.
+/// Displays an error and its sources on one line.
 pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_prints_every_source_once() {
+    fn a_chain_displays_every_source_once() {
         let source = std::io::Error::other("permission denied");
         let error = AppError::Listen { address: ":80".to_owned(), source };
         assert_eq!(Chain(&error).to_string(), "cannot listen on `:80`: permission denied");

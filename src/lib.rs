@@ -9,6 +9,7 @@
 //!                                              store    metrics
 //! ```
 //!
+//! - [`model`] holds the types that every module may use: ids, label values, policies, freshness. A leaf.
 //! - [`config`] reads the YAML file into types that cannot hold a bad value.
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
@@ -40,6 +41,7 @@ pub mod file_watch;
 pub mod fleet;
 pub mod logging;
 pub mod metrics;
+pub mod model;
 pub mod poll;
 pub mod publish;
 pub mod self_metrics;

@@ -10,6 +10,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::model::LogLevel;
+
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -19,19 +21,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// The lowest severity that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogLevel {
-    /// Details for developers.
-    Debug,
-    /// Start, stop and one line per poll.
-    Info,
-    /// Degraded, but continuing.
-    Warn,
-    /// An operator has to act.
-    Error,
-}
-
 /// Starts logging for the whole process. `count` is called with the level of each line.
 ///
 /// # Errors
@@ -39,7 +28,7 @@ pub enum LogLevel {
 pub fn init(
     level: LogLevel,
     format: LogFormat,
-    count: impl Fn(&'static str) + Send + Sync + 'static,
+    count: impl Fn(LogLevel) + Send + Sync + 'static,
 ) -> Result<(), TryInitError> {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -65,13 +54,13 @@ pub fn init(
 
 struct LevelCounter<F>(F);
 
-impl<S: Subscriber, F: Fn(&'static str) + 'static> Layer<S> for LevelCounter<F> {
+impl<S: Subscriber, F: Fn(LogLevel) + 'static> Layer<S> for LevelCounter<F> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         (self.0)(match *event.metadata().level() {
-            Level::ERROR => "error",
-            Level::WARN => "warn",
-            Level::INFO => "info",
-            Level::DEBUG | Level::TRACE => "debug",
+            Level::ERROR => LogLevel::Error,
+            Level::WARN => LogLevel::Warn,
+            Level::INFO => LogLevel::Info,
+            Level::DEBUG | Level::TRACE => LogLevel::Debug,
         });
     }
 }

@@ -20,8 +20,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::fleet::{Freshness, Overview, Policy, TenantFleet};
-use crate::metrics::{Body, DetailLevel, Encoding, Format, RenderOptions, Renderer, SeriesBudget};
+use crate::fleet::{Overview, TenantFleet};
+use crate::metrics::{Body, RenderOptions, Renderer, SeriesBudget};
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, Freshness, Policy};
 use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
 
@@ -67,10 +68,11 @@ impl Snapshot {
     /// Counts what was rendered, and how long it `took`.
     pub fn count(&self, self_metrics: &SelfMetrics, took: Duration) {
         let SeriesBudget { limit, deepest, series, suppressed, .. } = *self.body.served();
-        let [text, openmetrics] =
-            Format::ALL.map(|format| Encoding::ALL.map(|encoding| self.body.length(format, encoding)));
-        self_metrics.rendered(series, [text[0], text[1], openmetrics[0], openmetrics[1]], took);
-        self_metrics.detail(limit, suppressed, deepest as usize);
+        let bytes = ExpositionFormat::ALL.into_iter().flat_map(|format| {
+            ContentEncoding::ALL.map(|encoding| ((format, encoding), self.body.length(format, encoding)))
+        });
+        self_metrics.rendered(series, bytes, took);
+        self_metrics.detail(limit, suppressed, deepest);
     }
 }
 
@@ -319,7 +321,7 @@ mod tests {
             ("exposition_bytes{encoding=\"identity\",format=\"text\"}", body.plain(b"").len() as u64),
             (
                 "exposition_bytes{encoding=\"gzip\",format=\"openmetrics\"}",
-                body.length(Format::OpenMetrics, Encoding::Gzip),
+                body.length(ExpositionFormat::OpenMetrics, ContentEncoding::Gzip),
             ),
         ] {
             let value = if line == "detail_level{detail=\"fleet\"}" { 1 } else { value };

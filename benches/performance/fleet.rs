@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Assessment, Attempt, Freshness, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate,
-    Severity, TenantFleet, UpdateFacts,
+    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, ReportedUpdate, TenantFleet, UpdateFacts,
 };
+use mde_exporter::model::{Freshness, KbId, MachineId, Severity};
 
 /// Missing updates of each machine.
 pub(crate) const GAPS: u32 = 10;
@@ -16,11 +16,7 @@ pub(crate) const GAPS: u32 = 10;
 /// Lines of a machine at machine and update level.
 pub(crate) const LINES_PER_MACHINE: u32 = 8 + GAPS;
 
-pub(crate) const FRESHNESS: Freshness = Freshness {
-    stale_after: Duration::from_hours(13),
-    expire_after: Duration::from_hours(48),
-    inactive_after: Duration::from_hours(720),
-};
+pub(crate) const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 const NOW: i64 = 1_764_000_000;
 

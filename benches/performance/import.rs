@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
 use mde_exporter::defender::{Client, ExportOutcome, ProxyMode, QuotaHistory, RetryPolicy};
-use mde_exporter::fleet::MachineId;
+use mde_exporter::model::MachineId;
 use mde_exporter::self_metrics::SelfMetrics;
 use serde::Deserialize;
 

@@ -17,8 +17,9 @@ use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Tenant};
 use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{DetailLevel, RenderOptions};
-use mde_exporter::poll::{self, Poller};
+use mde_exporter::metrics::RenderOptions;
+use mde_exporter::model::DetailLevel;
+use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Options, Simulator};
@@ -178,7 +179,7 @@ pub(crate) async fn poll(config: &str, machines: u32) {
         Client::new(tenant, ProxyMode::Direct, retry, random, history, clock.clone(), metrics.clone());
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
     let options = RenderOptions {
-        freshness: poll::freshness(&config.poll),
+        freshness: config.poll.freshness,
         policies: [].into(),
         detail: DetailLevel::Fleet,
         series_limit: 0,

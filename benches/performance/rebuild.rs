@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
+use mde_exporter::metrics::{RenderOptions, Renderer};
+use mde_exporter::model::DetailLevel;
 
 use crate::{fleet, http, process};
 

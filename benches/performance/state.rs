@@ -11,9 +11,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Assessment, Attempt, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, TenantFleet,
-    UpdateFacts,
+    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, ReportedUpdate, TenantFleet, UpdateFacts,
 };
+use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::Store;
 
 const GAPS: u32 = 10;

@@ -17,7 +17,7 @@ use super::runtime::block_on;
 use crate::check::{self, CheckReport, CheckSection, StepOutcome};
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config::web::LoadedWeb;
+use crate::config::web::LoadedWebConfig;
 use crate::config::{self, Problem};
 use crate::error::AppError;
 use crate::self_metrics::SelfMetrics;
@@ -60,7 +60,11 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
 }
 
 /// Checks the parts that all tenants share.
-fn check_this_machine(loaded: &config::Loaded, web: Option<&LoadedWeb>, flags: &Flags) -> CheckSection {
+fn check_this_machine(
+    loaded: &config::LoadedConfig,
+    web: Option<&LoadedWebConfig>,
+    flags: &Flags,
+) -> CheckSection {
     let mut section = CheckSection::new("this machine");
     let mut add = |step, file: &Path, warnings: &[Problem]| {
         for warning in warnings {

@@ -17,11 +17,12 @@ use mde_simulator::{Options, Simulator};
 use super::load::{RunConfig, load_for_serving};
 use super::output::print;
 use super::runtime::block_on;
-use crate::cli::{DemoFlags, DemoSource, Flags};
+use crate::cli::{DemoFlags, Flags};
 use crate::clock::Clock;
 use crate::daemon::{Daemon, Signals, Sockets, TenantStore};
 use crate::defender::ProxyMode;
 use crate::error::AppError;
+use crate::model::Source;
 use crate::self_metrics::SelfMetrics;
 
 /// The duration of a simulated day.
@@ -94,16 +95,16 @@ fn options(demo: DemoFlags, clock: Clock) -> Options {
 }
 
 /// Writes a configuration as an operator would, to a folder that is deleted when the demo ends.
-fn configuration(simulator: &Simulator, source: DemoSource) -> io::Result<tempfile::TempDir> {
+fn configuration(simulator: &Simulator, source: Source) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("mde_exporter-demo-").tempdir()?;
     let url = simulator.api_url();
     let tenant = simulator.tenant_id();
     let client = simulator.client_id();
     let authority = simulator.authority_url();
     // The list of export files may be requested 16 times an hour, in the simulation too.
-    let (source, interval) = match source {
-        DemoSource::Machines => ("machines", "10s"),
-        DemoSource::Export => ("export", "4m"),
+    let interval = match source {
+        Source::Machines => "10s",
+        Source::Export => "4m",
     };
     let text = format!(
         "tenants:

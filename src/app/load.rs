@@ -27,7 +27,7 @@ pub(super) struct RunConfig {
 pub(super) fn validate(
     file: &Path,
     web_file: Option<&Path>,
-) -> Result<(config::Loaded, Option<config::web::LoadedWeb>), AppError> {
+) -> Result<(config::LoadedConfig, Option<config::web::LoadedWebConfig>), AppError> {
     let web = web_file.map(|file| config::web::load(file).outcome).transpose();
     combine_results(config::load(file), web.map_err(WebConfigError::from))
 }

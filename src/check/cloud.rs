@@ -1,12 +1,12 @@
-//! Whether hosts and scope belong to the cloud that is configured.
+//! The check that hosts and scope belong to the configured cloud.
 
-use reqwest::Url;
+use url::Url;
 
 use super::messages;
 use super::report::StepOutcome;
 use crate::config::{Cloud, Tenant};
 
-/// Microsoft's hosts, with all below them, and the clouds that they serve.
+/// Microsoft's hosts, including subdomains, and the clouds that they serve.
 const HOSTS: [(&str, &[Cloud]); 9] = [
     ("login.microsoftonline.com", &[Cloud::Commercial, Cloud::Gcc]),
     ("login.microsoftonline.us", &[Cloud::GccHigh, Cloud::Dod]),
@@ -19,10 +19,10 @@ const HOSTS: [(&str, &[Cloud]); 9] = [
     ("api-gov.security.microsoft.us", &[Cloud::GccHigh, Cloud::Dod]),
 ];
 
-/// Resources that look like the one with the roles, and are those of Defender XDR.
+/// Resources of Defender XDR, which are easily mistaken for the one with the application roles.
 const OTHER_RESOURCES: [&str; 2] = ["api.security.microsoft.com", "api-gov.security.microsoft.us"];
 
-/// Judges `authority_url`, `api_url` and `scope` by `cloud`.
+/// Compares `authority_url`, `api_url` and `scope` with `cloud`.
 pub(super) fn judge(tenant: &Tenant) -> (StepOutcome, String) {
     let scope = Url::parse(&tenant.scope).ok();
     let keys = [
@@ -44,7 +44,7 @@ pub(super) fn judge(tenant: &Tenant) -> (StepOutcome, String) {
     (StepOutcome::Ok, tenant.cloud.as_str().to_owned())
 }
 
-/// None for a host that is not known, as that of a private endpoint.
+/// Returns the clouds of a host; none for an unknown host, such as that of a private endpoint.
 fn clouds_of(host: &str) -> Option<&'static [Cloud]> {
     let covers = |known: &str| {
         host.strip_suffix(known)
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_of_its_cloud() {
+    fn every_default_belongs_to_its_cloud() {
         for cloud in Cloud::ALL {
             for url in [cloud.authority_url(), cloud.api_url(), cloud.scope()] {
                 let url = Url::parse(url).unwrap();

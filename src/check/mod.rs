@@ -1,14 +1,14 @@
-//! `check`: tries everything that a tenant's configuration needs, once, and says what to do about what
-//! does not work.
+//! `check`: the online diagnosis, which tries everything that the configuration of a tenant needs and
+//! explains how to fix what fails.
 //!
-//! It is what a person runs when nothing works, or before anything does. So it asks through the very
-//! client of the poller, where a thing that works here works there too; it retries nothing, gives every
-//! call a short time, and goes on as far as that makes sense: a step that another one stands in the way
-//! of is skipped and says so. It changes nothing, neither at the API nor in the state.
+//! An operator runs it before the first start or if nothing works. It makes its calls through the client of
+//! the poller, so a step that succeeds here also succeeds there. It does not retry, limits the time of
+//! every call, and continues as far as possible: a step that depends on a failed one is skipped, with the
+//! reason. It changes nothing, neither at the API nor in the state file.
 //!
-//! [`examine`] makes the [`CheckSection`] of one tenant, step by step; [`cloud`] judges hosts, [`mod@storage`] the
-//! folder of the state; [`messages`] is the one place for what is said, beside the errors of
-//! [`defender`](crate::defender), which say what to do by themselves; [`report`] prints.
+//! [`examine`] makes the [`CheckSection`] of one tenant, step by step. [`cloud`] checks hosts, [`mod@storage`]
+//! the folder of the state file. [`messages`] has all texts except the errors of
+//! [`defender`](crate::defender), which include their own advice. [`report`] displays the result.
 
 mod cloud;
 mod messages;

@@ -1,17 +1,17 @@
-//! How findings are printed: one line per step, aligned, in sections.
+//! The output of `check`: one aligned line per step, in sections.
 
 use std::fmt;
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepOutcome {
-    /// As it should be.
+    /// It works.
     Ok,
-    /// It works, but somebody should look at it.
+    /// It works, but needs attention.
     Warning,
     /// It does not work.
     Failed,
-    /// Not tried, because something before it failed.
+    /// Not tried, because an earlier step failed.
     Skipped,
 }
 
@@ -35,7 +35,7 @@ struct Step {
     text: String,
 }
 
-/// The steps of one tenant, or of what all of them share.
+/// The steps of one tenant, or of the machine that runs the exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSection {
     title: String,
@@ -49,13 +49,13 @@ impl CheckSection {
         Self { title: printable(title), steps: Vec::new() }
     }
 
-    /// Adds a step. `text` may hold what others wrote: it ends up on one line of a terminal.
+    /// Adds a step. `text` may contain untrusted text; it is displayed on one line of a terminal.
     pub fn add(&mut self, name: &'static str, outcome: StepOutcome, text: &str) {
         self.steps.push(Step { name, outcome, text: printable(text) });
     }
 }
 
-/// Characters that a terminal would obey are no text.
+/// Replaces control characters, which a terminal would execute.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -71,7 +71,7 @@ impl fmt::Display for CheckSection {
     }
 }
 
-/// What all sections come to.
+/// The summary of all sections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     counts: [usize; StepOutcome::ALL.len()],
@@ -79,7 +79,7 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Takes a section into account.
+    /// Adds a section to the summary.
     pub fn add(&mut self, section: &CheckSection) {
         for step in &section.steps {
             self.counts[step.outcome as usize] += 1;
@@ -89,7 +89,7 @@ impl CheckReport {
         }
     }
 
-    /// The titles of sections in which a step failed.
+    /// The titles of the sections with a failed step.
     #[must_use]
     pub fn failed(&self) -> &[String] {
         &self.failed

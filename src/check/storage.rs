@@ -1,4 +1,4 @@
-//! Whether the state can be kept.
+//! The check of the folder of the state file.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::path::Path;
 use super::messages;
 use super::report::StepOutcome;
 
-/// Tries to write into `folder`, or into the one that it would be made in. Nothing stays, and the state
-/// in it is not touched, so an exporter that works with it is not disturbed.
+/// Writes a temporary file into `folder`, or into the closest existing folder above it. Does not touch the
+/// state file, so it does not disturb a running exporter.
 #[must_use]
 pub fn storage(folder: &Path) -> (StepOutcome, String) {
     let existing = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match write(existing) {
-        Ok(()) => (StepOutcome::Ok, messages::storage_is_fine(folder, existing == folder)),
-        Err(error) => (StepOutcome::Failed, messages::storage_is_not(folder, &error)),
+        Ok(()) => (StepOutcome::Ok, messages::storage_is_writable(folder, existing == folder)),
+        Err(error) => (StepOutcome::Failed, messages::storage_failed(folder, &error)),
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_fine_when_it_can_be_written_or_made() {
+    fn a_folder_must_be_writable_or_creatable() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("a/b");
         for path in [folder.path(), &missing, Path::new("not-there")] {

@@ -1,4 +1,4 @@
-//! The steps of one tenant, in the order in which the poller would need them.
+//! The steps of one tenant, in the order in which the poller depends on them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,35 +9,36 @@ use tokio::time::timeout;
 use super::report::{CheckSection, StepOutcome};
 use super::{cloud, messages};
 use crate::clock::Clock;
-use crate::config::{Poll, Source, Tenant};
+use crate::config::{Poll, Tenant};
 use crate::defender::{ApiError, Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role};
 use crate::error::Chain;
-use crate::fleet::MachineId;
+use crate::model::{ApiOperation, MachineId, Source};
 use crate::poll::{self, MachineLists, Scope};
-use crate::self_metrics::{ApiOperation, TenantMetrics};
+use crate::self_metrics::TenantMetrics;
 
-/// No call may take longer, whatever `http.timeout` allows.
+/// Time limit of a call, even if `http.timeout` is longer.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 
-/// Nor any step: a list may have many pages, and a small quota holds calls back.
+/// Time limit of a step: a list may have many pages, and a small quota delays calls.
 const LONGEST_STEP: Duration = Duration::from_secs(45);
 
-/// A clock that is further off is a failure: Entra allows five minutes.
+/// Largest clock skew that Entra tolerates.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Tries what `tenant` needs, each thing once: no more than a few calls, and a page of the machine list
-/// per 10,000 machines. Takes a minute or two at the very most.
+/// Tries everything that `tenant` needs once. Makes a few calls, and one for each page of the machine list
+/// (10,000 machines). Takes at most one or two minutes.
 pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: TenantMetrics) -> CheckSection {
     let mut section = CheckSection::new(&format!("tenant {}", tenant.name));
     let (outcome, text) = cloud::judge(&tenant);
     section.add("cloud", outcome, &text);
     tenant.http.timeout = tenant.http.timeout.min(LONGEST_CALL);
     let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
-    let (random, history) = (fastrand::Rng::new(), QuotaHistory::default());
+    let random = fastrand::Rng::new();
+    let history = QuotaHistory::default();
     match Client::new(&tenant, ProxyMode::Configured, once, random, history, clock.clone(), metrics) {
         Ok(client) => {
             section.add("connection", StepOutcome::Ok, &messages::connection(&tenant));
-            let examination = TenantCheck {
+            let check = TenantCheck {
                 tenant,
                 poll,
                 clock,
@@ -46,7 +47,7 @@ pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: Tena
                 claims: None,
                 blocked: None,
             };
-            examination.run().await
+            check.run().await
         }
         Err(error) => {
             section.add("connection", StepOutcome::Failed, &Chain(&error).to_string());
@@ -62,9 +63,9 @@ struct TenantCheck {
     clock: Clock,
     client: Arc<Client>,
     section: CheckSection,
-    /// What the token claims, when there is one that can be read.
+    /// The claims of the token; none without a readable token.
     claims: Option<TokenClaims>,
-    /// Why no further call makes sense.
+    /// The reason why every further call would fail.
     blocked: Option<String>,
 }
 
@@ -80,7 +81,7 @@ impl TenantCheck {
             }
             Source::Export => self.export().await,
         }
-        self.their_clock();
+        self.clock_skew_step();
         self.section
     }
 
@@ -118,22 +119,22 @@ impl TenantCheck {
         };
         let needed = [role(ApiOperation::Machines), role(data)];
         let missing: Vec<_> = needed.into_iter().filter(|role| !claims.has(role)).collect();
-        let said = |so_what| messages::roles_are_missing(&missing, claims, &self.tenant.auth, so_what);
+        let message = |effect| messages::roles_are_missing(&missing, claims, &self.tenant.auth, effect);
         match missing[..] {
             [] => (StepOutcome::Ok, needed.join(", ")),
-            [only] if only == role(ApiOperation::Machines) && self.goes_without_list() => {
-                (StepOutcome::Warning, said(messages::NAMES_ARE_MISSING))
+            [only] if only == role(ApiOperation::Machines) && self.can_work_without_list() => {
+                (StepOutcome::Warning, message(messages::NAMES_ARE_MISSING))
             }
-            _ => (StepOutcome::Failed, said("")),
+            _ => (StepOutcome::Failed, message("")),
         }
     }
 
-    /// Whether the poller would go on without a machine list.
-    fn goes_without_list(&self) -> bool {
+    /// Returns whether the poller would continue without a machine list.
+    fn can_work_without_list(&self) -> bool {
         poll::scope_without_list(&self.tenant.machines).is_some()
     }
 
-    /// One step with the API: what it brought, or nothing when it failed or was skipped.
+    /// Runs a step that calls the API. Returns its result, or none if it failed or was skipped.
     async fn call<T>(
         &mut self,
         step: &'static str,
@@ -160,31 +161,34 @@ impl TenantCheck {
         if stops {
             self.blocked = Some(messages::after(step));
         }
-        let is_dispensable = is_forbidden && endpoint == ApiOperation::Machines && self.goes_without_list();
+        let is_dispensable =
+            is_forbidden && endpoint == ApiOperation::Machines && self.can_work_without_list();
         let outcome = if is_dispensable { StepOutcome::Warning } else { StepOutcome::Failed };
         self.section.add(step, outcome, &messages::api(&error, &self.tenant.auth));
         None
     }
 
-    /// The machines in scope, when the lists that the selectors need can be had.
+    /// Returns the machines in scope, if the lists that the selectors need could be fetched.
     async fn scope(&mut self) -> Option<Scope> {
-        let (client, selectors) = (Arc::clone(&self.client), self.tenant.machines.clone());
-        let (mut lists, mut complete) = (MachineLists::default(), true);
-        let mut found = |section: &mut CheckSection, step, answer: Option<usize>| match answer {
+        let client = Arc::clone(&self.client);
+        let selectors = self.tenant.machines.clone();
+        let mut lists = MachineLists::default();
+        let mut complete = true;
+        let mut add_step = |section: &mut CheckSection, step, answer: Option<usize>| match answer {
             Some(machines) => section.add(step, StepOutcome::Ok, &messages::count(machines, "machine")),
             None => complete = false,
         };
         if MachineLists::need_whole(&selectors) {
             let step = "machine list";
             let list = self.call(step, ApiOperation::Machines, client.machines(ListQuery::All)).await;
-            found(&mut self.section, step, list.as_ref().map(Vec::len));
+            add_step(&mut self.section, step, list.as_ref().map(Vec::len));
             lists.whole = list.unwrap_or_default();
         }
         if let Some(filter) = &selectors.filter {
             let step = "filter";
             let list =
                 self.call(step, ApiOperation::Machines, client.machines(ListQuery::Filter(filter))).await;
-            found(&mut self.section, step, list.as_ref().map(Vec::len));
+            add_step(&mut self.section, step, list.as_ref().map(Vec::len));
             lists.filtered = list.unwrap_or_default();
         }
         if !selectors.tags.is_empty() {
@@ -197,7 +201,7 @@ impl TenantCheck {
             };
             let tagged = self.call("tags", ApiOperation::FindByTag, all_tags).await;
             let machines = tagged.as_ref().map(|tagged| tagged.iter().map(|(_, list)| list.len()).sum());
-            found(&mut self.section, "tags", machines);
+            add_step(&mut self.section, "tags", machines);
             lists.tagged = tagged.unwrap_or_default();
         }
         if complete {
@@ -222,12 +226,12 @@ impl TenantCheck {
 
     async fn missing_kbs(&mut self, scope: Option<&Scope>) {
         let step = "getmissingkbs";
-        let machine = match (scope.map(to_ask), &self.blocked) {
+        let machine = match (scope.map(last_seen_machine), &self.blocked) {
             (Some(Some(machine)), _) => machine,
-            // The reason of all is a better one than that there is no list.
+            // The original reason is more useful than the missing list.
             (_, Some(reason)) => return self.section.add(step, StepOutcome::Skipped, reason),
             (Some(None), None) => {
-                return self.section.add(step, StepOutcome::Skipped, messages::NOBODY_TO_ASK);
+                return self.section.add(step, StepOutcome::Skipped, messages::NO_MACHINE);
             }
             (None, None) => return self.section.add(step, StepOutcome::Skipped, messages::NO_LIST),
         };
@@ -274,7 +278,7 @@ impl TenantCheck {
         };
         let age = export.generated_at.map(|at| self.clock.now().duration_since(at));
         let age = age.and_then(|age| Duration::try_from(age).ok());
-        let stale_after = self.poll.stale_after;
+        let stale_after = self.poll.freshness.stale_after;
         let (outcome, text) = match (export.generated_at, age) {
             (Some(at), Some(age)) if age > stale_after => {
                 (StepOutcome::Warning, messages::export_is_stale(export.files, at, stale_after))
@@ -287,13 +291,13 @@ impl TenantCheck {
                 self.section.add("export download", StepOutcome::Ok, &format!("from {}", export.host()))
             }
             Err(error) => {
-                let text = messages::files_out_of_reach(export.host(), &error);
+                let text = messages::download_failed(export.host(), &error);
                 self.section.add("export download", StepOutcome::Failed, &text);
             }
         }
     }
 
-    fn their_clock(&mut self) {
+    fn clock_skew_step(&mut self) {
         let (outcome, text) = match self.client.clock_skew() {
             None => (StepOutcome::Skipped, messages::NO_TIME.to_owned()),
             Some(ahead) if ahead.abs() > CLOCK_TOLERANCE => {
@@ -305,8 +309,8 @@ impl TenantCheck {
     }
 }
 
-/// The machine that was seen last: it is the least likely to be gone.
-fn to_ask(scope: &Scope) -> Option<MachineId> {
+/// Returns the machine that was seen last, which is the least likely to have left.
+fn last_seen_machine(scope: &Scope) -> Option<MachineId> {
     let newest = scope.machines.iter().max_by_key(|facts| (facts.last_seen, &facts.id));
     newest.map(|facts| facts.id.clone())
 }

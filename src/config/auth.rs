@@ -1,9 +1,9 @@
-//! The section `auth`: exactly one way to have a token, and only where its secret is.
+//! The section `auth`: exactly one credential, and only the place of its secret.
 
 use std::path::Path;
 
 use super::section::{MapReader, ValueReader};
-use super::tenant::{GUID_ALLOWED, guid, path};
+use super::values::{GUID_ALLOWED, guid, path};
 use super::{Auth, SecretSource};
 
 const SECRET_FILE: &str = "client_secret_file";
@@ -15,26 +15,26 @@ const WORKLOAD_IDENTITY: &str = "workload_identity";
 const ALLOWED: &str = "exactly one of client_secret_file, client_secret_env, client_certificate_file, \
                        managed_identity, workload_identity is allowed";
 
-/// What the tenant's `client_id` is to its credential.
+/// Use of the tenant's `client_id` by its credential.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientId {
+pub(super) enum ClientIdUse {
     Required,
     Unused,
-    /// A managed identity is among several credentials: too wrong to tell.
+    /// Several credentials are given, one of them a managed identity.
     Undecided,
 }
 
-/// What a tenant's `auth` says.
-pub(super) struct Choice {
-    /// The credential; none when something is wrong with it.
+/// The content of a tenant's `auth`.
+pub(super) struct AuthSection {
+    /// The credential; none if it has a problem.
     pub(super) auth: Option<Auth>,
-    /// What the tenant's own `client_id` is to it.
-    pub(super) client_id: ClientId,
+    /// Use of the tenant's own `client_id`.
+    pub(super) client_id: ClientIdUse,
 }
 
-pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> Choice {
+pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> AuthSection {
     let Some(section) = field.section() else {
-        return Choice { auth: None, client_id: ClientId::Required };
+        return AuthSection { auth: None, client_id: ClientIdUse::Required };
     };
     let secret_file = section.optional(SECRET_FILE, "the path of a file is allowed");
     let secret_environment =
@@ -54,14 +54,14 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> Choice {
     .filter_map(|(key, field)| field.as_ref().map(|_| key))
     .collect();
     let client_id = match (given.len(), &managed) {
-        (2.., Some(_)) => ClientId::Undecided,
-        (_, None) => ClientId::Required,
-        (_, Some(_)) => ClientId::Unused,
+        (2.., Some(_)) => ClientIdUse::Undecided,
+        (_, None) => ClientIdUse::Required,
+        (_, Some(_)) => ClientIdUse::Unused,
     };
-    judge_count(&section, &given);
+    check_count(&section, &given);
     section.finish();
 
-    // Each is read even when there are too many, to report what is wrong in them too.
+    // Every credential is read, to report the problems of each.
     let read = [
         secret_file.and_then(|field| Some(Auth::ClientSecret(SecretSource::File(path(&field, folder)?)))),
         secret_environment.and_then(|field| {
@@ -72,10 +72,10 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> Choice {
         managed.and_then(|field| managed_identity(&field)),
         workload.and_then(|field| workload_identity(&field, folder)),
     ];
-    Choice { auth: read.into_iter().flatten().next(), client_id }
+    AuthSection { auth: read.into_iter().flatten().next(), client_id }
 }
 
-fn judge_count(section: &MapReader<'_>, given: &[&str]) {
+fn check_count(section: &MapReader<'_>, given: &[&str]) {
     match given {
         [] => section.problem("no credential is given", ALLOWED),
         [_] => {}
@@ -101,8 +101,8 @@ fn workload_identity(field: &ValueReader<'_>, folder: &Path) -> Option<Auth> {
     Some(Auth::WorkloadIdentity { token_file: token_file? })
 }
 
-/// POSIX, Base Definitions, section 8.1, with lower case let through as every shell does. Also keeps a
-/// secret itself from being taken for a name.
+/// The name of an environment variable by POSIX, Base Definitions, section 8.1; lower case is accepted, as
+/// by every shell. A secret that was written here by mistake is usually rejected.
 fn variable_name(text: &str) -> Result<String, &'static str> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let fits = !text.as_bytes()[0].is_ascii_digit() && text.bytes().all(inner);

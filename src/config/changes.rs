@@ -1,27 +1,28 @@
-//! What differs between two configurations, by key path, without a value.
+//! The difference between two configurations, as key paths without values.
 //!
-//! Tenants and policies go by their names, so that one that is added moves none of the others. Every
-//! structure is taken apart by name: a field that is new has to be compared before it compiles.
+//! Tenants and policies are matched by name, so an added one does not affect the others. Every struct is
+//! destructured by field name, so a new field does not compile until it is compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Auth, Config, Http, Metrics, Policy, Poll, Quota, Selectors, Tenant};
+use super::{Auth, Config, Http, Metrics, Poll, Quota, Selectors, Tenant};
+use crate::model::{Freshness, Policy};
 
-/// The keys that have another effect in `new` than in `old`, as `poll.interval` or
-/// `tenants[contoso].machines.tags`, and what comes or goes, as `tenants[contoso] removed`. Empty
-/// when both mean the same, however they are written.
+/// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
+/// `tenants[contoso].machines.tags`, and added and removed items, such as `tenants[contoso] removed`.
+/// Empty if both have the same effect, however they are written.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     let Config { tenants, poll, metrics, policies } = old;
     let mut keys = Keys::default();
     keys.named("tenants", (tenants, &new.tenants), |tenant| &tenant.name, tenant);
     {
-        let Poll { interval, stale_after, expire_after, inactive_after } = poll;
+        let Poll { interval, freshness: Freshness { stale_after, expire_after, inactive_after } } = poll;
         keys.compare("poll.interval", interval, &new.poll.interval);
-        keys.compare("poll.stale_after", stale_after, &new.poll.stale_after);
-        keys.compare("poll.expire_after", expire_after, &new.poll.expire_after);
-        keys.compare("poll.inactive_after", inactive_after, &new.poll.inactive_after);
+        keys.compare("poll.stale_after", stale_after, &new.poll.freshness.stale_after);
+        keys.compare("poll.expire_after", expire_after, &new.poll.freshness.expire_after);
+        keys.compare("poll.inactive_after", inactive_after, &new.poll.freshness.inactive_after);
     }
     let Metrics { detail, series_limit, ignore_kbs } = metrics;
     keys.compare("metrics.detail", detail, &new.metrics.detail);
@@ -31,17 +32,17 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     keys.0
 }
 
-/// Whether the two say the same of how the tenant is reached, so that connections and tokens of the
-/// one do for the other.
+/// Returns whether both reach the tenant with the same connection settings and credential, so that the
+/// connections and tokens of one are valid for the other.
 #[must_use]
 pub fn uses_same_connection(old: &Tenant, new: &Tenant) -> bool {
-    let asked_alike =
+    let with_old_scope =
         Tenant { source: old.source, machines: old.machines.clone(), quota: old.quota, ..new.clone() };
-    asked_alike == *old
+    with_old_scope == *old
 }
 
-/// Whether the API counts the calls of both in one quota: they are those of one application in one
-/// tenant, whatever they are named here.
+/// Returns whether the API counts the calls of both in one quota, because both use the same application
+/// in the same Entra tenant, whatever their names here.
 #[must_use]
 pub fn is_same_app_registration(old: &Tenant, new: &Tenant) -> bool {
     let ids = |tenant: &Tenant| {
@@ -72,7 +73,7 @@ fn tenant(keys: &mut Keys, path: &str, old: &Tenant, new: &Tenant) {
         machines: Selectors { ids, names, tags, filter, all, exclude_ids, exclude_names },
         quota: Quota { per_minute, per_hour, share },
     } = old;
-    let mut key = |key: &str, is_alike: bool| keys.note(&format!("{path}.{key}"), is_alike);
+    let mut key = |key: &str, is_equal: bool| keys.note(&format!("{path}.{key}"), is_equal);
     key("tenant_id", *tenant_id == new.tenant_id);
     key("client_id", *client_id == new.client_id);
     key("auth", *auth == new.auth);
@@ -102,13 +103,13 @@ fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
     keys.note(&format!("{path}.from"), *from == new.from);
 }
 
-/// The keys that were found to differ.
+/// Collects the keys that differ.
 #[derive(Default)]
 struct Keys(Vec<String>);
 
 impl Keys {
-    fn note(&mut self, key: &str, is_alike: bool) {
-        if !is_alike {
+    fn note(&mut self, key: &str, is_equal: bool) {
+        if !is_equal {
             self.0.push(key.to_owned());
         }
     }
@@ -117,8 +118,8 @@ impl Keys {
         self.note(key, old == new);
     }
 
-    /// Compares items that have the same name with `compare`, and notes those that come and go. The list
-    /// itself has changed when only the order has.
+    /// Compares items of the same name with `compare`, and notes added and removed items. If only the
+    /// order differs, the list itself is noted.
     fn named<T: PartialEq>(
         &mut self,
         key: &str,
@@ -129,15 +130,16 @@ impl Keys {
         let before = self.0.len();
         let by_name =
             |items| -> BTreeMap<&str, &T> { Iterator::map(items, |item| (&**name(item), item)).collect() };
-        let (was, is) = (by_name(old.iter()), by_name(new.iter()));
+        let old_by_name = by_name(old.iter());
+        let new_by_name = by_name(new.iter());
         for item in new {
             let path = format!("{key}[{}]", name(item));
-            match was.get(&**name(item)) {
-                Some(known) => compare(self, &path, known, item),
+            match old_by_name.get(&**name(item)) {
+                Some(previous) => compare(self, &path, previous, item),
                 None => self.0.push(format!("{path} added")),
             }
         }
-        for item in old.iter().filter(|item| !is.contains_key(&**name(item))) {
+        for item in old.iter().filter(|item| !new_by_name.contains_key(&**name(item))) {
             self.0.push(format!("{key}[{}] removed", name(item)));
         }
         self.note(key, self.0.len() > before || old == new);
@@ -173,14 +175,14 @@ policies:
         parse(Path::new("f.yml"), text.as_bytes()).map_err(|error| error.to_string()).unwrap().config
     }
 
-    /// What changes when `old` is replaced in the file.
+    /// Returns the changes when `old` is replaced by `new` in the file.
     fn changed(old: &str, new: &str) -> String {
         assert!(FILE.contains(old), "{old}");
         changes(&config(FILE), &config(&FILE.replacen(old, new, 1))).join(",")
     }
 
     #[test]
-    fn what_differs_is_named_by_its_key() {
+    fn differences_are_named_by_their_key() {
         for (old, new, expected) in [
             ("name: contoso", "name: 'contoso'", ""),
             ("policies:", "poll: { interval: 360m }\npolicies:", ""),
@@ -268,17 +270,17 @@ policies:
     }
 
     #[test]
-    fn what_is_asked_does_not_change_how_a_tenant_is_reached() {
-        let alike = |old: &str, new: &str| {
+    fn scope_and_quota_do_not_change_the_connection() {
+        let uses_same = |old: &str, new: &str| {
             let (old, new) = (config(FILE), config(&FILE.replacen(old, new, 1)));
             uses_same_connection(&old.tenants[0], &new.tenants[0])
         };
-        assert!(alike(
+        assert!(uses_same(
             "machines: { all: true }",
             "machines: { ids: [a] }\n    quota: { share: 1 }\n    source: export"
         ));
-        assert!(!alike("canary.txt", "other.txt"));
-        assert!(!alike("http: {", "http: { timeout: 9s,"));
-        assert!(!alike("client_id: 6", "client_id: 7"));
+        assert!(!uses_same("canary.txt", "other.txt"));
+        assert!(!uses_same("http: {", "http: { timeout: 9s,"));
+        assert!(!uses_same("client_id: 6", "client_id: 7"));
     }
 }

@@ -1,7 +1,7 @@
-//! What the choice of a cloud stands for: hosts, scope, and where a token may go.
+//! The properties of a cloud: hosts, scope, and the hosts that may receive a token.
 //!
-//! Hosts of the government clouds are Microsoft's page "Microsoft Defender for Endpoint for US
-//! Government customers" (defender-endpoint/gov); geo hosts of the public one are in
+//! The hosts of the government clouds are from Microsoft's page "Microsoft Defender for Endpoint for US
+//! Government customers" (defender-endpoint/gov), the geographic hosts of the public cloud from
 //! "Supported Microsoft Defender for Endpoint APIs".
 
 use super::Cloud;
@@ -21,7 +21,7 @@ impl Cloud {
         }
     }
 
-    /// Default of `authority_url`. GCC tenants live in the public Entra.
+    /// Default of `authority_url`. GCC tenants use the public Entra.
     #[must_use]
     pub fn authority_url(self) -> &'static str {
         match self {
@@ -40,8 +40,8 @@ impl Cloud {
         }
     }
 
-    /// Default of `scope`. In the public cloud the resource that holds the roles
-    /// (`WindowsDefenderATP`) is named after another host than the one that is called.
+    /// Default of `scope`. In the public cloud the resource with the application roles
+    /// (`WindowsDefenderATP`) is named after another host than the API host.
     #[must_use]
     pub fn scope(self) -> &'static str {
         match self {
@@ -51,9 +51,9 @@ impl Cloud {
         }
     }
 
-    /// Hosts that may be sent a token, besides the configured one: each entry stands for the host
-    /// itself and all below it. Replies name geo hosts (`eu.api.security.microsoft.com`,
-    /// `api-eu3.securitycenter.microsoft.com`) in their next links.
+    /// Hosts that may receive a token in addition to the configured one. Each entry stands for the host
+    /// and its subdomains: next links in replies name geographic hosts
+    /// (`eu.api.security.microsoft.com`, `api-eu3.securitycenter.microsoft.com`).
     #[must_use]
     pub fn trusted_suffixes(self) -> &'static [&'static str] {
         match self {
@@ -67,7 +67,7 @@ impl Cloud {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::Url;
+    use url::Url;
 
     use super::*;
 

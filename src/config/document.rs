@@ -1,10 +1,10 @@
-//! YAML text as a tree in which every node knows its place and every scalar its spelling.
+//! YAML text as a tree in which every node has a location and every scalar its source text.
 //!
-//! The YAML crate stays behind this file. Its limits on depth, aliases and size hold, so a hostile
-//! file ends in a problem. Two things are done here and not by it:
+//! No other file uses the YAML crate. Its limits on depth, aliases and size apply, so a hostile file
+//! results in a problem. Two things differ from the crate:
 //!
-//! - Repeated keys are kept, because the crate would stop at the first and all are to be reported.
-//! - Scalars that look like numbers keep their source text. As numbers, the device id
+//! - Repeated keys are kept: the crate would stop at the first one, and all of them are reported.
+//! - Scalars that look like numbers keep their source text. As a number, the device id
 //!   `0123456789012345678901234567890123456789` would lose digits.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use serde_saphyr::{
 
 use super::problem::SourceLocation;
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) content: NodeValue,
@@ -33,14 +33,14 @@ pub(super) enum NodeValue {
     Map(Vec<Entry>),
 }
 
-/// A scalar as it was written, without its quotes.
+/// A scalar as written in the file, without quotes.
 #[derive(Debug)]
 pub(super) struct Scalar {
     pub(super) text: String,
     pub(super) kind: ScalarKind,
 }
 
-/// What YAML takes an unquoted scalar for.
+/// The type of an unquoted scalar in YAML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScalarKind {
     Boolean,
@@ -48,23 +48,23 @@ pub(super) enum ScalarKind {
     Text,
 }
 
-/// One key of a mapping with its value.
+/// A key of a mapping and its value.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// None when the key is no scalar.
+    /// None if the key is not a scalar.
     pub(super) key: Option<String>,
     pub(super) place: SourceLocation,
     pub(super) node: Node,
 }
 
-/// Text that is not YAML: where, and why.
+/// A syntax error and its location.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) place: SourceLocation,
     pub(super) what: String,
 }
 
-/// The one document in `text`.
+/// Parses `text` as one YAML document.
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -81,7 +81,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     })
 }
 
-/// The crate's words, unless they would repeat a part of the file.
+/// Returns the message of the crate, unless it would repeat a part of the file.
 fn describe(error: &Error) -> String {
     match error {
         Error::UnsupportedTag { .. } => "the tag is not supported".to_owned(),
@@ -94,7 +94,7 @@ fn place(location: Location) -> SourceLocation {
     SourceLocation { line: location.line().max(1), column: location.column().max(1) }
 }
 
-/// A node as the YAML crate shows it: scalars of other types than text have lost their spelling.
+/// A node as the YAML crate deserializes it: scalars other than text have lost their source text.
 enum Raw {
     Nothing,
     Text(String),
@@ -103,14 +103,14 @@ enum Raw {
     Map(Vec<(Spanned<Self>, Spanned<Self>)>),
 }
 
-/// Gives scalars their spelling back. Aliases and merged keys get the place of their definition,
-/// since that is where a mistake is mended.
+/// Restores the source text of scalars. Aliases and merged keys get the location of their definition,
+/// where an operator fixes a mistake.
 fn resolve(raw: Spanned<Raw>, text: &str) -> Node {
     let location = raw.defined;
     let content = match raw.value {
         Raw::Nothing => NodeValue::Nothing,
         Raw::Text(text) => NodeValue::Scalar(Scalar { text, kind: ScalarKind::Text }),
-        Raw::Typed(kind) => NodeValue::Scalar(Scalar { text: spelling(location, text).to_owned(), kind }),
+        Raw::Typed(kind) => NodeValue::Scalar(Scalar { text: source_text(location, text).to_owned(), kind }),
         Raw::List(items) => NodeValue::List(items.into_iter().map(|item| resolve(item, text)).collect()),
         Raw::Map(entries) => {
             NodeValue::Map(entries.into_iter().map(|(key, value)| entry(key, value, text)).collect())
@@ -131,7 +131,7 @@ fn entry(key: Spanned<Raw>, value: Spanned<Raw>, text: &str) -> Entry {
     }
 }
 
-fn spelling(location: Location, text: &str) -> &str {
+fn source_text(location: Location, text: &str) -> &str {
     let span = location.span();
     let bytes = || {
         let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_keep_their_spelling() {
+    fn scalars_keep_their_source_text() {
         for spelled in [
             "0123456789012345678901234567890123456789",
             "12345678901234567890123456789012345678901",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_know_their_place() {
+    fn nodes_have_their_location() {
         let NodeValue::Map(entries) = parse("\n  ü: [ä, 7]\n").unwrap().content else { panic!("a map") };
         assert_eq!(entries[0].place, SourceLocation { line: 2, column: 3 });
         let NodeValue::List(items) = &entries[0].node.content else { panic!("a list") };
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_stands_where_its_anchor_does() {
+    fn an_alias_has_the_location_of_its_anchor() {
         let NodeValue::Map(entries) = parse("a: &x 5\nb: *x\n").unwrap().content else { panic!("a map") };
         assert_eq!(entries[1].node.place, SourceLocation { line: 1, column: 7 });
     }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn alias_bombs_are_refused() {
+    fn alias_bombs_are_rejected() {
         let line = |(this, last): (char, char)| {
             format!("{this}: &{this} [*{last}, *{last}, *{last}, *{last}, *{last}]\n")
         };

@@ -1,4 +1,4 @@
-//! From a file to a [`Config`], or to everything that is wrong with it.
+//! Reads a file into a [`Config`], or returns all its problems.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,53 +9,53 @@ use super::document::{self, Node, SyntaxError};
 use super::problem::{LoadError, Problem, ProblemCollector, SourceLocation};
 use super::section::ValueReader;
 use super::tenant::{self, TenantNames};
-use super::{Config, Metrics, Policy, Poll, Tenant, metrics, policy};
+use super::{Config, Metrics, Poll, Tenant, metrics, policy};
+use crate::model::{Freshness, Policy};
 
-/// Ten thousand machine ids fit many times.
+/// Size limit of the file, many times the size of ten thousand machine ids.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 const HOUR: Duration = Duration::from_hours(1);
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// A file that can be used.
+/// A valid configuration file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// What it says.
+pub struct LoadedConfig {
+    /// The configuration.
     pub config: Config,
-    /// What an operator should look at, in the order of lines.
+    /// Warnings, in the order of lines.
     pub warnings: Vec<Problem>,
 }
 
 /// Reads the configuration in `file`. Relative paths in it are relative to its folder.
 ///
-/// Offline: names no host, opens no other file, reads no secret.
+/// Works offline: resolves no host name, opens no other file, reads no secret.
 ///
 /// # Errors
 ///
-/// Every problem of the file at once. Text that is not YAML, or a file that cannot be read, is one
-/// problem.
-pub fn load(file: &Path) -> Result<Loaded, LoadError> {
+/// Returns every problem of the file. A syntax error or an unreadable file is one problem.
+pub fn load(file: &Path) -> Result<LoadedConfig, LoadError> {
     let report = ProblemCollector::new(file);
     let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report));
     report.conclude(config).map(loaded)
 }
 
-/// Does what [`load`] does with `bytes` as the content of `file`.
+/// Reads `bytes` as the content of `file`, like [`load`].
 ///
 /// # Errors
 ///
-/// As [`load`].
-pub fn parse(file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError> {
+/// See [`load`].
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<LoadedConfig, LoadError> {
     let report = ProblemCollector::new(file);
     let config = config(file, bytes, &report);
     report.conclude(config).map(loaded)
 }
 
-fn loaded((config, warnings): (Config, Vec<Problem>)) -> Loaded {
-    Loaded { config, warnings }
+fn loaded((config, warnings): (Config, Vec<Problem>)) -> LoadedConfig {
+    LoadedConfig { config, warnings }
 }
 
-/// The content of `file`.
+/// Returns the content of `file`.
 pub(super) fn read(file: &Path, report: &ProblemCollector) -> Option<Vec<u8>> {
     let read = read_at_most(file, FILE_LIMIT);
     let problem = |error: io::Error| {
@@ -65,7 +65,7 @@ pub(super) fn read(file: &Path, report: &ProblemCollector) -> Option<Vec<u8>> {
     read.map_err(problem).ok()
 }
 
-/// The content of `file`; an error when it is longer than `limit` bytes.
+/// Returns the content of `file`, or an error if it is longer than `limit` bytes.
 pub(super) fn read_at_most(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -75,7 +75,7 @@ pub(super) fn read_at_most(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The one YAML document in `bytes`.
+/// Parses `bytes` as one YAML document.
 pub(super) fn root(bytes: &[u8], report: &ProblemCollector) -> Option<Node> {
     let parsed = document::parse(text(bytes, report)?);
     let problem = |error: SyntaxError| {
@@ -127,7 +127,7 @@ fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {
         return None;
     }
     let mut names = TenantNames::default();
-    // Collected before it is judged, so that every tenant is read.
+    // Collected first, so that the problems of every tenant are reported.
     let tenants: Vec<_> = items.iter().map(|item| tenant::read(item, folder, &mut names)).collect();
     tenants.into_iter().collect()
 }
@@ -142,9 +142,9 @@ fn poll(field: &ValueReader<'_>) -> Option<Poll> {
     let age = "a duration from 1s to 3650d, such as 13h, is allowed";
     let interval =
         duration("interval", "a duration from 1s to 365d, such as 6h, is allowed", default.interval, YEAR);
-    let stale_after = duration("stale_after", age, default.stale_after, YEAR * 10);
-    let expire_after = duration("expire_after", age, default.expire_after, YEAR * 10);
-    let inactive_after = duration("inactive_after", age, default.inactive_after, YEAR * 10);
+    let stale_after = duration("stale_after", age, default.freshness.stale_after, YEAR * 10);
+    let expire_after = duration("expire_after", age, default.freshness.expire_after, YEAR * 10);
+    let inactive_after = duration("inactive_after", age, default.freshness.inactive_after, YEAR * 10);
 
     if interval.is_some_and(|interval| interval < HOUR) {
         let what = "is less than an hour, but the source changes every few hours";
@@ -161,8 +161,10 @@ fn poll(field: &ValueReader<'_>) -> Option<Poll> {
     section.finish();
     Some(Poll {
         interval: interval?,
-        stale_after: stale_after?,
-        expire_after: expire_after?,
-        inactive_after: inactive_after?,
+        freshness: Freshness {
+            stale_after: stale_after?,
+            expire_after: expire_after?,
+            inactive_after: inactive_after?,
+        },
     })
 }

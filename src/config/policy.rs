@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::section::ValueReader;
-use super::tenant::label;
-use super::{DeadlineStart, Policy};
+use super::values::label;
+use crate::model::{DeadlineStart, Policy};
 
-/// Ten years, beyond which no deadline is meant.
+/// Ten years; a longer deadline is a mistake.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// The names that policies have, each with the path of the first policy that has it.
+/// Names of policies, each with the path of the first policy of that name.
 type PolicyNames = HashMap<Arc<str>, String>;
 
 pub(super) fn read(field: &ValueReader<'_>) -> Option<Vec<Policy>> {
     let items = field.list("a mapping with the keys of a policy is allowed")?;
     let mut names = PolicyNames::default();
-    // Collected before it is judged, so that every policy is read.
+    // Collected first, so that the problems of every policy are reported.
     let policies: Vec<_> = items.iter().map(|item| policy(item, &mut names)).collect();
     policies.into_iter().collect()
 }
@@ -39,11 +39,8 @@ fn policy(field: &ValueReader<'_>, names: &mut PolicyNames) -> Option<Policy> {
         .and_then(|field| field.duration(Duration::from_secs(1)..=LONGEST));
     let from =
         section.optional_or("from", "first_seen or released is allowed", DeadlineStart::FirstSeen, |field| {
-            field.text(|text| match text {
-                "first_seen" => Ok(DeadlineStart::FirstSeen),
-                "released" => Ok(DeadlineStart::Released),
-                _ => Err("is not a known start"),
-            })
+            let start = |word: &str| DeadlineStart::ALL.into_iter().find(|start| start.as_str() == word);
+            field.text(|word| start(word).ok_or("is not a known start"))
         });
     section.finish();
     Some(Policy { name: name?, deadline: deadline?, from: from? })

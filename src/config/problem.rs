@@ -1,15 +1,15 @@
-//! What is wrong with a configuration file, and where.
+//! Problems of a configuration file and their locations.
 //!
-//! Problems name keys and say what is allowed; they never repeat a value, since a secret may have
-//! been written where it does not belong. Readers put what they find into one [`ProblemCollector`] and go on,
-//! so that one pass shows all of it.
+//! A problem names a key and the allowed values. It never repeats a value, since a secret may have been
+//! written into the wrong key. Readers add problems to one [`ProblemCollector`] and continue, so one pass
+//! reports all of them.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A place in the file. Both numbers start at 1; columns count characters.
+/// A location in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceLocation {
     /// Line, from 1.
@@ -18,9 +18,9 @@ pub struct SourceLocation {
     pub column: u64,
 }
 
-/// One thing that is wrong, or that deserves a warning.
+/// A problem or a warning.
 ///
-/// Prints as `file: key.path (line L, column C): what is wrong; what is allowed`.
+/// Displayed as `file: key.path (line L, column C): problem; allowed values`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     file: Arc<str>,
@@ -31,13 +31,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Path of the key, as `tenants[0].auth`; empty when the whole file is meant.
+    /// Path of the key, such as `tenants[0].auth`; empty for a problem of the whole file.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Where it is; none when the file could not be read at all.
+    /// The location; none if the file could not be read.
     #[must_use]
     pub fn place(&self) -> Option<SourceLocation> {
         self.place
@@ -49,16 +49,16 @@ impl fmt::Display for Problem {
         write!(f, "{}: ", self.file)?;
         f.write_str(&self.key)?;
         if let Some(SourceLocation { line, column }) = self.place {
-            let gap = if self.key.is_empty() { "" } else { " " };
-            write!(f, "{gap}(line {line}, column {column}): ")?;
+            let space = if self.key.is_empty() { "" } else { " " };
+            write!(f, "{space}(line {line}, column {column}): ")?;
         }
         write!(f, "{}; {}", self.what, self.allowed)
     }
 }
 
-/// Every problem of a file that cannot be used, in the order of its lines; never empty.
+/// Every problem of an invalid file, in the order of lines; never empty.
 ///
-/// Prints one problem a line.
+/// Displayed as one problem per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
     problems: Vec<Problem>,
@@ -84,7 +84,7 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// Collects what is found while a file is read.
+/// Collects problems and warnings while a file is read.
 pub(super) struct ProblemCollector {
     file: Arc<str>,
     problems: RefCell<Vec<Problem>>,
@@ -122,21 +122,21 @@ impl ProblemCollector {
         self.warnings.borrow_mut().push(warning);
     }
 
-    /// `value` with the warnings if nothing was wrong, else the problems.
+    /// Returns `value` and the warnings, or the problems if there are any.
     ///
     /// # Panics
     ///
-    /// When `value` is missing though no problem was reported: a fault of the reader.
+    /// If `value` is missing although no problem was reported: a bug of the reader.
     pub(super) fn conclude<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), LoadError> {
-        let by_line = |mut found: Vec<Problem>| {
-            found.sort_by_key(|problem| problem.place);
-            found
+        let by_line = |mut problems: Vec<Problem>| {
+            problems.sort_by_key(|problem| problem.place);
+            problems
         };
         let problems = by_line(self.problems.into_inner());
         if !problems.is_empty() {
             return Err(LoadError { problems });
         }
-        let value = value.expect("Safe: a reader that gives no value has reported why");
+        let value = value.expect("Safe: a reader that returns no value has reported a problem");
         Ok((value, by_line(self.warnings.into_inner())))
     }
 

@@ -1,8 +1,8 @@
-//! Reading a located tree key by key, reporting what does not fit and going on.
+//! Readers of a YAML tree, key by key, that report problems and continue.
 //!
-//! A [`MapReader`] knows which keys were asked for, so that [`MapReader::finish`] can report the others.
-//! A [`ValueReader`] carries the sentence that says what it may hold, so that every problem of it ends
-//! alike. Every reading method gives `None` after it has reported why; callers read everything first
+//! A [`MapReader`] records the keys that were read, so that [`MapReader::finish`] can report the others.
+//! A [`ValueReader`] carries the sentence about its allowed values, which ends every problem of the value.
+//! Every reading method returns `None` after it has reported a problem; callers read everything first
 //! and unwrap last.
 
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::document::{Entry, Node, NodeValue, Scalar, ScalarKind};
 use super::problem::{ProblemCollector, SourceLocation};
 
-/// The value of one key, or one item of a list.
+/// Reads the value of a key or an item of a list.
 pub(super) struct ValueReader<'a> {
     node: &'a Node,
     path: String,
@@ -21,7 +21,7 @@ pub(super) struct ValueReader<'a> {
 }
 
 impl<'a> ValueReader<'a> {
-    /// The whole document.
+    /// Returns the reader of the whole document.
     pub(super) fn root(node: &'a Node, allowed: &str, report: &'a ProblemCollector) -> Self {
         Self {
             node,
@@ -32,7 +32,7 @@ impl<'a> ValueReader<'a> {
         }
     }
 
-    /// Reports that the value is wrong.
+    /// Reports a problem of the value.
     pub(super) fn problem(&self, what: impl Into<String>) {
         self.report.problem(&self.path, Some(self.place()), what, self.allowed.as_str());
     }
@@ -42,7 +42,7 @@ impl<'a> ValueReader<'a> {
         self.report.warning(&self.path, self.place(), what, advice);
     }
 
-    /// Whether it has no value, or an empty text as its value.
+    /// Returns whether there is no value or only empty text.
     pub(super) fn is_blank(&self) -> bool {
         match &self.node.content {
             NodeValue::Nothing => true,
@@ -51,8 +51,8 @@ impl<'a> ValueReader<'a> {
         }
     }
 
-    /// What `check` makes of the value's text, whatever YAML takes it for; `check` answers what is
-    /// wrong with it. Empty text is a problem.
+    /// Returns the result of `check` for the source text of the value, whatever its YAML type. The error of
+    /// `check` is the problem; empty text is a problem too.
     pub(super) fn text<T>(&self, check: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
         self.scalar(|scalar| match scalar.text.as_str() {
             "" => Err("is empty"),
@@ -60,7 +60,7 @@ impl<'a> ValueReader<'a> {
         })
     }
 
-    /// A duration in humantime's form, within `range`.
+    /// Returns a duration in the format of the crate humantime, within `range`.
     pub(super) fn duration(&self, range: std::ops::RangeInclusive<Duration>) -> Option<Duration> {
         self.scalar(|scalar| match humantime::parse_duration(&scalar.text) {
             Ok(duration) if range.contains(&duration) => Ok(duration),
@@ -70,7 +70,7 @@ impl<'a> ValueReader<'a> {
         })
     }
 
-    /// A number, written without quotes, that `check` takes.
+    /// Returns the result of `check` for a number without quotes.
     pub(super) fn number<T>(&self, check: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         self.scalar(|scalar| match scalar.kind {
             ScalarKind::Number => check(&scalar.text).ok_or("is out of range"),
@@ -79,7 +79,7 @@ impl<'a> ValueReader<'a> {
         })
     }
 
-    /// `true` or `false`, written without quotes.
+    /// Returns the value of `true` or `false` without quotes.
     pub(super) fn boolean(&self) -> Option<bool> {
         self.scalar(|scalar| match scalar.kind {
             ScalarKind::Boolean => Ok(scalar.text.eq_ignore_ascii_case("true")),
@@ -88,7 +88,8 @@ impl<'a> ValueReader<'a> {
         })
     }
 
-    /// The items of a list; `item_allowed` says what each may hold. No value is an empty list.
+    /// Returns the items of a list; `item_allowed` is the sentence about their allowed values. No value is an
+    /// empty list.
     pub(super) fn list(&self, item_allowed: &str) -> Option<Vec<ValueReader<'a>>> {
         let items = match &self.node.content {
             NodeValue::Nothing => &[][..],
@@ -108,7 +109,7 @@ impl<'a> ValueReader<'a> {
         Some(items.iter().enumerate().map(field).collect())
     }
 
-    /// The keys below. No value is a section without keys.
+    /// Returns the reader of a mapping. No value is a mapping without keys.
     pub(super) fn section(&self) -> Option<MapReader<'a>> {
         let entries = match &self.node.content {
             NodeValue::Nothing => &[][..],
@@ -123,7 +124,7 @@ impl<'a> ValueReader<'a> {
             path: self.path.clone(),
             place: self.place,
             report: self.report,
-            asked: RefCell::default(),
+            requested: RefCell::default(),
         })
     }
 
@@ -135,8 +136,8 @@ impl<'a> ValueReader<'a> {
         outcome.map_err(|what| self.problem(what)).ok()
     }
 
-    /// A scalar's own place, else that of its key: a block below a key starts far from what the
-    /// operator looks for.
+    /// Returns the location of a scalar, or that of the key for other values: a block below a key starts far
+    /// from the key that the operator looks for.
     fn place(&self) -> SourceLocation {
         match self.node.content {
             NodeValue::Scalar(_) => self.node.place,
@@ -145,19 +146,19 @@ impl<'a> ValueReader<'a> {
     }
 }
 
-/// A mapping whose keys are asked for one by one.
+/// Reads the keys of a mapping one by one.
 pub(super) struct MapReader<'a> {
     entries: &'a [Entry],
     path: String,
     place: SourceLocation,
     report: &'a ProblemCollector,
-    asked: RefCell<Vec<&'static str>>,
+    requested: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> MapReader<'a> {
-    /// The value of `key`; none when it is not given.
+    /// Returns the value of `key`, or none if the key is not given.
     pub(super) fn optional(&self, key: &'static str, allowed: &str) -> Option<ValueReader<'a>> {
-        self.asked.borrow_mut().push(key);
+        self.requested.borrow_mut().push(key);
         let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key))?;
         Some(ValueReader {
             node: &entry.node,
@@ -168,7 +169,7 @@ impl<'a> MapReader<'a> {
         })
     }
 
-    /// The value of `key`; it is a problem when it is not given.
+    /// Returns the value of `key`; reports a problem if the key is not given.
     pub(super) fn required(&self, key: &'static str, allowed: &str) -> Option<ValueReader<'a>> {
         let field = self.optional(key, allowed);
         if field.is_none() {
@@ -178,7 +179,7 @@ impl<'a> MapReader<'a> {
         field
     }
 
-    /// What `read` makes of the value of `key`; `default` when it is not given.
+    /// Returns the result of `read` for the value of `key`, or `default` if the key is not given.
     pub(super) fn optional_or<T>(
         &self,
         key: &'static str,
@@ -192,8 +193,8 @@ impl<'a> MapReader<'a> {
         }
     }
 
-    /// Every key with its value, for a mapping whose keys are the operator's own. `check` answers what
-    /// is wrong with a key; `allowed` says what each value may hold.
+    /// Returns every key and its value, for a mapping whose keys the operator chooses. The error of `check` is
+    /// the problem of a key; `allowed` is the sentence about the allowed keys and values.
     pub(super) fn entries(
         &self,
         allowed: &str,
@@ -215,29 +216,29 @@ impl<'a> MapReader<'a> {
             if let Err(what) = check(key) {
                 self.report.problem(&path, Some(entry.place), what, allowed);
             }
-            self.judge_repetition(number, entry, &path);
+            self.check_repetition(number, entry, &path);
             let (node, place, allowed) = (&entry.node, entry.place, allowed.to_owned());
             fields.push((key, ValueReader { node, path, place, allowed, report: self.report }));
         }
         fields
     }
 
-    /// Whether it has no key at all.
+    /// Returns whether the mapping has no key.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Path of the section.
+    /// The key path of the section.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// Reports that the section as a whole is wrong.
+    /// Reports a problem of the section as a whole.
     pub(super) fn problem(&self, what: impl Into<String>, allowed: impl Into<String>) {
         self.report.problem(&self.path, Some(self.place), what, allowed);
     }
 
-    /// Reports that `key`, given or not, does not go with another key.
+    /// Reports a problem of `key`, given or not, in combination with another key.
     pub(super) fn problem_of(&self, key: &str, what: impl Into<String>, allowed: impl Into<String>) {
         self.report.problem(&self.path_of(key), Some(self.place_of(key)), what, allowed);
     }
@@ -247,22 +248,22 @@ impl<'a> MapReader<'a> {
         self.report.warning(&self.path_of(key), self.place_of(key), what, advice);
     }
 
-    /// Reports keys that nobody asked for and keys that are given twice.
+    /// Reports unknown keys and repeated keys.
     pub(super) fn finish(self) {
-        let asked = self.asked.borrow();
+        let requested = self.requested.borrow();
         for (number, entry) in self.entries.iter().enumerate() {
-            let known = asked.iter().find(|&&key| entry.key.as_deref() == Some(key));
-            let Some(key) = known else {
+            let matching = requested.iter().find(|&&key| entry.key.as_deref() == Some(key));
+            let Some(key) = matching else {
                 let path = self.path_of(entry.key.as_deref().and_then(printable).unwrap_or("?"));
-                let allowed = format!("allowed here: {}", asked.join(", "));
+                let allowed = format!("allowed here: {}", requested.join(", "));
                 self.report.problem(&path, Some(entry.place), "the key is unknown", allowed);
                 continue;
             };
-            self.judge_repetition(number, entry, &self.path_of(key));
+            self.check_repetition(number, entry, &self.path_of(key));
         }
     }
 
-    fn judge_repetition(&self, number: usize, entry: &Entry, path: &str) {
+    fn check_repetition(&self, number: usize, entry: &Entry, path: &str) {
         let first = self.entries.iter().position(|other| other.key == entry.key);
         if let Some(first) = first.filter(|&first| first < number) {
             let line = self.entries[first].place.line;
@@ -284,8 +285,9 @@ impl<'a> MapReader<'a> {
     }
 }
 
-/// An unknown key that may be shown. A secret can end up as one (`auth: {client_secret:abc}`), but
-/// hardly one of letters and underscores alone; control characters stay off the terminal too.
+/// Returns an unknown key if it is safe to display. A secret can be parsed as a key
+/// (`auth: {client_secret:abc}`), but hardly one of letters and underscores alone. Control characters never
+/// reach the terminal.
 fn printable(key: &str) -> Option<&str> {
     let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     ((1..=30).contains(&key.len()) && key.bytes().all(plain)).then_some(key)

@@ -1,4 +1,4 @@
-//! The section `machines`: which machines are in scope.
+//! The section `machines`: the selectors of the machines in scope.
 
 use super::Selectors;
 use super::section::{MapReader, ValueReader};
@@ -25,7 +25,7 @@ pub(super) fn read(field: &ValueReader<'_>) -> Option<Selectors> {
         (Vec::new(), Vec::new()),
         exclude,
     );
-    // A selector that is given but wrong has its own problem already.
+    // An invalid selector has its own problem already.
     let selects = |list: &Option<Vec<String>>| list.as_ref().is_none_or(|list| !list.is_empty());
     let any = [&ids, &names, &tags].into_iter().any(selects)
         || filter.as_ref().is_none_or(Option::is_some)
@@ -55,7 +55,7 @@ fn exclude(field: &ValueReader<'_>) -> Option<(Vec<String>, Vec<String>)> {
     Some((ids?, names?))
 }
 
-/// The items of the list `key`, each as `check` makes it; empty when the key is not given.
+/// Returns the items of the list `key`, each converted by `check`; empty if the key is not given.
 fn texts(
     section: &MapReader<'_>,
     key: &'static str,
@@ -88,7 +88,8 @@ fn name(text: &str) -> Result<String, &'static str> {
     name_pattern(text)
 }
 
-/// Defender takes free text for names of some devices, so only what cannot be meant is refused.
+/// Converts a name. Defender has free text as the name of some devices, so only empty text and control
+/// characters are rejected.
 fn name_pattern(text: &str) -> Result<String, &'static str> {
     plain_text(text).map(|text| text.to_lowercase())
 }

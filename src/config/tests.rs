@@ -1,8 +1,9 @@
-//! Every rule of the file, one by one.
+//! Tests of every rule of the configuration file.
 
 use std::path::Path;
 
 use super::*;
+use crate::model::DeadlineStart;
 
 const MINIMAL: &str = "\
 tenants:
@@ -12,7 +13,7 @@ tenants:
     machines: { tags: [production] }
 ";
 
-fn read(text: &str) -> Result<Loaded, LoadError> {
+fn read(text: &str) -> Result<LoadedConfig, LoadError> {
     parse(Path::new("conf/mde_exporter.yml"), text.as_bytes())
 }
 
@@ -23,7 +24,7 @@ fn config(text: &str) -> Config {
     }
 }
 
-/// The problems of [`MINIMAL`] with `old` replaced by `new`, without the file name.
+/// Returns the problems of [`MINIMAL`] with `old` replaced by `new`, without the file name.
 fn problems(old: &str, new: &str) -> String {
     assert!(MINIMAL.contains(old), "{old}");
     let text = MINIMAL.replacen(old, new, 1);
@@ -99,7 +100,7 @@ fn each_rule_has_its_words() {
 }
 
 #[test]
-fn names_of_tenants_differ_defaults_included() {
+fn names_of_tenants_differ_including_defaults() {
     let second = MINIMAL.replace("tenants:\n", "").replace(
         "- tenant_id: 11111111-2222-3333-4444-555555555555",
         "- name: 11111111-2222-3333-4444-555555555555\n    tenant_id: contoso.onmicrosoft.com",
@@ -113,7 +114,7 @@ fn names_of_tenants_differ_defaults_included() {
 }
 
 #[test]
-fn digits_without_quotes_stay_what_they_are() {
+fn digits_without_quotes_are_kept() {
     let text = MINIMAL.replace(
         "{ tags: [production] }",
         "{ ids: [0123456789012345678901234567890123456789, 1e5, 0x1F], names: [2016], tags: [0010] }",
@@ -125,7 +126,7 @@ fn digits_without_quotes_stay_what_they_are() {
 }
 
 #[test]
-fn an_identity_without_settings_is_still_chosen() {
+fn an_identity_without_settings_is_selected() {
     let identity = |auth: &str| {
         let text = MINIMAL.replace("{ client_secret_file: secret.txt }", auth);
         config(&text).tenants.remove(0).auth
@@ -178,7 +179,7 @@ fn a_cloud_sets_hosts_and_scope_and_each_can_be_overridden() {
 }
 
 #[test]
-fn selectors_match_without_regard_to_case() {
+fn selectors_ignore_case() {
     let text = MINIMAL.replace(
         "{ tags: [production] }",
         "{ ids: [AbC], names: [SRV.Corp.Example], tags: [Prod], exclude: { ids: [DEF], names: [LAB-*] } }",
@@ -192,7 +193,7 @@ fn selectors_match_without_regard_to_case() {
 }
 
 #[test]
-fn short_intervals_are_taken_with_a_warning() {
+fn short_intervals_are_accepted_with_a_warning() {
     let loaded = read(&format!("{MINIMAL}poll: {{ interval: 1s, stale_after: 500ms }}\n"));
     assert!(loaded.is_err(), "ages start at 1s");
     let loaded = read(&format!("{MINIMAL}poll: {{ interval: 1m, stale_after: 30s }}\n")).unwrap();
@@ -207,7 +208,7 @@ fn short_intervals_are_taken_with_a_warning() {
 }
 
 #[test]
-fn a_client_id_that_nothing_uses_is_a_warning() {
+fn an_unused_client_id_is_a_warning() {
     let text = MINIMAL.replace("client_secret_file: secret.txt", "managed_identity: {}");
     let loaded = read(&text).unwrap();
     assert_eq!(loaded.config.tenants[0].client_id, None);
@@ -227,7 +228,7 @@ fn settings_can_be_shared_through_anchors() {
 }
 
 #[test]
-fn policies_are_the_default_one_until_others_are_given() {
+fn default_policy_applies_until_others_are_given() {
     let policies = |text: &str| config(&format!("{MINIMAL}{text}")).policies;
     assert_eq!(policies(""), [Policy::default()]);
     assert_eq!(policies("policies: []\n"), []);

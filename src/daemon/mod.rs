@@ -9,7 +9,6 @@ mod active_config;
 mod listener;
 mod reload;
 mod reload_plan;
-mod render_options;
 mod signals;
 mod supervisor;
 mod systemd;
@@ -38,7 +37,6 @@ pub(crate) use active_config::{ActiveConfig, log_warnings};
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
 use reload_plan::ignored_kbs;
-use render_options::render_options;
 pub(crate) use signals::Signals;
 use supervisor::Supervisor;
 use tenant::{PreparedTransport, TenantFactory, TenantHandle};
@@ -80,7 +78,7 @@ impl Daemon {
         clock: Clock,
     ) -> Result<Self, AppError> {
         let config = &active.config;
-        let options = render_options(config);
+        let options = RenderOptions::from(config);
         let ignored = ignored_kbs(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| store.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
-use super::render_options::render_options;
 use super::signals::ReloadSignal;
 use super::supervisor::{Supervisor, Transports};
 use super::systemd;
@@ -22,6 +21,7 @@ use crate::config::{self, Config, Problem, Tenant};
 use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
 use crate::file_watch::FileWatch;
+use crate::metrics::RenderOptions;
 use crate::self_metrics::SelfMetrics;
 use crate::web::ReloadRequest;
 
@@ -113,7 +113,7 @@ impl Reloader {
             return Ok(ReloadOutcome::Unchanged);
         }
         log_warnings(&warnings);
-        self.supervisor.apply(&plan, transports, &config, render_options(&config)).await?;
+        self.supervisor.apply(&plan, transports, &config, RenderOptions::from(&config)).await?;
         self.active.config = config;
         Ok(ReloadOutcome::Applied { changes: plan.changes })
     }
@@ -187,7 +187,7 @@ impl PreparedReload {
     /// The problems of the file, or of the connections, one line each.
     fn load(file: &Path, running: &RunningTenants, proxy_mode: ProxyMode) -> Result<Self, Vec<String>> {
         let loaded = config::load(file);
-        let config::Loaded { config, warnings } =
+        let config::LoadedConfig { config, warnings } =
             loaded.map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
         let digest = |tenant: &Tenant| (Arc::clone(&tenant.name), ca_digest(tenant));
         let ca_digests = config.tenants.iter().map(digest).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Tenant};
 use crate::file_watch::ContentDigest;
-use crate::fleet::KbId;
+use crate::model::KbId;
 
 /// The name of a tenant in the configuration.
 pub(crate) type TenantName = Arc<str>;
@@ -154,7 +154,7 @@ fn keeps(planned: &[(TenantName, TenantChange)], tenant: &TenantName) -> bool {
 
 /// The KBs that are excluded from all metrics.
 pub(crate) fn ignored_kbs(config: &Config) -> BTreeSet<KbId> {
-    config.metrics.ignore_kbs.iter().filter_map(|kb| KbId::new(*kb)).collect()
+    config.metrics.ignore_kbs.iter().copied().collect()
 }
 
 #[cfg(test)]

@@ -83,8 +83,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
-    use crate::metrics::{DetailLevel, RenderOptions, Renderer};
+    use crate::fleet::{MachineFacts, TenantFleet};
+    use crate::metrics::{RenderOptions, Renderer};
+    use crate::model::{DetailLevel, Freshness, MachineId};
 
     #[test]
     fn the_status_is_one_short_line() {

@@ -9,7 +9,7 @@ use super::export_file_error::ExportFileError;
 use super::token::TokenError;
 use super::token_error::TIMEOUT_ADVICE;
 use super::transport_error::TransportError;
-use crate::self_metrics::ApiOperation;
+use crate::model::{ApiOperation, FailureReason};
 
 /// A call without a usable reply. [`ApiError::kind`] is the metric label.
 #[derive(Debug, thiserror::Error)]
@@ -156,27 +156,33 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The kind, one of [`crate::self_metrics::FAILURE_REASONS`].
+    /// The reason in metrics and logs.
+    #[must_use]
+    pub fn reason(&self) -> FailureReason {
+        match self {
+            Self::Token(error) => error.reason(),
+            Self::Unauthorized { .. } => FailureReason::Unauthorized,
+            Self::Forbidden { .. } => FailureReason::Forbidden,
+            Self::NotFound { .. } => FailureReason::NotFound,
+            Self::Throttled { .. } => FailureReason::Throttled,
+            Self::BadRequest { .. } => FailureReason::BadRequest,
+            Self::Server { .. } => FailureReason::ServerError,
+            Self::UnexpectedStatus { .. } => FailureReason::UnexpectedStatus,
+            Self::Timeout { .. } => FailureReason::Timeout,
+            Self::Network { .. } => FailureReason::Network,
+            Self::Decode { .. } | Self::Unusable { .. } => FailureReason::Decode,
+            Self::TooLarge { .. } => FailureReason::TooLarge,
+            Self::PageLimit { .. } => FailureReason::PageLimit,
+            Self::Incomplete { .. } => FailureReason::Incomplete,
+            Self::Empty => FailureReason::Empty,
+            Self::ForeignLink { .. } | Self::UnusableLink { .. } => FailureReason::ForeignLink,
+        }
+    }
+
+    /// The word of [`reason`](Self::reason).
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Token(error) => error.kind(),
-            Self::Unauthorized { .. } => "unauthorized",
-            Self::Forbidden { .. } => "forbidden",
-            Self::NotFound { .. } => "not_found",
-            Self::Throttled { .. } => "throttled",
-            Self::BadRequest { .. } => "bad_request",
-            Self::Server { .. } => "server_error",
-            Self::UnexpectedStatus { .. } => "unexpected_status",
-            Self::Timeout { .. } => "timeout",
-            Self::Network { .. } => "network",
-            Self::Decode { .. } | Self::Unusable { .. } => "decode",
-            Self::TooLarge { .. } => "too_large",
-            Self::PageLimit { .. } => "page_limit",
-            Self::Incomplete { .. } => "incomplete",
-            Self::Empty => "empty",
-            Self::ForeignLink { .. } | Self::UnusableLink { .. } => "foreign_link",
-        }
+        self.reason().as_str()
     }
 
     /// The code of Entra's refusal, as `AADSTS7000222`, when that is what it is.

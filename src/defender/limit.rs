@@ -22,7 +22,8 @@ use super::retry::named_windows;
 use super::window::{Ledger, sustainable_interval};
 use crate::clock::Clock;
 use crate::config::{Quota, Tenant};
-use crate::self_metrics::{ApiOperation, QuotaWindow, TenantMetrics};
+use crate::model::ApiOperation;
+use crate::self_metrics::{QuotaWindow, TenantMetrics};
 
 /// The API's limits for the export list, per minute and per hour
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).

@@ -51,8 +51,9 @@ pub use transport_error::TransportError;
 
 use crate::clock::Clock;
 use crate::config::Tenant;
-use crate::fleet::{MachineId, ReportedUpdate, UpdateFacts};
-use crate::self_metrics::{ApiOperation, TenantMetrics};
+use crate::fleet::{ReportedUpdate, UpdateFacts};
+use crate::model::{ApiOperation, MachineId};
+use crate::self_metrics::TenantMetrics;
 use limit::Limiter;
 use page::ListLimits;
 use token::TokenSource;

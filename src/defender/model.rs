@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Json;
-use crate::fleet::{KbId, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
+use crate::fleet::{MachineFacts, ReportedUpdate, UpdateFacts};
+use crate::model::{KbId, MachineId, RejectReason};
 
 /// A machine of the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,49 +26,13 @@ pub struct ListedMachine {
     pub excluded_by_defender: bool,
 }
 
-/// Why a record was left out; one of [`crate::self_metrics::REJECT_REASONS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reject {
-    /// No id at all.
-    NoId,
-    /// An id that cannot be one.
-    BadId,
-    /// Not a JSON object, or an id that is no text.
-    WrongType,
-    /// An update id that is no KB number, as an advisory has.
-    BadKb,
-    /// No JSON.
-    Malformed,
-    /// Larger than a record can sensibly be.
-    TooLong,
-}
-
-impl Reject {
-    /// Every reason.
-    pub(super) const ALL: [Self; 6] =
-        [Self::NoId, Self::BadId, Self::WrongType, Self::BadKb, Self::Malformed, Self::TooLong];
-
-    /// The metric label.
-    #[must_use]
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::NoId => "no_id",
-            Self::BadId => "bad_id",
-            Self::WrongType => "wrong_type",
-            Self::BadKb => "bad_kb",
-            Self::Malformed => "malformed",
-            Self::TooLong => "too_long",
-        }
-    }
-}
-
 /// One page of a reply.
 #[derive(Debug)]
 pub(super) struct Page<T> {
     /// Usable records in the order of the reply.
     pub records: Vec<T>,
     /// The reasons of the rejected records.
-    pub rejected: Vec<Reject>,
+    pub rejected: Vec<RejectReason>,
     /// The link to the next page.
     pub next_link: Option<String>,
 }
@@ -78,7 +43,10 @@ impl<T> Page<T> {
     /// # Errors
     /// Returns an error if the body is not a JSON object with a `value` array. A null or absent `value` is an
     /// error and not an empty page, which would mean "no missing update".
-    pub(super) fn decode(body: &[u8], decode: fn(Json<'_>) -> Result<T, Reject>) -> serde_json::Result<Self> {
+    pub(super) fn decode(
+        body: &[u8],
+        decode: fn(Json<'_>) -> Result<T, RejectReason>,
+    ) -> serde_json::Result<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let page = deserializer.deserialize_map(PageVisitor { decode })?;
@@ -88,7 +56,7 @@ impl<T> Page<T> {
 }
 
 struct PageVisitor<T> {
-    decode: fn(Json<'_>) -> Result<T, Reject>,
+    decode: fn(Json<'_>) -> Result<T, RejectReason>,
 }
 
 impl<'de, T> Visitor<'de> for PageVisitor<T> {
@@ -117,7 +85,7 @@ impl<'de, T> Visitor<'de> for PageVisitor<T> {
 }
 
 struct Records<'a, T> {
-    decode: fn(Json<'_>) -> Result<T, Reject>,
+    decode: fn(Json<'_>) -> Result<T, RejectReason>,
     page: &'a mut Page<T>,
 }
 
@@ -151,13 +119,13 @@ impl<'de, T> Visitor<'de> for Records<'_, T> {
 ///
 /// # Errors
 /// Returns the reason if there is no usable id.
-pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
-    let Json::Object(record) = record else { return Err(Reject::WrongType) };
+pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
+    let Json::Object(record) = record else { return Err(RejectReason::WrongType) };
     let id = match record.field("id") {
-        Json::Null => return Err(Reject::NoId),
-        Json::Text(id) if id.trim().is_empty() => return Err(Reject::NoId),
-        Json::Text(id) => MachineId::parse(id).ok_or(Reject::BadId)?,
-        _ => return Err(Reject::WrongType),
+        Json::Null => return Err(RejectReason::NoId),
+        Json::Text(id) if id.trim().is_empty() => return Err(RejectReason::NoId),
+        Json::Text(id) => MachineId::parse(id).ok_or(RejectReason::BadId)?,
+        _ => return Err(RejectReason::WrongType),
     };
     let merged = !record.text("mergedIntoMachineId").is_empty();
     let active = record.text("healthStatus").eq_ignore_ascii_case("Active");
@@ -185,14 +153,14 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, Reject> {
 ///
 /// # Errors
 /// Returns the reason if there is no usable KB number.
-pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, Reject> {
-    let Json::Object(record) = record else { return Err(Reject::WrongType) };
+pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, RejectReason> {
+    let Json::Object(record) = record else { return Err(RejectReason::WrongType) };
     let id = match record.field("id") {
-        Json::List(_) | Json::Object(_) | Json::Bool(_) => return Err(Reject::WrongType),
+        Json::List(_) | Json::Object(_) | Json::Bool(_) => return Err(RejectReason::WrongType),
         Json::Null | Json::Number(_) | Json::Text(_) => record.text("id"),
     };
     if id.is_empty() {
-        return Err(Reject::NoId);
+        return Err(RejectReason::NoId);
     }
     let mut products: Vec<String> = match record.field("productsNames") {
         Json::List(names) => names.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
@@ -201,7 +169,7 @@ pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, Reject> {
     products.sort_unstable();
     products.dedup();
     Ok(ReportedUpdate {
-        kb: KbId::parse(&id).ok_or(Reject::BadKb)?,
+        kb: KbId::parse(&id).ok_or(RejectReason::BadKb)?,
         facts: Arc::new(UpdateFacts { title: record.text("name"), products }),
         cves: record.count("cveAddressed"),
         reported_machines: record.count("machineMissedOn"),
@@ -217,12 +185,12 @@ mod tests {
     use super::*;
 
     #[expect(clippy::needless_pass_by_value, reason = "a record is written where it is read")]
-    fn machine(record: Value) -> Result<ListedMachine, Reject> {
+    fn machine(record: Value) -> Result<ListedMachine, RejectReason> {
         super::machine(serde_json::from_str(&record.to_string()).unwrap())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a record is written where it is read")]
-    fn missing_kb(record: Value) -> Result<ReportedUpdate, Reject> {
+    fn missing_kb(record: Value) -> Result<ReportedUpdate, RejectReason> {
         super::missing_kb(serde_json::from_str(&record.to_string()).unwrap())
     }
 
@@ -264,12 +232,12 @@ mod tests {
 
     #[test]
     fn machines_without_a_usable_id_are_rejected_by_reason() {
-        assert_eq!(machine(json!({"computerDnsName": "x"})), Err(Reject::NoId));
-        assert_eq!(machine(json!({"id": null})), Err(Reject::NoId));
-        assert_eq!(machine(json!({"id": " "})), Err(Reject::NoId));
-        assert_eq!(machine(json!({"id": "../etc"})), Err(Reject::BadId));
-        assert_eq!(machine(json!({"id": 7})), Err(Reject::WrongType));
-        assert_eq!(machine(json!(null)), Err(Reject::WrongType));
+        assert_eq!(machine(json!({"computerDnsName": "x"})), Err(RejectReason::NoId));
+        assert_eq!(machine(json!({"id": null})), Err(RejectReason::NoId));
+        assert_eq!(machine(json!({"id": " "})), Err(RejectReason::NoId));
+        assert_eq!(machine(json!({"id": "../etc"})), Err(RejectReason::BadId));
+        assert_eq!(machine(json!({"id": 7})), Err(RejectReason::WrongType));
+        assert_eq!(machine(json!(null)), Err(RejectReason::WrongType));
     }
 
     #[test]
@@ -288,10 +256,10 @@ mod tests {
 
     #[test]
     fn kb_records_without_a_kb_number_are_rejected_by_reason() {
-        assert_eq!(missing_kb(json!({"name": "x"})), Err(Reject::NoId));
-        assert_eq!(missing_kb(json!({"id": "ADV200002"})), Err(Reject::BadKb));
-        assert_eq!(missing_kb(json!({"id": ["5001234"]})), Err(Reject::WrongType));
-        assert_eq!(missing_kb(json!("5001234")), Err(Reject::WrongType));
+        assert_eq!(missing_kb(json!({"name": "x"})), Err(RejectReason::NoId));
+        assert_eq!(missing_kb(json!({"id": "ADV200002"})), Err(RejectReason::BadKb));
+        assert_eq!(missing_kb(json!({"id": ["5001234"]})), Err(RejectReason::WrongType));
+        assert_eq!(missing_kb(json!("5001234")), Err(RejectReason::WrongType));
     }
 
     #[test]
@@ -310,7 +278,7 @@ mod tests {
         let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
         let page = Page::decode(body, super::missing_kb).unwrap();
         assert_eq!(page.records.len(), 2);
-        assert_eq!(page.rejected, [Reject::WrongType, Reject::NoId]);
+        assert_eq!(page.rejected, [RejectReason::WrongType, RejectReason::NoId]);
         assert_eq!(page.next_link.as_deref(), Some("https://x/"));
     }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::json::Json;
-use super::model::{Page, Reject};
+use super::model::Page;
 use super::{ApiError, Client};
-use crate::self_metrics::ApiOperation;
+use crate::model::{ApiOperation, RejectReason};
 
 /// The limits of one list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Client {
         endpoint: ApiOperation,
         first: Url,
         bounds: &ListLimits,
-        decode: fn(Json<'_>) -> Result<T, Reject>,
+        decode: fn(Json<'_>) -> Result<T, RejectReason>,
     ) -> Result<Vec<T>, ApiError> {
         let all = self.follow(endpoint, first, bounds, decode);
         tokio::time::timeout(bounds.time, all).await.unwrap_or(Err(ApiError::Timeout { endpoint }))
@@ -60,7 +60,7 @@ impl Client {
         endpoint: ApiOperation,
         first: Url,
         bounds: &ListLimits,
-        decode: fn(Json<'_>) -> Result<T, Reject>,
+        decode: fn(Json<'_>) -> Result<T, RejectReason>,
     ) -> Result<Vec<T>, ApiError> {
         let mut records = Vec::new();
         let mut unusable = 0;
@@ -97,11 +97,11 @@ impl Client {
 
     /// Counts the rejected records. Returns the number of them that could have been records of the requested
     /// kind: an advisory among KBs is not one.
-    fn count_rejected(&self, rejected: &[Reject]) -> u64 {
+    fn count_rejected(&self, rejected: &[RejectReason]) -> u64 {
         for reject in rejected {
-            self.metrics.record_rejected(reject.as_str(), 1);
+            self.metrics.record_rejected(*reject, 1);
         }
-        rejected.iter().filter(|reject| **reject != Reject::BadKb).count() as u64
+        rejected.iter().filter(|reject| **reject != RejectReason::BadKb).count() as u64
     }
 
     /// Resolves `link` and verifies that the token may be sent there.
@@ -153,7 +153,7 @@ mod tests {
             api_url: api_url.parse().unwrap(),
             scope: String::new(),
             http: Http::default(),
-            source: crate::config::Source::Machines,
+            source: crate::model::Source::Machines,
             machines: Selectors::default(),
             quota: Quota::default(),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::self_metrics::ApiOperation;
+use crate::model::ApiOperation;
 
 /// Records a call before it is made, so that a later run counts it even if this process is killed.
 pub type CallRecorder =

@@ -11,7 +11,7 @@ use super::retry::{retry_after, throttle_default};
 use super::token::Token;
 use super::transport_error::TransportError;
 use super::{ApiError, Client, ErrorDetail};
-use crate::self_metrics::ApiOperation;
+use crate::model::ApiOperation;
 
 /// The longest pause that a poll waits for. With a longer one, the poll ends with an error.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);

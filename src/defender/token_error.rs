@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::aadsts;
 use super::transport_error::TransportError;
+use crate::model::FailureReason;
 
 /// The advice if there is no complete reply.
 pub(super) const TIMEOUT_ADVICE: &str =
@@ -67,17 +68,23 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The value of the metric label `reason`.
+    /// The reason in metrics and logs.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn reason(&self) -> FailureReason {
         match self {
-            Self::Network { .. } => "network",
-            Self::Timeout { .. } => "timeout",
+            Self::Network { .. } => FailureReason::Network,
+            Self::Timeout { .. } => FailureReason::Timeout,
             Self::SecretUnreadable { .. }
             | Self::Unusable { .. }
             | Self::Refused(_)
-            | Self::BadReply { .. } => "token",
+            | Self::BadReply { .. } => FailureReason::Token,
         }
+    }
+
+    /// The word of [`reason`](Self::reason).
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.reason().as_str()
     }
 
     /// Returns whether a retry can succeed without a change by an operator.

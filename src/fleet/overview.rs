@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::policy::{self, Policy};
+use super::policy;
 use super::summary::Summary;
-use super::{Freshness, Machine, MachineState, TenantFleet};
+use super::{Machine, MachineState, TenantFleet};
+use crate::model::{Freshness, Policy};
 
 /// How tenants and machines stand at one time.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +75,8 @@ impl Overview {
             for machine in fleet.machines.values() {
                 let backlog = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
                     missing: missing_updates.len(),
-                    overdue: strictest.map(|policy| policy.overdue(missing_updates, &summary.updates, now)),
+                    overdue: strictest
+                        .map(|policy| policy::count_overdue(policy, missing_updates, &summary.updates, now)),
                     oldest: missing_updates.iter().map(|missing| missing.first_seen).min(),
                 });
                 let judged = machine.assessment.as_ref().filter(|_| backlog.is_some());
@@ -112,15 +114,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fleet::{
-        Assessment, DeadlineStart, KbId, MachineFacts, MachineId, MissingUpdate, ReportedUpdate,
-    };
+    use crate::fleet::{Assessment, MachineFacts, MissingUpdate, ReportedUpdate};
+    use crate::model::{DeadlineStart, KbId, MachineId};
 
-    const FRESHNESS: Freshness = Freshness {
-        stale_after: Duration::from_hours(13),
-        expire_after: Duration::from_hours(48),
-        inactive_after: Duration::from_hours(720),
-    };
+    const FRESHNESS: Freshness = Freshness::DEFAULT;
 
     fn now() -> Timestamp {
         "2026-03-10T12:00:00Z".parse().unwrap()

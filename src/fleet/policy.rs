@@ -10,55 +10,33 @@
 //! `unknown`, never compliant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::summary::UpdateSummary;
-use super::{Freshness, KbId, MissingUpdate, TenantFleet};
+use super::{MissingUpdate, TenantFleet};
+use crate::model::{DeadlineStart, Freshness, KbId, Policy};
 
-/// A deadline for patches; from the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Value of the label `policy`.
-    pub name: Arc<str>,
-    /// Time from its start in which an update has to be installed.
-    pub deadline: Duration,
-    /// Where that time starts.
-    pub from: DeadlineStart,
-}
-
-/// Where the time of a deadline starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadlineStart {
-    /// When the machine was first seen missing the update.
-    FirstSeen,
-    /// When the update was released; when it was first seen missing, where that is not known.
-    Released,
-}
-
-impl Policy {
-    /// Those of `gaps` that are past the deadline at `now`; at the very deadline none is.
-    #[must_use]
-    pub fn overdue(
-        &self,
-        missing_updates: &[MissingUpdate],
-        updates: &BTreeMap<KbId, UpdateSummary>,
-        now: Timestamp,
-    ) -> u64 {
-        // Nothing is overdue when the deadline reaches back beyond the calendar.
-        let Ok(latest_start) = now.checked_sub(self.deadline) else {
-            return 0;
-        };
-        let released =
-            |missing: &MissingUpdate| updates.get(&missing.update.kb).and_then(|update| update.released);
-        let start = |missing: &MissingUpdate| match self.from {
-            DeadlineStart::FirstSeen => missing.first_seen,
-            DeadlineStart::Released => released(missing).unwrap_or(missing.first_seen),
-        };
-        missing_updates.iter().filter(|missing| start(missing) < latest_start).count() as u64
-    }
+/// Counts the missing updates of a machine that are past the deadline of `policy` at `now`. At the exact
+/// deadline an update is not overdue yet.
+#[must_use]
+pub fn count_overdue(
+    policy: &Policy,
+    missing_updates: &[MissingUpdate],
+    updates: &BTreeMap<KbId, UpdateSummary>,
+    now: Timestamp,
+) -> u64 {
+    // Nothing is overdue when the deadline reaches back beyond the calendar.
+    let Ok(latest_start) = now.checked_sub(policy.deadline) else {
+        return 0;
+    };
+    let released =
+        |missing: &MissingUpdate| updates.get(&missing.update.kb).and_then(|update| update.released);
+    let start = |missing: &MissingUpdate| match policy.from {
+        DeadlineStart::FirstSeen => missing.first_seen,
+        DeadlineStart::Released => released(missing).unwrap_or(missing.first_seen),
+    };
+    missing_updates.iter().filter(|missing| start(missing) < latest_start).count() as u64
 }
 
 /// The policy with the shortest deadline, the first of several; none when there is no policy.
@@ -123,7 +101,9 @@ impl<'a> PolicySummary<'a> {
                 let state = match missing_updates {
                     None => PolicyState::Unknown,
                     Some([]) => PolicyState::Compliant,
-                    Some(missing_updates) if summary.policy.overdue(missing_updates, updates, now) > 0 => {
+                    Some(missing_updates)
+                        if count_overdue(summary.policy, missing_updates, updates, now) > 0 =>
+                    {
                         PolicyState::Overdue
                     }
                     Some(_) => PolicyState::Due,
@@ -143,15 +123,15 @@ impl<'a> PolicySummary<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use crate::fleet::summary::Summary;
-    use crate::fleet::{Assessment, Machine, MachineFacts, MachineId, ReportedUpdate, UpdateFacts};
+    use crate::fleet::{Assessment, Machine, MachineFacts, ReportedUpdate, UpdateFacts};
+    use crate::model::MachineId;
 
-    const FRESHNESS: Freshness = Freshness {
-        stale_after: Duration::from_hours(13),
-        expire_after: Duration::from_hours(48),
-        inactive_after: Duration::from_hours(720),
-    };
+    const FRESHNESS: Freshness = Freshness::DEFAULT;
 
     /// 20 days after the release of that month's updates, at the same time of the day.
     const NOW: &str = "2024-07-01T17:00:00Z";
@@ -208,7 +188,7 @@ mod tests {
     #[test]
     fn missing_update_is_overdue_after_its_deadline_and_not_at_it() {
         let policy = policy("p", days(14), DeadlineStart::FirstSeen);
-        let overdue = |age| policy.overdue(&[missing(1, JUNE, age)], &BTreeMap::new(), now());
+        let overdue = |age| count_overdue(&policy, &[missing(1, JUNE, age)], &BTreeMap::new(), now());
         assert_eq!(overdue(days(14)), 0);
         assert_eq!(overdue(days(14) + Duration::from_nanos(1)), 1);
         assert_eq!(overdue(Duration::ZERO), 0);
@@ -283,6 +263,6 @@ mod tests {
     #[test]
     fn deadline_beyond_the_calendar_is_never_missed() {
         let forever = policy("p", Duration::MAX, DeadlineStart::FirstSeen);
-        assert_eq!(forever.overdue(&[missing(1, "", days(9999))], &BTreeMap::new(), now()), 0);
+        assert_eq!(count_overdue(&forever, &[missing(1, "", days(9999))], &BTreeMap::new(), now()), 0);
     }
 }

@@ -7,18 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Finding, KbId, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, Source};
-
-/// Freshness at which data changes its meaning; from the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Freshness {
-    /// Older data is stale.
-    pub stale_after: Duration,
-    /// Older data is no longer served.
-    pub expire_after: Duration,
-    /// Machines not seen by Defender for so long are not judged.
-    pub inactive_after: Duration,
-}
+use super::{Finding, MachineFacts, MissingUpdate, ReportedUpdate};
+use crate::model::{Freshness, KbId, MachineId, Source};
 
 /// How far the data of a machine may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,8 +212,9 @@ pub struct TenantFleet {
     pub totals: Totals,
     /// When the scope was last found out.
     pub listed_at: Option<Timestamp>,
-    /// The selectors that it was found with, as text; empty before the first list. A scope that
-    /// shrinks under other selectors is no surprise.
+    /// Digest of the selectors with which the scope was fetched; empty before the first list. A state
+    /// file of schema 1 or 2 has another text here until the poller replaces it. A scope that shrinks
+    /// under other selectors is no surprise.
     pub selectors: Arc<str>,
     /// The newest export that was taken over; none with [`Source::Machines`].
     pub snapshot: Option<ExportVersion>,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::release::release_time;
-use super::{Freshness, KbId, MachineState, MissingUpdate, Severity, TenantFleet, UpdateFacts};
+use super::{MachineState, MissingUpdate, TenantFleet, UpdateFacts};
+use crate::model::{Freshness, KbId, Severity};
 
 /// What holds for a tenant's fleet at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,16 +227,12 @@ impl<'a> MissingByUpdate<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
-    use crate::fleet::{MachineFacts, MachineId, ReportedUpdate};
+    use crate::fleet::{MachineFacts, ReportedUpdate};
+    use crate::model::MachineId;
 
-    const FRESHNESS: Freshness = Freshness {
-        stale_after: Duration::from_hours(13),
-        expire_after: Duration::from_hours(48),
-        inactive_after: Duration::from_hours(720),
-    };
+    const FRESHNESS: Freshness = Freshness::DEFAULT;
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap()
@@ -338,7 +335,10 @@ mod tests {
         fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &FRESHNESS);
         fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &FRESHNESS);
         let summary = Summary::of(&fleet, hour(0), &FRESHNESS);
-        assert_eq!(Severity::ALL.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
+        assert_eq!(
+            Severity::WORST_FIRST.map(|severity| summary.missing_updates(Some(severity))),
+            [2, 0, 0, 1]
+        );
         assert_eq!(summary.missing_updates(None), 1);
     }
 

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::DetailLevel;
 use super::chunk::{Chunk, ChunkEncoder};
 use super::exposition::FamilyWriter;
 use super::families::{self, Family, MACHINE, MachineRows, MachineScope, UPDATE};
-use crate::fleet::{Machine, MachineId};
+use crate::fleet::Machine;
+use crate::model::{DetailLevel, MachineId};
 
 /// The families of the levels below the fleet's.
 pub(super) const MACHINE_TABLES: [&[Family<MachineRows>]; 2] = [MACHINE, UPDATE];

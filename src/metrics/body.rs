@@ -13,10 +13,9 @@ use std::vec;
 use bytes::Bytes;
 use crc32fast::Hasher;
 
-use super::DetailLevel;
 use super::chunk::{Buffers, ChunkEncoder, ChunkSequence};
-use super::exposition::Format;
 use super::limit::SeriesBudget;
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
 
 /// Deflate, no name, no time, unknown system: the same data gives the same bytes.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -26,25 +25,11 @@ thread_local! {
     static PRESS: RefCell<ChunkEncoder> = RefCell::new(ChunkEncoder::quick());
 }
 
-/// How bytes are packed for the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// As they are.
-    Identity,
-    /// As one gzip member.
-    Gzip,
-}
-
-impl Encoding {
-    /// Every encoding.
-    pub const ALL: [Self; 2] = [Self::Identity, Self::Gzip];
-}
-
 /// Rendered fleet data, plain and compressed, to which each scrape adds the self metrics.
 #[derive(Debug)]
 pub struct Body {
     /// The fleet level, by format.
-    pub(super) fleet: [ChunkSequence; Format::ALL.len()],
+    pub(super) fleet: [ChunkSequence; ExpositionFormat::ALL.len()],
     /// Machine and update level, the same in every format; empty when not served.
     pub(super) deeper: [ChunkSequence; 2],
     /// What the series limit made of it.
@@ -61,8 +46,12 @@ impl Body {
     /// The text down to the deepest level, with `self_metrics` at its end.
     #[must_use]
     pub fn plain(&self, self_metrics: &[u8]) -> Vec<u8> {
-        let answer =
-            self.answer(DetailLevel::Update, Format::Text, Encoding::Identity, self_metrics.to_vec());
+        let answer = self.answer(
+            DetailLevel::Update,
+            ExpositionFormat::Text,
+            ContentEncoding::Identity,
+            self_metrics.to_vec(),
+        );
         answer.collect::<Vec<Bytes>>().concat()
     }
 
@@ -72,20 +61,20 @@ impl Body {
     pub fn answer(
         &self,
         level: DetailLevel,
-        format: Format,
-        encoding: Encoding,
+        format: ExpositionFormat,
+        encoding: ContentEncoding,
         self_metrics: Vec<u8>,
     ) -> ExpositionBody {
         let mut end = self_metrics;
-        if format == Format::OpenMetrics {
+        if format == ExpositionFormat::OpenMetrics {
             end.extend_from_slice(b"# EOF\n");
         }
         let parts = || std::iter::once(&self.fleet[format as usize]).chain(&self.deeper[..level as usize]);
         match encoding {
-            Encoding::Identity => {
+            ContentEncoding::Identity => {
                 ExpositionBody::new(Bytes::new(), parts().map(|part| &part.plain), Bytes::from(end))
             }
-            Encoding::Gzip => {
+            ContentEncoding::Gzip => {
                 let (mut checksum, mut length) = (Hasher::new(), end.len() as u64);
                 for part in parts() {
                     checksum.combine(&part.checksum);
@@ -104,7 +93,7 @@ impl Body {
 
     /// Length of the answer down to the deepest level, without self metrics.
     #[must_use]
-    pub fn length(&self, format: Format, encoding: Encoding) -> u64 {
+    pub fn length(&self, format: ExpositionFormat, encoding: ContentEncoding) -> u64 {
         self.answer(DetailLevel::Update, format, encoding, Vec::new()).remaining()
     }
 }

@@ -19,19 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How an exposition is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Text 0.0.4.
-    Text,
-    /// `OpenMetrics` 1.0.
-    OpenMetrics,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; 2] = [Self::Text, Self::OpenMetrics];
-}
+use crate::model::ExpositionFormat;
 
 /// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,11 +114,11 @@ fn seconds(f: &mut fmt::Formatter<'_>, millis: u128) -> fmt::Result {
 impl FamilyDescriptor {
     /// The lines `HELP` and `TYPE`.
     #[must_use]
-    pub fn lines(&self, format: Format) -> Vec<u8> {
+    pub fn lines(&self, format: ExpositionFormat) -> Vec<u8> {
         let Self { name, help, kind, .. } = self;
         let mut help = help.replace('\\', r"\\").replace('\n', r"\n");
         let mut name = *name;
-        if format == Format::OpenMetrics {
+        if format == ExpositionFormat::OpenMetrics {
             help = help.replace('"', "\\\"");
             name = name.strip_suffix("_total").filter(|_| *kind == Kind::Counter).unwrap_or(name);
         }
@@ -145,7 +133,11 @@ impl FamilyDescriptor {
 
     /// Writes the whole family with the rows that `fill` pushes: its text and its series. Nothing when
     /// it pushes none. Of two rows with the same labels the first one stays.
-    pub fn family(&self, format: Format, fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (Vec<u8>, u64) {
+    pub fn family(
+        &self,
+        format: ExpositionFormat,
+        fill: impl FnOnce(&mut FamilyWriter<'_>),
+    ) -> (Vec<u8>, u64) {
         let mut text = self.lines(format);
         let start = text.len();
         let mut rows =
@@ -190,7 +182,7 @@ impl LabelPrefix {
 #[derive(Debug)]
 pub struct FamilyWriter<'a> {
     header: &'a FamilyDescriptor,
-    format: Format,
+    format: ExpositionFormat,
     /// Where they are written; nowhere when they are only counted.
     text: Option<&'a mut Vec<u8>>,
     /// Each is a line, and a histogram has many.
@@ -213,13 +205,13 @@ impl<'a> FamilyWriter<'a> {
     /// FamilyWriter of a gauge that are written to the end of `text`, below the header's lines. No two of them
     /// may have the same labels: the writer does not look.
     pub fn writing(header: &'a FamilyDescriptor, text: &'a mut Vec<u8>) -> Self {
-        Self { header, format: Format::Text, text: Some(text), series: 0, spans: None }
+        Self { header, format: ExpositionFormat::Text, text: Some(text), series: 0, spans: None }
     }
 
     /// FamilyWriter that are only counted.
     #[must_use]
     pub fn counting(header: &'a FamilyDescriptor) -> Self {
-        Self { header, format: Format::Text, text: None, series: 0, spans: None }
+        Self { header, format: ExpositionFormat::Text, text: None, series: 0, spans: None }
     }
 
     /// Series in the rows that were pushed.
@@ -345,14 +337,14 @@ fn distinct(text: &[u8], mut spans: Vec<Span>) -> Option<Vec<Span>> {
 }
 
 /// Upper bound of a bucket.
-struct Bound(Duration, Format);
+struct Bound(Duration, ExpositionFormat);
 
 impl Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(bound, format) = self;
         seconds(f, bound.as_millis())?;
         let is_whole = bound.as_millis().is_multiple_of(1000);
-        f.write_str(if is_whole && *format == Format::OpenMetrics { ".0" } else { "" })
+        f.write_str(if is_whole && *format == ExpositionFormat::OpenMetrics { ".0" } else { "" })
     }
 }
 

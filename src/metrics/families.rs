@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::exposition::{FamilyDescriptor, FamilyWriter, Histogram, Kind, LabelPrefix, Value};
 use crate::fleet::policy::{PolicyState, PolicySummary};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
-use crate::fleet::{Machine, MachineState, MissingUpdate, ResolutionHistogram, Severity, TenantFleet};
+use crate::fleet::{Machine, MachineState, MissingUpdate, ResolutionHistogram, TenantFleet};
+use crate::model::Severity;
 
 /// A family and the function that pushes its rows.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ pub const FLEET: &[Family<FleetRows>] = &[
         "Pairs of machine and missing update, by severity of the update.",
         ["tenant", "severity"],
         |scope, rows| {
-            for severity in Severity::ALL.map(Some).into_iter().chain([None]) {
+            for severity in Severity::WORST_FIRST.map(Some).into_iter().chain([None]) {
                 let word = severity.map_or("unknown", Severity::as_str);
                 rows.push(&[scope.tenant(), &word], Value::Count(scope.summary.missing_updates(severity)));
             }

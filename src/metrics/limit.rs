@@ -8,8 +8,8 @@
 //! 2. Updates are left out, those that the fewest machines miss first, with all their families.
 //! 3. Families are left out, from the end of the table.
 
-use super::DetailLevel;
 use super::families::{FleetScope, SERIES_OF_GROUP, series_of_update};
+use crate::model::DetailLevel;
 
 /// What the limit made of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,10 +26,10 @@ mod renderer;
 
 use std::sync::Arc;
 
-use crate::fleet::{Freshness, Policy};
+use crate::config::Config;
+use crate::model::{DetailLevel, Freshness, Policy};
 
-pub use body::{Body, Encoding, ExpositionBody};
-pub use exposition::Format;
+pub use body::{Body, ExpositionBody};
 pub use limit::SeriesBudget;
 pub use renderer::Renderer;
 
@@ -46,28 +46,13 @@ pub struct RenderOptions {
     pub series_limit: u64,
 }
 
-/// How much detail an exposition has; a level contains those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DetailLevel {
-    /// Counts per tenant, group of machines and update.
-    Fleet,
-    /// Per machine too.
-    Machine,
-    /// Per machine and missing update too.
-    Update,
-}
-
-impl DetailLevel {
-    /// Every level, the shallowest first.
-    pub const ALL: [Self; 3] = [Self::Fleet, Self::Machine, Self::Update];
-
-    /// Value of the label `detail`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fleet => "fleet",
-            Self::Machine => "machine",
-            Self::Update => "update",
+impl From<&Config> for RenderOptions {
+    fn from(config: &Config) -> Self {
+        Self {
+            freshness: config.poll.freshness,
+            policies: config.policies.as_slice().into(),
+            detail: config.metrics.detail,
+            series_limit: config.metrics.series_limit,
         }
     }
 }

@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::RenderOptions;
 use super::blocks::{self, Blocks, MACHINE_TABLES, MACHINES_PER_BLOCK, RenderInput};
 use super::body::Body;
 use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
-use super::exposition::Format;
 use super::families::{FLEET, Family, FleetRows, FleetScope};
 use super::limit::{self, SeriesBudget};
-use super::{DetailLevel, RenderOptions};
 use crate::fleet::policy::{self, PolicySummary};
 use crate::fleet::summary::Summary;
 use crate::fleet::{Machine, TenantFleet};
+use crate::model::{DetailLevel, ExpositionFormat};
 
 /// Renders, and remembers what it rendered last.
 ///
@@ -28,7 +28,7 @@ use crate::fleet::{Machine, TenantFleet};
 pub struct Renderer {
     press: ChunkEncoder,
     /// Families of the fleet level, by format.
-    fleet: [Vec<Chunk>; Format::ALL.len()],
+    fleet: [Vec<Chunk>; ExpositionFormat::ALL.len()],
     /// `HELP` and `TYPE` of the families of [`MACHINE_TABLES`].
     headers: [Vec<Chunk>; 2],
     blocks: BTreeMap<Arc<str>, Blocks>,
@@ -39,7 +39,10 @@ impl Default for Renderer {
     fn default() -> Self {
         let mut press = ChunkEncoder::default();
         let headers = MACHINE_TABLES.map(|table| {
-            table.iter().map(|family| press.chunk(&family.header.lines(Format::Text), None)).collect()
+            table
+                .iter()
+                .map(|family| press.chunk(&family.header.lines(ExpositionFormat::Text), None))
+                .collect()
         });
         let machines_per_block = MACHINES_PER_BLOCK;
         Self { press, fleet: Default::default(), headers, blocks: BTreeMap::new(), machines_per_block }
@@ -83,14 +86,16 @@ impl Renderer {
         Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(served.deepest), served }
     }
 
-    fn fleet_level(&mut self, families: &[FleetFamily]) -> [ChunkSequence; Format::ALL.len()] {
+    fn fleet_level(&mut self, families: &[FleetFamily]) -> [ChunkSequence; ExpositionFormat::ALL.len()] {
         let known = std::mem::take(&mut self.fleet);
         for (index, family) in families.iter().enumerate() {
             let mut chunk = |text, format| self.press.chunk(text, known[format as usize].get(index));
-            let text = chunk(&family.text, Format::Text);
-            let differing = family.openmetrics.as_ref().map(|text| chunk(text, Format::OpenMetrics));
-            self.fleet[Format::OpenMetrics as usize].push(differing.unwrap_or_else(|| text.clone()));
-            self.fleet[Format::Text as usize].push(text);
+            let text = chunk(&family.text, ExpositionFormat::Text);
+            let differing =
+                family.openmetrics.as_ref().map(|text| chunk(text, ExpositionFormat::OpenMetrics));
+            self.fleet[ExpositionFormat::OpenMetrics as usize]
+                .push(differing.unwrap_or_else(|| text.clone()));
+            self.fleet[ExpositionFormat::Text as usize].push(text);
         }
         self.fleet.each_ref().map(|chunks| chunks.iter().collect())
     }
@@ -129,8 +134,8 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
         let write = |format| {
             family.header.family(format, |rows| scopes.iter().for_each(|scope| (family.rows)(scope, rows)))
         };
-        let (text, series) = write(Format::Text);
-        let openmetrics = (!family.header.is_alike()).then(|| write(Format::OpenMetrics).0);
+        let (text, series) = write(ExpositionFormat::Text);
+        let openmetrics = (!family.header.is_alike()).then(|| write(ExpositionFormat::OpenMetrics).0);
         FleetFamily { text, openmetrics, series }
     };
     FLEET.iter().map(write).collect()
@@ -151,9 +156,9 @@ fn assess(
 ) -> RenderInput {
     let missing_updates = machine.assessed_updates(now, &options.freshness);
     let strictest = policy::strictest(&options.policies);
-    let overdue = strictest
-        .zip(missing_updates)
-        .map(|(policy, missing_updates)| policy.overdue(missing_updates, &scope.summary.updates, now));
+    let overdue = strictest.zip(missing_updates).map(|(policy, missing_updates)| {
+        policy::count_overdue(policy, missing_updates, &scope.summary.updates, now)
+    });
     RenderInput { machine: Arc::clone(machine), is_assessed: missing_updates.is_some(), overdue }
 }
 

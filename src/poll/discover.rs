@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::config::Selectors;
 use crate::defender::{ApiError, Client, ListQuery, ListedMachine};
-use crate::fleet::{MachineFacts, MachineId};
+use crate::fleet::MachineFacts;
+use crate::model::MachineId;
 
 /// The lists that the selectors need.
 #[derive(Debug, Default)]

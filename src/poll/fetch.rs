@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::Poller;
 use super::report::PollReport;
 use crate::defender::ApiError;
-use crate::fleet::{MachineId, ReportedUpdate};
+use crate::fleet::ReportedUpdate;
+use crate::model::MachineId;
 
 /// Requests under way at once. The quota is the real bound; this keeps a slow API from being slower.
 const CONCURRENCY: usize = 8;
@@ -91,7 +92,7 @@ impl Poller {
         match answer {
             Ok(mut missing) => {
                 missing.retain(|update| !self.ignored.contains(&update.kb));
-                self.fleet.apply_answer(id, now, missing, &self.freshness);
+                self.fleet.apply_answer(id, now, missing, &self.poll.freshness);
                 report.machine_read();
             }
             Err(error) if error.stops_the_poll() => report.failed(&error, true),

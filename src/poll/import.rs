@@ -13,7 +13,8 @@ use super::Poller;
 use super::report::PollReport;
 use super::shrink_guard::{ShrinkGuard, Verdict};
 use crate::defender::{ApiError, Export, ExportOutcome};
-use crate::fleet::{self, ExportVersion, Machine, TenantFleet};
+use crate::fleet::{ExportVersion, Machine, TenantFleet};
+use crate::model::{SnapshotRejectReason, Source};
 
 /// When exports were looked for.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Poller {
         match self.client.export(Arc::new(scope), in_force).await {
             Ok(ExportOutcome::Unchanged) => self.note_check(),
             Ok(ExportOutcome::Older { generated_at }) => {
-                self.metrics.list_rejected("older");
+                self.metrics.list_rejected(SnapshotRejectReason::Older);
                 let tenant = &*self.fleet.tenant;
                 tracing::warn!(tenant, %generated_at, "the export is older than the one in force, which stays");
                 self.note_check();
@@ -82,13 +83,13 @@ impl Poller {
         let now = self.clock.now();
         self.import.at = Some(now);
         let was_there = |machine: &&Arc<Machine>| {
-            machine.assessment.as_ref().is_some_and(|assessment| assessment.source == fleet::Source::Export)
+            machine.assessment.as_ref().is_some_and(|assessment| assessment.source == Source::Export)
         };
         let known: Vec<_> = self.fleet.machines.values().filter(was_there).collect();
         let lost = known.iter().filter(|machine| !export.contains(&machine.facts.id)).count();
         let (tenant, known) = (Arc::clone(&self.fleet.tenant), known.len());
         if let Verdict::Hold { first } = self.import.plausibility.judge(lost, known, now) {
-            self.metrics.list_rejected("shrunk");
+            self.metrics.list_rejected(SnapshotRejectReason::Shrunk);
             if first {
                 let what = "the export lost more than half of the machines; it has to be seen twice, five minutes apart";
                 tracing::warn!(tenant = &*tenant, lost, known, "{what}");
@@ -96,7 +97,8 @@ impl Poller {
             return;
         }
         let (generated_at, rows) = (export.generated_at(), export.rows());
-        let (mut fleet, freshness, ignored) = (self.fleet.clone(), self.freshness, Arc::clone(&self.ignored));
+        let (mut fleet, freshness, ignored) =
+            (self.fleet.clone(), self.poll.freshness, Arc::clone(&self.ignored));
         let applied = tokio::task::spawn_blocking(move || {
             let findings_of = |id: &_| {
                 let mut findings = export.take(id)?;
@@ -119,10 +121,10 @@ impl Poller {
 }
 
 /// Why an export that was begun is not believed; none when there was none.
-fn rejected_as(error: &ApiError) -> Option<&'static str> {
+fn rejected_as(error: &ApiError) -> Option<SnapshotRejectReason> {
     match error {
-        ApiError::Empty => Some("empty"),
-        ApiError::Incomplete { .. } => Some("incomplete"),
+        ApiError::Empty => Some(SnapshotRejectReason::Empty),
+        ApiError::Incomplete { .. } => Some(SnapshotRejectReason::Incomplete),
         _ => None,
     }
 }

@@ -24,10 +24,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Poll, Selectors, Source, Tenant};
+use crate::config::{Poll, Selectors, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::error::Chain;
-use crate::fleet::{self, Freshness, KbId, MachineFacts, MachineId, PollStatus, ReportedUpdate, TenantFleet};
+use crate::fleet::{MachineFacts, PollStatus, ReportedUpdate, TenantFleet};
+use crate::model::{KbId, MachineId, SnapshotRejectReason, Source};
 use crate::publish::FleetSender;
 use crate::self_metrics::TenantMetrics;
 
@@ -48,11 +49,12 @@ pub const STALL_TIMEOUT: Duration = Duration::from_mins(150);
 #[derive(Debug)]
 pub struct Poller {
     selectors: Selectors,
+    /// See [`Selectors::digest`].
+    selectors_digest: Arc<str>,
     source: Source,
     ignored: Arc<BTreeSet<KbId>>,
     poll: Poll,
     client: Arc<Client>,
-    freshness: Freshness,
     fleet: TenantFleet,
     plausibility: ShrinkGuard,
     import: Import,
@@ -87,17 +89,19 @@ impl Poller {
         clock: Clock,
     ) -> Self {
         metrics.poll_interval(poll.interval);
-        fleet.source = match tenant.source {
-            Source::Machines => fleet::Source::Machines,
-            Source::Export => fleet::Source::Export,
-        };
+        fleet.source = tenant.source;
+        let selectors_digest: Arc<str> = tenant.machines.digest().into();
+        // A state file of an earlier release stores them in another form.
+        if tenant.machines.is_stored_as(&fleet.selectors) {
+            fleet.selectors = Arc::clone(&selectors_digest);
+        }
         Self {
             selectors: tenant.machines.clone(),
+            selectors_digest,
             source: tenant.source,
             ignored: Arc::default(),
             poll,
             client: client.into(),
-            freshness: freshness(&poll),
             import: Import::starting_from(&fleet),
             fleet,
             plausibility: ShrinkGuard::default(),
@@ -222,13 +226,9 @@ impl Poller {
         suspected || !self.uses_same_selectors() || !self.fleet.listed_at.is_some_and(fresh)
     }
 
-    /// Whether the scope was found with the selectors in force.
+    /// Returns whether the scope was fetched with the current selectors.
     fn uses_same_selectors(&self) -> bool {
-        *self.fleet.selectors == *self.selectors_text()
-    }
-
-    fn selectors_text(&self) -> String {
-        format!("{:?}", self.selectors)
+        self.fleet.selectors == self.selectors_digest
     }
 
     /// The fleet as it is known now.
@@ -280,7 +280,7 @@ impl Poller {
         if self.uses_same_selectors() {
             let (lost, known) = (self.lost(&scope.machines), self.fleet.machines.len());
             if let Verdict::Hold { first } = self.plausibility.judge(lost, known, now) {
-                self.metrics.list_rejected("shrunk");
+                self.metrics.list_rejected(SnapshotRejectReason::Shrunk);
                 if first {
                     let tenant = &*self.fleet.tenant;
                     tracing::warn!(
@@ -296,8 +296,8 @@ impl Poller {
             // An export that was read for other machines says nothing of these.
             self.import = Import::default();
         }
-        self.fleet.selectors = self.selectors_text().into();
-        self.fleet.apply_list(scope.machines, now, &self.freshness);
+        self.fleet.selectors = Arc::clone(&self.selectors_digest);
+        self.fleet.apply_list(scope.machines, now, &self.poll.freshness);
         self.fleet_changed();
     }
 
@@ -347,16 +347,6 @@ impl Poller {
             last_error: report.last_error(),
         };
         self.hand_over();
-    }
-}
-
-/// The ages of `poll`, in the fleet's words.
-#[must_use]
-pub fn freshness(poll: &Poll) -> Freshness {
-    Freshness {
-        stale_after: poll.stale_after,
-        expire_after: poll.expire_after,
-        inactive_after: poll.inactive_after,
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::fleet::{Machine, MachineId, TenantFleet};
+use crate::fleet::{Machine, TenantFleet};
+use crate::model::MachineId;
 
 /// A failed attempt is made again after this, or after one interval if that is shorter.
 pub(super) const FAILURE_PAUSE: Duration = Duration::from_mins(5);
@@ -48,14 +49,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::{Freshness, MachineFacts};
+    use crate::fleet::MachineFacts;
+    use crate::model::Freshness;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const FRESHNESS: Freshness = Freshness {
-        stale_after: Duration::from_hours(13),
-        expire_after: Duration::from_hours(48),
-        inactive_after: Duration::from_hours(720),
-    };
+    const FRESHNESS: Freshness = Freshness::DEFAULT;
 
     fn fleet(ids: &[&str]) -> TenantFleet {
         let mut fleet = TenantFleet::new("contoso".into());

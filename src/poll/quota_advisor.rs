@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::config::Source;
 use crate::defender::Client;
+use crate::model::Source;
 use crate::self_metrics::TenantMetrics;
 
 /// The calls of an interval, and what was last said of them.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::defender::ApiError;
 use crate::error::Chain;
-use crate::fleet::MachineId;
+use crate::model::{FailureReason, MachineId};
 
 /// Counts and failures of one poll.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(super) struct PollReport {
     not_found: u64,
     failed: u64,
     /// By reason: how often, and the first failure in words.
-    failures: BTreeMap<&'static str, Failures>,
+    failures: BTreeMap<FailureReason, Failures>,
     /// When the export was made that was read, and its rows.
     export: Option<(Timestamp, u64)>,
 }
@@ -41,7 +41,7 @@ pub(super) struct LoggedFailures(BTreeSet<FailureKey>);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FailureKey {
-    reason: &'static str,
+    reason: FailureReason,
     code: Option<String>,
     of_machines: bool,
 }
@@ -98,7 +98,7 @@ impl PollReport {
             machine: machine.cloned(),
             error: Chain(error).to_string(),
         };
-        self.failures.entry(error.kind()).or_insert_with(new).count += 1;
+        self.failures.entry(error.reason()).or_insert_with(new).count += 1;
     }
 
     /// Whether the tenant's API could be used: not when the poll was given up or the list is
@@ -113,7 +113,7 @@ impl PollReport {
     }
 
     /// The reasons of the failures, each once.
-    pub(super) fn reasons(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn reasons(&self) -> impl Iterator<Item = FailureReason> {
         self.failures.keys().copied()
     }
 
@@ -128,9 +128,9 @@ impl PollReport {
         let mut troubles = BTreeSet::new();
         for (reason, failures) in &self.failures {
             let Failures { code, machine, .. } = failures;
-            let trouble = FailureKey { reason, code: code.clone(), of_machines: machine.is_some() };
+            let trouble = FailureKey { reason: *reason, code: code.clone(), of_machines: machine.is_some() };
             if !said.0.contains(&trouble) {
-                failures.warn(tenant, reason);
+                failures.warn(tenant, *reason);
             }
             troubles.insert(trouble);
         }
@@ -139,7 +139,7 @@ impl PollReport {
             tracing::info!(tenant, "polls work again");
         }
         said.0 = troubles;
-        let reasons = self.failures.keys().copied().collect::<Vec<_>>().join(",");
+        let reasons = self.reasons().map(FailureReason::as_str).collect::<Vec<_>>().join(",");
         let (export, rows) = self.export.unzip();
         tracing::info!(
             tenant,
@@ -156,7 +156,8 @@ impl PollReport {
 }
 
 impl Failures {
-    fn warn(&self, tenant: &str, reason: &str) {
+    fn warn(&self, tenant: &str, reason: FailureReason) {
+        let reason = reason.as_str();
         let (error, machines) = (&self.error, self.count);
         if let Some(machine) = &self.machine {
             let machine = machine.as_str();

@@ -10,23 +10,18 @@ use std::io::Write as _;
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
-/// How it is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    Text,
-    OpenMetrics,
-}
+use crate::model::ExpositionFormat;
 
 /// Adds `families` to the end of `text`.
-pub(super) fn encode(families: &[MetricFamily], format: Format, text: &mut Vec<u8>) {
+pub(super) fn encode(families: &[MetricFamily], format: ExpositionFormat, text: &mut Vec<u8>) {
     for family in families {
         let (name, is_counter) = (family.name(), family.get_field_type() == MetricType::COUNTER);
         let family_name = match format {
-            Format::OpenMetrics if is_counter => name.strip_suffix("_total").unwrap_or(name),
+            ExpositionFormat::OpenMetrics if is_counter => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
         put(text, &["# HELP ", family_name, " "]);
-        let escaped: &[u8] = if format == Format::OpenMetrics { b"\\\n\"" } else { b"\\\n" };
+        let escaped: &[u8] = if format == ExpositionFormat::OpenMetrics { b"\\\n\"" } else { b"\\\n" };
         escape(family.help(), escaped, text);
         let is_histogram = family.get_field_type() == MetricType::HISTOGRAM;
         let kind = if is_counter {
@@ -52,12 +47,12 @@ pub(super) fn encode(families: &[MetricFamily], format: Format, text: &mut Vec<u
     }
 }
 
-fn histogram(name: &str, metric: &Metric, format: Format, text: &mut Vec<u8>) {
+fn histogram(name: &str, metric: &Metric, format: ExpositionFormat, text: &mut Vec<u8>) {
     let (labels, histogram) = (metric.get_label(), metric.get_histogram());
     for bucket in histogram.get_bucket() {
         let bound = match format {
-            Format::Text => format!("{}", bucket.upper_bound()),
-            Format::OpenMetrics => format!("{:?}", bucket.upper_bound()),
+            ExpositionFormat::Text => format!("{}", bucket.upper_bound()),
+            ExpositionFormat::OpenMetrics => format!("{:?}", bucket.upper_bound()),
         };
         sample(&[name, "_bucket"], labels, Some(&bound), bucket.cumulative_count(), text);
     }
@@ -119,7 +114,13 @@ mod tests {
             encode(&registry.gather(), format, &mut text);
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(written(Format::Text), "# HELP a_total A \"\\\\\\n\n# TYPE a_total counter\na_total 0\n");
-        assert_eq!(written(Format::OpenMetrics), "# HELP a A \\\"\\\\\\n\n# TYPE a counter\na_total 0\n");
+        assert_eq!(
+            written(ExpositionFormat::Text),
+            "# HELP a_total A \"\\\\\\n\n# TYPE a_total counter\na_total 0\n"
+        );
+        assert_eq!(
+            written(ExpositionFormat::OpenMetrics),
+            "# HELP a A \\\"\\\\\\n\n# TYPE a counter\na_total 0\n"
+        );
     }
 }

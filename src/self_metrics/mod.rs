@@ -24,90 +24,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus::Registry;
 
-use encode::{Format, encode};
+use encode::encode;
 use families::Families;
 pub use families::{SelfFamily, families};
 pub use readings::TenantReadings;
 pub use tenant::TenantMetrics;
 
-/// Which operation of the API a request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ApiOperation {
-    /// The machine list, all its pages.
-    Machines,
-    /// Machines that carry a tag.
-    FindByTag,
-    /// The missing KBs of one machine.
-    MissingKbs,
-    /// The list of the files of the bulk export.
-    Export,
-    /// A file of the bulk export: a download from another host, outside every quota.
-    ExportFile,
-}
-
-impl ApiOperation {
-    /// Every endpoint.
-    pub const ALL: [Self; 5] =
-        [Self::Machines, Self::FindByTag, Self::MissingKbs, Self::Export, Self::ExportFile];
-
-    /// Value of the label `endpoint`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Machines => "machines",
-            Self::FindByTag => "findbytag",
-            Self::MissingKbs => "getmissingkbs",
-            Self::Export => "softwarevulnerabilitiesexport",
-            Self::ExportFile => "exportfile",
-        }
-    }
-}
-
-impl fmt::Display for ApiOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Why a poll, or a part of it, can fail: the values of `reason` in `poll_failures_total`.
-pub const FAILURE_REASONS: [&str; 16] = [
-    "token",
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "throttled",
-    "bad_request",
-    "server_error",
-    "timeout",
-    "network",
-    "decode",
-    "too_large",
-    "page_limit",
-    "foreign_link",
-    "unexpected_status",
-    "incomplete",
-    "empty",
-];
-
-/// Why a record of a reply is not used: the values of `reason` in `rejected_records_total`.
-pub const REJECT_REASONS: [&str; 6] = ["no_id", "bad_id", "wrong_type", "bad_kb", "malformed", "too_long"];
-
-/// Why a whole list or export is not believed: the values of `reason` in `rejected_snapshots_total`.
-pub const SNAPSHOT_REASONS: [&str; 4] = ["shrunk", "older", "empty", "incomplete"];
-
-/// Values of the label `path` of HTTP metrics: what was routed to, not what was asked for.
-/// `/metrics` stands for the logging path whatever it is called, `other` for what does not exist.
-pub const HTTP_PATHS: [&str; 6] = ["/", "/metrics", "/-/healthy", "/-/ready", "/-/reload", "other"];
-
-/// Values of the label `level` of `log_messages_total`.
-pub const LOG_LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
-
-/// Values of the label `detail`, in the order in which series counts are given.
-const DETAILS: [&str; 3] = ["fleet", "machine", "update"];
-
-/// Values of the labels `format` and `encoding`: every way in which the fleet's exposition is served.
-pub const EXPOSITIONS: [[&str; 2]; 4] =
-    [["text", "identity"], ["text", "gzip"], ["openmetrics", "identity"], ["openmetrics", "gzip"]];
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, HttpPath, LogLevel};
 
 /// The exporter's own metrics; one per process, shared by all its parts.
 pub struct SelfMetrics {
@@ -141,22 +64,24 @@ impl SelfMetrics {
         let own = Registry::new();
         let families = Families::register(&own);
         families.build_info.with_label_values(&[version]).set(1.0);
-        for detail in DETAILS {
-            families.series.with_label_values(&[detail]);
-            families.suppressed_series.with_label_values(&[detail]);
-            families.detail_level.with_label_values(&[detail]);
+        for level in DetailLevel::ALL {
+            families.series.with_label_values(&[level.as_str()]);
+            families.suppressed_series.with_label_values(&[level.as_str()]);
+            families.detail_level.with_label_values(&[level.as_str()]);
         }
-        for labels in EXPOSITIONS {
-            families.exposition_bytes.with_label_values(&labels);
+        for format in ExpositionFormat::ALL {
+            for encoding in ContentEncoding::ALL {
+                families.exposition_bytes.with_label_values(&[format.as_str(), encoding.as_str()]);
+            }
         }
-        for path in HTTP_PATHS {
-            let code = if path == "other" { "404" } else { "200" };
-            families.http_requests.with_label_values(&[path, code]);
-            families.http_request_duration.with_label_values(&[path]);
+        for path in HttpPath::ALL {
+            let code = if path == HttpPath::Other { "404" } else { "200" };
+            families.http_requests.with_label_values(&[path.as_str(), code]);
+            families.http_request_duration.with_label_values(&[path.as_str()]);
         }
-        families.http_requests.with_label_values(&["/metrics", "503"]);
-        for level in LOG_LEVELS {
-            families.log_messages.with_label_values(&[level]);
+        families.http_requests.with_label_values(&[HttpPath::Metrics.as_str(), "503"]);
+        for level in LogLevel::ALL {
+            families.log_messages.with_label_values(&[level.as_str()]);
         }
         let process = Registry::new();
         #[cfg(target_os = "linux")]
@@ -179,37 +104,40 @@ impl SelfMetrics {
         self.families.forget_tenant(name);
     }
 
-    /// The fleet's exposition was rendered: `series` by detail level (fleet, machine, update), sizes
-    /// of the body without these self metrics in the order of [`EXPOSITIONS`], and how long it took.
-    pub fn rendered(&self, series: [u64; 3], bytes: [u64; EXPOSITIONS.len()], took: Duration) {
-        for (detail, count) in DETAILS.iter().zip(series) {
-            let gauge = self.families.series.with_label_values(&[detail]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Records that the fleet's exposition was rendered: `series` by detail level, the size of the body
+    /// without these self metrics in each format and encoding, and the time it took.
+    pub fn rendered(
+        &self,
+        series: [u64; DetailLevel::ALL.len()],
+        bytes: impl IntoIterator<Item = ((ExpositionFormat, ContentEncoding), u64)>,
+        took: Duration,
+    ) {
+        for (level, count) in DetailLevel::ALL.into_iter().zip(series) {
+            self.families.series.with_label_values(&[level.as_str()]).set(number(count));
         }
-        for (labels, bytes) in EXPOSITIONS.iter().zip(bytes) {
-            let gauge = self.families.exposition_bytes.with_label_values(labels);
-            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        for ((format, encoding), bytes) in bytes {
+            let labels = [format.as_str(), encoding.as_str()];
+            self.families.exposition_bytes.with_label_values(&labels).set(number(bytes));
         }
         self.families.render_duration.observe(took.as_secs_f64());
     }
 
-    /// What the series limit does: the limit (0 is none), the series left out because of it by detail
-    /// level, and the deepest level that is exposed, 0 for fleet to 2 for update.
-    pub fn detail(&self, limit: u64, suppressed: [u64; 3], deepest: usize) {
-        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    /// Records the effect of the series limit: the limit (0 is none), the suppressed series by detail
+    /// level, and the deepest level that is exposed.
+    pub fn detail(&self, limit: u64, suppressed: [u64; DetailLevel::ALL.len()], deepest: DetailLevel) {
         self.families.series_limit.set(number(limit));
-        for (level, detail) in DETAILS.iter().enumerate() {
-            self.families.suppressed_series.with_label_values(&[detail]).set(number(suppressed[level]));
-            self.families.detail_level.with_label_values(&[detail]).set((level == deepest).into());
+        for (level, count) in DetailLevel::ALL.into_iter().zip(suppressed) {
+            let label = [level.as_str()];
+            self.families.suppressed_series.with_label_values(&label).set(number(count));
+            self.families.detail_level.with_label_values(&label).set((level == deepest).into());
         }
     }
 
-    /// A request to the exporter was answered. `path` is one of [`HTTP_PATHS`].
-    pub fn http_request_finished(&self, path: &'static str, code: u16, took: Duration) {
-        debug_assert!(HTTP_PATHS.contains(&path), "unlisted path {path}");
+    /// Counts a request to the exporter that was answered.
+    pub fn http_request_finished(&self, path: HttpPath, code: u16, took: Duration) {
         let families = &self.families;
-        families.http_requests.with_label_values(&[path, &code.to_string()]).inc();
-        families.http_request_duration.with_label_values(&[path]).observe(took.as_secs_f64());
+        families.http_requests.with_label_values(&[path.as_str(), &code.to_string()]).inc();
+        families.http_request_duration.with_label_values(&[path.as_str()]).observe(took.as_secs_f64());
     }
 
     /// A configuration was read and is in force since `at`.
@@ -246,33 +174,31 @@ impl SelfMetrics {
         self.families.state_restored.set(1);
     }
 
-    /// A log line was written. `level` is one of [`LOG_LEVELS`].
-    pub fn log_message(&self, level: &'static str) {
-        debug_assert!(LOG_LEVELS.contains(&level), "unlisted level {level}");
-        self.families.log_messages.with_label_values(&[level]).inc();
+    /// Counts a log line.
+    pub fn log_message(&self, level: LogLevel) {
+        self.families.log_messages.with_label_values(&[level.as_str()]).inc();
     }
 
     /// All self metrics as text 0.0.4: families by name, series by labels, `process_*` last.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.encode_as(Format::Text, &[&self.own, &self.process])
+        self.encode_as(ExpositionFormat::Text, &[&self.own, &self.process])
     }
 
     /// All self metrics in the format `OpenMetrics` 1.0, without the mark of its end.
     #[must_use]
     pub fn encode_openmetrics(&self) -> Vec<u8> {
-        self.encode_as(Format::OpenMetrics, &[&self.own, &self.process])
+        self.encode_as(ExpositionFormat::OpenMetrics, &[&self.own, &self.process])
     }
 
     /// As [`encode`](Self::encode) without `process_*`: the output of `once` goes into
     /// `node_exporter`'s textfile collector, which already has these families.
     #[must_use]
     pub fn encode_own(&self) -> Vec<u8> {
-        self.encode_as(Format::Text, &[&self.own])
+        self.encode_as(ExpositionFormat::Text, &[&self.own])
     }
 
-    fn encode_as(&self, format: Format, registries: &[&Registry]) -> Vec<u8> {
-        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    fn encode_as(&self, format: ExpositionFormat, registries: &[&Registry]) -> Vec<u8> {
         for (tenant, read) in &*self.quota_readers() {
             for (window, name) in read().into_iter().zip(["1m", "1h"]) {
                 let labels = [&**tenant, name];
@@ -297,6 +223,11 @@ impl fmt::Debug for SelfMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SelfMetrics").finish_non_exhaustive()
     }
+}
+
+/// Converts a count to the type of a gauge.
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Seconds since the epoch, the unit of every `_timestamp_seconds`.

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    ApiOperation, FAILURE_REASONS, QuotaWindow, REJECT_REASONS, SNAPSHOT_REASONS, SelfMetrics,
-    families::Families, seconds,
-};
+use super::{QuotaWindow, SelfMetrics, families::Families, seconds};
+use crate::model::{ApiOperation, FailureReason, RejectReason, SnapshotRejectReason};
 
 /// Counts what happens for one tenant. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,14 +23,14 @@ impl TenantMetrics {
             families.api_requests.with_label_values(&[name, endpoint.as_str(), "200"]);
             families.api_request_duration.with_label_values(&[name, endpoint.as_str()]);
         }
-        for reason in FAILURE_REASONS {
-            families.poll_failures.with_label_values(&[name, reason]);
+        for reason in FailureReason::ALL {
+            families.poll_failures.with_label_values(&[name, reason.as_str()]);
         }
-        for reason in REJECT_REASONS {
-            families.rejected_records.with_label_values(&[name, reason]);
+        for reason in RejectReason::ALL {
+            families.rejected_records.with_label_values(&[name, reason.as_str()]);
         }
-        for reason in SNAPSHOT_REASONS {
-            families.rejected_snapshots.with_label_values(&[name, reason]);
+        for reason in SnapshotRejectReason::ALL {
+            families.rejected_snapshots.with_label_values(&[name, reason.as_str()]);
         }
         families.api_throttle_wait.with_label_values(&[name]);
         for counter in [
@@ -140,10 +138,9 @@ impl TenantMetrics {
         }
     }
 
-    /// A machine list is not believed. `reason` is one of [`SNAPSHOT_REASONS`].
-    pub fn list_rejected(&self, reason: &'static str) {
-        debug_assert!(SNAPSHOT_REASONS.contains(&reason), "unlisted reason {reason}");
-        self.families().rejected_snapshots.with_label_values(&[&*self.tenant, reason]).inc();
+    /// A machine list is not believed.
+    pub fn list_rejected(&self, reason: SnapshotRejectReason) {
+        self.families().rejected_snapshots.with_label_values(&[&*self.tenant, reason.as_str()]).inc();
     }
 
     /// A poll ended at `at` without a failure.
@@ -156,16 +153,14 @@ impl TenantMetrics {
         self.families().next_poll.with_label_values(&[&*self.tenant]).set(seconds(at));
     }
 
-    /// A poll, or one machine of it, failed. `reason` is one of [`FAILURE_REASONS`].
-    pub fn poll_failed(&self, reason: &'static str) {
-        debug_assert!(FAILURE_REASONS.contains(&reason), "unlisted reason {reason}");
-        self.families().poll_failures.with_label_values(&[&*self.tenant, reason]).inc();
+    /// A poll, or one machine of it, failed.
+    pub fn poll_failed(&self, reason: FailureReason) {
+        self.families().poll_failures.with_label_values(&[&*self.tenant, reason.as_str()]).inc();
     }
 
-    /// `count` records of a reply could not be used. `reason` is one of [`REJECT_REASONS`].
-    pub fn record_rejected(&self, reason: &'static str, count: u64) {
-        debug_assert!(REJECT_REASONS.contains(&reason), "unlisted reason {reason}");
-        self.families().rejected_records.with_label_values(&[&*self.tenant, reason]).inc_by(count);
+    /// `count` records of a reply could not be used.
+    pub fn record_rejected(&self, reason: RejectReason, count: u64) {
+        self.families().rejected_records.with_label_values(&[&*self.tenant, reason.as_str()]).inc_by(count);
     }
 
     /// `count` records of a reply said again what another one had said.

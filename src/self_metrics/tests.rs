@@ -1,6 +1,7 @@
 //! Self metrics as a scrape sees them.
 
 use super::*;
+use crate::model::{ApiOperation, FailureReason, RejectReason};
 
 fn text(metrics: &SelfMetrics) -> String {
     String::from_utf8(metrics.encode_own()).unwrap()
@@ -28,10 +29,10 @@ fn known_label_sets_start_at_zero() {
         r#"mde_exporter_http_requests_total{code="503",path="/metrics"} 0"#.to_owned(),
         r#"mde_exporter_series{detail="update"} 0"#.to_owned(),
     ];
-    for reason in FAILURE_REASONS {
+    for reason in FailureReason::ALL {
         expected.push(format!(r#"mde_exporter_poll_failures_total{{reason="{reason}",tenant="contoso"}} 0"#));
     }
-    for reason in REJECT_REASONS {
+    for reason in RejectReason::ALL {
         let labels = format!(r#"{{reason="{reason}",tenant="contoso"}}"#);
         expected.push(format!("mde_exporter_rejected_records_total{labels} 0"));
     }

@@ -14,10 +14,10 @@ use super::persisted_state::{
     Calls, PersistedState, PersistedTenant, resolution_slots, severity_number, source_name,
 };
 use crate::fleet::{
-    Assessment, Attempt, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, OutOfScope,
-    PollStatus, ReportedUpdate, ResolutionHistogram, Severity, Source, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, OutOfScope, PollStatus,
+    ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
-use crate::self_metrics::ApiOperation;
+use crate::model::{ApiOperation, KbId, MachineId, Severity, Source};
 
 /// A file as it was read.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@
 //! The tables, for those who look into the file with `sqlite3` (`application_id` `mdeX`, schema number
 //! in `user_version`; every time is in milliseconds since 1970 UTC; NULL means unknown):
 //!
-//! - `tenant`: per tenant the selectors and time of the newest machine list, the times of the polls,
+//! - `tenant`: per tenant the digest of the selectors and the time of the newest machine list, the times of the polls,
 //!   the counts of pairs detected, resolved and dropped, the sum of the times to resolution, and when
 //!   the newest bulk export was made and last found to be the newest.
 //! - `resolution`: its histogram; resolved pairs by the first bound in days that holds them.
@@ -49,7 +49,7 @@ pub use self::shared::SharedStore;
 use self::persisted_state::{Calls, PersistedState};
 use crate::clock::Clock;
 use crate::fleet::TenantFleet;
-use crate::self_metrics::ApiOperation;
+use crate::model::ApiOperation;
 
 /// What was found at the start.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Machine, MachineId, ResolutionHistogram, Severity, Source, TenantFleet, UpdateFacts};
-use crate::self_metrics::ApiOperation;
+use crate::fleet::{Machine, ResolutionHistogram, TenantFleet, UpdateFacts};
+use crate::model::{ApiOperation, MachineId, Severity, Source};
 
 /// Everything in the file but the calls.
 #[derive(Debug, Default)]

@@ -7,7 +7,13 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 
 /// Number of the schema below, kept as `user_version`. A change of the tables raises it and adds to
 /// [`bring_up`] what older files lack.
-pub(super) const VERSION: i64 = 2;
+///
+/// - 1: the first release.
+/// - 2: the columns of [`SINCE_2`].
+/// - 3: `tenant.selectors` holds a digest. SQL cannot compute it from the older text, so a migrated file
+///   keeps that text; the poller recognises it and replaces it with the digest
+///   ([`Selectors::is_stored_as`](crate::config::Selectors::is_stored_as)).
+pub(super) const VERSION: i64 = 3;
 
 /// The tables. No foreign keys and no index beside the keys: the exporter is the only writer, knows
 /// every key, and checks each row when it reads. Text is text, times are milliseconds since 1970 UTC.
@@ -151,7 +157,7 @@ pub(super) fn recognise(connection: &Connection) -> rusqlite::Result<Origin> {
     }
     Ok(match number("user_version")? {
         VERSION => Origin::Ours,
-        1 => Origin::Older,
+        1..VERSION => Origin::Older,
         later if later > VERSION => Origin::Newer,
         _ => Origin::Damaged,
     })

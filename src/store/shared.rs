@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::{SaveError, Store};
 use crate::error::Chain;
 use crate::fleet::TenantFleet;
-use crate::self_metrics::{ApiOperation, SelfMetrics};
+use crate::model::ApiOperation;
+use crate::self_metrics::SelfMetrics;
 
 /// Cheap to clone; clones share the store. Calls block: off the async threads with them.
 #[derive(Clone)]

@@ -8,9 +8,8 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::*;
-use crate::fleet::{
-    Assessment, KbId, Machine, MachineFacts, MachineId, MissingUpdate, ReportedUpdate, UpdateFacts,
-};
+use crate::fleet::{Assessment, Machine, MachineFacts, MissingUpdate, ReportedUpdate, UpdateFacts};
+use crate::model::{KbId, MachineId};
 
 fn clock() -> Clock {
     Clock::new(|| Timestamp::from_second(1_700_000_000).unwrap())

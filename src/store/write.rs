@@ -14,8 +14,8 @@ use super::persisted_state::{
     Calls, Known, PersistedState, PersistedTenant, machines, merge_join, resolution_slots, severity_number,
     source_name,
 };
-use crate::fleet::{KbId, Machine, MachineId, MissingUpdate, TenantFleet, Totals, UpdateFacts};
-use crate::self_metrics::ApiOperation;
+use crate::fleet::{Machine, MissingUpdate, TenantFleet, Totals, UpdateFacts};
+use crate::model::{ApiOperation, KbId, MachineId};
 
 /// Brings the file from `contents` to `fleets`; tenants that are not among them stay as they are.
 /// `contents` follows when the transaction is done, and only then. Tells whether a row was written.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::security::{WebSecurity, WebSecurityError, WebSecurityReader};
 use crate::config::LoadError;
-use crate::config::web::{self, Reading};
+use crate::config::web::{self, WebLoad};
 use crate::file_watch::FileWatch;
 use crate::self_metrics::SelfMetrics;
 
@@ -43,8 +43,8 @@ impl WebConfigWatcher {
     /// # Errors
     /// Returns an error if the file is rejected.
     pub fn open(file: &Path, self_metrics: Arc<SelfMetrics>) -> Result<Self, WebConfigError> {
-        let (reading, watch) = read(file);
-        let access = watch::Sender::new(Arc::new(access(reading, &self_metrics)?));
+        let (load, watch) = read(file);
+        let access = watch::Sender::new(Arc::new(access(load, &self_metrics)?));
         Ok(Self { file: file.to_path_buf(), watch, access, self_metrics })
     }
 
@@ -63,15 +63,15 @@ impl WebConfigWatcher {
             }
             let file = self.file.clone();
             let read = tokio::task::spawn_blocking(move || read(&file)).await;
-            let (reading, watch) = read.expect("Safe: reading does not panic and is never aborted");
+            let (load, watch) = read.expect("Safe: load does not panic and is never aborted");
             self.watch = watch;
-            self.apply(reading);
+            self.apply(load);
         }
     }
 
-    fn apply(&self, reading: Reading) {
+    fn apply(&self, load: WebLoad) {
         let file = self.file.display();
-        match access(reading, &self.self_metrics) {
+        match access(load, &self.self_metrics) {
             Ok(access) => {
                 self.access.send_replace(Arc::new(access));
                 tracing::info!(%file, "web configuration reloaded");
@@ -84,21 +84,21 @@ impl WebConfigWatcher {
 }
 
 /// Reads `file` and watches every file that was read, without missing a change in between.
-fn read(file: &Path) -> (Reading, FileWatch) {
+fn read(file: &Path) -> (WebLoad, FileWatch) {
     let mut files = vec![file.to_path_buf()];
     loop {
         let watch = FileWatch::of(files.clone());
-        let reading = web::load(file);
-        if reading.files == files {
-            return (reading, watch);
+        let load = web::load(file);
+        if load.files == files {
+            return (load, watch);
         }
-        files = reading.files;
+        files = load.files;
     }
 }
 
 /// Builds the access control of a loaded file, logs its warnings and sets the metric of its certificate.
-fn access(reading: Reading, self_metrics: &SelfMetrics) -> Result<WebSecurity, WebConfigError> {
-    let loaded = reading.outcome?;
+fn access(load: WebLoad, self_metrics: &SelfMetrics) -> Result<WebSecurity, WebConfigError> {
+    let loaded = load.outcome?;
     let access = WebSecurity::new(&loaded.config)?;
     for warning in &loaded.warnings {
         tracing::warn!(problem = %warning, "the web configuration has an unusual value");

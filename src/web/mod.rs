@@ -36,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::model::HttpPath;
 use crate::publish::SnapshotReader;
 use crate::self_metrics::SelfMetrics;
 pub use config_watcher::{WebConfigError, WebConfigWatcher};
@@ -108,13 +109,13 @@ async fn observe(State(state): State<WebState>, request: Request, next: Next) ->
     response
 }
 
-fn path_label(path: &str, telemetry_path: &str) -> &'static str {
+fn path_label(path: &str, telemetry_path: &str) -> HttpPath {
     match path {
-        path if path == telemetry_path => "/metrics",
-        "/" => "/",
-        HEALTHY => HEALTHY,
-        READY => READY,
-        RELOAD => RELOAD,
-        _ => "other",
+        path if path == telemetry_path => HttpPath::Metrics,
+        "/" => HttpPath::Root,
+        HEALTHY => HttpPath::Healthy,
+        READY => HttpPath::Ready,
+        RELOAD => HttpPath::Reload,
+        _ => HttpPath::Other,
     }
 }

@@ -6,10 +6,10 @@
 
 use axum::http::{HeaderMap, HeaderName, header};
 
-use crate::metrics::{Encoding, Format};
+use crate::model::{ContentEncoding, ExpositionFormat};
 
 /// Selects gzip if it is accepted and the identity encoding is not preferred.
-pub(super) fn wanted_encoding(headers: &HeaderMap) -> Encoding {
+pub(super) fn wanted_encoding(headers: &HeaderMap) -> ContentEncoding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for MediaRange { name, weight, .. } in ranges(headers, &header::ACCEPT_ENCODING) {
         match name.to_ascii_lowercase().as_str() {
@@ -20,12 +20,12 @@ pub(super) fn wanted_encoding(headers: &HeaderMap) -> Encoding {
         }
     }
     let gzip = gzip.or(any).unwrap_or(0);
-    if gzip > 0 && gzip >= identity.unwrap_or(0) { Encoding::Gzip } else { Encoding::Identity }
+    if gzip > 0 && gzip >= identity.unwrap_or(0) { ContentEncoding::Gzip } else { ContentEncoding::Identity }
 }
 
 /// Selects `OpenMetrics` if it is named and the text format is not preferred, or if only the text format is
 /// refused.
-pub(super) fn wanted_format(headers: &HeaderMap) -> Format {
+pub(super) fn wanted_format(headers: &HeaderMap) -> ExpositionFormat {
     let (mut openmetrics, mut text) = (BestRange::default(), BestRange::default());
     for MediaRange { name, version, weight } in ranges(headers, &header::ACCEPT) {
         match name.to_ascii_lowercase().as_str() {
@@ -47,7 +47,7 @@ pub(super) fn wanted_format(headers: &HeaderMap) -> Format {
         Some(Specificity::Named) => openmetrics.weight >= text.weight,
         _ => openmetrics.weight > text.weight,
     };
-    if is_better && openmetrics.weight > 0 { Format::OpenMetrics } else { Format::Text }
+    if is_better && openmetrics.weight > 0 { ExpositionFormat::OpenMetrics } else { ExpositionFormat::Text }
 }
 
 /// The most specific range so far for one format; of equally specific ones the one with the highest weight.
@@ -125,11 +125,11 @@ mod tests {
         values.map(|value| (name.clone(), value)).collect()
     }
 
-    fn encoding(values: &[&str]) -> Encoding {
+    fn encoding(values: &[&str]) -> ContentEncoding {
         wanted_encoding(&headers(&header::ACCEPT_ENCODING, values))
     }
 
-    fn format(values: &[&str]) -> Format {
+    fn format(values: &[&str]) -> ExpositionFormat {
         wanted_format(&headers(&header::ACCEPT, values))
     }
 
@@ -148,9 +148,9 @@ mod tests {
             "gzip;q=0.8, br;q=junk",
             "gzip;level=9",
         ] {
-            assert_eq!(encoding(&[value]), Encoding::Gzip, "{value}");
+            assert_eq!(encoding(&[value]), ContentEncoding::Gzip, "{value}");
         }
-        assert_eq!(encoding(&["br", "gzip"]), Encoding::Gzip);
+        assert_eq!(encoding(&["br", "gzip"]), ContentEncoding::Gzip);
     }
 
     #[test]
@@ -174,9 +174,9 @@ mod tests {
             "identity;q=0",
             ";;,,=",
         ] {
-            assert_eq!(encoding(&[value]), Encoding::Identity, "{value}");
+            assert_eq!(encoding(&[value]), ContentEncoding::Identity, "{value}");
         }
-        assert_eq!(encoding(&[]), Encoding::Identity);
+        assert_eq!(encoding(&[]), ContentEncoding::Identity);
     }
 
     /// What Prometheus 3 sends.
@@ -199,9 +199,12 @@ mod tests {
             "text/plain;q=0, */*;q=0.1",
             "application/openmetrics-text;q=0.1, text/*;q=0",
         ] {
-            assert_eq!(format(&[value]), Format::OpenMetrics, "{value}");
+            assert_eq!(format(&[value]), ExpositionFormat::OpenMetrics, "{value}");
         }
-        assert_eq!(format(&["text/plain;q=0.5", "application/openmetrics-text"]), Format::OpenMetrics);
+        assert_eq!(
+            format(&["text/plain;q=0.5", "application/openmetrics-text"]),
+            ExpositionFormat::OpenMetrics
+        );
     }
 
     #[test]
@@ -226,8 +229,8 @@ mod tests {
             "*/*;q=0",
             ";;,,=/",
         ] {
-            assert_eq!(format(&[value]), Format::Text, "{value}");
+            assert_eq!(format(&[value]), ExpositionFormat::Text, "{value}");
         }
-        assert_eq!(format(&[]), Format::Text);
+        assert_eq!(format(&[]), ExpositionFormat::Text);
     }
 }

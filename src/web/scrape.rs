@@ -16,7 +16,8 @@ use http_body::{Frame, SizeHint};
 use super::WebState;
 use super::negotiation::{wanted_encoding, wanted_format};
 use super::scrape_limiter::ScrapePermit;
-use crate::metrics::{DetailLevel, Encoding, ExpositionBody, Format};
+use crate::metrics::ExpositionBody;
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
 
 pub(super) async fn metrics(
     State(state): State<WebState>,
@@ -31,8 +32,8 @@ pub(super) async fn metrics(
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
     let level = wanted_level(query.as_deref().unwrap_or_default());
     let self_metrics = match format {
-        Format::Text => state.self_metrics.encode(),
-        Format::OpenMetrics => state.self_metrics.encode_openmetrics(),
+        ExpositionFormat::Text => state.self_metrics.encode(),
+        ExpositionFormat::OpenMetrics => state.self_metrics.encode_openmetrics(),
     };
     // The borrow must be short, because it blocks the publisher.
     let published = state.published.borrow().clone();
@@ -41,16 +42,16 @@ pub(super) async fn metrics(
     let described = response.headers_mut();
     described.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(format)));
     described.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
-    if encoding == Encoding::Gzip {
+    if encoding == ContentEncoding::Gzip {
         described.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
 }
 
-fn content_type(format: Format) -> &'static str {
+fn content_type(format: ExpositionFormat) -> &'static str {
     match format {
-        Format::Text => "text/plain; version=0.0.4; charset=utf-8",
-        Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ExpositionFormat::Text => "text/plain; version=0.0.4; charset=utf-8",
+        ExpositionFormat::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
     }
 }
 

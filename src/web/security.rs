@@ -26,8 +26,9 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::auth::BasicAuth;
 use super::rate_limit::TokenBucket;
-use super::{HEALTHY, READY, WebState, path_label, tls};
+use super::{WebState, path_label, tls};
 use crate::config::web::WebConfig;
+use crate::model::HttpPath;
 
 /// The receiver of the current [`WebSecurity`].
 pub type WebSecurityReader = watch::Receiver<Arc<WebSecurity>>;
@@ -100,7 +101,10 @@ impl WebSecurity {
 pub(super) async fn guard(State(state): State<WebState>, request: Request, next: Next) -> Response {
     // The borrow of the channel must be short, because it blocks the sender.
     let access = state.access.borrow().clone();
-    let is_open = matches!(path_label(request.uri().path(), &state.telemetry_path), HEALTHY | READY);
+    let is_open = matches!(
+        path_label(request.uri().path(), &state.telemetry_path),
+        HttpPath::Healthy | HttpPath::Ready
+    );
     let refusal = if is_open { None } else { access.refusal(request.headers()).await };
     let mut response = match refusal {
         Some(refusal) => refusal,

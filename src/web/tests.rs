@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::fleet::{Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, TenantFleet};
-use crate::metrics::{DetailLevel, RenderOptions, Renderer};
+use crate::fleet::{MachineFacts, ReportedUpdate, TenantFleet};
+use crate::metrics::{RenderOptions, Renderer};
+use crate::model::{DetailLevel, Freshness, KbId, MachineId, Policy};
 use crate::publish::Snapshot;
 
 pub(super) const HOSTILE: &str = "<script>alert('1')</script>\"&";
@@ -29,11 +30,7 @@ pub(super) fn ago(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() - seconds).unwrap()
 }
 
-pub(super) const FRESHNESS: Freshness = Freshness {
-    stale_after: std::time::Duration::from_hours(13),
-    expire_after: std::time::Duration::from_hours(48),
-    inactive_after: std::time::Duration::from_hours(720),
-};
+pub(super) const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 pub(super) fn published(
     fleets: Vec<TenantFleet>,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules that each module may name beside itself.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("main", &["app", "cli", "error", "self_metrics", "logging"]),
     (
         "daemon",
@@ -16,6 +16,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "file_watch",
             "fleet",
             "metrics",
+            "model",
             "poll",
             "publish",
             "self_metrics",
@@ -23,21 +24,22 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "web",
         ],
     ),
-    ("web", &["clock", "config", "file_watch", "fleet", "metrics", "publish", "self_metrics"]),
-    ("poll", &["clock", "config", "defender", "error", "fleet", "publish", "self_metrics"]),
-    ("check", &["clock", "config", "defender", "error", "fleet", "poll", "self_metrics"]),
-    ("publish", &["clock", "fleet", "metrics", "self_metrics", "store"]),
-    ("store", &["clock", "error", "fleet", "self_metrics"]),
-    ("metrics", &["clock", "fleet"]),
-    ("defender", &["clock", "config", "fleet", "self_metrics"]),
-    ("fleet", &["clock"]),
-    ("config", &["clock"]),
-    ("self_metrics", &["clock"]),
-    ("logging", &["clock"]),
-    ("cli", &["logging"]),
+    ("web", &["clock", "config", "file_watch", "fleet", "metrics", "model", "publish", "self_metrics"]),
+    ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
+    ("check", &["clock", "config", "defender", "error", "fleet", "model", "poll", "self_metrics"]),
+    ("publish", &["clock", "fleet", "metrics", "model", "self_metrics", "store"]),
+    ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
+    ("metrics", &["clock", "config", "fleet", "model"]),
+    ("defender", &["clock", "config", "fleet", "model", "self_metrics"]),
+    ("fleet", &["clock", "model"]),
+    ("config", &["clock", "model"]),
+    ("self_metrics", &["clock", "model"]),
+    ("logging", &["clock", "model"]),
+    ("cli", &["logging", "model"]),
     ("error", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
+    ("model", &[]),
 ];
 
 /// Those that know every part: the map, and the one place that builds the whole.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mde_exporter::config::{Config, LoadError, Loaded, Problem, load, parse};
+use mde_exporter::config::{Config, LoadError, LoadedConfig, Problem, load, parse};
 use proptest::prelude::*;
 
 const MINIMAL: &str = "\
@@ -17,7 +17,7 @@ tenants:
     machines: { tags: [production] }
 ";
 
-fn read(text: &str) -> Result<Loaded, LoadError> {
+fn read(text: &str) -> Result<LoadedConfig, LoadError> {
     parse(Path::new("conf/mde_exporter.yml"), text.as_bytes())
 }
 

@@ -18,10 +18,10 @@ use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
 use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
-use mde_exporter::fleet::{DeadlineStart, Policy, TenantFleet};
-use mde_exporter::metrics::exposition::Format;
-use mde_exporter::metrics::{DetailLevel, Encoding, RenderOptions, Renderer};
-use mde_exporter::poll::{Poller, freshness};
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::metrics::{RenderOptions, Renderer};
+use mde_exporter::model::{ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Policy};
+use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, publication};
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Options, Realism, Simulator};
@@ -86,7 +86,7 @@ fn options() -> RenderOptions {
     let day = Duration::from_hours(24);
     let policy = Policy { name: "14d".into(), deadline: 14 * day, from: DeadlineStart::FirstSeen };
     RenderOptions {
-        freshness: freshness(&config::Poll::default()),
+        freshness: config::Poll::default().freshness,
         policies: [policy].into(),
         detail: DetailLevel::Update,
         series_limit: 0,
@@ -165,7 +165,12 @@ fn write_scrape(
     at: Timestamp,
 ) -> io::Result<()> {
     let own = self_metrics.encode_openmetrics();
-    let pieces = snapshot.body.answer(DetailLevel::Update, Format::OpenMetrics, Encoding::Identity, own);
+    let pieces = snapshot.body.answer(
+        DetailLevel::Update,
+        ExpositionFormat::OpenMetrics,
+        ContentEncoding::Identity,
+        own,
+    );
     let text: Vec<u8> = pieces.flatten().collect();
     for line in String::from_utf8_lossy(&text).lines() {
         if line.starts_with("# EOF") || line.starts_with("process_") {

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::section::ValueReader;
 
-/// The headers that may be set, what is said of their values, and the values when there are few.
+/// The headers that may be set, the sentence about their allowed values, and the values of a closed list.
 const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [
     ("Content-Security-Policy", header::CONTENT_SECURITY_POLICY, ANY, &[]),
     ("X-Frame-Options", header::X_FRAME_OPTIONS, "deny or sameorigin is allowed", &["deny", "sameorigin"]),
@@ -15,7 +15,7 @@ const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [
 
 const ANY: &str = "the text of the header is allowed";
 
-/// Whether HTTP/2 is offered, and the headers of every response.
+/// Returns whether HTTP/2 is offered, and the headers of every response.
 pub(super) fn read(field: &ValueReader<'_>) -> Option<(bool, HeaderMap)> {
     let section = field.section()?;
     let http2 = section.optional_or("http2", "true or false is allowed", true, ValueReader::boolean);
@@ -31,7 +31,7 @@ fn headers(field: &ValueReader<'_>) -> Option<HeaderMap> {
     let mut good = true;
     for (key, name, allowed, values) in HEADERS {
         let Some(field) = section.optional(key, allowed) else { continue };
-        // The format says that a blank header is not set.
+        // The format defines a blank header as not set.
         if field.is_blank() {
             continue;
         }

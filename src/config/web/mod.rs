@@ -1,20 +1,19 @@
-//! The web configuration file: TLS, passwords, headers and a rate limit for our own web server.
+//! The web configuration file: TLS, passwords, headers and a rate limit for the exporter's web server.
 //!
-//! The format is the one that Prometheus' own exporters share
-//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so that an
-//! operator can hand every exporter the same file. Its keys and their meaning are kept; what cannot be
-//! honoured is a problem here, where the toolkit would be silent or answer 500 later:
+//! The format is that of the Prometheus exporter toolkit
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>), so an operator
+//! can use one file for every exporter. Keys and their meaning are the same. A setting that is not
+//! supported is a problem here, where the toolkit would ignore it or answer 500 later:
 //!
-//! - TLS 1.0 and 1.1, and the ciphers and curves that rustls does not have;
-//! - a `tls_server_config` that asks for something but names no certificate (the toolkit serves plain
-//!   HTTP);
-//! - client certificates to be verified without an authority (the toolkit takes the system's, and with
-//!   them a certificate from any public authority);
-//! - a rate limit that lets nothing through.
+//! - TLS 1.0 and 1.1, and the ciphers and curves that rustls does not support;
+//! - a `tls_server_config` with settings but without a certificate (the toolkit serves plain HTTP);
+//! - verification of client certificates without an authority (the toolkit uses the authorities of the
+//!   system, and so accepts a certificate from any public authority);
+//! - a rate limit that allows no request.
 //!
-//! Unlike the main file this one is read with the files that it names, so that a certificate, key or
-//! authority that cannot be used is a problem with a line too. The key and the hashes are held, and
-//! left out of `Debug`.
+//! Unlike the main file, this file is read together with the files that it names, so an invalid
+//! certificate, key or authority is a problem with a line too. The configuration contains the private key
+//! and the hashes; both are left out of `Debug`.
 
 mod http;
 mod pem;
@@ -34,18 +33,18 @@ use super::section::ValueReader;
 pub use rate_limit::RateLimit;
 pub use tls::{ClientAuth, Tls};
 
-/// What the file says. The default is that of an empty file, and of none.
+/// The web configuration. The default applies to an empty file and without a file.
 #[derive(Clone, Debug)]
 pub struct WebConfig {
-    /// None serves plain HTTP.
+    /// TLS settings; none for plain HTTP.
     pub tls: Option<Tls>,
-    /// Whether HTTP/2 is offered to clients that come with TLS. Default: true.
+    /// True if HTTP/2 is offered to TLS clients. Default: true.
     pub http2: bool,
-    /// Set on every response.
+    /// Headers of every response.
     pub headers: HeaderMap,
-    /// Who may use the web server, by name. Nobody means everybody: no password is asked for.
+    /// Password hashes by user name. Without users, no password is required.
     pub users: BTreeMap<String, PasswordHash>,
-    /// None sets no limit.
+    /// Limit on requests; none for no limit.
     pub rate_limit: Option<RateLimit>,
 }
 
@@ -55,18 +54,18 @@ impl Default for WebConfig {
     }
 }
 
-/// A bcrypt hash in its usual form of 60 characters. Does not show in `Debug`.
+/// A bcrypt hash in its usual form of 60 characters. `Debug` does not display it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Any text as a hash.
+    /// Makes a hash of any text, unchecked.
     #[cfg(test)]
     pub(crate) fn fake(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// The hash, as it was written.
+    /// The hash as written in the file.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,34 +78,34 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// A file that can be used.
+/// A valid web configuration file.
 #[derive(Clone, Debug)]
-pub struct LoadedWeb {
-    /// What it says.
+pub struct LoadedWebConfig {
+    /// The configuration.
     pub config: WebConfig,
-    /// What an operator should look at, in the order of lines.
+    /// Warnings, in the order of lines.
     pub warnings: Vec<Problem>,
 }
 
-/// What came of reading the file.
+/// The result of reading the file.
 #[derive(Clone, Debug)]
-pub struct Reading {
-    /// What it says; else every problem of it and of the files that it names.
-    pub outcome: Result<LoadedWeb, LoadError>,
-    /// The file and those that it names, whether they could be read or not: a change of any of them
-    /// can change the outcome.
+pub struct WebLoad {
+    /// The configuration, or every problem of the file and of the files that it names.
+    pub outcome: Result<LoadedWebConfig, LoadError>,
+    /// The file and the files that it names, readable or not: a change of any of them can change the
+    /// outcome.
     pub files: Vec<PathBuf>,
 }
 
 /// Reads the web configuration in `file` and the files that it names. Relative paths in it are
 /// relative to its folder.
 #[must_use]
-pub fn load(file: &Path) -> Reading {
+pub fn load(file: &Path) -> WebLoad {
     let report = ProblemCollector::new(file);
     let mut files = vec![file.to_path_buf()];
     let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report, &mut files));
-    let outcome = report.conclude(config).map(|(config, warnings)| LoadedWeb { config, warnings });
-    Reading { outcome, files }
+    let outcome = report.conclude(config).map(|(config, warnings)| LoadedWebConfig { config, warnings });
+    WebLoad { outcome, files }
 }
 
 const ROOT_ALLOWED: &str =

@@ -13,30 +13,34 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::load::read_at_most;
 use crate::config::section::{MapReader, ValueReader};
-use crate::config::tenant::path;
+use crate::config::values::path;
 
-/// All authorities that a system trusts fit several times.
+/// Size limit of a file, several times the size of all authorities that a system trusts.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// The server's certificate and key, which belong together.
-pub(super) struct Identity {
+/// The server's certificate and its key.
+pub(super) struct ServerIdentity {
     pub(super) certificate: Arc<CertifiedKey>,
     pub(super) expires: Timestamp,
 }
 
 /// Reads `cert_file` or `cert`, and `key_file` or `key`.
-pub(super) fn identity(section: &MapReader<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Identity> {
+pub(super) fn identity(
+    section: &MapReader<'_>,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+) -> Option<ServerIdentity> {
     let content = "the server's certificate and its issuers";
-    let chain = Pem::needed(section, ["cert_file", "cert"], content, folder, files);
-    let key = Pem::needed(section, ["key_file", "key"], "the certificate's private key", folder, files);
+    let chain = Pem::required(section, ["cert_file", "cert"], content, folder, files);
+    let key = Pem::required(section, ["key_file", "key"], "the certificate's private key", folder, files);
     let certificates = chain.as_ref().and_then(Pem::certificates);
     let expires = chain.as_ref().zip(certificates.as_ref()).and_then(|(pem, chain)| pem.expires(&chain[0]));
     let signing = key.as_ref().and_then(Pem::private_key);
     let (expires, certificate) = (expires?, CertifiedKey::new(certificates?, signing?));
     match certificate.keys_match() {
-        // Unknown is the answer of keys that cannot give their public half; ours all can.
+        // Unknown is the result for keys without access to their public half; every key here has it.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-            Some(Identity { certificate: Arc::new(certificate), expires })
+            Some(ServerIdentity { certificate: Arc::new(certificate), expires })
         }
         Err(Error::InconsistentKeys(_)) => {
             key?.field.problem("does not belong to the server's certificate");
@@ -72,15 +76,14 @@ pub(super) fn authorities(
     Some(Some(Arc::new(store)))
 }
 
-/// PEM text and the key that it is under.
+/// PEM text and the reader of its configuration key.
 struct Pem<'a> {
     field: ValueReader<'a>,
     bytes: Vec<u8>,
 }
 
 impl<'a> Pem<'a> {
-    /// Reads the file that the first of `keys` names, or the text under the second. The outer `None` is
-    /// a problem.
+    /// Reads the file named by the first of `keys`, or the text of the second. The outer `None` is a problem.
     #[expect(clippy::option_option, reason = "none given is an answer, and so is a wrong one")]
     fn read(
         section: &MapReader<'a>,
@@ -94,7 +97,7 @@ impl<'a> Pem<'a> {
         match (file, text) {
             (None, None) => Some(None),
             (Some(_), Some(text)) => {
-                text.problem(format!("is given besides {}", keys[0]));
+                text.problem(format!("is set together with {}", keys[0]));
                 None
             }
             (None, Some(field)) => {
@@ -111,8 +114,8 @@ impl<'a> Pem<'a> {
         }
     }
 
-    /// As [`read`](Self::read); it is a problem when nothing is given.
-    fn needed(
+    /// Like [`read`](Self::read), but reports a problem if neither key is given.
+    fn required(
         section: &MapReader<'a>,
         keys: [&'static str; 2],
         content: &str,
@@ -127,7 +130,7 @@ impl<'a> Pem<'a> {
         pem
     }
 
-    /// All certificates in it; at least one.
+    /// Returns all certificates; at least one.
     fn certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match certificates {
@@ -140,14 +143,14 @@ impl<'a> Pem<'a> {
         None
     }
 
-    /// When `certificate` ends.
+    /// Returns the time at which `certificate` expires.
     fn expires(&self, certificate: &CertificateDer<'_>) -> Option<Timestamp> {
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
             self.field.problem(UNUSABLE);
             return None;
         };
         let seconds = parsed.validity().not_after.timestamp();
-        // RFC 5280, 4.1.2.5: the last second of 9999, which is beyond our calendar, stands for never.
+        // RFC 5280, 4.1.2.5: the last second of 9999, which jiff cannot represent, stands for never.
         Some(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
     }
 

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use crate::config::section::ValueReader;
 
-/// A limit on requests: a bucket that holds `burst` tokens, starts full and gets one each `interval`.
-/// A request takes one, or is refused.
+/// A limit on requests: a token bucket of size `burst` that starts full and gets one token per `interval`.
+/// A request takes a token, or is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Time in which one more request is let through; not 0.
+    /// Time after which another request is allowed; not 0.
     pub interval: Duration,
-    /// Requests that are let through at once.
+    /// Requests that are allowed at once.
     pub burst: NonZeroU32,
 }
 
-/// Nobody limits the web server to less than a request a day.
+/// A longer interval is a mistake.
 const LONGEST: Duration = Duration::from_hours(24);
 
 const INTERVAL_ALLOWED: &str =
     "a duration up to 24h, such as 1s, 250ms or 1m30s, is allowed; 0 sets no limit";
 
-/// The outer `None` is a problem.
+/// Reads the section. The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no limit is an answer, and so is a wrong one")]
 pub(super) fn read(field: &ValueReader<'_>) -> Option<Option<RateLimit>> {
     let section = field.section()?;
@@ -53,8 +53,8 @@ fn interval(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// A duration as Go writes it, which is how this file's format is defined: numbers with units, `1m30s`
-/// or `1.5h`, or `0`. Numbers without a unit would be nanoseconds there, which nobody means.
+/// Parses a duration in Go's format, by which the file format is defined: numbers with units, such as `1m30s`
+/// or `1.5h`, or `0`. A number without a unit is nanoseconds in Go and an error here.
 fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_go_writes_them() {
+    fn durations_have_the_format_of_go() {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),

@@ -1,8 +1,7 @@
 //! The section `tls_server_config`.
 //!
-//! Names of versions, ciphers, curves and kinds of client authentication are those of Go's `crypto/tls`,
-//! since they define the format. What they stand for is held as rustls' own values, so that nothing
-//! unknown gets past here.
+//! Names of versions, ciphers, curves and client authentication types are those of Go's `crypto/tls`, which
+//! define the format. They are converted to values of rustls, so an unknown name is a problem here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,36 +15,37 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 
-use super::pem::{self, Identity};
+use super::pem::{self, ServerIdentity};
 use crate::config::section::{MapReader, ValueReader};
 
-/// How connections are secured.
+/// TLS settings of the web server.
 #[derive(Clone)]
 pub struct Tls {
     /// The server's certificate with its issuers, and the key that belongs to it.
     pub certificate: Arc<CertifiedKey>,
-    /// When the certificate, not its issuers', ends.
+    /// The time at which the server's certificate expires; its issuers are not considered.
     pub expires: Timestamp,
-    /// At least one.
+    /// Protocol versions; at least one.
     pub versions: Vec<&'static SupportedProtocolVersion>,
-    /// Those of TLS 1.3 are always all there, as in Go; the file chooses among those of TLS 1.2.
+    /// Cipher suites: always all of TLS 1.3, as in Go; the file selects among those of TLS 1.2.
     pub cipher_suites: Vec<SupportedCipherSuite>,
-    /// Groups for the key exchange; at least one fits each version. The client's preference decides.
+    /// Groups for the key exchange, at least one for each version. The client's preference decides.
     pub groups: Vec<&'static dyn SupportedKxGroup>,
-    /// None asks clients for no certificate.
+    /// Client authentication; none if no certificate is requested.
     pub client_auth: Option<ClientAuth>,
 }
 
-/// What is asked of clients.
+/// Requirements on client certificates.
 #[derive(Clone, Debug)]
 pub struct ClientAuth {
-    /// Whether a client without a certificate is refused.
+    /// True if a client without a certificate is rejected.
     pub mandatory: bool,
-    /// Whether a certificate has to come from one of the authorities.
+    /// True if one of the authorities must have issued the certificate.
     pub verified: bool,
-    /// Named to clients, so that they can choose a certificate. Not empty when `verified`.
+    /// Authorities, whose names are sent to clients so that they can select a certificate. Not empty if
+    /// `verified`.
     pub authorities: Arc<RootCertStore>,
-    /// Subject alternative names of which a certificate needs one; none when any will do.
+    /// Subject alternative names of which a certificate must have one; none to accept any certificate.
     pub allowed_names: Option<BTreeSet<String>>,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Go's names of the suites that rustls has.
+/// Go's names of the cipher suites that rustls supports.
 const CIPHER_SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
     ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
@@ -75,7 +75,7 @@ const CIPHER_SUITES: [(&str, SupportedCipherSuite); 9] = [
     ("TLS_CHACHA20_POLY1305_SHA256", suite::TLS13_CHACHA20_POLY1305_SHA256),
 ];
 
-/// Go's names of the groups that rustls has. P-521 is not among them.
+/// Go's names of the groups that rustls supports. P-521 is not among them.
 const CURVES: [(&str, &dyn SupportedKxGroup); 4] = [
     ("CurveP256", kx_group::SECP256R1),
     ("CurveP384", kx_group::SECP384R1),
@@ -83,8 +83,8 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 4] = [
     ("X25519MLKEM768", kx_group::X25519MLKEM768),
 ];
 
-/// Kinds of client authentication: whether a certificate is asked for, mandatory and verified. The
-/// format keeps `RequireClientCert` as an older name.
+/// Client authentication types: none if no certificate is requested, else whether it is mandatory and
+/// verified. `RequireClientCert` is an older name in the format.
 const CLIENT_AUTH_TYPES: [(&str, Option<(bool, bool)>); 6] = [
     ("NoClientCert", None),
     ("RequestClientCert", Some((false, false))),
@@ -94,7 +94,7 @@ const CLIENT_AUTH_TYPES: [(&str, Option<(bool, bool)>); 6] = [
     ("RequireClientCert", Some((true, false))),
 ];
 
-/// A section without keys asks for nothing: plain HTTP. The outer `None` is a problem.
+/// Reads the section. Without keys it means plain HTTP. The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no TLS is an answer, and so is a wrong one")]
 pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<Option<Tls>> {
     let section = field.section()?;
@@ -106,7 +106,7 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathB
     let versions = versions(&section);
     let cipher_suites = cipher_suites(&section, versions.as_deref());
     let groups = groups(&section, versions.as_deref());
-    // Go ignores it since 1.17 and chooses by itself, as rustls does.
+    // Go has ignored this key since 1.17 and decides itself, as rustls does.
     let preference = section.optional_or(
         "prefer_server_cipher_suites",
         "true or false is allowed",
@@ -114,7 +114,7 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathB
         ValueReader::boolean,
     );
     section.finish();
-    let (Identity { certificate, expires }, _) = (identity?, preference?);
+    let (ServerIdentity { certificate, expires }, _) = (identity?, preference?);
     Some(Some(Tls {
         certificate,
         expires,
@@ -125,7 +125,7 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathB
     }))
 }
 
-/// The versions from `min_version` to `max_version`.
+/// Returns the versions from `min_version` to `max_version`.
 fn versions(section: &MapReader<'_>) -> Option<Vec<&'static SupportedProtocolVersion>> {
     let version = |key, default| {
         section.optional_or(key, "TLS12 or TLS13 is allowed", default, |field| {
@@ -155,11 +155,11 @@ fn cipher_suites(
     let of_tls12 = |suite: &SupportedCipherSuite| suite.version() == &TLS12;
     if chosen.iter().any(|suite| !of_tls12(suite)) {
         let advice = "they cannot be chosen, as in every program with this file";
-        section.warning(key, "names suites of TLS 1.3, which are always all on", advice);
+        section.warning(key, "names suites of TLS 1.3, which are always enabled", advice);
     }
     if versions == Some(&[&TLS12]) && !chosen.is_empty() && !chosen.iter().any(of_tls12) {
         let allowed = "at least one suite of the highest version is allowed";
-        section.problem_of(key, "names no suite of TLS 1.2, so nobody could connect", allowed);
+        section.problem_of(key, "names no suite of TLS 1.2, so no client could connect", allowed);
         return None;
     }
     let is_on =
@@ -186,7 +186,7 @@ fn groups(
     Some(groups)
 }
 
-/// What the names in the list `key` stand for; empty when it is not given.
+/// Returns the values of the names in the list `key`; empty if the key is not given.
 fn named<T: Copy>(
     section: &MapReader<'_>,
     key: &'static str,
@@ -202,13 +202,13 @@ fn named<T: Copy>(
         })
     };
     section.optional_or(key, "a list is allowed", Vec::new(), |field| {
-        // Collected before it is judged, so that every item is read.
+        // Collected first, so that the problems of every item are reported.
         let values: Vec<_> = field.list(&allowed)?.iter().map(read).collect();
         values.into_iter().collect()
     })
 }
 
-/// The outer `None` is a problem.
+/// Reads the client authentication. The outer `None` is a problem.
 #[expect(clippy::option_option, reason = "no client certificate is an answer, and so is a wrong one")]
 fn client_auth(
     section: &MapReader<'_>,
@@ -232,14 +232,14 @@ fn client_auth(
     if allowed_names.is_some() && !matches!(kind, Some((true, _))) {
         let allowed =
             "RequireAndVerifyClientCert is allowed with client_allowed_sans, or RequireAnyClientCert";
-        section.problem_of(key, "lets clients in without a certificate", allowed);
+        section.problem_of(key, "accepts clients without a certificate", allowed);
         return None;
     }
     let Some((mandatory, verified)) = kind else {
         if authorities.is_some() {
-            let allowed = "a type that asks for certificates, as RequireAndVerifyClientCert, is allowed with \
+            let allowed = "a type that requests certificates, such as RequireAndVerifyClientCert, is allowed with \
                            client_ca_file";
-            section.problem_of(key, "asks clients for no certificate", allowed);
+            section.problem_of(key, "does not request client certificates", allowed);
             return None;
         }
         return Some(None);
@@ -251,7 +251,7 @@ fn client_auth(
         return None;
     }
     if !verified {
-        let what = "lets clients in with any certificate, also one of their own making";
+        let what = "accepts any client certificate, including self-signed ones";
         section.warning(key, what, "RequireAndVerifyClientCert is advised");
     }
     let authorities = authorities.unwrap_or_else(|| Arc::new(RootCertStore::empty()));
@@ -263,7 +263,7 @@ fn allowed_names(field: &ValueReader<'_>) -> Option<BTreeSet<String>> {
     let names: Vec<_> =
         field.list(allowed)?.iter().map(|item| item.text(|text| Ok(text.to_owned()))).collect();
     if names.is_empty() {
-        field.problem("is empty, so nobody could connect");
+        field.problem("is empty, so no client could connect");
         return None;
     }
     names.into_iter().collect()

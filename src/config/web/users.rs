@@ -8,7 +8,7 @@ use crate::config::section::ValueReader;
 const ALLOWED: &str =
     "a user name without colon and its bcrypt hash, as `mde_exporter hash-password` prints it, is allowed";
 
-/// A cost that takes seconds for each verification, on any machine of today.
+/// A cost at which a verification takes seconds on any current machine.
 const HIGH_COST: u32 = 15;
 
 pub(super) fn read(field: &ValueReader<'_>) -> Option<BTreeMap<String, PasswordHash>> {
@@ -27,7 +27,7 @@ pub(super) fn read(field: &ValueReader<'_>) -> Option<BTreeMap<String, PasswordH
     users.into_iter().collect()
 }
 
-/// RFC 7617, section 2: a colon ends the name, and control characters cannot be sent.
+/// Checks a user name by RFC 7617, section 2: a colon ends the name, and control characters cannot be sent.
 fn user_name(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("the user name is empty"),
@@ -37,8 +37,8 @@ fn user_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A hash that can be verified, and its cost. The variant `2x` stands for hashes of a faulty program of
-/// before 2011, which nothing but that fault can verify.
+/// Parses a hash and its cost. The variant `2x` marks hashes of a faulty program from before 2011, which a
+/// correct implementation cannot verify.
 fn password_hash(text: &str) -> Result<(PasswordHash, u32), &'static str> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| "is not a bcrypt hash")?;
     match parts.get_cost() {

@@ -21,8 +21,8 @@ use super::packed_timestamp::PackedTimestamp;
 use super::row::{ExportRow, RowField};
 use super::version::{Export, PackedUpdate};
 use crate::defender::export_file_error::ExportFileError;
-use crate::defender::model::Reject;
-use crate::fleet::{KbId, MachineId, Severity, UpdateFacts};
+use crate::fleet::UpdateFacts;
+use crate::model::{KbId, MachineId, RejectReason, Severity};
 
 /// The maximum memory of one export, enough for about ten million missing updates.
 const MEMORY_BYTES: usize = 1 << 30;
@@ -42,17 +42,17 @@ pub(super) struct FileCount {
     pub rows: u64,
     /// Rows with a machine in scope, a KB and a CVE.
     complete: u64,
-    /// Rejected lines by reason, in the order of [`Reject::ALL`].
-    rejected: [u64; Reject::ALL.len()],
+    /// Rejected lines by reason, in the order of [`RejectReason::ALL`].
+    rejected: [u64; RejectReason::ALL.len()],
 }
 
 impl FileCount {
-    /// How many lines were left out by reason, one of [`crate::self_metrics::REJECT_REASONS`].
-    pub(super) fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Reject::ALL.iter().map(|reason| reason.as_str()).zip(self.rejected)
+    /// The number of rejected lines by reason.
+    pub(super) fn rejected(&self) -> impl Iterator<Item = (RejectReason, u64)> {
+        RejectReason::ALL.into_iter().zip(self.rejected)
     }
 
-    fn reject(&mut self, reason: Reject) {
+    fn reject(&mut self, reason: RejectReason) {
         self.rejected[reason as usize] += 1;
     }
 }
@@ -106,7 +106,7 @@ impl ExportBuilder {
         let mut count = FileCount::default();
         while let Some(line) = lines.next()? {
             let row = match line {
-                RawLine::TooLong => Err(Reject::TooLong),
+                RawLine::TooLong => Err(RejectReason::TooLong),
                 RawLine::Text(line) if line.trim_ascii().is_empty() => continue,
                 RawLine::Text(line) => ExportRow::parse(line),
             };
@@ -142,7 +142,7 @@ impl ExportBuilder {
         (export, self.complete.saturating_sub(distinct))
     }
 
-    fn add(&mut self, row: &ExportRow<'_>, count: &mut FileCount) -> Result<(), Reject> {
+    fn add(&mut self, row: &ExportRow<'_>, count: &mut FileCount) -> Result<(), RejectReason> {
         let machine = self.machine(&row.device)?;
         count.rows += 1;
         let kb = self.finding(row, machine, count);
@@ -157,10 +157,10 @@ impl ExportBuilder {
         row: &ExportRow<'_>,
         machine: Option<usize>,
         count: &mut FileCount,
-    ) -> Result<(), Reject> {
+    ) -> Result<(), RejectReason> {
         let Some(kb) = row.update.kb()? else { return Ok(()) };
         if !row.vendor.text().eq_ignore_ascii_case("microsoft") {
-            return Err(Reject::BadKb);
+            return Err(RejectReason::BadKb);
         }
         let Some(machine) = machine else { return Ok(()) };
         if row.status.text().eq_ignore_ascii_case("fixed") {
@@ -185,14 +185,14 @@ impl ExportBuilder {
     }
 
     /// The index of the machine of a row; `None` if it is out of scope.
-    fn machine(&mut self, device: &RowField<'_>) -> Result<Option<usize>, Reject> {
+    fn machine(&mut self, device: &RowField<'_>) -> Result<Option<usize>, RejectReason> {
         let id = match device {
             RowField::Text(_) => device.text(),
             RowField::Absent => "",
-            RowField::Number(_) | RowField::Other => return Err(Reject::WrongType),
+            RowField::Number(_) | RowField::Other => return Err(RejectReason::WrongType),
         };
         if id.is_empty() {
-            return Err(Reject::NoId);
+            return Err(RejectReason::NoId);
         }
         if id == self.last_device {
             return Ok(self.last_machine);
@@ -201,7 +201,7 @@ impl ExportBuilder {
         let key = if is_lower { Cow::Borrowed(id) } else { Cow::Owned(id.to_ascii_lowercase()) };
         let place = self.index.get(&*key).map(|place| *place as usize);
         if place.is_none() && MachineId::parse(id).is_none() {
-            return Err(Reject::BadId);
+            return Err(RejectReason::BadId);
         }
         id.clone_into(&mut self.last_device);
         self.last_machine = place;

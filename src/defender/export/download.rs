@@ -17,7 +17,7 @@ use crate::defender::export_file_error::ExportFileError;
 use crate::defender::request::{PATIENCE, transport_failure, whole_seconds};
 use crate::defender::retry::retry_after;
 use crate::defender::{ApiError, Client, ErrorDetail};
-use crate::self_metrics::ApiOperation;
+use crate::model::ApiOperation;
 
 const ENDPOINT: ApiOperation = ApiOperation::ExportFile;
 

@@ -12,7 +12,7 @@ use serde::de::Error as _;
 
 use crate::defender::ApiError;
 use crate::defender::json::Json;
-use crate::self_metrics::ApiOperation;
+use crate::model::ApiOperation;
 
 /// The maximum size of a list: thousands of links of about 450 bytes.
 pub(super) const LIST_BYTES: usize = 4 << 20;

@@ -32,8 +32,7 @@ pub use probe::ListedExport;
 pub use version::Export;
 
 use super::{ApiError, Client};
-use crate::fleet::MachineId;
-use crate::self_metrics::ApiOperation;
+use crate::model::{ApiOperation, MachineId};
 use builder::ExportBuilder;
 use download::DownloadError;
 use list::{FileList, LIST_BYTES};

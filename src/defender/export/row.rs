@@ -12,8 +12,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::defender::model::Reject;
-use crate::fleet::KbId;
+use crate::model::{KbId, RejectReason};
 
 /// The fields of a line, each of which may be absent.
 #[derive(Debug, Default, PartialEq)]
@@ -43,10 +42,10 @@ impl<'a> ExportRow<'a> {
     ///
     /// # Errors
     /// Returns the reason if the line is not JSON, or not an object.
-    pub(super) fn parse(line: &'a [u8]) -> Result<Self, Reject> {
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self, RejectReason> {
         serde_json::from_slice(line).map_err(|error| {
             let is_json = error.is_data() && serde_json::from_slice::<IgnoredAny>(line).is_ok();
-            if is_json { Reject::WrongType } else { Reject::Malformed }
+            if is_json { RejectReason::WrongType } else { RejectReason::Malformed }
         })
     }
 }
@@ -70,7 +69,7 @@ impl RowField<'_> {
     ///
     /// # Errors
     /// Returns the reason if the id is not a KB.
-    pub(super) fn kb(&self) -> Result<Option<KbId>, Reject> {
+    pub(super) fn kb(&self) -> Result<Option<KbId>, RejectReason> {
         let (kb, digits) = match self {
             Self::Absent => return Ok(None),
             Self::Text(_) if self.text().is_empty() => return Ok(None),
@@ -81,7 +80,7 @@ impl RowField<'_> {
             }
             Self::Other => (None, 0),
         };
-        kb.filter(|_| (6..=7).contains(&digits)).map(Some).ok_or(Reject::BadKb)
+        kb.filter(|_| (6..=7).contains(&digits)).map(Some).ok_or(RejectReason::BadKb)
     }
 
     /// The string without surrounding white space; empty for any other value.
@@ -328,20 +327,20 @@ mod tests {
             "true",
             "[5065429]",
         ] {
-            assert_eq!(kb(odd), Err(Reject::BadKb), "{odd}");
+            assert_eq!(kb(odd), Err(RejectReason::BadKb), "{odd}");
         }
     }
 
     #[test]
     fn lines_that_are_no_objects_are_rejected_by_reason() {
         for line in ["[]", "7", "null", r#""text""#, "[{}]", "true"] {
-            assert_eq!(ExportRow::parse(line.as_bytes()), Err(Reject::WrongType), "{line}");
+            assert_eq!(ExportRow::parse(line.as_bytes()), Err(RejectReason::WrongType), "{line}");
         }
         for line in ["{", r#"{"deviceId":"a""#, "{}{}", "[1,", "<html>", "\u{1}", r#"{"deviceId":"\ud800"}"#]
         {
-            assert_eq!(ExportRow::parse(line.as_bytes()), Err(Reject::Malformed), "{line}");
+            assert_eq!(ExportRow::parse(line.as_bytes()), Err(RejectReason::Malformed), "{line}");
         }
-        assert_eq!(ExportRow::parse(b"{\"deviceId\":\"\xff\"}"), Err(Reject::Malformed));
+        assert_eq!(ExportRow::parse(b"{\"deviceId\":\"\xff\"}"), Err(RejectReason::Malformed));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::builder::FileCount;
 use super::*;
 use crate::defender::ExportFileError;
-use crate::fleet::{Finding, KbId, Severity};
+use crate::fleet::Finding;
+use crate::model::{KbId, Severity};
 
 pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -68,7 +69,7 @@ fn only(findings: Vec<Finding>) -> Finding {
 }
 
 fn rejected(count: &FileCount) -> BTreeMap<&'static str, u64> {
-    count.rejected().filter(|(_, lines)| *lines > 0).collect()
+    count.rejected().filter(|(_, lines)| *lines > 0).map(|(reason, lines)| (reason.as_str(), lines)).collect()
 }
 
 #[test]

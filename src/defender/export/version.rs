@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::cves::CveSet;
 use super::packed_timestamp::PackedTimestamp;
-use crate::fleet::{Finding, KbId, MachineId, ReportedUpdate, Severity, UpdateFacts};
+use crate::fleet::{Finding, ReportedUpdate, UpdateFacts};
+use crate::model::{KbId, MachineId, Severity};
 
 /// The missing updates of a whole fleet at one time. Compact, because it is held beside the fleet while it is
 /// applied.

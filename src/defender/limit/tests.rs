@@ -7,7 +7,8 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 
 use super::*;
-use crate::config::{Auth, Cloud, Http, Selectors, Source};
+use crate::config::{Auth, Cloud, Http, Selectors};
+use crate::model::Source;
 use crate::self_metrics::SelfMetrics;
 
 const MINUTE: Duration = Duration::from_mins(1);

@@ -3,13 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::{KbId, UpdateFacts};
+use crate::fleet::UpdateFacts;
+use crate::model::KbId;
 
-const FRESHNESS: Freshness = Freshness {
-    stale_after: Duration::from_hours(13),
-    expire_after: Duration::from_hours(48),
-    inactive_after: Duration::from_hours(720),
-};
+const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 fn second(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()

@@ -44,7 +44,12 @@ fn bytes(mut answer: ExpositionBody) -> Vec<u8> {
 }
 
 fn gzip(body: &Body, self_metrics: &[u8]) -> Vec<u8> {
-    bytes(body.answer(DetailLevel::Update, Format::Text, Encoding::Gzip, self_metrics.to_vec()))
+    bytes(body.answer(
+        DetailLevel::Update,
+        ExpositionFormat::Text,
+        ContentEncoding::Gzip,
+        self_metrics.to_vec(),
+    ))
 }
 
 /// A linear congruence: nothing to compress.
@@ -67,8 +72,11 @@ fn empty_body_is_a_whole_gzip_member() {
 #[test]
 fn lengths_are_those_without_self_metrics() {
     for body in [body([&[], &[], &[]]), body([&[b"a 1\n"], &[], &[b"b 2\n", b"b 3\n"]])] {
-        assert_eq!(body.length(Format::Text, Encoding::Identity), body.plain(b"").len() as u64);
-        assert_eq!(body.length(Format::Text, Encoding::Gzip), gzip(&body, b"").len() as u64);
+        assert_eq!(
+            body.length(ExpositionFormat::Text, ContentEncoding::Identity),
+            body.plain(b"").len() as u64
+        );
+        assert_eq!(body.length(ExpositionFormat::Text, ContentEncoding::Gzip), gzip(&body, b"").len() as u64);
     }
 }
 
@@ -85,19 +93,20 @@ fn every_level_is_a_body_of_its_own() {
     for (level, expected) in
         DetailLevel::ALL.into_iter().zip(["f 1\ns 1\n", "f 1\nm 1\ns 1\n", "f 1\nm 1\nu 1\ns 1\n"])
     {
-        let text = |encoding| bytes(body.answer(level, Format::Text, encoding, b"s 1\n".to_vec()));
-        assert_eq!(text(Encoding::Identity), expected.as_bytes());
-        assert_eq!(gunzip(&text(Encoding::Gzip)), expected.as_bytes());
+        let text = |encoding| bytes(body.answer(level, ExpositionFormat::Text, encoding, b"s 1\n".to_vec()));
+        assert_eq!(text(ContentEncoding::Identity), expected.as_bytes());
+        assert_eq!(gunzip(&text(ContentEncoding::Gzip)), expected.as_bytes());
     }
 }
 
 #[test]
 fn openmetrics_ends_with_its_mark() {
     let body = body([&[b"f 1\n"], &[], &[]]);
-    let text =
-        |encoding| bytes(body.answer(DetailLevel::Update, Format::OpenMetrics, encoding, b"s 1\n".to_vec()));
-    assert_eq!(text(Encoding::Identity), b"f 1\ns 1\n# EOF\n");
-    assert_eq!(gunzip(&text(Encoding::Gzip)), text(Encoding::Identity));
+    let text = |encoding| {
+        bytes(body.answer(DetailLevel::Update, ExpositionFormat::OpenMetrics, encoding, b"s 1\n".to_vec()))
+    };
+    assert_eq!(text(ContentEncoding::Identity), b"f 1\ns 1\n# EOF\n");
+    assert_eq!(gunzip(&text(ContentEncoding::Gzip)), text(ContentEncoding::Identity));
 }
 
 #[test]
@@ -106,7 +115,9 @@ fn long_chunks_are_shared_and_short_ones_sent_together() {
     let (long, short) = (long.as_slice(), short.as_slice());
     let thousand: &[u8] = &[b'x'; 1000];
     let body = body([&[short; 100], &[long, short, long], &[thousand; 1000]]);
-    let answer = || body.answer(DetailLevel::Update, Format::Text, Encoding::Identity, b"s 1\n".to_vec());
+    let answer = || {
+        body.answer(DetailLevel::Update, ExpositionFormat::Text, ContentEncoding::Identity, b"s 1\n".to_vec())
+    };
     let lengths: Vec<usize> = answer().map(|piece| piece.len()).collect();
     assert_eq!(lengths[..4], [1000, 50_000, 10, 50_000]);
     assert_eq!(lengths.len(), 4 + 5 + 1, "a million bytes in short chunks: {lengths:?}");

@@ -6,7 +6,7 @@ const HEADER: FamilyDescriptor =
     FamilyDescriptor { name: "m", help: "a\\b\nc", kind: Kind::Gauge, labels: &["a", "b"] };
 
 fn write(fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (String, u64) {
-    let (text, series) = HEADER.family(Format::Text, fill);
+    let (text, series) = HEADER.family(ExpositionFormat::Text, fill);
     (String::from_utf8(text).unwrap(), series)
 }
 
@@ -39,7 +39,7 @@ fn first_of_two_rows_with_the_same_labels_stays() {
 #[test]
 fn family_without_labels_has_no_braces() {
     let header = FamilyDescriptor { labels: &[], ..HEADER };
-    let (text, _) = header.family(Format::Text, |rows| rows.push(&[], Value::from(true)));
+    let (text, _) = header.family(ExpositionFormat::Text, |rows| rows.push(&[], Value::from(true)));
     assert!(text.ends_with(b"\nm 1\n"));
 }
 
@@ -57,7 +57,7 @@ fn histogram(buckets: &[(u64, u64)], beyond: u64) -> Histogram {
 
 fn write_histogram(labels: &'static [&str], fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (String, u64) {
     let header = FamilyDescriptor { kind: Kind::Histogram, labels, ..HEADER };
-    let (text, series) = header.family(Format::Text, fill);
+    let (text, series) = header.family(ExpositionFormat::Text, fill);
     let text = String::from_utf8(text).unwrap();
     (text[text.find("# TYPE").unwrap()..].to_owned(), series)
 }
@@ -156,11 +156,11 @@ fn rows_are_counted_without_being_written() {
 #[test]
 fn openmetrics_differs_in_counters_quotes_and_bounds() {
     let counter = FamilyDescriptor { name: "c_total", help: "\"\\\n", kind: Kind::Counter, labels: &[] };
-    let (text, _) = counter.family(Format::OpenMetrics, |rows| rows.push(&[], Value::Count(7)));
+    let (text, _) = counter.family(ExpositionFormat::OpenMetrics, |rows| rows.push(&[], Value::Count(7)));
     let expected = "# HELP c \\\"\\\\\\n\n# TYPE c counter\nc_total 7\n";
     assert_eq!(String::from_utf8(text).unwrap(), expected);
     let header = FamilyDescriptor { name: "h", help: "Help.", kind: Kind::Histogram, labels: &["a"] };
-    let (text, _) = header.family(Format::OpenMetrics, |rows| {
+    let (text, _) = header.family(ExpositionFormat::OpenMetrics, |rows| {
         rows.push_histogram(&[&"x"], &histogram(&[(500, 3), (86_400_000, 2)], 4));
     });
     let expected = r#"# HELP h Help.

@@ -6,16 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::{
-    DeadlineStart, Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, Severity, UpdateFacts,
+use crate::fleet::{MachineFacts, ReportedUpdate, UpdateFacts};
+use crate::model::{
+    ContentEncoding, DeadlineStart, ExpositionFormat, Freshness, KbId, MachineId, Policy, Severity,
 };
-use crate::metrics::Encoding;
 
-const FRESHNESS: Freshness = Freshness {
-    stale_after: Duration::from_hours(13),
-    expire_after: Duration::from_hours(48),
-    inactive_after: Duration::from_hours(720),
-};
+const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 fn hour(hour: u32) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + i64::from(hour) * 3600).unwrap()
@@ -67,8 +63,8 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
 fn everything(body: &Body) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     for level in DetailLevel::ALL {
-        for format in Format::ALL {
-            for encoding in Encoding::ALL {
+        for format in ExpositionFormat::ALL {
+            for encoding in ContentEncoding::ALL {
                 let pieces: Vec<_> = body.answer(level, format, encoding, b"self 1\n".to_vec()).collect();
                 answers.push(pieces.concat());
             }

@@ -22,13 +22,16 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::WebState;
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::{MachineState, TenantFleet};
-use crate::metrics::{DetailLevel, SeriesBudget};
+use crate::metrics::SeriesBudget;
+use crate::model::DetailLevel;
 use crate::publish::Snapshot;
 use machines::MachineTable;
 use query::Wanted;
@@ -38,7 +41,7 @@ use words::{Moment, grouped, visible};
 const STYLE: &str = include_str!("../../../templates/status.css");
 
 static CONTENT_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let style = azure_core::base64::encode(digest(&SHA256, STYLE.as_bytes()).as_ref());
+    let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()).as_ref());
     // The empty icon keeps browsers from asking for one.
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'self'; \

@@ -8,7 +8,8 @@ use super::query::Wanted;
 use super::words::{Moment, counted, grouped, visible, visible_error};
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::summary::Summary;
-use crate::fleet::{MachineState, Severity, Source, TenantFleet};
+use crate::fleet::{MachineState, TenantFleet};
+use crate::model::{Severity, Source};
 use crate::self_metrics::{QuotaWindow, TenantReadings};
 
 /// More tenants than this are shown folded, as long as nothing is wrong with them.
@@ -84,7 +85,7 @@ impl Figures {
         let judged = MachineState::ALL.into_iter().filter(|state| state.is_assessed());
         let is_known =
             fleet.machines.is_empty() || judged.map(|state| summary.machines(state)).sum::<u64>() > 0;
-        let severities = Severity::ALL.into_iter().map(Some).chain([None]);
+        let severities = Severity::WORST_FIRST.into_iter().map(Some).chain([None]);
         let missing = || severities.map(|severity| summary.missing_updates(severity)).sum();
         Self { states: states.into(), missing: is_known.then(|| grouped(missing())) }
     }

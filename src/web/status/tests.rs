@@ -7,10 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::fleet::{
-    Assessment, DeadlineStart, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, Policy,
-    ReportedUpdate, Source,
-};
+use crate::fleet::{Assessment, ExportVersion, Machine, MachineFacts, MissingUpdate, ReportedUpdate};
+use crate::model::{DeadlineStart, KbId, MachineId, Policy, Source};
 use crate::self_metrics::QuotaWindow;
 use crate::web::tests::{HOSTILE, ago, get, polled, published, state};
 
@@ -94,7 +92,7 @@ async fn page_shows_tenants_series_and_machines() {
 async fn policy_allows_the_style_and_the_form_of_the_page_and_nothing_else() {
     let page = get(&state(vec![polled("contoso")]), "/").await;
     let style = between(page.text(), "<style>", "</style>")[0];
-    let hash = azure_core::base64::encode(digest(&SHA256, style.as_bytes()).as_ref());
+    let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()).as_ref());
     assert_eq!(
         page.header(CONTENT_SECURITY_POLICY),
         format!(

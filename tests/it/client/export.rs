@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mde_exporter::config::Tenant;
 use mde_exporter::defender::{ApiError, Export, ExportOutcome};
 use mde_exporter::error::Chain;
-use mde_exporter::fleet::MachineId;
+use mde_exporter::model::MachineId;
 use mde_simulator::Realism;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mde_exporter::defender::{ListQuery, ListedMachine};
-use mde_exporter::fleet::MachineId;
+use mde_exporter::model::MachineId;
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format};
+use mde_exporter::metrics::Body;
+use mde_exporter::model::{ContentEncoding, DetailLevel, ExpositionFormat, FailureReason};
 use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
@@ -13,24 +14,24 @@ use crate::support::exposition::{Exposition, parse, parse_openmetrics};
 use crate::support::fleets::{answer, any_fleets, body_of, special_case_fleets};
 
 fn both(body: &Body) -> (Exposition, Exposition) {
-    let text = parse(&answer(body, DetailLevel::Update, Format::Text)).expect("the format");
-    let openmetrics = parse_openmetrics(&answer(body, DetailLevel::Update, Format::OpenMetrics));
+    let text = parse(&answer(body, DetailLevel::Update, ExpositionFormat::Text)).expect("the format");
+    let openmetrics = parse_openmetrics(&answer(body, DetailLevel::Update, ExpositionFormat::OpenMetrics));
     (text, openmetrics.expect("the format"))
 }
 
 fn self_metrics() -> Arc<SelfMetrics> {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
     let tenant = metrics.tenant("quote \" backslash \\ line\nle=\"1\"");
-    tenant.poll_failed("network");
+    tenant.poll_failed(FailureReason::Network);
     tenant.request_finished(
-        mde_exporter::self_metrics::ApiOperation::Machines,
+        mde_exporter::model::ApiOperation::Machines,
         Some(200),
         std::time::Duration::from_secs(1),
     );
     metrics
 }
 
-fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -> Vec<u8> {
+fn whole(body: &Body, format: ExpositionFormat, encoding: ContentEncoding, self_metrics: &[u8]) -> Vec<u8> {
     body.answer(DetailLevel::Update, format, encoding, self_metrics.to_vec()).collect::<Vec<_>>().concat()
 }
 
@@ -38,10 +39,11 @@ fn whole(body: &Body, format: Format, encoding: Encoding, self_metrics: &[u8]) -
 fn whole_scrape_is_the_same_in_both_formats() {
     let (body, metrics) = (body_of(&special_case_fleets()), self_metrics());
     let text = |format, self_metrics: Vec<u8>| {
-        String::from_utf8(whole(&body, format, Encoding::Identity, &self_metrics)).unwrap()
+        String::from_utf8(whole(&body, format, ContentEncoding::Identity, &self_metrics)).unwrap()
     };
-    let openmetrics = parse_openmetrics(&text(Format::OpenMetrics, metrics.encode_openmetrics())).unwrap();
-    let text = parse(&text(Format::Text, metrics.encode())).unwrap();
+    let openmetrics =
+        parse_openmetrics(&text(ExpositionFormat::OpenMetrics, metrics.encode_openmetrics())).unwrap();
+    let text = parse(&text(ExpositionFormat::Text, metrics.encode())).unwrap();
     // The resource usage of a process changes between scrapes.
     let lasting = |parsed: Exposition| {
         let (process, lasting): (Vec<_>, Vec<_>) =
@@ -56,16 +58,19 @@ fn whole_scrape_is_the_same_in_both_formats() {
 #[test]
 fn gzip_unpacks_to_the_whole_scrape() {
     let (body, self_metrics) = (body_of(&special_case_fleets()), self_metrics().encode());
-    for format in Format::ALL {
+    for format in ExpositionFormat::ALL {
         let mut gzip =
             Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let member = whole(&body, format, Encoding::Gzip, &self_metrics);
+        let member = whole(&body, format, ContentEncoding::Gzip, &self_metrics);
         // Less than a pipe buffers, so that neither process waits for the other.
         assert!(member.len() < 60_000, "{}", member.len());
         gzip.stdin.take().unwrap().write_all(&member).unwrap();
         let unpacked = gzip.wait_with_output().unwrap();
         assert!(unpacked.status.success());
-        assert!(unpacked.stdout == whole(&body, format, Encoding::Identity, &self_metrics), "{format:?}");
+        assert!(
+            unpacked.stdout == whole(&body, format, ContentEncoding::Identity, &self_metrics),
+            "{format:?}"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
+use mde_exporter::model::FailureReason;
 use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
@@ -45,7 +46,7 @@ fn duplicate_tenant_gives_no_duplicate_series() {
 #[test]
 fn whole_scrape_follows_the_format() {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
-    metrics.tenant("contoso").poll_failed("network");
+    metrics.tenant("contoso").poll_failed(FailureReason::Network);
     let body = body_of(&special_case_fleets());
     let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
     assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mde_exporter::fleet::{DeadlineStart, Policy, TenantFleet};
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::model::{DeadlineStart, Policy};
 use proptest::prelude::*;
 
 use crate::support::exposition::{Sample, parse};

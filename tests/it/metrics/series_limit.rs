@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use mde_exporter::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
+use mde_exporter::fleet::{MachineFacts, TenantFleet};
+use mde_exporter::metrics::Body;
 use mde_exporter::metrics::families::FLEET;
-use mde_exporter::metrics::{Body, DetailLevel, Format};
+use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId};
 use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, parse};
@@ -14,7 +15,7 @@ use crate::support::fleets::{
 };
 
 fn text(body: &Body, level: DetailLevel) -> String {
-    answer(body, level, Format::Text)
+    answer(body, level, ExpositionFormat::Text)
 }
 
 fn parsed(body: &Body, level: DetailLevel) -> Exposition {
@@ -74,7 +75,7 @@ fn grouped(sizes: &[u32]) -> Arc<TenantFleet> {
 }
 
 fn freshness() -> Freshness {
-    mde_exporter::poll::freshness(&mde_exporter::config::Poll::default())
+    mde_exporter::model::Freshness::DEFAULT
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
-use mde_exporter::config::{Selectors, Source};
-use mde_exporter::fleet::{MissingUpdate, PollStatus, Severity};
+use mde_exporter::config::Selectors;
+use mde_exporter::fleet::{MissingUpdate, PollStatus};
+use mde_exporter::model::{Severity, Source};
 use mde_simulator::{Control, Endpoint, ExportedKb, Fault, Options, Realism, Times};
 
 use crate::support::api::options;
@@ -345,7 +346,7 @@ async fn ignored_updates_are_not_stored() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.poll().await;
     let ignored = exporter.missing_kbs().values().flatten().flatten().next().unwrap().kb.clone();
-    let kb = mde_exporter::fleet::KbId::parse(&ignored).unwrap();
+    let kb = mde_exporter::model::KbId::parse(&ignored).unwrap();
     exporter.harness.poller = exporter.harness.poller.ignoring(Arc::new([kb].into()));
     exporter.advance_to_next_export();
     exporter.poll().await;

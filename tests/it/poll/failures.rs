@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mde_exporter::config::Selectors;
-use mde_exporter::fleet::{Machine, MachineId};
+use mde_exporter::fleet::Machine;
+use mde_exporter::model::MachineId;
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, QuotaPeriod, Realism, Times};
 
 use crate::support::api::options;

@@ -75,6 +75,27 @@ async fn changed_selectors_bypass_the_shrink_guard() {
     assert_eq!((narrowed.ids().len(), rejected(&narrowed)), (1, 0.0));
 }
 
+/// The text that earlier releases stored for `all: true`.
+const LEGACY_ALL: &str = "Selectors { ids: [], names: [], tags: [], filter: None, all: true, exclude_ids: [], \
+                          exclude_names: [] }";
+
+#[tokio::test]
+async fn shrink_guard_works_across_an_upgrade() {
+    let mut harness = PollerHarness::all(10).await;
+    harness.poller.poll().await;
+    let digest = harness.poller.fleet().selectors.clone();
+    assert!(digest.starts_with("selectors-1:sha256:"), "{digest}");
+    let mut fleet = harness.poller.fleet().clone();
+    fleet.selectors = LEGACY_ALL.into();
+    remove(&harness, 6);
+    harness.api.clock.advance(INTERVAL);
+
+    let mut upgraded = harness.with(all(), fleet);
+    assert_eq!(upgraded.poller.fleet().selectors, digest);
+    upgraded.poller.poll().await;
+    assert_eq!((upgraded.ids().len(), rejected(&upgraded)), (10, 1.0));
+}
+
 #[tokio::test]
 async fn returning_machine_keeps_its_first_seen_times() {
     let mut harness = PollerHarness::new(options(4, Realism::Plain), all()).await;

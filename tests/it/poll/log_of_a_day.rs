@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::date;
 use mde_exporter::clock::Clock;
-use mde_exporter::config::{Poll, Source};
+use mde_exporter::config::Poll;
 use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::model::Source;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
@@ -51,7 +52,7 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
     let client = Client::new(&tenant, route, retry, random, history, clock.clone(), metrics.clone()).unwrap();
     let poll = Poll::default();
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
-    let options = render_options(mde_exporter::poll::freshness(&poll));
+    let options = render_options(poll.freshness);
     let (publisher, publication, _reader) =
         publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
     let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::config::{Quota, Selectors};
-use mde_exporter::fleet::{MachineId, MachineState};
+use mde_exporter::fleet::MachineState;
+use mde_exporter::model::MachineId;
 use mde_exporter::publish::Snapshot;
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
 use serde_json::{Value, json};

@@ -58,7 +58,7 @@ impl QuotaHarness {
         let client = Client::new(&tenant, route, RETRY, random, history, clock.clone(), metrics.clone());
         let fleet = TenantFleet::new(Arc::clone(&tenant.name));
         let poll = Poll { interval, ..Poll::default() };
-        let freshness = mde_exporter::poll::freshness(&poll);
+        let freshness = poll.freshness;
         let fleets = vec![fleet.clone()];
         let (publisher, ..) =
             publication(fleets, render_options(freshness), clock.clone(), Arc::clone(&self_metrics), None);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
-use mde_exporter::self_metrics::ApiOperation;
+use mde_exporter::model::ApiOperation;
 use mde_exporter::store::{Reason, StoreEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -135,7 +135,7 @@ fn change(folder: &Path, sql: &str) {
 fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
-    change(folder.path(), "PRAGMA user_version = 3; ALTER TABLE gap ADD COLUMN more TEXT;");
+    change(folder.path(), "PRAGMA user_version = 4; ALTER TABLE gap ADD COLUMN more TEXT;");
     assert_is_set_aside(folder.path(), Reason::Newer);
 }
 
@@ -177,7 +177,7 @@ fn invalid_rows_are_ignored_and_deleted() {
     change(
         folder.path(),
         "INSERT INTO gap VALUES (77, 1, 0, 1, 0, 0, 1), (1, 4294967296, 0, 1, 0, 0, 1), (1, 12, 0, 99, 0, 0, 1);
-         INSERT INTO missing VALUES (1, 13, 0, 1, 0, 0, 5);
+         INSERT INTO gap VALUES (1, 13, 0, 1, 0, 0, 5);
          INSERT INTO machine VALUES (50, 1, 'not an id', '', '', '', '', NULL, 0), (51, 9, 'x', '', '', '', '', NULL, 0);
          INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL, 0);",
     );

@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use mde_exporter::fleet::{MachineId, Severity, Source, TenantFleet};
-use mde_exporter::self_metrics::ApiOperation;
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::model::{ApiOperation, MachineId, Severity, Source};
 use mde_exporter::store::{Reason, Restored, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -26,16 +26,16 @@ CREATE TABLE machine (key INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, id TEXT 
 CREATE TABLE times (machine INTEGER PRIMARY KEY, last_seen INTEGER, read_at INTEGER, attempt_at INTEGER,
     attempt_succeeded INTEGER) STRICT;
 CREATE TABLE update_facts (key INTEGER PRIMARY KEY, title TEXT NOT NULL, products TEXT NOT NULL) STRICT;
-CREATE TABLE missing (machine INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL,
+CREATE TABLE gap (machine INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL,
     facts INTEGER NOT NULL, cves INTEGER, reported_machines INTEGER,
     PRIMARY KEY (machine, kb)) STRICT, WITHOUT ROWID;
 CREATE TABLE call (tenant TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
 CREATE INDEX call_at ON call (at);
 CREATE VIEW open_gaps AS SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine,
-        missing.kb AS kb, missing.first_seen AS first_seen, update_facts.title AS title,
-        update_facts.products AS products, missing.cves AS cves
-    FROM missing JOIN machine ON machine.key = missing.machine JOIN tenant ON tenant.key = machine.tenant
-        JOIN update_facts ON update_facts.key = missing.facts WHERE machine.departed_at IS NULL;
+        gap.kb AS kb, gap.first_seen AS first_seen, update_facts.title AS title,
+        update_facts.products AS products, gap.cves AS cves
+    FROM gap JOIN machine ON machine.key = gap.machine JOIN tenant ON tenant.key = machine.tenant
+        JOIN update_facts ON update_facts.key = gap.facts WHERE machine.departed_at IS NULL;
 CREATE VIEW machines AS SELECT tenant.name AS tenant, machine.id AS machine_id, os_platform, read_at
     FROM machine JOIN tenant ON tenant.key = machine.tenant LEFT JOIN times ON times.machine = machine.key;
 PRAGMA application_id = 0x6d646558;
@@ -57,7 +57,7 @@ fn write_version_1(folder: &Path) {
              INSERT INTO times VALUES (1, {seen}, {read}, {read}, 1), (2, NULL, NULL, {read}, 0),
                  (3, {seen}, {read}, {read}, 1);
              INSERT INTO update_facts VALUES (1, 'March 2020 Security Updates', '[\"windows_10\"]');
-             INSERT INTO missing VALUES (1, 4540673, {seen}, 1, 97, 1), (1, 5000000, {read}, 1, NULL, NULL),
+             INSERT INTO gap VALUES (1, 4540673, {seen}, 1, 97, 1), (1, 5000000, {read}, 1, NULL, NULL),
                  (3, 4540673, {seen}, 1, 97, 1);
              INSERT INTO call VALUES ('one', {now} - 60000);"
         ))
@@ -105,7 +105,7 @@ fn version_1_is_migrated_with_its_updates_and_times() {
     let (mut store, restored) = open(folder.path());
     assert!(restored.notices.is_empty(), "{:?}", restored.notices);
     assert_nothing_is_lost(&restored);
-    assert_eq!(version(folder.path()), 2);
+    assert_eq!(version(folder.path()), 3);
 
     let mut fleet = restored.fleets[0].clone();
     let machine = Arc::make_mut(fleet.machines.get_mut(&id("a")).unwrap());
@@ -154,7 +154,7 @@ fn read_only_file_of_version_1_is_read() {
     let saved = store.save(&[Arc::new(fleet.clone())]).unwrap();
     assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.notices);
     drop(store);
-    assert_eq!(version(folder.path()), 2);
+    assert_eq!(version(folder.path()), 3);
     assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[fleet]));
 }
 
@@ -169,7 +169,27 @@ fn manually_lowered_schema_number_loses_no_data() {
     let (_, restored) = open(folder.path());
     assert!(restored.notices.is_empty(), "{:?}", restored.notices);
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
-    assert_eq!(version(folder.path()), 2);
+    assert_eq!(version(folder.path()), 3);
+}
+
+#[test]
+fn selectors_of_a_version_2_file_are_kept_for_the_poller() {
+    let folder = TempDir::new().unwrap();
+    let fleet = TenantFleet { selectors: "Selectors { all: true }".into(), ..plain_fleet("one", 3, NOW) };
+    save(folder.path(), std::slice::from_ref(&fleet));
+    let connection = Connection::open(folder.path().join("state.db")).unwrap();
+    connection.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(connection);
+    let (mut store, restored) = open(folder.path());
+    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert_eq!(remembered(&restored.fleets), remembered(std::slice::from_ref(&fleet)));
+    assert_eq!(restored.fleets[0].selectors, fleet.selectors);
+    assert_eq!(version(folder.path()), 3);
+
+    let replaced = TenantFleet { selectors: "a digest".into(), ..fleet };
+    store.save(&[Arc::new(replaced)]).unwrap();
+    drop(store);
+    assert_eq!(&*open(folder.path()).1.fleets[0].selectors, "a digest");
 }
 
 #[test]

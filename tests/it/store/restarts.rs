@@ -2,22 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mde_exporter::fleet::{
-    Freshness, KbId, MachineFacts, MachineId, ReportedUpdate, TenantFleet, Totals, UpdateFacts,
-};
+use mde_exporter::fleet::{MachineFacts, ReportedUpdate, TenantFleet, Totals, UpdateFacts};
+use mde_exporter::model::{Freshness, KbId, MachineId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::store::{NOW, at, open, remembered};
 
-const FRESHNESS: Freshness = Freshness {
-    stale_after: Duration::from_hours(13),
-    expire_after: Duration::from_hours(48),
-    inactive_after: Duration::from_hours(720),
-};
+const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 #[derive(Clone, Debug)]
 enum FleetEvent {

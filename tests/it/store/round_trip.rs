@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
-use mde_exporter::fleet::{Severity, Source, TenantFleet};
-use mde_exporter::self_metrics::ApiOperation;
+use mde_exporter::fleet::TenantFleet;
+use mde_exporter::model::{ApiOperation, Severity, Source};
 use mde_exporter::store::{OpenError, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;

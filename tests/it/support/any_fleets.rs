@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    Assessment, Attempt, ExportVersion, KbId, Machine, MachineFacts, MachineId, MissingUpdate, OutOfScope,
-    ReportedUpdate, ResolutionHistogram, Severity, Source, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, OutOfScope, ReportedUpdate,
+    ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
+use mde_exporter::model::{KbId, MachineId, Severity, Source};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 

@@ -5,20 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::fleet::{
-    DeadlineStart, Freshness, KbId, MachineFacts, MachineId, Policy, ReportedUpdate, ResolutionHistogram,
-    Severity, TenantFleet, UpdateFacts,
+use mde_exporter::fleet::{MachineFacts, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts};
+use mde_exporter::metrics::{Body, RenderOptions, Renderer};
+use mde_exporter::model::{
+    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Freshness, KbId, MachineId, Policy,
+    Severity,
 };
-use mde_exporter::metrics::{Body, DetailLevel, Encoding, Format, RenderOptions, Renderer};
 use proptest::prelude::*;
 
 use super::exposition::{Exposition, parse};
 
-const FRESHNESS: Freshness = Freshness {
-    stale_after: Duration::from_hours(13),
-    expire_after: Duration::from_hours(48),
-    inactive_after: Duration::from_hours(30 * 24),
-};
+const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 pub(crate) fn now() -> Timestamp {
     "2024-06-20T12:00:00Z".parse().expect("a valid time")
@@ -136,13 +133,17 @@ pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {
 }
 
 /// The exposition without self metrics.
-pub(crate) fn answer(body: &Body, level: DetailLevel, format: Format) -> String {
-    let pieces: Vec<_> = body.answer(level, format, Encoding::Identity, Vec::new()).collect();
+pub(crate) fn answer(body: &Body, level: DetailLevel, format: ExpositionFormat) -> String {
+    let pieces: Vec<_> = body.answer(level, format, ContentEncoding::Identity, Vec::new()).collect();
     String::from_utf8(pieces.concat()).expect("UTF-8")
 }
 
 pub(crate) fn text_under(fleets: &[Arc<TenantFleet>], policies: &[Policy]) -> String {
-    answer(&body_within(fleets, policies, DetailLevel::Update, 0), DetailLevel::Update, Format::Text)
+    answer(
+        &body_within(fleets, policies, DetailLevel::Update, 0),
+        DetailLevel::Update,
+        ExpositionFormat::Text,
+    )
 }
 
 pub(crate) fn text_of(fleets: &[Arc<TenantFleet>]) -> String {

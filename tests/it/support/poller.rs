@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::{Poll, Selectors, Tenant};
-use mde_exporter::fleet::{Freshness, PollStatus, TenantFleet};
-use mde_exporter::metrics::{DetailLevel, RenderOptions, Renderer};
+use mde_exporter::fleet::{PollStatus, TenantFleet};
+use mde_exporter::metrics::{RenderOptions, Renderer};
+use mde_exporter::model::{DetailLevel, Freshness};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use mde_simulator::{Endpoint, Fault, Options, Realism, Times};
@@ -52,7 +53,7 @@ impl PollerHarness {
 
     fn starting_from(api: Api, fleet: TenantFleet) -> Self {
         let poll = Poll { interval: INTERVAL, ..Poll::default() };
-        let freshness = mde_exporter::poll::freshness(&poll);
+        let freshness = poll.freshness;
         let (publisher, publication, reader) = publication(
             vec![fleet.clone()],
             render_options(freshness),

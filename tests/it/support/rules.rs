@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use mde_exporter::fleet::MachineState;
 use mde_exporter::fleet::policy::PolicyState;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::self_metrics::{self, FAILURE_REASONS, REJECT_REASONS, SNAPSHOT_REASONS};
+use mde_exporter::model::{FailureReason, RejectReason, SnapshotRejectReason};
+use mde_exporter::self_metrics;
 use promql_parser::label::Matcher;
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -192,7 +193,12 @@ impl KnownSeries {
 /// Returns whether the values of a matcher exist, for labels with a closed list of values.
 fn is_possible(matcher: &Matcher) -> bool {
     let values: Vec<&str> = match matcher.name.as_str() {
-        "reason" => [&FAILURE_REASONS[..], &REJECT_REASONS, &SNAPSHOT_REASONS].concat(),
+        "reason" => FailureReason::ALL
+            .map(FailureReason::as_str)
+            .into_iter()
+            .chain(RejectReason::ALL.map(RejectReason::as_str))
+            .chain(SnapshotRejectReason::ALL.map(SnapshotRejectReason::as_str))
+            .collect(),
         "state" => {
             let machine = MachineState::ALL.map(MachineState::as_str);
             [&machine[..], &PolicyState::ALL.map(PolicyState::as_str)].concat()

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Assessment, KbId, Machine, MachineFacts, MachineId, MissingUpdate, PollStatus, ReportedUpdate,
-    TenantFleet, UpdateFacts,
+    Assessment, Machine, MachineFacts, MissingUpdate, PollStatus, ReportedUpdate, TenantFleet, UpdateFacts,
 };
+use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::{Restored, Store};
 
 pub(crate) const NOW: i64 = 1_700_000_000;

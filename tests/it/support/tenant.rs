@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
-use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, Source, Tenant};
+use mde_exporter::config::{Auth, Cloud, Http, Quota, SecretSource, Selectors, Tenant};
 use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{Token, TokenError, TokenSource};
+use mde_exporter::model::Source;
 use mde_exporter::self_metrics::{SelfMetrics, TenantMetrics};
 use mde_simulator::{Endpoint, Options, Simulator};
 use reqwest::{StatusCode, Url};

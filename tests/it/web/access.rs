@@ -203,7 +203,7 @@ async fn check_config_reads_the_web_file_and_its_certificates() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!(output.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 11, column 9): is less than an hour, but the source changes every few hours; 6h is the default
-    warning: tls/web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
+    warning: tls/web.yml: tls_server_config.client_auth_type (line 1, column 67): accepts any client certificate, including self-signed ones; RequireAndVerifyClientCert is advised
     mde_exporter.yml: the configuration is valid
     tls/web.yml: the web configuration is valid
     ");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mde_exporter::config::web::{LoadedWeb, load};
+use mde_exporter::config::web::{LoadedWebConfig, load};
 use tempfile::TempDir;
 
 use crate::support::certificates::CertificateAuthority;
@@ -44,7 +44,7 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// Loads a copy of the fixture `file`; errors name the fixture.
-fn outcome(folder: &TempDir, file: &Path) -> Result<LoadedWeb, String> {
+fn outcome(folder: &TempDir, file: &Path) -> Result<LoadedWebConfig, String> {
     let inside = folder.path().join(file.file_name().unwrap());
     let prefix = format!("{}/", folder.path().display());
     load(&inside).outcome.map_err(|error| error.to_string().replace(&prefix, FIXTURES))
@@ -94,9 +94,9 @@ fn discouraged_settings_give_warnings() {
         output.extend(loaded.warnings.iter().map(|warning| format!("{warning}\n").replace(&prefix, "")));
     }
     insta::assert_snapshot!(output, @r"
-    web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
-    web.yml: tls_server_config.client_auth_type (line 1, column 67): lets clients in with any certificate, also one of their own making; RequireAndVerifyClientCert is advised
-    web.yml: tls_server_config.cipher_suites (line 1, column 67): names suites of TLS 1.3, which are always all on; they cannot be chosen, as in every program with this file
+    web.yml: tls_server_config.client_auth_type (line 1, column 67): accepts any client certificate, including self-signed ones; RequireAndVerifyClientCert is advised
+    web.yml: tls_server_config.client_auth_type (line 1, column 67): accepts any client certificate, including self-signed ones; RequireAndVerifyClientCert is advised
+    web.yml: tls_server_config.cipher_suites (line 1, column 67): names suites of TLS 1.3, which are always enabled; they cannot be chosen, as in every program with this file
     web.yml: basic_auth_users.alice (line 1, column 28): has a cost at which a login takes seconds; a cost of 10 is advised
     ");
 }

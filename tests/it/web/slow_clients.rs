@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::clock::Clock;
-use mde_exporter::fleet::{Freshness, MachineFacts, MachineId, TenantFleet};
-use mde_exporter::metrics::{DetailLevel, RenderOptions};
+use mde_exporter::fleet::{MachineFacts, TenantFleet};
+use mde_exporter::metrics::RenderOptions;
+use mde_exporter::model::{DetailLevel, Freshness, MachineId};
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::web::{Limits, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};

@@ -1,0 +1,19 @@
+//! The domain types that every other module may import: ids, label values, policies, freshness.
+//!
+//! A leaf: pure data, no clock, no network, no disk, and no import from another module of this crate.
+//! [`config`](crate::config) produces these types directly, so no stage converts between two forms of
+//! one idea. Every closed list of label values is an enum here, with `ALL` and `as_str`, so a metric
+//! cannot get a label value that the documentation does not list.
+
+mod freshness;
+mod ids;
+mod labels;
+mod policy;
+
+pub use freshness::Freshness;
+pub use ids::{KbId, MachineId};
+pub use labels::{
+    ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FailureReason, HttpPath, LogLevel,
+    RejectReason, Severity, SnapshotRejectReason, Source,
+};
+pub use policy::{DeadlineStart, Policy};
