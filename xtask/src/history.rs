@@ -149,7 +149,7 @@ async fn start_tenant(
         clock.clone(),
         metrics.clone(),
     )?;
-    // Nothing reads what is snapshot: the fleet is taken from the poller.
+    // Nothing reads the published snapshots: the fleet is taken from the poller.
     let fleets = vec![fleet.clone()];
     let (publisher, ..) = publication(fleets, options(), clock.clone(), Arc::clone(self_metrics), None);
     let poll = loaded.config.poll;

@@ -33,7 +33,7 @@ fn trust() -> Vec<(u32, u32, Panel)> {
     vec![
         (4, 4, Panel::stat(
             "Scraped",
-            "Whether Prometheus can scrape every exporter. Good: yes. Otherwise no dashboard shows current \
+            "Result of the last scrape of every exporter. Good: yes. Otherwise no dashboard shows current \
              data: check that the process runs and that its port is reachable.",
         ).query("min(@up)", "").value_text(1.0, "yes", Color::Good).value_text(0.0, "no", Color::Bad)),
         (4, 4, Panel::stat(

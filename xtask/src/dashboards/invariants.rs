@@ -188,11 +188,11 @@ fn queries_have_the_shape_that_the_panel_type_needs() {
         for field in
             renamed.into_iter().flat_map(serde_json::Map::keys).filter(|name| name.starts_with("Value"))
         {
-            let known = match field.strip_prefix("Value #") {
+            let exists = match field.strip_prefix("Value #") {
                 Some(id) => several && ids.contains(id),
                 None => !several,
             };
-            if !known {
+            if !exists {
                 problem(&format!("no query returns `{field}`"));
             }
         }
@@ -222,8 +222,8 @@ fn every_selector_names_an_exported_metric_and_has_its_filters() {
     let mut problems = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         for query in queries::all().iter().filter(|query| query.name.starts_with(file)) {
-            let found = match selectors(&query.expression) {
-                Ok(found) => found,
+            let parsed = match selectors(&query.expression) {
+                Ok(parsed) => parsed,
                 Err(error) => {
                     problems.push(format!("{}: {error}", query.name));
                     continue;
@@ -231,7 +231,8 @@ fn every_selector_names_an_exported_metric_and_has_its_filters() {
             };
             let mut is_filtered = false;
             let mut can_be_filtered = false;
-            for selector in found.iter().filter(|selector| !PROMETHEUS_METRICS.contains(&&*selector.metric)) {
+            for selector in parsed.iter().filter(|selector| !PROMETHEUS_METRICS.contains(&&*selector.metric))
+            {
                 let Some(metric) = family(&metrics, &selector.metric) else {
                     problems.push(format!("{}: `{}` is not exported", query.name, selector.metric));
                     continue;
@@ -346,7 +347,7 @@ fn variables_are_exactly_those_that_are_used() {
 
 #[test]
 fn links_lead_to_dashboards_that_have_their_variables() {
-    let known: BTreeMap<&str, BTreeSet<String>> =
+    let dashboards: BTreeMap<&str, BTreeSet<String>> =
         crate::dashboards::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();
     let mut targets = BTreeSet::new();
     for (file, dashboard) in crate::dashboards::all() {
@@ -356,7 +357,7 @@ fn links_lead_to_dashboards_that_have_their_variables() {
                 assert!(url.is_empty() || url.starts_with("https://"), "{file}: {url}");
                 continue;
             };
-            let variables = known.get(uid).unwrap_or_else(|| panic!("{file}: no dashboard {uid}"));
+            let variables = dashboards.get(uid).unwrap_or_else(|| panic!("{file}: no dashboard {uid}"));
             for parameter in query.split('&') {
                 if let Some((variable, _)) =
                     parameter.strip_prefix("var-").and_then(|rest| rest.split_once('='))

@@ -137,7 +137,7 @@ fn history() -> Vec<(u32, u32, Panel)> {
             .query(format!("max({group})"), "worst of the group").above_zero()),
         (24, 5, Panel::state_timeline(
             "Patched or not",
-            "Whether the machine missed no update. Good: green, with short interruptions after a Patch \
+            "Times at which the machine missed no update. Good: green, with short interruptions after a Patch \
              Tuesday. Nothing is drawn where the state was unknown.",
         ).query("max(@mde_machine_missing_updates) == bool 0", "updates")
             .query("min(@mde_machine_up)", "reading")

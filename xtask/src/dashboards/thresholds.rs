@@ -40,14 +40,14 @@ struct Rule {
 /// Every alert with its expression.
 fn alerts() -> BTreeMap<String, String> {
     let folder = crate::generated::root().join("dashboards/rules");
-    let mut found = BTreeMap::new();
+    let mut alerts = BTreeMap::new();
     for file in ["fleet.yml", "machine.yml"] {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let rules: Rules = serde_saphyr::from_str(&text).unwrap();
         let rules = rules.groups.into_iter().flat_map(|group| group.rules);
-        found.extend(rules.filter_map(|rule| Some((rule.alert?, rule.expr))));
+        alerts.extend(rules.filter_map(|rule| Some((rule.alert?, rule.expr))));
     }
-    found
+    alerts
 }
 
 /// The value of a threshold such as `< 14 * 86400`.
@@ -71,9 +71,9 @@ fn steps(panel: &Value) -> Vec<f64> {
     let overrides = config["overrides"].as_array().unwrap().iter();
     let properties = overrides.flat_map(|of| of["properties"].as_array().unwrap());
     let of_columns =
-        properties.filter(|property| property["id"] == "thresholds").map(|found| &found["value"]);
+        properties.filter(|property| property["id"] == "thresholds").map(|property| &property["value"]);
     let all = of_columns.chain([&config["defaults"]["thresholds"]]);
-    all.flat_map(|found| found["steps"].as_array().unwrap())
+    all.flat_map(|thresholds| thresholds["steps"].as_array().unwrap())
         .filter_map(|step| step["value"].as_f64())
         .collect()
 }
