@@ -53,7 +53,7 @@ async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
 
     let output = running.stop("TERM").await;
     assert_eq!(output.code, Some(0));
-    assert!(!output.stderr.contains("cut off"), "no reply was under way: {}", output.stderr);
+    assert!(!output.stderr.contains("cut off"), "no reply was in progress: {}", output.stderr);
     drop((silent, kept_alive));
 }
 

@@ -81,7 +81,7 @@ async fn network_errors_are_diagnosed() {
         output.replace(&address.to_string(), "127.0.0.1:8080")
     };
     cases.push(("port of plain http".to_owned(), Box::pin(plain)));
-    golden("way", cases).await;
+    golden("network", cases).await;
 }
 
 #[tokio::test]
@@ -93,5 +93,5 @@ async fn missing_replies_time_out() {
         .chain(faults(Endpoint::MissingKbs, &[SHORT], hanging()))
         .chain(faults(Endpoint::Export, &export, vec![Fault::Hang]))
         .chain(faults(Endpoint::ExportFile, &export, vec![Fault::Hang]));
-    golden("late", cases.collect()).await;
+    golden("timeouts", cases.collect()).await;
 }

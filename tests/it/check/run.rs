@@ -43,7 +43,7 @@ async fn successful_steps_are_listed() {
         check_with(&test_tenant, &config(&test_tenant, &[MANAGED]), &[], &variables).await
     };
     cases.push(("a managed identity".to_owned(), Box::pin(managed)));
-    golden("fine", cases).await;
+    golden("steps", cases).await;
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn failing_tenant_does_not_stop_the_other_checks() {
     };
     let cases: Vec<(String, CaseOutput)> =
         vec![("two tenants".to_owned(), Box::pin(two)), ("storage".to_owned(), Box::pin(storage))];
-    golden("machine", cases).await;
+    golden("tenants_and_storage", cases).await;
 }
 
 #[tokio::test]

@@ -125,5 +125,5 @@ async fn failure_is_logged_when_it_begins_changes_and_ends() {
     assert!(repeated > 80, "{repeated}");
     let without_next: Vec<_> =
         shown.iter().map(|line| line.split(" next_poll=").next().unwrap().to_owned()).collect();
-    golden("log_trouble", &without_next);
+    golden("log_failures", &without_next);
 }
