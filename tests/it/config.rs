@@ -29,14 +29,14 @@ fn config(text: &str) -> Config {
 }
 
 fn fixtures(ending: &str) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir("tests/fixtures/config")
+    let mut paths: Vec<PathBuf> = fs::read_dir("tests/fixtures/config")
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.to_str().unwrap().ends_with(ending))
         .collect();
-    found.sort();
-    assert!(!found.is_empty(), "no fixture ends in {ending}");
-    found
+    paths.sort();
+    assert!(!paths.is_empty(), "no fixture ends in {ending}");
+    paths
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn unknown_key_is_rejected_in_every_section() {
 fn example_holds_every_key() {
     let example = fs::read_to_string("config.example.yml").unwrap();
     let error = read(UNKNOWN_KEYS).unwrap_err().to_string();
-    let known: BTreeSet<&str> = error
+    let keys: BTreeSet<&str> = error
         .lines()
         .filter_map(|line| line.split_once("allowed here: "))
         .flat_map(|(_, keys)| keys.split(", "))
         .collect();
-    assert!(known.len() > 30, "{known:?}");
-    for key in known {
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys {
         assert!(example.contains(&format!("{key}:")), "{key} is not in the example");
     }
 }

@@ -33,9 +33,7 @@ async fn successful_steps_are_listed() {
                 "Alert.Read.All",
             ]);
         }),
-        case("an unusual value in the configuration", &[("    quota", "    http: {}\n    quota")], NOTHING),
     ];
-    cases.pop();
     let managed = async {
         let test_tenant = test_tenant().await;
         let (endpoint, header) = (test_tenant.sim.identity_endpoint(), test_tenant.sim.identity_header());

@@ -49,9 +49,9 @@ impl Exposition {
     /// without such a sample.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has_labels = |sample: &&Sample| labels.iter().all(|(name, value)| sample.label(name) == *value);
-        let found: Vec<&Sample> = self.samples(name).filter(has_labels).collect();
-        assert!(found.len() <= 1, "{name}{labels:?} is ambiguous: {found:?}");
-        found.first().map(|sample| sample.value)
+        let matching: Vec<&Sample> = self.samples(name).filter(has_labels).collect();
+        assert!(matching.len() <= 1, "{name}{labels:?} is ambiguous: {matching:?}");
+        matching.first().map(|sample| sample.value)
     }
 
     /// Sum over all samples of `name`.

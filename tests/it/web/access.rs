@@ -121,7 +121,7 @@ async fn valid_file_is_applied_and_an_invalid_one_is_not() {
     assert_eq!(status_for(&running, "/metrics", "alice", "correct horse").await, StatusCode::OK);
 
     test_tenant.write("web.yml", &format!("basic_auth_users: {{ alice: {HASH}, bob: hunter2 }}\nrate: 1\n"));
-    let line = running.line_with("is not used; the old one stays").await;
+    let line = running.line_with("web configuration rejected; keeping the previous one").await;
     assert!(line.contains("basic_auth_users.bob (line 1, column"), "{line}");
     assert!(line.contains("rate (line 2, column 1): the key is unknown"), "{line}");
     assert_eq!(running.get("/metrics").await.0, StatusCode::UNAUTHORIZED);
@@ -135,7 +135,12 @@ async fn valid_file_is_applied_and_an_invalid_one_is_not() {
     assert_eq!(running.get("/metrics").await.0, StatusCode::OK);
     let output = running.stop("TERM").await;
     assert_eq!(output.code, Some(0));
-    assert_eq!(output.stderr.matches("is not used; the old one stays").count(), 1, "{}", output.stderr);
+    assert_eq!(
+        output.stderr.matches("web configuration rejected; keeping the previous one").count(),
+        1,
+        "{}",
+        output.stderr
+    );
     for secret in ["hunter2", HASH, "correct horse"] {
         assert!(!output.stderr.contains(secret), "{}", output.stderr);
     }

@@ -12,10 +12,10 @@ const FIXTURES: &str = "tests/fixtures/web/";
 
 fn fixtures(ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(FIXTURES).unwrap().map(|entry| entry.unwrap().path());
-    let mut found: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(ending)).collect();
-    found.sort();
-    assert!(!found.is_empty(), "no fixture ends in {ending}");
-    found
+    let mut paths: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(ending)).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no fixture ends in {ending}");
+    paths
 }
 
 /// A folder with every fixture and the certificates and keys that they name.

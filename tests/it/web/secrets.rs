@@ -79,7 +79,7 @@ async fn web_server_logs_and_serves_no_secret() {
             texts.push((path.to_owned(), headers + &reply.text().await.unwrap()));
         }
         test_tenant.write("web.yml", &bad(&issued, &hash)[0]);
-        running.line_with("is not used").await;
+        running.line_with("web configuration rejected").await;
         texts.push((format, running.stop("TERM").await.stderr));
         test_tenant.write("web.yml", &good);
     }

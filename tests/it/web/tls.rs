@@ -276,7 +276,7 @@ async fn valid_renewed_certificate_is_used_without_a_restart() {
 
     let other = harness.authority.issue(&["127.0.0.1"]);
     harness.test_tenant.write("server.key", &other.key);
-    let line = harness.running.line_with("is not used; the old one stays").await;
+    let line = harness.running.line_with("web configuration rejected; keeping the previous one").await;
     assert!(line.contains("does not belong to the server") && line.contains("level=error"), "{line}");
     assert_eq!(harness.server_certificate().await, der(&renewed.chain).to_vec());
 
@@ -284,7 +284,12 @@ async fn valid_renewed_certificate_is_used_without_a_restart() {
     harness.running.line_with("web configuration reloaded").await;
     assert_eq!(harness.server_certificate().await, der(&other.chain).to_vec());
     let output = harness.running.stop("TERM").await;
-    assert_eq!(output.stderr.matches("is not used; the old one stays").count(), 1, "{}", output.stderr);
+    assert_eq!(
+        output.stderr.matches("web configuration rejected; keeping the previous one").count(),
+        1,
+        "{}",
+        output.stderr
+    );
     let secret = other.key.lines().nth(1).unwrap();
     assert!(!output.stderr.contains(secret), "{}", output.stderr);
 }
