@@ -25,7 +25,7 @@
 //!   `severity` is 1 for low to 4 for critical.
 //! - `update_facts`: title and products (a JSON array) of updates, shared by gaps.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in those of schema 1).
-//! - `machines` and `open_missing_updates`: views with names and readable times.
+//! - `machines` and `open_gaps`: views with names and readable times.
 
 mod event;
 mod file;
