@@ -178,11 +178,11 @@ impl TenantCheck {
             Some(machines) => section.add(step, StepOutcome::Ok, &messages::count(machines, "machine")),
             None => complete = false,
         };
-        if MachineLists::need_whole(&selectors) {
+        if MachineLists::need_all(&selectors) {
             let step = "machine list";
             let list = self.call(step, ApiOperation::Machines, client.machines(ListQuery::All)).await;
             add_step(&mut self.section, step, list.as_ref().map(Vec::len));
-            lists.whole = list.unwrap_or_default();
+            lists.all = list.unwrap_or_default();
         }
         if let Some(filter) = &selectors.filter {
             let step = "filter";

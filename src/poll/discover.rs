@@ -1,8 +1,7 @@
-//! From the selectors of the configuration to the machines in scope.
+//! Resolves the selectors of the configuration to the machines in scope.
 //!
-//! [`discover`] asks for the lists that the selectors need, [`MachineLists::select`] chooses from them. All or
-//! nothing: when one list cannot be had, the scope stays what it was, since part of a scope would
-//! read as machines that left.
+//! [`discover`] fetches the lists that the selectors need, and [`MachineLists::select`] chooses from them. If
+//! one list cannot be fetched, there is no result: in a part of the scope, machines would seem to have left.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +10,31 @@ use crate::defender::{ApiError, Client, ListQuery, ListedMachine};
 use crate::fleet::MachineFacts;
 use crate::model::MachineId;
 
-/// The lists that the selectors need.
+/// The machine lists that the selectors need.
 #[derive(Debug, Default)]
 pub struct MachineLists {
-    /// Every machine, when `all`, `ids` or `names` need it.
-    pub whole: Vec<ListedMachine>,
-    /// What `filter` finds.
+    /// Every machine, if `all`, `ids` or `names` need it.
+    pub all: Vec<ListedMachine>,
+    /// The machines that match `filter`.
     pub filtered: Vec<ListedMachine>,
-    /// What each of `tags` finds.
+    /// The machines of each of `tags`.
     pub tagged: Vec<(String, Vec<ListedMachine>)>,
 }
 
-/// What the selectors choose.
+/// The machines that the selectors choose.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Machines in scope, each once.
+    /// The machines in scope, each once.
     pub machines: Vec<MachineFacts>,
-    /// Selectors that find nothing, as `names: srv-db-01`.
+    /// The selectors that match no machine, in the form `names: srv-db-01`.
     pub unmatched: Vec<String>,
 }
 
-/// The scope as the API lists it now.
+/// Fetches the machine lists and resolves the selectors.
 pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<Scope, ApiError> {
     let mut lists = MachineLists::default();
-    if MachineLists::need_whole(selectors) {
-        lists.whole = client.machines(ListQuery::All).await?;
+    if MachineLists::need_all(selectors) {
+        lists.all = client.machines(ListQuery::All).await?;
     }
     if let Some(filter) = &selectors.filter {
         lists.filtered = client.machines(ListQuery::Filter(filter)).await?;
@@ -46,8 +45,7 @@ pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<S
     Ok(lists.select(selectors))
 }
 
-/// The scope without a machine list: the ids as they are configured, or none when other selectors
-/// need the list.
+/// The scope without a machine list: the configured ids, or none if another selector needs the list.
 #[must_use]
 pub fn scope_without_list(selectors: &Selectors) -> Option<Scope> {
     let needs_list = selectors.all
@@ -60,13 +58,13 @@ pub fn scope_without_list(selectors: &Selectors) -> Option<Scope> {
 }
 
 impl MachineLists {
-    /// Whether some of `selectors` can only be judged by the list of every machine.
+    /// Returns whether one of `selectors` needs the list of every machine.
     #[must_use]
-    pub fn need_whole(selectors: &Selectors) -> bool {
+    pub fn need_all(selectors: &Selectors) -> bool {
         selectors.all || !selectors.ids.is_empty() || !selectors.names.is_empty()
     }
 
-    /// What `selectors` choose from these self.
+    /// The machines that `selectors` choose from these lists.
     #[must_use]
     pub fn select<'a>(&'a self, selectors: &Selectors) -> Scope {
         let mut chosen = BTreeMap::new();
@@ -80,15 +78,15 @@ impl MachineLists {
             chosen.extend(usable.into_iter().map(|machine| (machine.facts.id.clone(), machine)));
         };
         if selectors.all {
-            add(self.whole.iter().collect(), "all".to_owned());
+            add(self.all.iter().collect(), "all".to_owned());
         }
         for id in &selectors.ids {
-            let found = self.whole.iter().filter(|machine| machine.facts.id.as_str() == id);
-            add(found.collect(), format!("ids: {id}"));
+            let with_id = self.all.iter().filter(|machine| machine.facts.id.as_str() == id);
+            add(with_id.collect(), format!("ids: {id}"));
         }
         for name in &selectors.names {
             let named =
-                self.whole.iter().filter(|machine| !machine.excluded_by_defender && is_named(machine, name));
+                self.all.iter().filter(|machine| !machine.excluded_by_defender && is_named(machine, name));
             // One DNS name can have several ids, of which one is in use.
             let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
             add(in_use.into_iter().collect(), format!("names: {name}"));
@@ -114,15 +112,15 @@ fn is_excluded(selectors: &Selectors, machine: &ListedMachine) -> bool {
         || selectors.exclude_names.iter().any(|pattern| matches(pattern, &name))
 }
 
-/// Whether `pattern`, in which `*` stands for any text, covers the whole of `name`.
+/// Returns whether `pattern`, in which `*` stands for any text, matches the whole of `name`.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(head) else { return false };
-    // The shortest match of each middle part leaves the most for those behind it.
-    while let Some((part, behind)) = rest.split_once('*') {
-        let Some(found) = name.find(part) else { return false };
-        name = &name[found + part.len()..];
-        rest = behind;
+    // The earliest match of each middle part leaves the most text for the parts after it.
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(start) = name.find(part) else { return false };
+        name = &name[start + part.len()..];
+        rest = after;
     }
     name.ends_with(rest)
 }
@@ -137,8 +135,8 @@ mod tests {
         ListedMachine { facts, active: true, excluded_by_defender: false }
     }
 
-    fn whole(machines: Vec<ListedMachine>) -> MachineLists {
-        MachineLists { whole: machines, ..MachineLists::default() }
+    fn all(machines: Vec<ListedMachine>) -> MachineLists {
+        MachineLists { all: machines, ..MachineLists::default() }
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -159,7 +157,7 @@ mod tests {
             ..Selectors::default()
         };
         let lists = MachineLists {
-            whole: vec![machine("a1", "srv-a"), machine("b1", "SRV-B"), machine("z1", "srv-z")],
+            all: vec![machine("a1", "srv-a"), machine("b1", "SRV-B"), machine("z1", "srv-z")],
             filtered: vec![machine("a1", "srv-a"), machine("c1", "srv-c")],
             tagged: vec![("production".to_owned(), vec![machine("d1", "srv-d"), machine("a1", "srv-a")])],
         };
@@ -173,24 +171,24 @@ mod tests {
             machine.facts.last_seen = Some(jiff::Timestamp::from_second(at).unwrap());
             ListedMachine { active, ..machine }
         };
-        let lists = whole(vec![seen("a", 900, false), seen("b", 100, true), seen("c", 200, true)]);
+        let lists = all(vec![seen("a", 900, false), seen("b", 100, true), seen("c", 200, true)]);
         let selectors = Selectors { names: texts(&["srv.example"]), ..Selectors::default() };
         assert_eq!(ids(&lists.select(&selectors)), ["c"]);
     }
 
     #[test]
-    fn merged_and_excluded_machines_are_out_whatever_selects_them() {
-        let gone = ListedMachine { excluded_by_defender: true, ..machine("a1", "srv-a") };
+    fn merged_and_excluded_machines_are_never_in_scope() {
+        let merged = ListedMachine { excluded_by_defender: true, ..machine("a1", "srv-a") };
         let selectors =
             Selectors { all: true, ids: texts(&["a1"]), names: texts(&["srv-a"]), ..Selectors::default() };
-        let scope = whole(vec![gone, machine("b1", "srv-b")]).select(&selectors);
+        let scope = all(vec![merged, machine("b1", "srv-b")]).select(&selectors);
         assert_eq!(ids(&scope), ["b1"]);
         assert_eq!(scope.unmatched, ["ids: a1", "names: srv-a"]);
     }
 
     #[test]
     fn exclusions_win_over_every_selector() {
-        let lists = whole(vec![machine("a1", "srv-a"), machine("b1", "LAB-7.Example"), machine("c1", "x")]);
+        let lists = all(vec![machine("a1", "srv-a"), machine("b1", "LAB-7.Example"), machine("c1", "x")]);
         let selectors = Selectors {
             all: true,
             exclude_ids: texts(&["c1"]),
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_alone_work_without_the_list() {
+    fn ids_alone_need_no_list() {
         let selectors =
             Selectors { ids: texts(&["a1", "b1"]), exclude_ids: texts(&["b1"]), ..Selectors::default() };
         assert_eq!(ids(&scope_without_list(&selectors).unwrap()), ["a1"]);

@@ -1,107 +1,154 @@
-//! Machine by machine: one call each, several at a time, as far as that makes sense.
+//! The source `machines`: one call per machine, several in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::Poller;
+use super::PollMode;
+use super::context::PollContext;
+use super::plan;
 use super::report::PollReport;
 use crate::defender::ApiError;
 use crate::fleet::ReportedUpdate;
 use crate::model::MachineId;
 
-/// Requests under way at once. The quota is the real bound; this keeps a slow API from being slower.
+/// The number of calls in flight. The quota bounds the rate; this bounds the load on an API that is slow.
 const CONCURRENCY: usize = 8;
 
-/// So many machines in a row without an answer mean that the API is down, not the machines.
+/// The number of machines that fail in a row until the API counts as down and the poll stops.
 const FAILURES_IN_A_ROW: u32 = 10;
 
-/// A 404 of a machine is often gone on the next ask; it counts after so many more.
+/// The number of further attempts before a 404 counts as a failure of the machine: the API often answers the
+/// next call.
 const NOT_FOUND_RETRIES: u32 = 3;
 
-impl Poller {
-    /// Asks the machines that are `due`, in their order; those that are not found several times.
-    pub(super) async fn fetch_machines(&mut self, due: Vec<MachineId>, report: &mut PollReport) {
-        let mut not_found = self.ask(due, report).await;
+/// The missing updates of one machine, or the failure to fetch them.
+type FetchResult = Result<Vec<ReportedUpdate>, ApiError>;
+
+/// Fetches the missing updates machine by machine.
+#[derive(Debug, Default)]
+pub(super) struct MachineFetcher {
+    in_flight: JoinSet<(MachineId, FetchResult)>,
+}
+
+impl MachineFetcher {
+    /// Fetches the machines that are due, or all.
+    ///
+    /// A poll of due machines ends after one interval. Machines that the quota does not allow within that
+    /// time are fetched by the next poll, oldest first, after a refresh of the machine list. A poll of
+    /// everything has no time limit.
+    pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
+        let machines = match mode {
+            PollMode::Everything => plan::all(&context.fleet),
+            PollMode::Due => {
+                report.until = Some(Instant::now() + context.interval);
+                plan::due(&context.fleet, context.clock.now(), context.interval)
+            }
+        };
+        self.fetch_machines(machines, context, report).await;
+    }
+
+    /// Fetches `machines` in their order, and those that the API does not find several times.
+    async fn fetch_machines(
+        &mut self,
+        machines: Vec<MachineId>,
+        context: &mut PollContext,
+        report: &mut PollReport,
+    ) {
+        let mut not_found = self.fetch_once(machines, context, report).await;
         for _ in 0..NOT_FOUND_RETRIES {
             if not_found.is_empty() {
                 break;
             }
             if report.stopped {
-                // Not asked often enough to be believed: they stay as they are, and due.
+                // Too few attempts for a verdict: these machines stay as they are, and due.
                 return;
             }
-            // Also when the poll's time is over: until their 404 counts they are due first, and many of
-            // them would take every poll from the others.
+            // The retries ignore the end of the poll. A machine stays first in line until its 404 counts,
+            // so many of them would take every poll from the others.
             report.until = None;
-            let spread = (self.poll.interval / 100).min(Duration::from_secs(5));
-            tokio::time::sleep(spread).await;
+            let pause = (context.interval / 100).min(Duration::from_secs(5));
+            tokio::time::sleep(pause).await;
             let again = not_found.drain(..).map(|(id, _)| id).collect();
-            not_found = self.ask(again, report).await;
+            not_found = self.fetch_once(again, context, report).await;
         }
         for (id, error) in not_found {
-            self.fleet.apply_failure(&id, self.clock.now());
-            report.machine_failed(&self.fleet.tenant, &id, &error);
+            context.fleet.apply_failure(&id, context.clock.now());
+            report.machine_failed(&context.fleet.tenant, &id, &error);
         }
     }
 
-    /// Asks `machines` in their order. Returns those that the API did not find.
-    async fn ask(&mut self, machines: Vec<MachineId>, report: &mut PollReport) -> Vec<(MachineId, ApiError)> {
+    /// Fetches `machines` in their order. Returns those that the API does not find.
+    async fn fetch_once(
+        &mut self,
+        machines: Vec<MachineId>,
+        context: &mut PollContext,
+        report: &mut PollReport,
+    ) -> Vec<(MachineId, ApiError)> {
         let mut not_found = Vec::new();
         let mut waiting = machines.into_iter();
-        // What an earlier poll left was dropped with it.
-        self.under_way = JoinSet::new();
+        // Calls that a cancelled poll left in flight are aborted.
+        self.in_flight = JoinSet::new();
         loop {
-            while self.under_way.len() < CONCURRENCY && !report.stopped && !report.is_over() {
+            while self.in_flight.len() < CONCURRENCY && !report.stopped && !report.is_over() {
                 let Some(id) = waiting.next() else { break };
-                let client = Arc::clone(&self.client);
-                self.under_way.spawn(async move {
-                    let answer = client.missing_kbs(&id).await;
-                    (id, answer)
+                let client = Arc::clone(&context.client);
+                self.in_flight.spawn(async move {
+                    let result = client.missing_kbs(&id).await;
+                    (id, result)
                 });
             }
             let ended = tokio::select! {
-                ended = self.under_way.join_next() => ended,
-                () = tokio::time::sleep_until(self.rests_until), if self.is_changed => {
-                    self.hand_over();
+                ended = self.in_flight.join_next() => ended,
+                () = wait_until(context.sender.pending_until()) => {
+                    context.sender.submit(&context.fleet);
                     continue;
                 }
             };
             let Some(ended) = ended else { break };
-            let (id, answer) =
+            let (id, result) =
                 ended.expect("Safe: the task neither panics nor is aborted while the set lives");
-            match answer {
+            match result {
                 Err(error @ ApiError::NotFound { .. }) => {
                     report.in_a_row = 0;
                     not_found.push((id, error));
                 }
-                answer => self.take_answer(&id, answer, report),
+                result => apply_result(&id, result, context, report),
             }
         }
         not_found
     }
 
-    fn take_answer(
-        &mut self,
-        id: &MachineId,
-        answer: Result<Vec<ReportedUpdate>, ApiError>,
-        report: &mut PollReport,
-    ) {
-        let now = self.clock.now();
-        match answer {
-            Ok(mut missing) => {
-                missing.retain(|update| !self.ignored.contains(&update.kb));
-                self.fleet.apply_answer(id, now, missing, &self.poll.freshness);
-                report.machine_read();
-            }
-            Err(error) if error.stops_the_poll() => report.failed(&error, true),
-            Err(error) => {
-                self.fleet.apply_failure(id, now);
-                report.machine_failed(&self.fleet.tenant, id, &error);
-                report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
-            }
-        }
-        self.fleet_changed();
+    /// Aborts the calls in flight and waits until they have ended.
+    pub(super) async fn shutdown(&mut self) {
+        self.in_flight.shutdown().await;
     }
+}
+
+/// Waits until `at`; for ever when there is no such time.
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn apply_result(id: &MachineId, result: FetchResult, context: &mut PollContext, report: &mut PollReport) {
+    let now = context.clock.now();
+    match result {
+        Ok(mut reported) => {
+            reported.retain(|update| !context.ignored.contains(&update.kb));
+            context.fleet.apply_answer(id, now, reported, &context.freshness);
+            report.machine_read();
+        }
+        Err(error) if error.stops_the_poll() => report.failed(&error, true),
+        Err(error) => {
+            context.fleet.apply_failure(id, now);
+            report.machine_failed(&context.fleet.tenant, id, &error);
+            report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
+        }
+    }
+    context.fleet_changed();
 }

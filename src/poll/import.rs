@@ -1,7 +1,8 @@
-//! The bulk source: one export of the whole tenant instead of one call per machine.
+//! The source `export`: one bulk export of the whole tenant instead of one call per machine.
 //!
-//! An export counts only whole, and only when it is newer than the one in force; what it says is
-//! applied in one step. One that lost most machines has to be seen twice, as a machine list has.
+//! An export version is accepted only if it is complete and newer than the current one, and it is applied in
+//! one step. A version that lacks more than half of the machines passes the shrink guard first, like a
+//! machine list.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,119 +10,138 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Poller;
+use super::PollMode;
+use super::context::PollContext;
 use super::report::PollReport;
 use super::shrink_guard::{ShrinkGuard, Verdict};
 use crate::defender::{ApiError, Export, ExportOutcome};
 use crate::fleet::{ExportVersion, Machine, TenantFleet};
 use crate::model::{SnapshotRejectReason, Source};
 
-/// When exports were looked for.
+/// Decides when to fetch the export, and whether to accept it.
 #[derive(Debug, Default)]
-pub(super) struct Import {
-    /// When the newest one was had or found to be known; none when it has to be read anew.
-    at: Option<Timestamp>,
-    plausibility: ShrinkGuard,
+pub(super) struct ExportImporter {
+    /// The time of the last successful check for a new version; none when the newest version has to be read
+    /// whether it is new or not.
+    checked_at: Option<Timestamp>,
+    guard: ShrinkGuard,
 }
 
-impl Import {
-    /// What an earlier run read is not read again.
+impl ExportImporter {
+    /// An importer that does not read the export version of `fleet` again.
     pub(super) fn starting_from(fleet: &TenantFleet) -> Self {
-        Self { at: fleet.snapshot.map(|snapshot| snapshot.checked_at), plausibility: ShrinkGuard::default() }
+        Self { checked_at: fleet.snapshot.map(|version| version.checked_at), guard: ShrinkGuard::default() }
     }
 
-    /// When to look again.
+    /// The time of the next check for a new version, or of the recheck of a held one.
     pub(super) fn next_due(&self, interval: Duration) -> Timestamp {
-        let regular = self.at.map_or(Timestamp::MIN, |at| at + interval);
-        self.plausibility.recheck_at().map_or(regular, |at| at.min(regular))
+        let regular = self.checked_at.map_or(Timestamp::MIN, |at| at + interval);
+        self.guard.recheck_at().map_or(regular, |at| at.min(regular))
     }
 
-    /// Whether to look at `now`; as with machines, a tenth of the interval early.
+    /// Returns whether a check is due at `now`. It may come a tenth of the interval early, as for machines.
     fn is_due(&self, now: Timestamp, interval: Duration) -> bool {
-        self.at.is_some_and(|at| at > now) || self.next_due(interval) <= now + interval / 10
+        self.checked_at.is_some_and(|at| at > now) || self.next_due(interval) <= now + interval / 10
     }
-}
 
-impl Poller {
-    /// Looks for a new export when that is due, and takes it.
-    pub(super) async fn import(&mut self, interval: Duration, report: &mut PollReport) {
-        // No row would be kept.
-        let nobody = self.fleet.machines.is_empty();
-        if nobody || !self.import.is_due(self.clock.now(), interval) {
+    /// Checks for a new export version if that is due, and applies it.
+    pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
+        let is_due = mode == PollMode::Everything || self.is_due(context.clock.now(), context.interval);
+        // Without a machine in scope every row would be dropped.
+        if context.fleet.machines.is_empty() || !is_due {
             return;
         }
-        let scope: HashSet<_> = self.fleet.machines.keys().cloned().collect();
-        let in_force = self.import.at.and(self.fleet.snapshot).map(|snapshot| snapshot.generated_at);
-        match self.client.export(Arc::new(scope), in_force).await {
-            Ok(ExportOutcome::Unchanged) => self.note_check(),
+        let scope: HashSet<_> = context.fleet.machines.keys().cloned().collect();
+        let current = self.checked_at.and(context.fleet.snapshot).map(|version| version.generated_at);
+        match context.client.export(Arc::new(scope), current).await {
+            Ok(ExportOutcome::Unchanged) => self.mark_checked(context),
             Ok(ExportOutcome::Older { generated_at }) => {
-                self.metrics.list_rejected(SnapshotRejectReason::Older);
-                let tenant = &*self.fleet.tenant;
-                tracing::warn!(tenant, %generated_at, "the export is older than the one in force, which stays");
-                self.note_check();
+                context.metrics.list_rejected(SnapshotRejectReason::Older);
+                let tenant = &*context.fleet.tenant;
+                tracing::warn!(tenant, %generated_at, "the export is older than the current version, which is kept");
+                self.mark_checked(context);
             }
-            Ok(ExportOutcome::New(export)) => self.take_export(export, report).await,
+            Ok(ExportOutcome::New(export)) => self.accept(export, context, report).await,
             Err(error) => {
-                if let Some(reason) = rejected_as(&error) {
-                    self.metrics.list_rejected(reason);
+                if let Some(reason) = reject_reason(&error) {
+                    context.metrics.list_rejected(reason);
                 }
                 report.failed(&error, error.stops_the_poll());
             }
         }
     }
 
-    /// The newest export is known already.
-    fn note_check(&mut self) {
-        let now = self.clock.now();
-        self.import.at = Some(now);
-        if let Some(snapshot) = &mut self.fleet.snapshot {
-            snapshot.checked_at = now;
+    /// Records that the current version is the newest one.
+    fn mark_checked(&mut self, context: &mut PollContext) {
+        let now = context.clock.now();
+        self.checked_at = Some(now);
+        if let Some(version) = &mut context.fleet.snapshot {
+            version.checked_at = now;
         }
     }
 
-    async fn take_export(&mut self, mut export: Export, report: &mut PollReport) {
-        let now = self.clock.now();
-        self.import.at = Some(now);
-        let was_there = |machine: &&Arc<Machine>| {
-            machine.assessment.as_ref().is_some_and(|assessment| assessment.source == Source::Export)
-        };
-        let known: Vec<_> = self.fleet.machines.values().filter(was_there).collect();
-        let lost = known.iter().filter(|machine| !export.contains(&machine.facts.id)).count();
-        let (tenant, known) = (Arc::clone(&self.fleet.tenant), known.len());
-        if let Verdict::Hold { first } = self.import.plausibility.judge(lost, known, now) {
-            self.metrics.list_rejected(SnapshotRejectReason::Shrunk);
-            if first {
-                let what = "the export lost more than half of the machines; it has to be seen twice, five minutes apart";
-                tracing::warn!(tenant = &*tenant, lost, known, "{what}");
-            }
+    /// Applies `export` to the fleet unless the shrink guard holds it.
+    async fn accept(&mut self, export: Export, context: &mut PollContext, report: &mut PollReport) {
+        let now = context.clock.now();
+        self.checked_at = Some(now);
+        if self.is_held(&export, now, context) {
             return;
         }
-        let (generated_at, rows) = (export.generated_at(), export.rows());
-        let (mut fleet, freshness, ignored) =
-            (self.fleet.clone(), self.poll.freshness, Arc::clone(&self.ignored));
-        let applied = tokio::task::spawn_blocking(move || {
-            let findings_of = |id: &_| {
-                let mut findings = export.take(id)?;
-                findings.retain(|finding| !ignored.contains(&finding.update.kb));
-                Some(findings)
-            };
-            let known = fleet.apply_snapshot(
-                ExportVersion { generated_at, checked_at: now },
-                findings_of,
-                &freshness,
+        let version = ExportVersion { generated_at: export.generated_at(), checked_at: now };
+        let rows = export.rows();
+        let machines = apply(export, version, context).await;
+        context.metrics.source_snapshot(version.generated_at);
+        report.export_read(version.generated_at, rows, machines);
+        context.fleet_changed();
+    }
+
+    /// Returns whether the shrink guard holds back `export`.
+    fn is_held(&mut self, export: &Export, now: Timestamp, context: &PollContext) -> bool {
+        let was_exported = |machine: &&Arc<Machine>| {
+            machine.assessment.as_ref().is_some_and(|assessment| assessment.source == Source::Export)
+        };
+        let exported = context.fleet.machines.values().filter(was_exported);
+        let known = exported.clone().count();
+        let lost = exported.filter(|machine| !export.contains(&machine.facts.id)).count();
+        let Verdict::Hold { is_first } = self.guard.check(lost, known, now) else {
+            return false;
+        };
+        context.metrics.list_rejected(SnapshotRejectReason::Shrunk);
+        if is_first {
+            tracing::warn!(
+                tenant = &*context.fleet.tenant,
+                lost,
+                known,
+                "export lacks more than half of the machines; keeping the previous version until a second fetch \
+                 confirms it (in 5 minutes or more)"
             );
-            (fleet, known)
-        });
-        let (fleet, known) = applied.await.expect("Safe: applying does not panic and is never aborted");
-        self.fleet = fleet;
-        self.metrics.source_snapshot(generated_at);
-        report.export_read(generated_at, rows, known);
-        self.fleet_changed();
+        }
+        true
     }
 }
 
-/// Why an export that was begun is not believed; none when there was none.
-fn rejected_as(error: &ApiError) -> Option<SnapshotRejectReason> {
+/// Applies `export` to a copy of the fleet, off the async threads, and replaces the fleet by it. Returns the
+/// number of machines that have data from it.
+async fn apply(mut export: Export, version: ExportVersion, context: &mut PollContext) -> u64 {
+    let mut fleet = context.fleet.clone();
+    let freshness = context.freshness;
+    let ignored = Arc::clone(&context.ignored);
+    let applied = tokio::task::spawn_blocking(move || {
+        let reported = |id: &_| {
+            let mut findings = export.take(id)?;
+            findings.retain(|finding| !ignored.contains(&finding.update.kb));
+            Some(findings)
+        };
+        let machines = fleet.apply_snapshot(version, reported, &freshness);
+        (fleet, machines)
+    });
+    let (fleet, machines) = applied.await.expect("Safe: applying does not panic and is never aborted");
+    context.fleet = fleet;
+    machines
+}
+
+/// The reason for which an incomplete export is rejected; none for failures before its first row.
+fn reject_reason(error: &ApiError) -> Option<SnapshotRejectReason> {
     match error {
         ApiError::Empty => Some(SnapshotRejectReason::Empty),
         ApiError::Incomplete { .. } => Some(SnapshotRejectReason::Incomplete),

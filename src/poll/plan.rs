@@ -1,8 +1,8 @@
-//! Which machines to ask, and when to look again. Pure.
+//! Decides which machines to fetch, and when the next poll is due. Pure.
 //!
-//! A machine is due one interval after its newest attempt, whatever the exporter did in between; so
-//! a restart or a reload asks nobody early. Machines that come due within the next tenth of an
-//! interval are asked along, which keeps the machines of one poll together.
+//! A machine is due one interval after its newest attempt, whatever the exporter did in between. So a
+//! restart or a reload fetches no machine early. Machines that come due within the next tenth of an
+//! interval are fetched too, which keeps the machines of one poll together.
 
 use std::time::Duration;
 
@@ -11,32 +11,40 @@ use jiff::Timestamp;
 use crate::fleet::{Machine, TenantFleet};
 use crate::model::MachineId;
 
-/// A failed attempt is made again after this, or after one interval if that is shorter.
+/// The time until a failed attempt is repeated, unless the interval is shorter.
 pub(super) const FAILURE_PAUSE: Duration = Duration::from_mins(5);
 
-/// Machines to ask in a poll at `now`, in the order to ask them.
+/// The machines to fetch in a poll at `now`, in the order in which to fetch them.
 ///
-/// Machines never asked come first, then those whose newest attempt is longest ago. An attempt that
-/// failed counts like one that did not, so a machine that always fails holds nobody up. Ties break
-/// by id, so the plan is the same on every run.
+/// Machines that were never fetched come first, then the others by their newest attempt, oldest first. A
+/// failed attempt counts like a successful one, so a machine that always fails delays no other. Ties are
+/// broken by id, so the plan is the same on every run.
 pub(super) fn due(fleet: &TenantFleet, now: Timestamp, interval: Duration) -> Vec<MachineId> {
     let soon = now + interval / 10;
-    let is_due = |machine: &Machine| match machine.attempt {
+    ordered(fleet, |machine| match machine.attempt {
         // An attempt in the future: the clock was set back meanwhile.
         Some(attempt) => attempt.at > now || due_at(machine, interval) <= soon,
         None => true,
-    };
-    let mut due: Vec<_> = fleet.machines.iter().filter(|(_, machine)| is_due(machine)).collect();
-    due.sort_by_key(|(id, machine)| (machine.attempt.map(|attempt| attempt.at), *id));
-    due.into_iter().map(|(id, _)| id.clone()).collect()
+    })
 }
 
-/// When the first machine comes due; none when there is no machine.
+/// Every machine in scope, in the order of [`due`].
+pub(super) fn all(fleet: &TenantFleet) -> Vec<MachineId> {
+    ordered(fleet, |_| true)
+}
+
+fn ordered(fleet: &TenantFleet, is_wanted: impl Fn(&Machine) -> bool) -> Vec<MachineId> {
+    let mut wanted: Vec<_> = fleet.machines.iter().filter(|(_, machine)| is_wanted(machine)).collect();
+    wanted.sort_by_key(|(id, machine)| (machine.attempt.map(|attempt| attempt.at), *id));
+    wanted.into_iter().map(|(id, _)| id.clone()).collect()
+}
+
+/// The time at which the first machine comes due; none without a machine.
 pub(super) fn next_due(fleet: &TenantFleet, interval: Duration) -> Option<Timestamp> {
     fleet.machines.values().map(|machine| due_at(machine, interval)).min()
 }
 
-/// A machine that was never asked is due since ever.
+/// A machine without an attempt has been due since the beginning of time.
 fn due_at(machine: &Machine, interval: Duration) -> Timestamp {
     machine.attempt.map_or(Timestamp::MIN, |attempt| {
         attempt.at + if attempt.succeeded { interval } else { interval.min(FAILURE_PAUSE) }
@@ -71,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_never_asked_come_first_then_the_oldest_attempt() {
+    fn new_machines_come_first_then_the_oldest_attempt() {
         let mut fleet = fleet(&["a", "b", "c", "d"]);
         fleet.apply_answer(&id("a"), at(10), vec![], &FRESHNESS);
         fleet.apply_answer(&id("c"), at(5), vec![], &FRESHNESS);
@@ -79,17 +87,18 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_machine_is_not_asked_and_a_nearly_due_one_is() {
+    fn a_fresh_machine_waits_and_a_nearly_due_one_does_not() {
         let mut fleet = fleet(&["a", "b"]);
         fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS);
         fleet.apply_answer(&id("b"), at(5), vec![], &FRESHNESS);
         assert_eq!(due(&fleet, at(53), HOUR), []);
         assert_eq!(due(&fleet, at(54), HOUR), [id("a")]);
+        assert_eq!(all(&fleet), [id("a"), id("b")]);
         assert_eq!(next_due(&fleet, HOUR), Some(at(60)));
     }
 
     #[test]
-    fn a_failed_machine_is_asked_again_soon_but_never_sooner_than_the_interval() {
+    fn a_failed_machine_is_due_soon_but_not_within_the_interval() {
         let mut fleet = fleet(&["a"]);
         fleet.apply_failure(&id("a"), at(0));
         assert_eq!(next_due(&fleet, HOUR), Some(at(5)));
@@ -105,10 +114,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_starves_when_only_some_are_asked_each_time(machines in 1..40usize, budget in 1..10usize, failing in 0..40usize) {
+        fn every_machine_is_fetched_when_polls_are_cut_short(machines in 1..40usize, budget in 1..10usize, failing in 0..40usize) {
             let ids: Vec<String> = (0..machines).map(|index| format!("m{index}")).collect();
             let mut fleet = fleet(&ids.iter().map(String::as_str).collect::<Vec<_>>());
-            let mut asked = std::collections::BTreeSet::new();
+            let mut fetched = std::collections::BTreeSet::new();
             for round in 0..machines.div_ceil(budget) {
                 let now = at(i64::try_from(round).unwrap() * 60);
                 for machine in due(&fleet, now, HOUR).into_iter().take(budget) {
@@ -117,10 +126,10 @@ mod tests {
                     } else {
                         fleet.apply_answer(&machine, now, vec![], &FRESHNESS);
                     }
-                    asked.insert(machine);
+                    fetched.insert(machine);
                 }
             }
-            prop_assert_eq!(asked.len(), machines);
+            prop_assert_eq!(fetched.len(), machines);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What came of one poll, and what of it is worth a line in the log.
+//! The result of one poll, and its lines in the log.
 //!
-//! A poll is one line, whatever came of it. FailureKey is a warning when it begins and when it becomes
-//! another one, not in each poll of a week in which nobody mends it.
+//! Each poll logs one line. A failure also logs a warning when it begins or changes its kind, but not again
+//! in every poll of an outage that lasts for a week.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,51 +13,53 @@ use crate::defender::ApiError;
 use crate::error::Chain;
 use crate::model::{FailureReason, MachineId};
 
-/// Counts and failures of one poll.
+/// The counts and failures of one poll.
 #[derive(Debug, Default)]
 pub(super) struct PollReport {
-    /// No further machine is asked after this.
+    /// The time after which no further machine is fetched.
     pub(super) until: Option<Instant>,
-    /// The poll was given up: what is left would fail alike.
+    /// True if the poll was given up because further calls would fail too.
     pub(super) stopped: bool,
-    /// Machines in a row without an answer.
+    /// The number of machines in a row without a reply.
     pub(super) in_a_row: u32,
-    /// The machine list could not be had, though the API answers.
+    /// True if the machine list is missing although the API answers.
     list_failed: bool,
     read: u64,
-    /// Machines that the API answered about, if only to say that it knows none.
+    /// The number of machines that the API answered with 404.
     not_found: u64,
     failed: u64,
-    /// By reason: how often, and the first failure in words.
-    failures: BTreeMap<FailureReason, Failures>,
-    /// When the export was made that was read, and its rows.
+    failures: BTreeMap<FailureReason, FailureGroup>,
+    /// The generation time and the number of rows of the export version that was read.
     export: Option<(Timestamp, u64)>,
 }
 
-/// FailureKey that was said already. It is alike while reason, Entra's code and extent stay: words have an id or
-/// a time in them that differs each time.
+/// The failures that were logged already.
 #[derive(Debug, Default)]
 pub(super) struct LoggedFailures(BTreeSet<FailureKey>);
 
+/// The identity of a failure. The error text is no part of it: it contains an id or a time that differs in
+/// each poll.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FailureKey {
     reason: FailureReason,
     code: Option<String>,
-    of_machines: bool,
+    concerns_machines: bool,
 }
 
+/// The failures of one reason.
 #[derive(Debug)]
-struct Failures {
+struct FailureGroup {
     count: u64,
-    /// Entra's, when it is its refusal.
+    /// The error code of Entra, if Entra refused the token.
     code: Option<String>,
-    /// A machine it happened to; none for the tenant as a whole.
+    /// The first machine that failed; none for a failure of the whole tenant.
     machine: Option<MachineId>,
+    /// The text of the first failure.
     error: String,
 }
 
 impl PollReport {
-    /// Whether the poll's time is over.
+    /// Returns whether the time of the poll has elapsed.
     pub(super) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
@@ -67,7 +69,7 @@ impl PollReport {
         self.read += 1;
     }
 
-    /// An export of `rows` was read, which has data of so many machines.
+    /// Records an export version of `rows` rows with data of `machines` machines.
     pub(super) fn export_read(&mut self, generated_at: Timestamp, rows: u64, machines: u64) {
         self.read += machines;
         self.export = Some((generated_at, rows));
@@ -80,19 +82,19 @@ impl PollReport {
             self.in_a_row += 1;
             self.failed += 1;
         }
-        tracing::debug!(tenant, machine = id.as_str(), error = %Chain(error), "a machine could not be read");
-        self.note(Some(id), error);
+        tracing::debug!(tenant, machine = id.as_str(), error = %Chain(error), "machine could not be read");
+        self.record(Some(id), error);
     }
 
-    /// A failure that concerns the tenant as a whole; `stops` when nothing more should be asked.
+    /// Records a failure of the whole tenant; with `stops`, the poll makes no further calls.
     pub(super) fn failed(&mut self, error: &ApiError, stops: bool) {
         self.stopped |= stops;
         self.list_failed |= !stops;
-        self.note(None, error);
+        self.record(None, error);
     }
 
-    fn note(&mut self, machine: Option<&MachineId>, error: &ApiError) {
-        let new = || Failures {
+    fn record(&mut self, machine: Option<&MachineId>, error: &ApiError) {
+        let new = || FailureGroup {
             count: 0,
             code: error.entra_code().map(str::to_owned),
             machine: machine.cloned(),
@@ -101,14 +103,14 @@ impl PollReport {
         self.failures.entry(error.reason()).or_insert_with(new).count += 1;
     }
 
-    /// Whether the tenant's API could be used: not when the poll was given up or the list is
-    /// missing, and not when machines were asked and every one failed.
+    /// Returns whether the API of the tenant was usable. It was not if the poll was given up, if the list is
+    /// missing, or if every machine failed.
     pub(super) fn is_up(&self) -> bool {
         !self.stopped && !self.list_failed && (self.failed == 0 || self.read + self.not_found > 0)
     }
 
-    /// Whether something was left undone that is worth another try soon.
-    pub(super) fn incomplete(&self) -> bool {
+    /// Returns whether the poll left work that is worth another attempt soon.
+    pub(super) fn is_incomplete(&self) -> bool {
         self.stopped || self.list_failed
     }
 
@@ -117,28 +119,15 @@ impl PollReport {
         self.failures.keys().copied()
     }
 
-    /// The failure to show: one of the whole tenant first.
+    /// The failure to show to users: one of the whole tenant rather than one of a machine.
     pub(super) fn last_error(&self) -> Option<String> {
-        let shown = self.failures.values().min_by_key(|failures| failures.machine.is_some());
-        shown.map(|failures| failures.error.clone())
+        let first = self.failures.values().min_by_key(|group| group.machine.is_some());
+        first.map(|group| group.error.clone())
     }
 
-    /// One line for the poll, and one for each trouble that was not `said` before.
-    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, said: &mut LoggedFailures) {
-        let mut troubles = BTreeSet::new();
-        for (reason, failures) in &self.failures {
-            let Failures { code, machine, .. } = failures;
-            let trouble = FailureKey { reason: *reason, code: code.clone(), of_machines: machine.is_some() };
-            if !said.0.contains(&trouble) {
-                failures.warn(tenant, *reason);
-            }
-            troubles.insert(trouble);
-        }
-        let of_tenant = |troubles: &BTreeSet<FailureKey>| troubles.iter().any(|trouble| !trouble.of_machines);
-        if of_tenant(&said.0) && !of_tenant(&troubles) {
-            tracing::info!(tenant, "polls work again");
-        }
-        said.0 = troubles;
+    /// Logs one line for the poll, and one for each failure that is not in `logged`.
+    pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, logged: &mut LoggedFailures) {
+        self.log_failures(tenant, logged);
         let reasons = self.reasons().map(FailureReason::as_str).collect::<Vec<_>>().join(",");
         let (export, rows) = self.export.unzip();
         tracing::info!(
@@ -149,33 +138,56 @@ impl PollReport {
             export = export.map(tracing::field::display),
             rows,
             duration_ms = took.as_millis(),
-            next_poll = %seconds(next),
+            next_poll = %in_seconds(next),
             "poll finished"
         );
     }
+
+    /// Logs the failures that began, and the end of those that concerned the whole tenant.
+    fn log_failures(&self, tenant: &str, logged: &mut LoggedFailures) {
+        let mut current = LoggedFailures::default();
+        for (&reason, group) in &self.failures {
+            let key =
+                FailureKey { reason, code: group.code.clone(), concerns_machines: group.machine.is_some() };
+            if !logged.0.contains(&key) {
+                group.warn(tenant, reason);
+            }
+            current.0.insert(key);
+        }
+        if logged.concern_tenant() && !current.concern_tenant() {
+            tracing::info!(tenant, "polls succeed again");
+        }
+        *logged = current;
+    }
 }
 
-impl Failures {
+impl LoggedFailures {
+    /// Returns whether one of the failures concerns the whole tenant.
+    fn concern_tenant(&self) -> bool {
+        self.0.iter().any(|key| !key.concerns_machines)
+    }
+}
+
+impl FailureGroup {
     fn warn(&self, tenant: &str, reason: FailureReason) {
         let reason = reason.as_str();
-        let (error, machines) = (&self.error, self.count);
+        let error = &self.error;
         if let Some(machine) = &self.machine {
-            let machine = machine.as_str();
             tracing::warn!(
                 tenant,
                 reason,
-                machines,
-                machine,
+                machines = self.count,
+                machine = machine.as_str(),
                 error,
-                "machines could not be read; their old data stays"
+                "machines could not be read; keeping their previous data"
             );
         } else {
-            tracing::warn!(tenant, reason, error, "the poll failed; old data stays");
+            tracing::warn!(tenant, reason, error, "poll failed; keeping previous data");
         }
     }
 }
 
-/// For a log line; fractions of a second say nothing there.
-fn seconds(at: Timestamp) -> Timestamp {
+/// Drops the fraction of a second, which is noise in a log line.
+fn in_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

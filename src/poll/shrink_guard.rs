@@ -1,57 +1,58 @@
-//! Whether a machine list or an export is to be believed.
+//! Protects the fleet against a machine list or an export that lacks most machines.
 //!
-//! One that loses more than half of the machines is more often a fault of the source than a truth
-//! about the fleet (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/9061>). It has to be
-//! seen twice, some minutes apart, before it replaces the old one.
+//! A list that lacks more than half of the machines is more often a fault of the source than a change of the
+//! fleet (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/9061>). The guard holds it until a
+//! recheck, some minutes later, confirms it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Time between the two sightings, at least.
-const SECOND_LOOK: Duration = Duration::from_mins(5);
+/// The minimum time between the first fetch and the recheck.
+const RECHECK_AFTER: Duration = Duration::from_mins(5);
 
-/// Remembers the first sighting of a list or export that shrank.
+/// Compares each new list or export with its predecessor.
 #[derive(Debug, Default)]
 pub(super) struct ShrinkGuard {
-    suspected: Option<Timestamp>,
+    /// The time of the first fetch that was held; none while nothing is held.
+    held_since: Option<Timestamp>,
 }
 
-/// What is to be done with it.
+/// The decision about a list or an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It replaces the old one.
+    /// It replaces its predecessor.
     Accept,
-    /// It lost so many machines; the old one stays.
+    /// It lacks too many machines; its predecessor stays.
     Hold {
-        /// Nobody was told yet.
-        first: bool,
+        /// True for the first one in a row.
+        is_first: bool,
     },
 }
 
 impl ShrinkGuard {
-    /// Judges one that lacks `lost` of the `known` machines of the old one.
-    pub(super) fn judge(&mut self, lost: usize, known: usize, now: Timestamp) -> Verdict {
+    /// Decides about a list of `now` that lacks `lost` of the `known` machines of its predecessor.
+    pub(super) fn check(&mut self, lost: usize, known: usize, now: Timestamp) -> Verdict {
         if lost * 2 <= known {
-            self.suspected = None;
+            self.held_since = None;
             return Verdict::Accept;
         }
-        match self.suspected {
-            Some(since) if now >= since + SECOND_LOOK => {
-                self.suspected = None;
+        match self.held_since {
+            Some(since) if now >= since + RECHECK_AFTER => {
+                self.held_since = None;
                 Verdict::Accept
             }
-            Some(_) => Verdict::Hold { first: false },
+            Some(_) => Verdict::Hold { is_first: false },
             None => {
-                self.suspected = Some(now);
-                Verdict::Hold { first: true }
+                self.held_since = Some(now);
+                Verdict::Hold { is_first: true }
             }
         }
     }
 
-    /// When a suspected one is to be looked at again.
+    /// The time from which a second fetch can confirm what is held; none while nothing is held.
     pub(super) fn recheck_at(&self) -> Option<Timestamp> {
-        self.suspected.map(|since| since + SECOND_LOOK)
+        self.held_since.map(|since| since + RECHECK_AFTER)
     }
 }
 
@@ -66,27 +67,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_keeps_half_is_believed_at_once() {
-        let mut plausibility = ShrinkGuard::default();
-        assert_eq!(plausibility.judge(5, 10, at(0)), Verdict::Accept);
-        assert_eq!(plausibility.recheck_at(), None);
-        assert_eq!(plausibility.judge(0, 0, at(0)), Verdict::Accept);
+    fn a_list_that_keeps_half_is_accepted_at_once() {
+        let mut guard = ShrinkGuard::default();
+        assert_eq!(guard.check(5, 10, at(0)), Verdict::Accept);
+        assert_eq!(guard.recheck_at(), None);
+        assert_eq!(guard.check(0, 0, at(0)), Verdict::Accept);
     }
 
     #[test]
-    fn one_that_loses_more_than_half_needs_a_second_sighting_five_minutes_later() {
-        let mut plausibility = ShrinkGuard::default();
-        assert_eq!(plausibility.judge(6, 10, at(0)), Verdict::Hold { first: true });
-        assert_eq!(plausibility.recheck_at(), Some(at(5)));
-        assert_eq!(plausibility.judge(6, 10, at(4)), Verdict::Hold { first: false });
-        assert_eq!(plausibility.judge(6, 10, at(5)), Verdict::Accept);
+    fn a_list_that_loses_more_than_half_is_held_for_five_minutes() {
+        let mut guard = ShrinkGuard::default();
+        assert_eq!(guard.check(6, 10, at(0)), Verdict::Hold { is_first: true });
+        assert_eq!(guard.recheck_at(), Some(at(5)));
+        assert_eq!(guard.check(6, 10, at(4)), Verdict::Hold { is_first: false });
+        assert_eq!(guard.check(6, 10, at(5)), Verdict::Accept);
     }
 
     #[test]
-    fn a_good_one_in_between_clears_the_suspicion() {
-        let mut plausibility = ShrinkGuard::default();
-        plausibility.judge(10, 10, at(0));
-        assert_eq!(plausibility.judge(0, 10, at(2)), Verdict::Accept);
-        assert_eq!(plausibility.judge(10, 10, at(6)), Verdict::Hold { first: true });
+    fn a_complete_list_in_between_ends_the_hold() {
+        let mut guard = ShrinkGuard::default();
+        guard.check(10, 10, at(0));
+        assert_eq!(guard.check(0, 10, at(2)), Verdict::Accept);
+        assert_eq!(guard.check(10, 10, at(6)), Verdict::Hold { is_first: true });
     }
 }

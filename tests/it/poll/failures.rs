@@ -184,7 +184,7 @@ async fn scope_of_ids_works_without_the_list_role() {
         harness.api.clock.advance(INTERVAL);
     }
     drop(guard);
-    assert_eq!(log.count("going on without the machine list"), 1);
+    assert_eq!(log.count("continuing without the machine list"), 1);
     assert_eq!(log.count("Machine.Read.All"), 1);
     assert!(harness.status().up && harness.assessments()[&id].is_some());
     let facts = &machine(&harness, &id).facts;

@@ -245,7 +245,7 @@ async fn interval_too_short_for_the_quota_is_logged() {
     harness.poller.run(stop).await;
     let logged = log.lines().join("\n");
     let message =
-        "the interval is too short for the quota, machines are read less often: raise poll.interval";
+        "poll interval is too short for the quota; machines are read less often: raise poll.interval";
     assert!(logged.contains(message), "{logged}");
     assert!(logged.contains("machines=49 calls_per_hour=100 interval=1s possible_interval=30m"), "{logged}");
     assert_eq!(harness.api.count("possible_poll_interval_seconds", &[]), 1800.0);
