@@ -82,7 +82,7 @@ pub(crate) fn change(machine: &mut Machine, round: u32) {
     machine.facts.os_version = format!("23H2.{round}");
     machine.facts.last_seen = machine.facts.last_seen.map(|at| at - moved);
     if let Some(assessment) = &mut machine.assessment {
-        assessment.at -= moved;
+        assessment.fetched_at -= moved;
         for missing in &mut assessment.missing_updates {
             missing.first_seen -= moved;
             missing.update.cves = missing.update.cves.map(|cves| cves + 1);

@@ -43,7 +43,7 @@ pub(crate) fn load_and_change(folder: &Path) {
     let (mut store, restored) = timed("load", || Store::open(folder, clock()).expect("an unused folder"));
     resident("state loaded");
     let before = Arc::new(restored.fleets.into_iter().next().expect("the tenant"));
-    assert!(restored.notices.is_empty());
+    assert!(restored.events.is_empty());
     let changed = Arc::new(after_a_poll(&before));
     drop(before);
     let saved = timed("save: all machines read, 2 % of pairs new", || store.save(&[Arc::clone(&changed)]));
@@ -103,12 +103,12 @@ fn facts(number: u32) -> Arc<UpdateFacts> {
 fn after_a_poll(fleet: &TenantFleet) -> TenantFleet {
     let mut number = 0;
     every_reading(fleet, |assessment| {
-        assessment.at = at(NOW + 3600);
+        assessment.fetched_at = at(NOW + 3600);
         number += 1;
         if number % 10 == 0 {
             let mut missing = assessment.missing_updates.remove(0);
             missing.update.kb = KbId::new(6_000_000).expect("seven digits");
-            missing.first_seen = assessment.at;
+            missing.first_seen = assessment.fetched_at;
             assessment.missing_updates.push(missing);
         }
     })
@@ -127,7 +127,7 @@ fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Assessment)) -
     for machine in fleet.machines.values_mut() {
         let machine = Arc::make_mut(machine);
         change(machine.assessment.as_mut().expect("every machine was read"));
-        let at = machine.assessment.as_ref().expect("every machine was read").at;
+        let at = machine.assessment.as_ref().expect("every machine was read").fetched_at;
         machine.attempt = Some(Attempt { at, succeeded: true });
     }
     fleet

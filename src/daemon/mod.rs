@@ -82,7 +82,7 @@ impl Daemon {
         let ignored = ignored_kbs(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| store.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
-            fleet.forget_updates(&ignored);
+            fleet.drop_updates(&ignored);
         }
         let (sender, publication, reader) = publication(
             fleets.clone(),

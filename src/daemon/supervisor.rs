@@ -106,7 +106,7 @@ impl Supervisor {
             let (fleet, history) =
                 stored.remove(name).expect("Safe: the state of each new poller was loaded");
             let mut fleet = stopped.remove(name).unwrap_or(fleet);
-            fleet.forget_updates(&ignored_kbs(config));
+            fleet.drop_updates(&ignored_kbs(config));
             let handle = self.handle(tenant, change, transports.remove(name), history);
             let poller = self.factory.poller(&handle, fleet.clone(), config);
             starting.insert(Arc::clone(name), StartingTenant { handle, poller, fleet });

@@ -29,8 +29,8 @@ impl TenantStore {
         let opened = Store::open(folder, clock.clone());
         let (store, restored) = opened.map_err(|error| AppError::Storage(error.to_string()))?;
         let folder = folder.display();
-        for event in &restored.notices {
-            tracing::warn!(%folder, problem = %event, "problem with the state file");
+        for event in &restored.events {
+            tracing::warn!(%folder, "{event}");
         }
         if restored.restored {
             self_metrics.state_restored();

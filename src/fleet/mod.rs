@@ -1,8 +1,8 @@
-//! What is known of the machines, in our words.
+//! The machines of a tenant and their missing updates.
 //!
-//! Pure: no clock, no network, no disk. [`state`] applies machine lists and answers to a
-//! [`TenantFleet`]; [`summary`] counts over it, [`policy`] judges it by patch deadlines, and [`overview`]
-//! puts its machines in an order for people. API words stay in `defender`.
+//! Pure: no clock, no network, no disk. [`state`] applies machine lists and replies to a [`TenantFleet`],
+//! [`summary`] counts over it, [`policy`] compares it with patch deadlines, and [`overview`] sorts its
+//! machines for the status page. The terms of the API stay in `defender`.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use jiff::Timestamp;
 
 use crate::model::{KbId, MachineId, Severity};
 
-/// What the machine list says of a machine.
+/// The facts about a machine from the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineFacts {
-    /// The key.
+    /// The machine id.
     pub id: MachineId,
-    /// DNS name as Defender spells it; empty when unknown.
+    /// The DNS name in the spelling of Defender; empty when unknown.
     pub name: String,
-    /// `osPlatform`, as `Windows11`; empty when unknown.
+    /// `osPlatform`, such as `Windows11`; empty when unknown.
     pub os_platform: String,
-    /// The API's `version`, as `22H2`; empty when unknown.
+    /// `version` in the API, such as `22H2`; empty when unknown.
     pub os_version: String,
-    /// Name of the device group; empty when there is none.
+    /// The name of the device group; empty when there is none.
     pub device_group: String,
-    /// Defender's last full report of the machine, when known.
+    /// The time of the last full report of the machine to Defender, when known.
     pub last_seen: Option<Timestamp>,
-    /// Whether Defender has its sensor on the machine, so that it would tell what is missing.
+    /// True if the sensor of Defender is on the machine, so that it reports missing updates.
     pub onboarded: bool,
 }
 
 impl MachineFacts {
-    /// A machine of which only the id is known.
+    /// The facts of a machine of which only the id is known.
     #[must_use]
     pub fn unlisted(id: MachineId) -> Self {
         Self {
@@ -45,21 +45,21 @@ impl MachineFacts {
     }
 }
 
-/// What an update is, shared by all machines that report it alike.
+/// The facts about an update, shared by all machines that report the same ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UpdateFacts {
-    /// The monthly batch, as `March 2020 Security Updates`; empty when unknown.
+    /// The monthly batch, such as `March 2020 Security Updates`; empty when unknown.
     pub title: String,
-    /// Product names, sorted, no duplicate.
+    /// The product names, sorted, without duplicates.
     pub products: Vec<String>,
 }
 
-/// One pair of machine and missing update, as a source reported it.
+/// An update that a source reports as missing on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedUpdate {
     /// The missing KB.
     pub kb: KbId,
-    /// What it is.
+    /// The facts about the update.
     pub facts: Arc<UpdateFacts>,
     /// `cveAddressed`, when reported.
     pub cves: Option<u32>,
@@ -69,21 +69,21 @@ pub struct ReportedUpdate {
     pub severity: Option<Severity>,
 }
 
-/// A reported update, with the source's own memory of it.
+/// A reported update, with the time at which the source itself first saw it missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What is reported.
+pub struct DatedUpdate {
+    /// The reported update.
     pub update: ReportedUpdate,
-    /// Since when the source knows that the machine misses it, when it tells.
+    /// The first-seen time of the source, when reported.
     pub first_seen: Option<Timestamp>,
 }
 
-/// One open gap: a machine misses an update since `first_seen`.
+/// An update that is missing on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingUpdate {
-    /// What the newest answer says of it.
+    /// The update, as last reported.
     pub update: ReportedUpdate,
-    /// When the gap was first seen; does not move while the gap is open.
+    /// The time at which it was first seen missing. It never moves while the update stays missing.
     pub first_seen: Timestamp,
 }
 

@@ -1,8 +1,8 @@
-//! The machines of all tenants in the order in which they need care, for people to look at.
+//! The machines of all tenants by priority, for the status page.
 //!
-//! Most missing updates first; of equal ones the one with the oldest gap, then by name. Machines of which
-//! nothing can be said stand behind those that are known to miss something and before those that are
-//! known to miss nothing: what is unknown never looks as good as what is patched.
+//! Machines with the most missing updates come first, then those with the oldest one, then by name. Machines
+//! that are not assessed come after those with missing updates and before those without: an unknown machine
+//! never looks as good as a patched one.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,52 +14,52 @@ use super::summary::Summary;
 use super::{Machine, MachineState, TenantFleet};
 use crate::model::{Freshness, Policy};
 
-/// How tenants and machines stand at one time.
+/// The tenants and machines at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Overview {
     /// One for each fleet, in their order.
     pub tenants: Vec<TenantOverview>,
-    /// Every machine in scope, the one that needs care most first.
+    /// Every machine in scope, by priority.
     pub machines: Vec<MachineSummary>,
 }
 
-/// How the machines of a tenant stand together.
+/// The machines of a tenant together.
 #[derive(Clone, Debug)]
 pub struct TenantOverview {
-    /// Counts over its machines.
+    /// The counts over its machines.
     pub summary: Summary,
-    /// The time of which the oldest data speaks that is still served; none without such data.
+    /// The time that the oldest data in service describes; none without such data.
     pub oldest_data: Option<Timestamp>,
 }
 
-/// How one machine stands.
+/// One machine.
 #[derive(Clone, Debug)]
 pub struct MachineSummary {
-    /// Place of its tenant among the fleets.
+    /// The index of its tenant among the fleets.
     pub tenant: usize,
-    /// What is known of it.
+    /// The machine.
     pub machine: Arc<Machine>,
-    /// Its name in lower case, to be searched in.
+    /// Its name in lower case, for searches.
     pub lower_name: Box<str>,
-    /// How far what is known may be believed.
+    /// Its state.
     pub state: MachineState,
-    /// What it misses; none when that is not known, which is not the same as nothing.
-    pub backlog: Option<MissingCounts>,
+    /// Its missing updates; none while it is not assessed.
+    pub missing: Option<MissingCounts>,
 }
 
-/// What a judged machine misses.
+/// Counts of the missing updates of an assessed machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingCounts {
-    /// Missing updates.
-    pub missing: usize,
-    /// Those past the shortest deadline; none when there is no policy.
+    /// All missing updates.
+    pub total: usize,
+    /// The missing updates past the shortest deadline; none when there is no policy.
     pub overdue: Option<u64>,
-    /// When the oldest gap was first seen; none when there is no gap.
+    /// The earliest first-seen time; none without a missing update.
     pub oldest: Option<Timestamp>,
 }
 
 impl Overview {
-    /// Looks over `fleets` as they stand at `now`.
+    /// The overview of `fleets` at `now`.
     #[must_use]
     pub fn of(
         fleets: &[Arc<TenantFleet>],
@@ -73,39 +73,40 @@ impl Overview {
             let summary = Summary::of(fleet, now, freshness);
             let mut oldest_data: Option<Timestamp> = None;
             for machine in fleet.machines.values() {
-                let backlog = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
-                    missing: missing_updates.len(),
+                let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
+                    total: missing_updates.len(),
                     overdue: strictest
                         .map(|policy| policy::count_overdue(policy, missing_updates, &summary.updates, now)),
                     oldest: missing_updates.iter().map(|missing| missing.first_seen).min(),
                 });
-                let judged = machine.assessment.as_ref().filter(|_| backlog.is_some());
-                oldest_data = judged.map(|assessment| assessment.as_of).into_iter().chain(oldest_data).min();
+                let assessed = machine.assessment.as_ref().filter(|_| missing.is_some());
+                oldest_data =
+                    assessed.map(|assessment| assessment.as_of).into_iter().chain(oldest_data).min();
                 overview.machines.push(MachineSummary {
                     tenant,
                     machine: Arc::clone(machine),
                     lower_name: machine.facts.name.to_lowercase().into(),
                     state: machine.state(now, freshness),
-                    backlog,
+                    missing,
                 });
             }
             overview.tenants.push(TenantOverview { summary, oldest_data });
         }
-        // Stable: of machines alike the first tenant's come first, by their ids.
-        overview.machines.sort_by(|a, b| a.need().cmp(&b.need()));
+        // Stable: machines of equal priority stay in the order of tenants and ids.
+        overview.machines.sort_by(|a, b| a.priority().cmp(&b.priority()));
         overview
     }
 }
 
 impl MachineSummary {
-    /// The least needs care most.
-    fn need(&self) -> (u8, Reverse<usize>, Option<Timestamp>, &str) {
-        let (group, missing, oldest) = match self.backlog {
-            Some(MissingCounts { missing: 0, .. }) => (2, 0, None),
-            Some(MissingCounts { missing, oldest, .. }) => (0, missing, oldest),
+    /// The sort key; the machine with the least one comes first.
+    fn priority(&self) -> (u8, Reverse<usize>, Option<Timestamp>, &str) {
+        let (group, total, oldest) = match self.missing {
+            Some(MissingCounts { total: 0, .. }) => (2, 0, None),
+            Some(MissingCounts { total, oldest, .. }) => (0, total, oldest),
             None => (1, 0, None),
         };
-        (group, Reverse(missing), oldest, &self.lower_name)
+        (group, Reverse(total), oldest, &self.lower_name)
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
         now() - Duration::from_hours(hours)
     }
 
-    /// A machine that was read so many hours ago, with gaps so many hours old.
+    /// A machine whose assessment and missing updates are that many hours old.
     fn machine(name: &str, assessment: Option<(u64, &[u64])>) -> Machine {
         let missing = |(number, hours): (usize, &u64)| MissingUpdate {
             update: ReportedUpdate {
@@ -158,11 +159,11 @@ mod tests {
     }
 
     fn names(overview: &Overview) -> Vec<&str> {
-        overview.machines.iter().map(|standing| standing.machine.facts.name.as_str()).collect()
+        overview.machines.iter().map(|summary| summary.machine.facts.name.as_str()).collect()
     }
 
     #[test]
-    fn machines_are_ordered_by_their_need_and_unknown_ones_before_patched_ones() {
+    fn machines_are_sorted_by_priority_with_unknown_before_patched() {
         let mut inactive = machine("inactive", Some((1, &[500, 500, 500, 500])));
         inactive.facts.last_seen = Some(hours_ago(721));
         let one = fleet(
@@ -196,16 +197,17 @@ mod tests {
                 "PATCHED"
             ]
         );
-        let known = |standing: &MachineSummary| standing.backlog.is_some() == standing.state.is_assessed();
-        assert!(overview.machines.iter().all(known));
+        let is_consistent =
+            |summary: &MachineSummary| summary.missing.is_some() == summary.state.is_assessed();
+        assert!(overview.machines.iter().all(is_consistent));
         let first = &overview.machines[0];
         assert_eq!((first.tenant, first.state), (1, MachineState::Stale));
         let oldest = Some(hours_ago(10));
-        assert_eq!(first.backlog, Some(MissingCounts { missing: 2, overdue: None, oldest }));
+        assert_eq!(first.missing, Some(MissingCounts { total: 2, overdue: None, oldest }));
     }
 
     #[test]
-    fn overdue_is_judged_by_the_strictest_policy() {
+    fn overdue_is_counted_by_the_strictest_policy() {
         let policy = |hours| Policy {
             name: "p".into(),
             deadline: Duration::from_hours(hours),
@@ -213,11 +215,11 @@ mod tests {
         };
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
         let overview = Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)]);
-        assert_eq!(overview.machines[0].backlog.unwrap().overdue, Some(2));
+        assert_eq!(overview.machines[0].missing.unwrap().overdue, Some(2));
     }
 
     #[test]
-    fn oldest_data_is_that_of_machines_that_are_served() {
+    fn oldest_data_is_that_of_assessed_machines() {
         let served = fleet(
             "a",
             vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],

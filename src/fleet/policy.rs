@@ -1,13 +1,11 @@
-//! Patch deadlines: which gaps are overdue, and how the machines of a tenant stand.
+//! Patch deadlines: counts overdue updates, and machines by their state under a policy.
 //!
-//! A gap is overdue once more than the deadline has passed since its start. The start is when the
-//! machine was first seen missing the update, or when the update was released. The release is a fact
-//! of the update and not of the pair: it is that of [`UpdateSummary::released`], which is also what
-//! is exported, whatever title the machine itself reports. Where it is not known, the start is first
-//! seen.
+//! A missing update is overdue once more time than the deadline has passed since its start. The start is the
+//! first-seen time, or the release of the update. The release is a fact of the update and not of one machine:
+//! it is [`UpdateSummary::released`], which is also exported, whatever title the machine itself reports.
+//! Where it is unknown, the first-seen time is the start.
 //!
-//! Only judged machines are compliant, due or overdue; a machine of which nothing can be said is
-//! `unknown`, never compliant.
+//! Only assessed machines are compliant, due or overdue. Any other machine is `unknown`, never compliant.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +24,7 @@ pub fn count_overdue(
     updates: &BTreeMap<KbId, UpdateSummary>,
     now: Timestamp,
 ) -> u64 {
-    // Nothing is overdue when the deadline reaches back beyond the calendar.
+    // A deadline that reaches back beyond the calendar is never exceeded.
     let Ok(latest_start) = now.checked_sub(policy.deadline) else {
         return 0;
     };
@@ -45,24 +43,24 @@ pub fn strictest(policies: &[Policy]) -> Option<&Policy> {
     policies.iter().min_by_key(|policy| policy.deadline)
 }
 
-/// How a machine stands under a policy.
+/// The state of a machine under a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyState {
-    /// It is judged and misses nothing.
+    /// Assessed, without missing updates.
     Compliant,
-    /// It has gaps, none of them overdue.
+    /// Assessed, with missing updates, none of them overdue.
     Due,
-    /// It has an overdue gap.
+    /// Assessed, with an overdue update.
     Overdue,
-    /// It is not judged: inactive, or no data that may be believed.
+    /// Not assessed: inactive, or without data that is still served.
     Unknown,
 }
 
 impl PolicyState {
-    /// Every state, in the order of exposition.
+    /// Every state, in the order of the exposition.
     pub const ALL: [Self; 4] = [Self::Compliant, Self::Due, Self::Overdue, Self::Unknown];
 
-    /// Value of the label `state`.
+    /// The value of the label `state`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +72,7 @@ impl PolicyState {
     }
 }
 
-/// How the machines of a tenant stand under one policy.
+/// Counts of the machines of a tenant under one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySummary<'a> {
     /// The policy.
@@ -83,8 +81,8 @@ pub struct PolicySummary<'a> {
 }
 
 impl<'a> PolicySummary<'a> {
-    /// Judges the machines of `fleet` under each of `policies`, in their order. `updates` are those
-    /// of the fleet's [`Summary`](super::summary::Summary) at the same `now`.
+    /// Counts the machines of `fleet` under each of `policies`, in their order. `updates` must come from the
+    /// [`Summary`](super::summary::Summary) of the fleet at the same `now`.
     #[must_use]
     pub fn of_each(
         policies: &'a [Policy],
@@ -114,7 +112,7 @@ impl<'a> PolicySummary<'a> {
         summaries
     }
 
-    /// Machines in `state`.
+    /// The number of machines in `state`.
     #[must_use]
     pub fn machines(&self, state: PolicyState) -> u64 {
         self.by_state[state as usize]
@@ -133,7 +131,7 @@ mod tests {
 
     const FRESHNESS: Freshness = Freshness::DEFAULT;
 
-    /// 20 days after the release of that month's updates, at the same time of the day.
+    /// 20 days after the release of the updates of June, at the same time of day.
     const NOW: &str = "2024-07-01T17:00:00Z";
     const JUNE: &str = "June 2024 Security Updates";
 
@@ -164,10 +162,10 @@ mod tests {
         MissingUpdate { update, first_seen: ago(age) }
     }
 
-    /// A fleet of the machines 0, 1 and so on, each read at its age with its gaps, if ever.
-    fn fleet(readings: Vec<Option<(Duration, Vec<MissingUpdate>)>>) -> TenantFleet {
+    /// A fleet of the machines 0, 1 and so on, each with the age of its assessment and its missing updates.
+    fn fleet(assessments: Vec<Option<(Duration, Vec<MissingUpdate>)>>) -> TenantFleet {
         let mut fleet = TenantFleet::new("t".into());
-        for (number, assessment) in readings.into_iter().enumerate() {
+        for (number, assessment) in assessments.into_iter().enumerate() {
             let id = MachineId::parse(&number.to_string()).unwrap();
             let facts = MachineFacts::unlisted(id.clone());
             let assessment =
@@ -195,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn release_starts_the_deadline_for_every_machine_alike() {
+    fn release_starts_the_same_deadline_for_every_machine() {
         // The machine was enrolled yesterday: the update had been out for 19 days.
         let fleet = fleet(vec![
             Some((days(0), vec![missing(1, JUNE, days(1))])),
@@ -207,7 +205,7 @@ mod tests {
         assert_eq!(
             from(DeadlineStart::Released, days(14)),
             [0, 1, 2, 0],
-            "the second machine does not report the title, yet misses the same update"
+            "the second machine misses the same update, though it does not report the title"
         );
         assert_eq!(from(DeadlineStart::Released, days(20)), [0, 3, 0, 0], "released 20 days ago");
     }
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_stands_by_its_worst_missing_update_and_only_when_judged() {
+    fn machine_state_follows_its_worst_missing_update() {
         let old_and_new = || vec![missing(1, "", days(15)), missing(2, "", days(1))];
         let mut fleet = fleet(vec![
             Some((days(0), vec![])),
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn deadline_beyond_the_calendar_is_never_missed() {
+    fn deadline_beyond_the_calendar_is_never_exceeded() {
         let forever = policy("p", Duration::MAX, DeadlineStart::FirstSeen);
         assert_eq!(count_overdue(&forever, &[missing(1, "", days(9999))], &BTreeMap::new(), now()), 0);
     }

@@ -1,4 +1,4 @@
-//! When the updates of a monthly batch were released, from the batch's title.
+//! The release time of the updates of a monthly batch, from the title of the batch.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
@@ -19,11 +19,11 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// Release time of a batch called `<Month> <Year> Security Updates`, with or without `Microsoft` in
-/// front, in any case: the second Tuesday of that month, 17:00 UTC. None for any other title.
+/// The release time of a batch with the title `<Month> <Year> Security Updates`, in any case, optionally with
+/// `Microsoft` in front: the second Tuesday of that month, 17:00 UTC. None for any other title.
 ///
 /// Microsoft releases at 10:00 Pacific time (MSRC, "Security Update Guide"): 17:00 UTC in summer,
-/// 18:00 in winter. One time for the whole year is near enough for deadlines counted in days.
+/// 18:00 in winter. One time for the whole year is precise enough for deadlines of days.
 #[must_use]
 pub fn release_time(title: &str) -> Option<Timestamp> {
     let title = title.to_ascii_lowercase();

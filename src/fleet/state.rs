@@ -1,4 +1,4 @@
-//! The state machine of one tenant: machine lists and answers go in, the known fleet comes out.
+//! Applies machine lists, replies and exports to the fleet of one tenant.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Finding, MachineFacts, MissingUpdate, ReportedUpdate};
+use super::{DatedUpdate, MachineFacts, MissingUpdate, ReportedUpdate};
 use crate::model::{Freshness, KbId, MachineId, Source};
 
-/// How far the data of a machine may be believed.
+/// The state of a machine, by the age of its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MachineState {
-    /// Read lately.
+    /// Read within `stale_after`.
     Current,
-    /// Read, but longer ago than `stale_after`; still served.
+    /// Read longer ago than `stale_after`, but within `expire_after`; still served.
     Stale,
-    /// Not seen by Defender for `inactive_after`: its answers are not believed.
+    /// Not seen by Defender for `inactive_after`: replies about it are not trusted.
     Inactive,
     /// Never read, or so long ago that the data expired.
     Unknown,
@@ -27,7 +27,7 @@ impl MachineState {
     /// Every state, in the order of exposition.
     pub const ALL: [Self; 4] = [Self::Current, Self::Stale, Self::Inactive, Self::Unknown];
 
-    /// Value of the label `state`.
+    /// The value of the label `state`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,57 +38,57 @@ impl MachineState {
         }
     }
 
-    /// Whether the machine's gaps are served and counted.
+    /// Returns whether the missing updates of the machine are served and counted.
     #[must_use]
     pub fn is_assessed(self) -> bool {
         matches!(self, Self::Current | Self::Stale)
     }
 }
 
-/// One good answer of the source about a machine.
+/// The last good data of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assessment {
-    /// When it was read.
-    pub at: Timestamp,
-    /// The time of which it speaks, by which its age is judged: earlier than `at` when the source
-    /// keeps a snapshot.
+    /// The time at which it was fetched.
+    pub fetched_at: Timestamp,
+    /// The time that it describes, from which its age is counted. With an export this is the generation time
+    /// of the export version, which is earlier than `fetched_at`.
     pub as_of: Timestamp,
-    /// Where it comes from.
+    /// The source that delivered it.
     pub source: Source,
-    /// The open gaps, sorted by KB, each KB once.
+    /// The missing updates, sorted by KB, each KB once.
     pub missing_updates: Vec<MissingUpdate>,
 }
 
 impl Assessment {
-    /// An answer of the API about this moment.
+    /// The assessment from a call for one machine, which describes the time of the call.
     #[must_use]
-    pub fn of_now(at: Timestamp, missing_updates: Vec<MissingUpdate>) -> Self {
-        Self { at, as_of: at, source: Source::Machines, missing_updates }
+    pub fn of_now(now: Timestamp, missing_updates: Vec<MissingUpdate>) -> Self {
+        Self { fetched_at: now, as_of: now, source: Source::Machines, missing_updates }
     }
 }
 
 /// The newest attempt to read a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Timestamp,
-    /// Whether it brought data.
+    /// True if it returned data.
     pub succeeded: bool,
 }
 
 /// A machine in scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// What the machine list says.
+    /// The facts from the machine list.
     pub facts: MachineFacts,
-    /// The newest good answer.
+    /// The last good data.
     pub assessment: Option<Assessment>,
-    /// The newest attempt, good or not.
+    /// The newest attempt, successful or not.
     pub attempt: Option<Attempt>,
 }
 
 impl Machine {
-    /// How far its data may be believed at `now`.
+    /// The state of the machine at `now`.
     #[must_use]
     pub fn state(&self, now: Timestamp, freshness: &Freshness) -> MachineState {
         let older = |at, limit| is_older(at, limit, now);
@@ -103,14 +103,14 @@ impl Machine {
         }
     }
 
-    /// The gaps that are known, whether they are believed or not.
+    /// The missing updates of the last assessment, whether they are served or not.
     #[must_use]
     pub fn missing_updates(&self) -> &[MissingUpdate] {
         self.assessment.as_ref().map_or(&[], |assessment| &assessment.missing_updates)
     }
 
-    /// The gaps that are served and counted at `now`; none while the machine is not judged, which is
-    /// not the same as no gap.
+    /// The missing updates that are served and counted at `now`. None while the machine is not assessed,
+    /// which differs from a machine without missing updates.
     #[must_use]
     pub fn assessed_updates(&self, now: Timestamp, freshness: &Freshness) -> Option<&[MissingUpdate]> {
         let assessment = self.assessment.as_ref()?;
@@ -118,7 +118,7 @@ impl Machine {
     }
 }
 
-/// How long ago `at` was at `now`; nothing for a time to come, as after a clock was set back.
+/// The age of `at` at `now`; zero for a time in the future, as after a clock was set back.
 fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }
@@ -130,100 +130,100 @@ fn is_older(at: Timestamp, limit: Duration, now: Timestamp) -> bool {
 /// A machine that left the scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutOfScope {
-    /// What was known of it.
+    /// The machine with its last data.
     pub machine: Arc<Machine>,
-    /// When it left.
+    /// The time at which it left.
     pub since: Timestamp,
 }
 
-/// The bulk export that the data comes from.
+/// The export version from which data comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportVersion {
-    /// When the source made it.
+    /// The time at which Defender generated it.
     pub generated_at: Timestamp,
-    /// When it was last found to be the newest one.
+    /// The time of the last check that found it to be the newest version.
     pub checked_at: Timestamp,
 }
 
-/// How the polls of a tenant go.
+/// The results of the polls of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PollStatus {
-    /// Whether the API could be used in the newest attempt; false before the first.
+    /// True if the API was usable in the newest poll; false before the first.
     pub up: bool,
-    /// When the newest poll ended.
+    /// The time at which the newest poll ended.
     pub last_poll: Option<Timestamp>,
-    /// When the newest poll without a failure ended.
+    /// The time at which the newest successful poll ended.
     pub last_success: Option<Timestamp>,
-    /// When the next poll is due.
+    /// The time at which the next poll is due.
     pub next_poll: Option<Timestamp>,
-    /// The newest poll's failure, in words fit for an operator; none after a good poll.
+    /// The failure of the newest poll as text for an operator; none after a successful poll.
     pub last_error: Option<String>,
 }
 
-/// What happened to pairs of machine and missing update. Nothing here ever falls.
+/// Counts of the missing updates that appeared and disappeared. They never fall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Pairs that became missing, the first reading included.
+    /// Missing updates that were detected, those of the first assessment included.
     pub detected: u64,
-    /// Pairs that were fixed.
+    /// Missing updates that were fixed.
     pub resolved: u64,
-    /// Pairs that were forgotten, with their machine or because the source of the data was changed or
-    /// the KB is ignored; neither open nor fixed.
+    /// Missing updates that were dropped with their machine, after a change of the source, or because their
+    /// KB is ignored now. They are neither missing nor fixed.
     pub dropped: u64,
-    /// How long the fixed pairs were open.
+    /// The times from first seen to fixed.
     pub resolution: ResolutionHistogram,
 }
 
 /// A histogram of the times from first seen to fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResolutionHistogram {
-    /// Fixed pairs by the first bound that holds them; the last slot is beyond every bound.
-    pub slots: [u64; Self::BOUNDS_DAYS.len() + 1],
-    /// Sum of the times, in milliseconds.
+    /// Counts by the first bound that is not exceeded; the last bucket is beyond every bound.
+    pub buckets: [u64; Self::BOUNDS_DAYS.len() + 1],
+    /// The sum of the times, in milliseconds.
     pub sum_millis: u64,
 }
 
 impl ResolutionHistogram {
-    /// Upper bounds in days.
+    /// The upper bounds in days.
     pub const BOUNDS_DAYS: [u32; 8] = [1, 3, 7, 14, 30, 60, 90, 180];
 
-    /// Counts a pair that was open for `open`.
+    /// Counts a missing update that was fixed after `open`.
     pub fn observe(&mut self, open: Duration) {
         let within = |days: &u32| open <= Duration::from_hours(24 * u64::from(*days));
-        let slot = Self::BOUNDS_DAYS.iter().position(within).unwrap_or(Self::BOUNDS_DAYS.len());
-        self.slots[slot] += 1;
+        let bucket = Self::BOUNDS_DAYS.iter().position(within).unwrap_or(Self::BOUNDS_DAYS.len());
+        self.buckets[bucket] += 1;
         self.sum_millis = self.sum_millis.saturating_add(u64::try_from(open.as_millis()).unwrap_or(u64::MAX));
     }
 }
 
-/// Everything known of one tenant. Cheap to clone: machines are shared.
+/// The data of one tenant. Cheap to clone: the machines are shared.
 #[derive(Clone, Debug)]
 pub struct TenantFleet {
-    /// Value of the label `tenant`.
+    /// The value of the label `tenant`.
     pub tenant: Arc<str>,
-    /// Where its data is to come from, which what is known may not do yet.
+    /// The configured source. Assessments from before a change of it have the other one.
     pub source: Source,
-    /// Machines in scope.
+    /// The machines in scope.
     pub machines: BTreeMap<MachineId, Arc<Machine>>,
-    /// Machines that left the scope and may come back: their gaps keep their first seen times until
-    /// they were away for `expire_after`.
+    /// The machines that left the scope less than `expire_after` ago. They may come back, and their missing
+    /// updates have their first-seen times again then.
     pub out_of_scope: BTreeMap<MachineId, OutOfScope>,
-    /// What happened to pairs; survives restarts.
+    /// Counts of missing updates; they survive restarts.
     pub totals: Totals,
-    /// When the scope was last found out.
+    /// The time of the machine list from which the scope was resolved.
     pub listed_at: Option<Timestamp>,
-    /// Digest of the selectors with which the scope was fetched; empty before the first list. A state
-    /// file of schema 1 or 2 has another text here until the poller replaces it. A scope that shrinks
-    /// under other selectors is no surprise.
+    /// The digest of the selectors from which the scope was resolved; empty before the first list. After the
+    /// read of a state file of schema 1 or 2 it is another text, until the poller replaces it. A scope that
+    /// shrinks under changed selectors is accepted at once.
     pub selectors: Arc<str>,
-    /// The newest export that was taken over; none with [`Source::Machines`].
-    pub snapshot: Option<ExportVersion>,
-    /// How the polls go.
+    /// The newest export version that was applied; none with [`Source::Machines`].
+    pub export_version: Option<ExportVersion>,
+    /// The results of the polls.
     pub status: PollStatus,
 }
 
 impl TenantFleet {
-    /// A tenant of which nothing is known yet.
+    /// The fleet of a tenant without any data yet.
     #[must_use]
     pub fn new(tenant: Arc<str>) -> Self {
         Self {
@@ -234,35 +234,35 @@ impl TenantFleet {
             totals: Totals::default(),
             listed_at: None,
             selectors: "".into(),
-            snapshot: None,
+            export_version: None,
             status: PollStatus::default(),
         }
     }
 
-    /// Makes `listed`, as it was at `now`, the scope. Machines that stay keep their data, and those
-    /// that come back have theirs again. Machines that are not listed leave, which resolves nothing;
-    /// those that were away for `expire_after` are forgotten. Of a machine listed twice the first
-    /// record counts.
+    /// Makes the machines `listed` at `now` the scope. Machines that stay keep their data, and machines that
+    /// come back get theirs again. Machines that are not listed leave, which fixes nothing; those that left
+    /// more than `expire_after` ago are dropped. Of a machine that is listed twice, the first record counts.
     pub fn apply_list(&mut self, listed: Vec<MachineFacts>, now: Timestamp, freshness: &Freshness) {
-        self.forget_departed(now, freshness);
-        let mut old = std::mem::take(&mut self.machines);
+        self.drop_expired(now, freshness);
+        let mut previous = std::mem::take(&mut self.machines);
         for facts in listed {
             let Entry::Vacant(slot) = self.machines.entry(facts.id.clone()) else {
                 continue;
             };
             let returned = || self.out_of_scope.remove(&facts.id).map(|out_of_scope| out_of_scope.machine);
-            slot.insert(match old.remove(&facts.id).or_else(returned) {
-                Some(known) if known.facts == facts => known,
-                Some(known) => Arc::new(Machine { facts, ..Arc::unwrap_or_clone(known) }),
+            slot.insert(match previous.remove(&facts.id).or_else(returned) {
+                Some(machine) if machine.facts == facts => machine,
+                Some(machine) => Arc::new(Machine { facts, ..Arc::unwrap_or_clone(machine) }),
                 None => Arc::new(Machine { facts, assessment: None, attempt: None }),
             });
         }
-        let left = old.into_iter().filter(|(_, machine)| machine.assessment.is_some());
+        let left = previous.into_iter().filter(|(_, machine)| machine.assessment.is_some());
         self.out_of_scope.extend(left.map(|(id, machine)| (id, OutOfScope { machine, since: now })));
         self.listed_at = Some(now);
     }
 
-    fn forget_departed(&mut self, now: Timestamp, freshness: &Freshness) {
+    /// Drops the machines that left more than `expire_after` ago.
+    fn drop_expired(&mut self, now: Timestamp, freshness: &Freshness) {
         let totals = &mut self.totals;
         self.out_of_scope.retain(|_, out_of_scope| {
             let kept = !is_older(out_of_scope.since, freshness.expire_after, now);
@@ -273,64 +273,61 @@ impl TenantFleet {
         });
     }
 
-    /// Takes a good answer about a machine: gaps that stay keep their first seen time, gaps that
-    /// are gone are fixed. Ignored for a machine that has left the scope meanwhile.
+    /// Applies a reply about a machine: updates that stay missing keep their first-seen time, and those that
+    /// are not in the reply are fixed. A machine that has left the scope meanwhile is ignored.
     ///
-    /// The answer about an inactive machine is not believed, since Defender drops the findings of
-    /// machines that it no longer sees: what was known stays, and nothing is fixed.
+    /// A reply about an inactive machine is not trusted, because Defender drops the missing updates of
+    /// machines that it no longer sees: the previous data stays, and nothing is fixed.
     pub fn apply_answer(
         &mut self,
         id: &MachineId,
         at: Timestamp,
-        missing: Vec<ReportedUpdate>,
+        reported: Vec<ReportedUpdate>,
         freshness: &Freshness,
     ) {
-        let findings = missing.into_iter().map(|update| Finding { update, first_seen: None }).collect();
-        let answer = Answer { at, as_of: at, source: Source::Machines, findings };
-        if let Some(slot) = self.machines.get_mut(id) {
-            answer.apply(slot, &mut self.totals, freshness);
+        let updates = reported.into_iter().map(|update| DatedUpdate { update, first_seen: None }).collect();
+        let reply = SourceReply { fetched_at: at, as_of: at, source: Source::Machines, updates };
+        if let Some(machine) = self.machines.get_mut(id) {
+            reply.apply(machine, &mut self.totals, freshness);
         }
     }
 
-    /// Takes an export: `findings_of` answers what it says of a machine, none when it has no row of
-    /// it. A machine without rows is known to miss nothing only if Defender has its sensor there and
-    /// has seen it since the export was made; else what was known stays, and the attempt has failed.
-    /// Returns how many machines have data from it.
-    pub fn apply_snapshot(
+    /// Applies an export version. `take_updates` returns the updates of a machine, or none if the export has
+    /// no row of it. A machine without a row misses nothing only if it is onboarded and Defender has seen it
+    /// since the version was generated; otherwise its previous data stays, and the attempt counts as failed.
+    /// Returns the number of machines that have data from this version.
+    pub fn apply_export(
         &mut self,
-        snapshot: ExportVersion,
-        mut findings_of: impl FnMut(&MachineId) -> Option<Vec<Finding>>,
+        version: ExportVersion,
+        mut take_updates: impl FnMut(&MachineId) -> Option<Vec<DatedUpdate>>,
         freshness: &Freshness,
     ) -> u64 {
-        let ExportVersion { generated_at: as_of, checked_at: at } = snapshot;
-        let mut known = 0;
-        for (id, slot) in &mut self.machines {
-            let seen_since = || slot.facts.last_seen.is_some_and(|seen| seen >= as_of);
-            let nothing = || (slot.facts.onboarded && seen_since()).then(Vec::new);
-            if let Some(findings) = findings_of(id).or_else(nothing) {
-                Answer { at, as_of, source: Source::Export, findings }.apply(
-                    slot,
-                    &mut self.totals,
-                    freshness,
-                );
-                known += 1;
+        let ExportVersion { generated_at: as_of, checked_at: fetched_at } = version;
+        let mut applied = 0;
+        for (id, machine) in &mut self.machines {
+            let seen_since = || machine.facts.last_seen.is_some_and(|seen| seen >= as_of);
+            let misses_nothing = || (machine.facts.onboarded && seen_since()).then(Vec::new);
+            if let Some(updates) = take_updates(id).or_else(misses_nothing) {
+                let reply = SourceReply { fetched_at, as_of, source: Source::Export, updates };
+                reply.apply(machine, &mut self.totals, freshness);
+                applied += 1;
             } else {
-                Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
+                Arc::make_mut(machine).attempt = Some(Attempt { at: fetched_at, succeeded: false });
             }
         }
-        self.snapshot = Some(snapshot);
-        known
+        self.export_version = Some(version);
+        applied
     }
 
-    /// Forgets the gaps of `ignored` KBs, which is not fixing them.
-    pub fn forget_updates(&mut self, ignored: &BTreeSet<KbId>) {
+    /// Drops the missing updates of `ignored` KBs. They do not count as fixed.
+    pub fn drop_updates(&mut self, ignored: &BTreeSet<KbId>) {
         let is_ignored = |missing: &MissingUpdate| ignored.contains(&missing.update.kb);
         let out_of_scope = self.out_of_scope.values_mut().map(|out_of_scope| &mut out_of_scope.machine);
-        for slot in self.machines.values_mut().chain(out_of_scope) {
-            if !slot.missing_updates().iter().any(is_ignored) {
+        for machine in self.machines.values_mut().chain(out_of_scope) {
+            if !machine.missing_updates().iter().any(is_ignored) {
                 continue;
             }
-            if let Some(assessment) = &mut Arc::make_mut(slot).assessment {
+            if let Some(assessment) = &mut Arc::make_mut(machine).assessment {
                 let before = assessment.missing_updates.len();
                 assessment.missing_updates.retain(|missing| !is_ignored(missing));
                 self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
@@ -338,46 +335,43 @@ impl TenantFleet {
         }
     }
 
-    /// Notes that an attempt to read a machine failed. Its data stays as it is.
+    /// Records a failed attempt to read a machine. Its data stays as it is.
     pub fn apply_failure(&mut self, id: &MachineId, at: Timestamp) {
-        if let Some(slot) = self.machines.get_mut(id) {
-            Arc::make_mut(slot).attempt = Some(Attempt { at, succeeded: false });
+        if let Some(machine) = self.machines.get_mut(id) {
+            Arc::make_mut(machine).attempt = Some(Attempt { at, succeeded: false });
         }
     }
 }
 
-/// What a source says of one machine.
-struct Answer {
-    at: Timestamp,
+/// The data of one machine from a source.
+struct SourceReply {
+    fetched_at: Timestamp,
     as_of: Timestamp,
     source: Source,
-    findings: Vec<Finding>,
+    updates: Vec<DatedUpdate>,
 }
 
-impl Answer {
-    fn apply(self, slot: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
-        let Self { at, as_of, source, mut findings } = self;
-        let attempt = Some(Attempt { at, succeeded: true });
-        if slot.state(at, freshness) == MachineState::Inactive {
-            Arc::make_mut(slot).attempt = attempt;
+impl SourceReply {
+    fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
+        let Self { fetched_at, as_of, source, mut updates } = self;
+        let attempt = Some(Attempt { at: fetched_at, succeeded: true });
+        if machine.state(fetched_at, freshness) == MachineState::Inactive {
+            Arc::make_mut(machine).attempt = attempt;
             return;
         }
-        findings.sort_by_key(|finding| finding.update.kb);
-        findings.dedup_by_key(|finding| finding.update.kb);
-        let known = slot.missing_updates();
-        let open = |kb| known.binary_search_by_key(&kb, |missing| missing.update.kb).ok();
-        let missing = |Finding { update, first_seen }: Finding| {
-            let before = open(update.kb).map(|index| known[index].first_seen);
-            totals.detected += u64::from(before.is_none());
-            let ours = before.unwrap_or(as_of);
+        updates.sort_by_key(|dated| dated.update.kb);
+        updates.dedup_by_key(|dated| dated.update.kb);
+        let previous = machine.missing_updates();
+        let missing = |DatedUpdate { update, first_seen }: DatedUpdate| {
+            let earlier = find(previous, update.kb).map(|missing| missing.first_seen);
+            totals.detected += u64::from(earlier.is_none());
+            let ours = earlier.unwrap_or(as_of);
             MissingUpdate { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
         };
-        let missing_updates: Vec<MissingUpdate> = findings.into_iter().map(missing).collect();
-        let is_gone = |missing: &&MissingUpdate| {
-            missing_updates.binary_search_by_key(&missing.update.kb, |missing| missing.update.kb).is_err()
-        };
-        let same_source = slot.assessment.as_ref().is_none_or(|assessment| assessment.source == source);
-        for missing in known.iter().filter(is_gone) {
+        let missing_updates: Vec<MissingUpdate> = updates.into_iter().map(missing).collect();
+        let same_source = machine.assessment.as_ref().is_none_or(|assessment| assessment.source == source);
+        let is_gone = |missing: &&MissingUpdate| find(&missing_updates, missing.update.kb).is_none();
+        for missing in previous.iter().filter(is_gone) {
             if same_source {
                 totals.resolved += 1;
                 totals.resolution.observe(age(missing.first_seen, as_of));
@@ -385,13 +379,18 @@ impl Answer {
                 totals.dropped += 1;
             }
         }
-        let facts = slot.facts.clone();
-        *slot = Arc::new(Machine {
-            facts,
-            assessment: Some(Assessment { at, as_of, source, missing_updates }),
+        *machine = Arc::new(Machine {
+            facts: machine.facts.clone(),
+            assessment: Some(Assessment { fetched_at, as_of, source, missing_updates }),
             attempt,
         });
     }
+}
+
+/// The missing update of `kb` in a list that is sorted by KB.
+fn find(missing_updates: &[MissingUpdate], kb: KbId) -> Option<&MissingUpdate> {
+    let index = missing_updates.binary_search_by_key(&kb, |missing| missing.update.kb).ok()?;
+    Some(&missing_updates[index])
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Counts over a [`TenantFleet`]: everything the fleet-level metrics and the status page need.
+//! Counts over a [`TenantFleet`] for the metrics of level `fleet` and for the status page.
 //!
-//! One pass over the machines. Only machines that are judged (read lately enough, and seen by
-//! Defender lately enough) contribute gaps; the others are counted by state and say nothing else.
-//! The result does not depend on the order of anything but the machines' ids.
+//! One pass over the machines. Only assessed machines (state `current` or `stale`) contribute missing
+//! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,22 +12,23 @@ use super::release::release_time;
 use super::{MachineState, MissingUpdate, TenantFleet, UpdateFacts};
 use crate::model::{Freshness, KbId, Severity};
 
-/// What holds for a tenant's fleet at one time.
+/// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Machines by platform and device group; a group appears when it has a machine.
+    /// The machines by platform and device group; only groups with a machine appear.
     pub groups: BTreeMap<MachineGroup, GroupSummary>,
-    /// Pairs of machine and missing update, by severity, the unknown one last.
+    /// The missing updates by severity; the last element counts those of unknown severity.
     by_severity: [u64; Severity::ALL.len() + 1],
-    /// Sum of what the pairs report; none when no machine is judged or no pair reports it.
+    /// The sum of the CVEs that the missing updates address. None if no machine is assessed, or if no missing
+    /// update reports it.
     pub addressed_cves: Option<u64>,
-    /// First seen time of the longest open gap.
+    /// The earliest first-seen time.
     pub oldest_first_seen: Option<Timestamp>,
-    /// Every update that a judged machine misses.
+    /// Every update that an assessed machine misses.
     pub updates: BTreeMap<KbId, UpdateSummary>,
 }
 
-/// Machines alike for reporting.
+/// The key of a group of machines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineGroup {
     /// As in [`MachineFacts`](super::MachineFacts).
@@ -37,48 +37,48 @@ pub struct MachineGroup {
     pub device_group: String,
 }
 
-/// The machines of one group.
+/// Counts of the machines of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupSummary {
     by_state: [u64; MachineState::ALL.len()],
-    /// Judged machines with no open gap.
+    /// Assessed machines without a missing update.
     pub compliant: u64,
 }
 
 impl GroupSummary {
-    /// Machines in `state`.
+    /// The number of machines in `state`.
     #[must_use]
     pub fn machines(&self, state: MachineState) -> u64 {
         self.by_state[state as usize]
     }
 }
 
-/// What all pairs of one update say together.
+/// One update over all machines that miss it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateSummary {
-    /// Title and products: the greatest title in text order, so that it does not flap when machines
-    /// report different ones, and the union of the products.
+    /// The title and the products. If machines report different ones: the greatest title in text order, so
+    /// that it does not flap, and the union of the products.
     pub facts: UpdateFacts,
-    /// Judged machines that miss it.
+    /// The number of assessed machines that miss it.
     pub missing_machines: u64,
     /// The highest `machineMissedOn`, when reported.
     pub reported_machines: Option<u32>,
     /// The highest `cveAddressed`, when reported.
     pub addressed_cves: Option<u32>,
-    /// The earliest first seen time.
+    /// The earliest first-seen time.
     pub first_seen: Timestamp,
-    /// When it was released, when the title tells.
+    /// The release time, if the title names a monthly batch.
     pub released: Option<Timestamp>,
 }
 
 impl Summary {
-    /// Counts over `fleet` as it stands at `now`.
+    /// The counts over `fleet` at `now`.
     #[must_use]
     pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness) -> Self {
         let mut groups: BTreeMap<(&str, &str), GroupSummary> = BTreeMap::new();
         let mut updates: BTreeMap<KbId, MissingByUpdate<'_>> = BTreeMap::new();
         let mut summary = Self::default();
-        let mut judged = false;
+        let mut has_assessed = false;
         for machine in fleet.machines.values() {
             let facts = &machine.facts;
             let group = groups.entry((&facts.os_platform, &facts.device_group)).or_default();
@@ -86,7 +86,7 @@ impl Summary {
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
-            judged = true;
+            has_assessed = true;
             if missing_updates.is_empty() {
                 group.compliant += 1;
                 continue;
@@ -95,43 +95,42 @@ impl Summary {
                 *summary.addressed_cves.get_or_insert(0) += cves;
             }
             for missing in missing_updates {
-                summary.by_severity[slot(missing.update.severity)] += 1;
-                let pairs = updates
+                summary.by_severity[severity_index(missing.update.severity)] += 1;
+                let by_update = updates
                     .entry(missing.update.kb)
                     .or_insert_with(|| MissingByUpdate::starting_with(missing));
-                pairs.add(missing);
+                by_update.add(missing);
             }
         }
-        if judged && updates.is_empty() {
+        if has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
         summary.groups = groups.into_iter().map(|(key, group)| (MachineGroup::from(key), group)).collect();
-        summary.updates = updates.into_iter().map(|(kb, pairs)| (kb, pairs.finish())).collect();
+        summary.updates = updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish())).collect();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.first_seen).min();
         summary
     }
 
-    /// Machines in scope that are in `state`, over all groups.
+    /// The number of machines in `state`, over all groups.
     #[must_use]
     pub fn machines(&self, state: MachineState) -> u64 {
         self.groups.values().map(|group| group.machines(state)).sum()
     }
 
-    /// Pairs of machine and missing update whose update has this severity, or is not known to have
-    /// any.
+    /// The number of missing updates of this severity; none stands for an unknown severity.
     #[must_use]
     pub fn missing_updates(&self, severity: Option<Severity>) -> u64 {
-        self.by_severity[slot(severity)]
+        self.by_severity[severity_index(severity)]
     }
 
-    /// Leaves at most `bound` groups, at least 1. The ones with the fewest machines become one, in which
-    /// platform and device group are `other`; a group that is called so already goes into it.
+    /// Reduces the groups to at most `bound`, but at least 1. The groups with the fewest machines become one
+    /// with platform and device group `other`, which includes a real group of that name.
     pub fn fold_groups(&mut self, bound: usize) {
         if self.groups.len() <= bound {
             return;
         }
         let mut groups: Vec<_> = std::mem::take(&mut self.groups).into_iter().collect();
-        // Stable: of groups of one size the first in text order stay.
+        // Stable: of groups of equal size, the first ones in text order stay.
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.by_state.iter().sum::<u64>()));
         let folded = groups.split_off(bound.saturating_sub(1));
         self.groups.extend(groups);
@@ -145,7 +144,7 @@ impl Summary {
     }
 }
 
-fn slot(severity: Option<Severity>) -> usize {
+fn severity_index(severity: Option<Severity>) -> usize {
     severity.map_or(Severity::ALL.len(), |severity| severity as usize)
 }
 
@@ -155,8 +154,8 @@ impl From<(&str, &str)> for MachineGroup {
     }
 }
 
-/// Sum of the CVEs that closing `gaps` addresses, over those that report it; none when there are
-/// gaps but none reports it. The same CVE can count more than once.
+/// The sum of the CVEs that `missing_updates` address, over those that report it. None if there are missing
+/// updates but none reports it. The same CVE can count more than once.
 #[must_use]
 pub fn addressed_cves(missing_updates: &[MissingUpdate]) -> Option<u64> {
     if missing_updates.is_empty() {
@@ -169,9 +168,9 @@ pub fn addressed_cves(missing_updates: &[MissingUpdate]) -> Option<u64> {
         .reduce(|sum, cves| sum + cves)
 }
 
-/// The pairs of one update, while they are collected.
+/// Collects the machines that miss one update.
 struct MissingByUpdate<'a> {
-    /// Facts of the newest pair: machines mostly share theirs, which are then looked at once.
+    /// The facts of the newest missing update. Most machines share them, so they are compared once.
     facts: &'a Arc<UpdateFacts>,
     title: &'a str,
     products: BTreeSet<&'a str>,
@@ -182,7 +181,7 @@ struct MissingByUpdate<'a> {
 }
 
 impl<'a> MissingByUpdate<'a> {
-    /// No pair yet; `gap` is the first one to [`add`](Self::add).
+    /// An empty collection; `missing` is the first one to [`add`](Self::add).
     fn starting_with(missing: &'a MissingUpdate) -> Self {
         let facts = &missing.update.facts;
         Self {
@@ -200,7 +199,7 @@ impl<'a> MissingByUpdate<'a> {
         let update = &missing.update;
         if !Arc::ptr_eq(self.facts, &update.facts) {
             self.facts = &update.facts;
-            // The empty title is the least of all, so it never wins over another one.
+            // The empty title is the least one, so any other title replaces it.
             self.title = self.title.max(&update.facts.title);
             self.products.extend(update.facts.products.iter().map(String::as_str));
         }
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn only_judged_machines_contribute_missing_updates() {
+    fn only_assessed_machines_contribute_missing_updates() {
         let mut fleet = fleet(vec![
             machine("current", "a", None),
             machine("stale", "a", None),
@@ -295,7 +294,7 @@ mod tests {
         assert_eq!(states("a"), [2, 1, 0, 1]);
         assert_eq!(states("b"), [0, 0, 1, 1]);
         let compliant: Vec<u64> = summary.groups.values().map(|group| group.compliant).collect();
-        assert_eq!(compliant, [1, 0], "an inactive machine's zero is not believed");
+        assert_eq!(compliant, [1, 0], "the zero of an inactive machine is not trusted");
         assert_eq!(summary.missing_updates(None), 2);
         assert_eq!(summary.addressed_cves, Some(14));
         assert_eq!(summary.oldest_first_seen, Some(hour(-20)));
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_of_an_update_do_not_depend_on_who_reports_it() {
+    fn facts_of_an_update_do_not_depend_on_the_machine_order() {
         let reports = [
             update("5", "", &["windows_10"], None),
             update("5", "March 2020 Security Updates", &["edge"], Some(3)),
@@ -328,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_counted_by_severity() {
+    fn missing_updates_are_counted_by_severity() {
         let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
         let with = |kb, severity| ReportedUpdate { severity, ..update(kb, "", &[], None) };
         let (critical, low) = (Some(Severity::Critical), Some(Severity::Low));
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn small_groups_are_folded_into_one_and_no_machine_is_lost() {
+    fn small_groups_are_folded_without_losing_a_machine() {
         let sizes = [("other", 1), ("a", 2), ("b", 5), ("c", 2), ("d", 3)];
         let machines = sizes.iter().flat_map(|(group, size)| {
             let named = move |number| MachineFacts {
@@ -378,8 +377,8 @@ mod tests {
         fleet.apply_answer(&id("a"), hour(0), vec![], &FRESHNESS);
         assert_eq!(cves(&fleet), Some(0), "nothing is missing");
         fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &FRESHNESS);
-        assert_eq!(cves(&fleet), None, "the only pair does not say");
+        assert_eq!(cves(&fleet), None, "the only missing update does not report it");
         fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &FRESHNESS);
-        assert_eq!(cves(&fleet), Some(4), "what is known is summed");
+        assert_eq!(cves(&fleet), Some(4), "reported counts are summed");
     }
 }

@@ -280,7 +280,7 @@ pub const MACHINE: &[Family<MachineRows>] = &[
         ["tenant", "machine_id", "machine"],
         |scope, rows| {
             let assessment = scope.machine.assessment.as_ref();
-            scope.value(rows, assessment.map(|assessment| Value::Time(assessment.at)));
+            scope.value(rows, assessment.map(|assessment| Value::Time(assessment.fetched_at)));
         }
     ),
 ];
@@ -343,7 +343,7 @@ fn count(known: Option<u32>) -> Option<Value> {
 }
 
 fn resolution(resolution: &ResolutionHistogram) -> Histogram {
-    let [slots @ .., beyond] = &resolution.slots;
+    let [slots @ .., beyond] = &resolution.buckets;
     let bound = |days: u32| Duration::from_hours(24 * u64::from(days));
     let bounds = ResolutionHistogram::BOUNDS_DAYS.into_iter().map(bound);
     Histogram {

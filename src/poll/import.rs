@@ -30,7 +30,10 @@ pub(super) struct ExportImporter {
 impl ExportImporter {
     /// An importer that does not read the export version of `fleet` again.
     pub(super) fn starting_from(fleet: &TenantFleet) -> Self {
-        Self { checked_at: fleet.snapshot.map(|version| version.checked_at), guard: ShrinkGuard::default() }
+        Self {
+            checked_at: fleet.export_version.map(|version| version.checked_at),
+            guard: ShrinkGuard::default(),
+        }
     }
 
     /// The time of the next check for a new version, or of the recheck of a held one.
@@ -52,7 +55,7 @@ impl ExportImporter {
             return;
         }
         let scope: HashSet<_> = context.fleet.machines.keys().cloned().collect();
-        let current = self.checked_at.and(context.fleet.snapshot).map(|version| version.generated_at);
+        let current = self.checked_at.and(context.fleet.export_version).map(|version| version.generated_at);
         match context.client.export(Arc::new(scope), current).await {
             Ok(ExportOutcome::Unchanged) => self.mark_checked(context),
             Ok(ExportOutcome::Older { generated_at }) => {
@@ -75,7 +78,7 @@ impl ExportImporter {
     fn mark_checked(&mut self, context: &mut PollContext) {
         let now = context.clock.now();
         self.checked_at = Some(now);
-        if let Some(version) = &mut context.fleet.snapshot {
+        if let Some(version) = &mut context.fleet.export_version {
             version.checked_at = now;
         }
     }
@@ -127,12 +130,12 @@ async fn apply(mut export: Export, version: ExportVersion, context: &mut PollCon
     let freshness = context.freshness;
     let ignored = Arc::clone(&context.ignored);
     let applied = tokio::task::spawn_blocking(move || {
-        let reported = |id: &_| {
-            let mut findings = export.take(id)?;
-            findings.retain(|finding| !ignored.contains(&finding.update.kb));
-            Some(findings)
+        let take_updates = |id: &_| {
+            let mut updates = export.take(id)?;
+            updates.retain(|dated| !ignored.contains(&dated.update.kb));
+            Some(updates)
         };
-        let machines = fleet.apply_snapshot(version, reported, &freshness);
+        let machines = fleet.apply_export(version, take_updates, &freshness);
         (fleet, machines)
     });
     let (fleet, machines) = applied.await.expect("Safe: applying does not panic and is never aborted");

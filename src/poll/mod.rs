@@ -6,9 +6,9 @@
 //!   export of all machines).
 //! - `plan` decides which machines are due.
 //!
-//! One task polls one tenant, and one poll runs at a time. So a tenant is never polled twice at once and never
-//! waits for another. A poll may be cancelled at any await point, as on shutdown: each reply is applied when
-//! it arrives, and the rest stays due. A failed call changes no data.
+//! One task polls one tenant, and one poll runs at a time. So a tenant is never polled twice at once and
+//! never waits for another. A poll may be cancelled at any await point, as on shutdown: each reply is applied
+//! when it arrives, and the rest stays due. A failed call changes no data.
 
 mod context;
 mod discover;
@@ -145,7 +145,7 @@ impl Poller {
         let PollContext { fleet, metrics, clock, .. } = &mut self.context;
         metrics.poll_restored(fleet.status.last_poll, fleet.status.last_success);
         metrics.forget_source();
-        if let Some(version) = fleet.snapshot.filter(|_| fleet.source == Source::Export) {
+        if let Some(version) = fleet.export_version.filter(|_| fleet.source == Source::Export) {
             metrics.source_snapshot(version.generated_at);
         }
         let now = clock.now();

@@ -75,7 +75,7 @@ impl ScopeTracker {
     /// are the scope if there are no other selectors.
     ///
     /// # Errors
-    /// When the list cannot be fetched and the selectors need it. The scope stays as it is then.
+    /// If the list cannot be fetched and the selectors need it. The scope stays as it is then.
     pub(super) async fn fetch(&mut self, context: &PollContext) -> Result<Scope, ApiError> {
         let error = match discover(&context.client, &self.selectors).await {
             Ok(scope) => return Ok(scope),

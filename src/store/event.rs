@@ -1,29 +1,29 @@
-//! What the store has to say: notices for the log, and errors.
+//! The events of the store for the log, and its errors.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Something an operator should read in the log; none stops the exporter.
+/// An event for the log. None stops the exporter.
 #[derive(Debug)]
 pub enum StoreEvent {
-    /// A file could not be used and was renamed; a new one took its place.
+    /// The state file could not be used and was renamed; a new one replaces it.
     SetAside {
-        /// What was wrong with it.
-        reason: Reason,
-        /// Where it is now.
+        /// The defect of the file.
+        reason: SetAsideReason,
+        /// The new path of the file.
         path: PathBuf,
     },
-    /// Nothing is written for now; each save tries again.
+    /// The state is not saved for now; each save tries again.
     WithoutDisk(SaveError),
     /// Saves reach the disk again.
     OnDisk {
         /// The file.
         path: PathBuf,
     },
-    /// Rows that make no sense were left out; the next save writes the file anew without them.
+    /// Invalid rows were skipped; the next save rewrites the file without them.
     Skipped {
-        /// How many.
+        /// The number of skipped rows.
         rows: u64,
     },
 }
@@ -34,38 +34,40 @@ impl fmt::Display for StoreEvent {
             Self::SetAside { reason, path } => {
                 write!(
                     f,
-                    "the state file {reason}; it was renamed to `{}`, a new one is used",
+                    "state file {reason}; set aside as `{}`, starting with an empty one",
                     path.display()
                 )
             }
             Self::WithoutDisk(error) => {
-                write!(f, "state is not kept on disk for now, saves try again: {error}")?;
+                write!(f, "state is not saved to disk for now, each save tries again: {error}")?;
                 match std::error::Error::source(error) {
                     Some(source) => write!(f, ": {source}"),
                     None => Ok(()),
                 }
             }
-            Self::OnDisk { path } => write!(f, "state is kept in `{}` from now on", path.display()),
-            Self::Skipped { rows } => write!(f, "{rows} rows of the state make no sense and were left out"),
+            Self::OnDisk { path } => write!(f, "state is saved to `{}` from now on", path.display()),
+            Self::Skipped { rows } => {
+                write!(f, "skipped {rows} invalid rows of the state file; the next save removes them")
+            }
         }
     }
 }
 
-/// Why a file was set aside. Its word is part of the new name.
+/// The reason for which a file was set aside. It is part of the new file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It is cut, garbled, or does not have the tables it should have.
+pub enum SetAsideReason {
+    /// Truncated, corrupt, or without the expected tables.
     Damaged,
-    /// Another program's file.
+    /// Written by another program.
     Foreign,
-    /// Written by a later release, with a schema that this one does not know.
+    /// Written by a later release, with a schema that this release does not support.
     Newer,
-    /// It came up after a start without it, so its contents were never taken in.
+    /// Not readable at the start and readable later, so its data is not in memory.
     Unread,
 }
 
-impl Reason {
-    /// The word in the name of the file.
+impl SetAsideReason {
+    /// The word in the file name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,18 +79,18 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for SetAsideReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Damaged => "is damaged",
-            Self::Foreign => "was not written by this exporter",
+            Self::Foreign => "was written by another program",
             Self::Newer => "was written by a later release",
-            Self::Unread => "came up only after the start",
+            Self::Unread => "was not readable at the start",
         })
     }
 }
 
-/// Why the state cannot be opened. Only this stops the exporter.
+/// An error that prevents the start of the exporter.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another instance holds the folder.
@@ -100,7 +102,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// A short word for the kind of failure.
+    /// A short identifier of the kind of failure.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -109,28 +111,28 @@ impl OpenError {
     }
 }
 
-/// Why a save did not reach the disk. The next save carries everything again.
+/// A failed save. The next save writes everything that this one did not.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// The folder cannot be made or used.
+    /// The folder cannot be created or used.
     #[error("cannot use the state folder `{path}`")]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The file cannot be opened or written: the disk is full, read-only, failing.
+    /// The file cannot be opened or written: the disk is full, read-only or failing.
     #[error("cannot write the state file `{path}`")]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rusqlite::Error,
     },
-    /// Another instance took the folder while this one could not use it.
+    /// Another instance locked the folder while this one could not use it.
     #[error("another mde_exporter uses the state folder `{path}`")]
     Locked {
         /// The folder.
@@ -139,7 +141,7 @@ pub enum SaveError {
 }
 
 impl SaveError {
-    /// A short word for the kind of failure.
+    /// A short identifier of the kind of failure.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

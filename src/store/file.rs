@@ -1,4 +1,4 @@
-//! The folder: its lock, the file in it, and what happens to a file that cannot be used.
+//! The state folder: its lock, opening and creating the file, and setting aside a file that cannot be used.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
@@ -9,22 +9,22 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
-use super::event::{Reason, SaveError, StoreEvent};
-use super::load::{Loaded, load};
+use super::event::{SaveError, SetAsideReason, StoreEvent};
+use super::load::{LoadedState, load};
 use super::schema::{self, Origin};
 
-/// Name of the state file.
+/// The name of the state file.
 pub(super) const NAME: &str = "state.db";
 
-/// What SQLite keeps beside a file, by the end of the name. A file goes nowhere without them: the
-/// newest transactions are in the `-wal`.
+/// The file name suffixes of a database and the files that SQLite keeps with it. They are always renamed
+/// together: the newest transactions are in the `-wal`.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// How long a save waits for somebody who looks into the file with another tool.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time that a save waits while another tool reads the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes the folder for this process, until the file is dropped or the process ends in any way.
-/// Makes the folder when it is missing.
+/// Locks the folder until the returned file is dropped or the process ends in any way. Creates the folder if
+/// it is missing.
 pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(failed)?;
@@ -38,26 +38,26 @@ pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
     }
 }
 
-/// Why a file could not be read.
+/// The reason for which a file could not be read.
 enum Unusable {
-    /// Its contents are at fault: another file must take its place.
-    PersistedState(Reason),
-    /// The disk is; the contents may be fine.
+    /// The content is at fault: the file has to be replaced.
+    Content(SetAsideReason),
+    /// The disk is at fault: the content may be fine.
     Disk(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => Self::PersistedState(Reason::Foreign),
-            _ if is_of_the_disk(&error) => Self::Disk(error),
-            _ => Self::PersistedState(Reason::Damaged),
+            Some(ErrorCode::NotADatabase) => Self::Content(SetAsideReason::Foreign),
+            _ if is_disk_error(&error) => Self::Disk(error),
+            _ => Self::Content(SetAsideReason::Damaged),
         }
     }
 }
 
-/// Whether an error says something of the disk or the system, not of what is in the file.
-pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+/// Returns whether an error comes from the disk or the system, and not from the content of the file.
+pub(super) fn is_disk_error(error: &rusqlite::Error) -> bool {
     use ErrorCode::{
         AuthorizationForStatementDenied, CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull,
         FileLockingProtocolFailed, NoLargeFileSupport, OperationInterrupted, OutOfMemory, PermissionDenied,
@@ -82,53 +82,53 @@ pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Opens the file in `folder` for writing and reads it; makes a new one when there is none, or when it
-/// cannot be used.
+/// Opens the file in `folder` for writing and reads it. Creates a new one if there is none, or if it cannot
+/// be used.
 pub(super) fn open_or_create(
     folder: &Path,
     now: Timestamp,
-    notices: &mut Vec<StoreEvent>,
-) -> Result<(Connection, Loaded), SaveError> {
+    events: &mut Vec<StoreEvent>,
+) -> Result<(Connection, LoadedState), SaveError> {
     let path = folder.join(NAME);
-    let found = path.try_exists().map_err(|source| SaveError::Folder { path: folder.to_owned(), source })?;
-    if !found {
-        return Ok((create(folder, now, notices)?, Loaded::default()));
+    let exists = path.try_exists().map_err(|source| SaveError::Folder { path: folder.to_owned(), source })?;
+    if !exists {
+        return Ok((create(folder, now, events)?, LoadedState::default()));
     }
     match open(&path, now) {
         Ok(opened) => Ok(opened),
         Err(Unusable::Disk(source)) => Err(SaveError::File { path, source }),
-        Err(Unusable::PersistedState(reason)) => {
-            set_aside(folder, reason, now, notices)?;
-            Ok((create(folder, now, notices)?, Loaded::default()))
+        Err(Unusable::Content(reason)) => {
+            set_aside(folder, reason, now, events)?;
+            Ok((create(folder, now, events)?, LoadedState::default()))
         }
     }
 }
 
-fn open(path: &Path, now: Timestamp) -> Result<(Connection, Loaded), Unusable> {
+fn open(path: &Path, now: Timestamp) -> Result<(Connection, LoadedState), Unusable> {
     if !path.is_file() {
-        return Err(Unusable::PersistedState(Reason::Foreign));
+        return Err(Unusable::Content(SetAsideReason::Foreign));
     }
     if is_misleading(path) {
-        return Err(Unusable::PersistedState(Reason::Damaged));
+        return Err(Unusable::Content(SetAsideReason::Damaged));
     }
     let mut connection = connect(path)?;
     let is_writable = !connection.is_readonly(MAIN_DB)?;
-    match examine(&connection)? {
-        Age::Newest => {}
-        Age::Older if is_writable => schema::bring_up(&mut connection)?,
-        Age::Older => schema::view_as_newest(&connection)?,
+    match check_file(&connection)? {
+        SchemaAge::Current => {}
+        SchemaAge::Older if is_writable => schema::migrate(&mut connection)?,
+        SchemaAge::Older => schema::view_as_current(&connection)?,
     }
     let loaded = load(&connection, now)?;
     if !is_writable {
         let read_only = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
         return Err(Unusable::Disk(rusqlite::Error::SqliteFailure(read_only, None)));
     }
-    ready_for_saves(&connection)?;
+    configure_for_saves(&connection)?;
     Ok((connection, loaded))
 }
 
-/// Whether SQLite would take a damaged file for something else: an empty one for a new one, dropping
-/// its log, and one whose write version is not 1 or 2 for one that must not be written
+/// Returns whether SQLite would mistake a damaged file for something else: an empty file for a new database,
+/// whose log it drops, and a file with a write version other than 1 and 2 for one that must not be written
 /// (<https://sqlite.org/fileformat2.html#file_format_version_numbers>).
 fn is_misleading(path: &Path) -> bool {
     let mut header = [0; 19];
@@ -139,26 +139,26 @@ fn is_misleading(path: &Path) -> bool {
     }
 }
 
-/// Reads a file that may not be written, without a trace on the disk: a disk that is full or was
-/// remounted read-only does not make the exporter forget.
-pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Loaded> {
+/// Reads a file that cannot be written, without any change on the disk. So the exporter keeps its state on a
+/// disk that is full or was remounted read-only.
+pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<LoadedState> {
     let path = folder.join(NAME);
     let has_log = folder.join(format!("{NAME}-wal")).metadata().is_ok_and(|wal| wal.len() > 0);
-    // With a log, as after a crash, SQLite reads it through the `-shm` that lies there too. Without one
-    // it would insist on making both, unless the file is said to be immutable.
+    // With a log, as after a crash, SQLite reads the log through the existing `-shm`. Without a log it would
+    // create both files, unless the database is declared immutable.
     let mode = if has_log { "readonly_shm=1" } else { "immutable=1" };
     let uri = format!("file:{}?mode=ro&{mode}", uri_path(&path)?);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags).ok()?;
-    match examine(&connection).ok()? {
-        Age::Newest => {}
-        Age::Older => schema::view_as_newest(&connection).ok()?,
+    match check_file(&connection).ok()? {
+        SchemaAge::Current => {}
+        SchemaAge::Older => schema::view_as_current(&connection).ok()?,
     }
     load(&connection, now).ok()
 }
 
-/// The path as it stands in a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.
+/// The path, escaped for a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.
 fn uri_path(path: &Path) -> Option<String> {
     let path = std::path::absolute(path).ok()?;
     let escape = |path: String, (from, to): (&str, &str)| path.replace(from, to);
@@ -168,44 +168,46 @@ fn uri_path(path: &Path) -> Option<String> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(PATIENCE)?;
-    leave_as_it_is(&connection)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    keep_log_on_close(&connection)?;
     Ok(connection)
 }
 
-/// Keeps SQLite from working the log into the file and deleting it when the connection is closed: a
-/// file that is set aside shall stay what it was.
-pub(super) fn leave_as_it_is(connection: &Connection) -> rusqlite::Result<()> {
+/// Prevents SQLite from moving the log into the file and deleting it when the connection is closed: a file
+/// that is set aside must stay unchanged.
+pub(super) fn keep_log_on_close(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
 }
 
-/// Whether a file of ours can be read as it is.
-enum Age {
-    Newest,
+/// The schema of a usable file, relative to this release.
+enum SchemaAge {
+    Current,
     Older,
 }
 
-fn examine(connection: &Connection) -> Result<Age, Unusable> {
-    let age = match schema::recognise(connection)? {
-        Origin::Ours => Age::Newest,
-        Origin::Older => Age::Older,
-        Origin::Foreign => return Err(Unusable::PersistedState(Reason::Foreign)),
-        Origin::Newer => return Err(Unusable::PersistedState(Reason::Newer)),
-        Origin::Damaged => return Err(Unusable::PersistedState(Reason::Damaged)),
+/// Checks the header and the pages of the file.
+fn check_file(connection: &Connection) -> Result<SchemaAge, Unusable> {
+    let age = match schema::identify(connection)? {
+        Origin::Current => SchemaAge::Current,
+        Origin::Older => SchemaAge::Older,
+        Origin::Foreign => return Err(Unusable::Content(SetAsideReason::Foreign)),
+        Origin::Newer => return Err(Unusable::Content(SetAsideReason::Newer)),
+        Origin::Damaged => return Err(Unusable::Content(SetAsideReason::Damaged)),
     };
-    // A pass over all pages. Assessment every row, which follows, sees rows that are broken, but not
-    // pages that were lost from a tree: these gaps would be forgotten without a word. It costs a
-    // fraction of the reading, and once per start.
+    // A pass over all pages. Reading every row, which follows, detects broken rows but no pages that a tree
+    // lost: their missing updates would disappear silently. The check costs a fraction of the reading, once
+    // per start.
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        return Err(Unusable::PersistedState(Reason::Damaged));
+        return Err(Unusable::Content(SetAsideReason::Damaged));
     }
     Ok(age)
 }
 
-fn ready_for_saves(connection: &Connection) -> rusqlite::Result<()> {
-    // NORMAL: in WAL mode a crash of the process loses nothing, one of the whole machine at most the
-    // newest saves, never the file. The limit gives the room of a large save back to the disk.
+/// Sets the journal and cache options of the connection.
+fn configure_for_saves(connection: &Connection) -> rusqlite::Result<()> {
+    // NORMAL: in WAL mode a crash of the process loses nothing, and a crash of the host at most the newest
+    // saves, never the file. The size limit returns the space of a large save to the disk.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; \
          PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
@@ -213,16 +215,16 @@ fn ready_for_saves(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
 }
 
-/// Makes a new file. It gets its name when it is complete, so that nobody ever finds half of one.
+/// Creates a new file. It gets its name when it is complete, so an incomplete file is never visible.
 pub(super) fn create(
     folder: &Path,
     now: Timestamp,
-    notices: &mut Vec<StoreEvent>,
+    events: &mut Vec<StoreEvent>,
 ) -> Result<Connection, SaveError> {
     let folder_failed = |source| SaveError::Folder { path: folder.to_owned(), source };
-    // A log without its file would be taken for that of the new one.
+    // SQLite would take a log without its file for the log of the new one.
     if COMPANIONS.iter().any(|end| folder.join(format!("{NAME}{end}")).exists()) {
-        set_aside(folder, Reason::Damaged, now, notices)?;
+        set_aside(folder, SetAsideReason::Damaged, now, events)?;
     }
     let (path, draft) = (folder.join(NAME), folder.join(format!("{NAME}.new")));
     for end in ["", "-journal"] {
@@ -237,16 +239,16 @@ pub(super) fn create(
     connection.close().map_err(|(_, error)| file_failed(error))?;
     fs::rename(&draft, &path).map_err(folder_failed)?;
     let connection = connect(&path).map_err(file_failed)?;
-    ready_for_saves(&connection).map_err(file_failed)?;
+    configure_for_saves(&connection).map_err(file_failed)?;
     Ok(connection)
 }
 
-/// Renames the file and its companions; never over another file. No connection may be open.
+/// Renames the file and its companions, never onto another file. No connection may be open.
 pub(super) fn set_aside(
     folder: &Path,
-    reason: Reason,
+    reason: SetAsideReason,
     now: Timestamp,
-    notices: &mut Vec<StoreEvent>,
+    events: &mut Vec<StoreEvent>,
 ) -> Result<(), SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     let name = format!("{NAME}.{}-{}", reason.as_str(), now.strftime("%Y%m%dT%H%M%SZ"));
@@ -261,6 +263,6 @@ pub(super) fn set_aside(
             _ => {}
         }
     }
-    notices.push(StoreEvent::SetAside { reason, path: folder.join(name) });
+    events.push(StoreEvent::SetAside { reason, path: folder.join(name) });
     Ok(())
 }

@@ -1,8 +1,7 @@
-//! Assessment a file whole.
+//! Reads the whole state file.
 //!
-//! Every value is checked as if a stranger had written it: a row that makes no sense is left out and
-//! counted, and the file is then rewritten by the next save. An error means that the file as a whole
-//! cannot be read.
+//! No value is trusted: an invalid row is skipped and counted, and the next save rewrites the file without
+//! it. An error means that the file as a whole cannot be read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::persisted_state::{
-    Calls, PersistedState, PersistedTenant, resolution_slots, severity_number, source_name,
+    PersistedState, PersistedTenant, RecordedCalls, resolution_bounds, severity_number, source_name,
 };
 use crate::fleet::{
     Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, OutOfScope, PollStatus,
@@ -19,26 +18,26 @@ use crate::fleet::{
 };
 use crate::model::{ApiOperation, KbId, MachineId, Severity, Source};
 
-/// A file as it was read.
+/// The data of a file.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
-    pub(super) contents: PersistedState,
-    pub(super) calls: Calls,
-    /// Rows that made no sense.
+pub(super) struct LoadedState {
+    pub(super) persisted: PersistedState,
+    pub(super) calls: RecordedCalls,
+    /// The number of invalid rows.
     pub(super) skipped: u64,
 }
 
-impl Loaded {
-    /// The fleets by name of tenant.
+impl LoadedState {
+    /// The fleets by tenant name.
     pub(super) fn fleets(&self) -> BTreeMap<Arc<str>, Arc<TenantFleet>> {
-        let held = self.contents.tenants.iter();
-        held.map(|(name, held)| (Arc::clone(name), Arc::clone(&held.fleet))).collect()
+        let tenants = self.persisted.tenants.iter();
+        tenants.map(|(name, tenant)| (Arc::clone(name), Arc::clone(&tenant.fleet))).collect()
     }
 }
 
-/// Reads everything. Calls that no longer count at `now` are left out; those of a clock that
-/// was ahead count as made now.
-pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<Loaded> {
+/// Reads everything. Calls that no longer count at `now` are left out. Calls in the future, from a clock that
+/// was ahead, count as made now.
+pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<LoadedState> {
     let mut skipped = 0;
     let mut tenants = tenants(connection, &mut skipped)?;
     resolution(connection, &mut tenants, &mut skipped)?;
@@ -46,12 +45,12 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     let mut machines = machines(connection, &mut skipped)?;
     missing_updates(connection, &mut machines, &mut facts, &mut skipped)?;
     for row in machines {
-        place(row, &mut tenants, &mut skipped);
+        add_to_tenant(row, &mut tenants, &mut skipped);
     }
     let calls = calls(connection, now, &mut skipped)?;
     let unused_facts = facts.iter().filter(|(_, facts)| !facts.is_used).map(|(key, _)| *key).collect();
     let used = facts.into_iter().filter(|(_, facts)| facts.is_used);
-    let contents = PersistedState {
+    let persisted = PersistedState {
         tenants: tenants
             .into_iter()
             .map(|(key, (fleet, machines))| {
@@ -62,11 +61,11 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
         unused_facts,
         needs_rewrite: false,
     };
-    Ok(Loaded { contents, calls, skipped })
+    Ok(LoadedState { persisted, calls, skipped })
 }
 
-/// Tenants by key, each with the keys of its machines.
-type Tenants = BTreeMap<i64, (TenantFleet, HashMap<MachineId, i64>)>;
+/// The tenants by row key, each with the row keys of its machines.
+type TenantRows = BTreeMap<i64, (TenantFleet, HashMap<MachineId, i64>)>;
 
 struct SharedFacts {
     facts: Arc<UpdateFacts>,
@@ -80,7 +79,7 @@ struct MachineRow {
     machine: Machine,
 }
 
-/// Calls `take` with each row of `query`; counts those that it has no use for.
+/// Calls `take` with each row of `query`, and counts the rows that it rejects.
 fn each(
     connection: &Connection,
     query: &str,
@@ -95,8 +94,8 @@ fn each(
     Ok(())
 }
 
-fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenants> {
-    let mut tenants = Tenants::new();
+fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<TenantRows> {
+    let mut tenants = TenantRows::new();
     let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
                  dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at FROM tenant";
     each(connection, query, skipped, |row| {
@@ -114,10 +113,10 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
             dropped: count(row, 8)?,
             resolution: ResolutionHistogram { sum_millis: count(row, 9)?, ..ResolutionHistogram::default() },
         };
-        let snapshot = optional(row, 10, at)?.zip(optional(row, 11, at)?);
-        fleet.snapshot =
-            snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
-        if tenants.values().any(|(known, _)| known.tenant == fleet.tenant) {
+        let version = optional(row, 10, at)?.zip(optional(row, 11, at)?);
+        fleet.export_version =
+            version.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
+        if tenants.values().any(|(other, _)| other.tenant == fleet.tenant) {
             return None;
         }
         tenants.insert(integer(row, 0)?, (fleet, HashMap::new()));
@@ -126,13 +125,13 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
     Ok(tenants)
 }
 
-fn resolution(connection: &Connection, tenants: &mut Tenants, skipped: &mut u64) -> rusqlite::Result<()> {
-    let names: Vec<_> = resolution_slots().collect();
+fn resolution(connection: &Connection, tenants: &mut TenantRows, skipped: &mut u64) -> rusqlite::Result<()> {
+    let bounds: Vec<_> = resolution_bounds().collect();
     each(connection, "SELECT tenant, within_days, pairs FROM resolution", skipped, |row| {
         let (fleet, _) = tenants.get_mut(&integer(row, 0)?)?;
         let name = text(row, 1)?;
-        let slot = names.iter().position(|known| known == name)?;
-        fleet.totals.resolution.slots[slot] = count(row, 2)?;
+        let bucket = bounds.iter().position(|bound| bound == name)?;
+        fleet.totals.resolution.buckets[bucket] = count(row, 2)?;
         Some(())
     })
 }
@@ -148,7 +147,7 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
     Ok(all)
 }
 
-/// The machines without their gaps, by ascending key.
+/// The machines without their missing updates, by ascending key.
 fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<MachineRow>> {
     let mut machines = Vec::new();
     let query = "SELECT key, tenant, departed_at, id, name, os_platform, os_version, device_group, \
@@ -167,7 +166,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
         };
         let assessment = match optional(row, 9, at)? {
             Some(read_at) => Some(Assessment {
-                at: read_at,
+                fetched_at: read_at,
                 as_of: optional(row, 13, at)?.unwrap_or(read_at),
                 source: source(text(row, 14)?)?,
                 missing_updates: Vec::new(),
@@ -189,7 +188,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
     Ok(machines)
 }
 
-/// Gives each machine its gaps. Both come by ascending key, so one pass over both is enough.
+/// Assigns the missing updates to their machines. Both are sorted by key, so one pass over both is enough.
 fn missing_updates(
     connection: &Connection,
     machines: &mut [MachineRow],
@@ -197,19 +196,19 @@ fn missing_updates(
     skipped: &mut u64,
 ) -> rusqlite::Result<()> {
     let mut machines = machines.iter_mut().peekable();
-    // Filled per machine and then copied, so that what stays in memory has no spare room.
-    let mut gathered: Vec<MissingUpdate> = Vec::new();
+    // Collected per machine and then copied, so that the lists in memory have no spare capacity.
+    let mut collected: Vec<MissingUpdate> = Vec::new();
     let small = |number| u32::try_from(number).ok();
     let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM gap \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
         let owner = integer(row, 0)?;
         while let Some(done) = machines.next_if(|machine| machine.key < owner) {
-            give(done, &mut gathered);
+            assign(done, &mut collected);
         }
         machines.peek().filter(|machine| machine.key == owner && machine.machine.assessment.is_some())?;
         let kb = KbId::new(small(integer(row, 1)?)?)?;
-        gathered.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
+        collected.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
         let first_seen = time(row, 2)?;
         let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
         let severity = optional(row, 6, severity)?;
@@ -217,24 +216,24 @@ fn missing_updates(
         shared.is_used = true;
         let facts = Arc::clone(&shared.facts);
         let update = ReportedUpdate { kb, facts, cves, reported_machines, severity };
-        gathered.push(MissingUpdate { update, first_seen });
+        collected.push(MissingUpdate { update, first_seen });
         Some(())
     })?;
     if let Some(last) = machines.next() {
-        give(last, &mut gathered);
+        assign(last, &mut collected);
     }
     Ok(())
 }
 
-fn give(machine: &mut MachineRow, gathered: &mut Vec<MissingUpdate>) {
-    if let Some(assessment) = &mut machine.machine.assessment {
-        assessment.missing_updates = gathered.as_slice().to_vec();
+fn assign(row: &mut MachineRow, collected: &mut Vec<MissingUpdate>) {
+    if let Some(assessment) = &mut row.machine.assessment {
+        assessment.missing_updates = collected.as_slice().to_vec();
     }
-    gathered.clear();
+    collected.clear();
 }
 
-/// Puts a machine into its tenant.
-fn place(row: MachineRow, tenants: &mut Tenants, skipped: &mut u64) {
+/// Adds a machine to its tenant, in or out of scope.
+fn add_to_tenant(row: MachineRow, tenants: &mut TenantRows, skipped: &mut u64) {
     let id = row.machine.facts.id.clone();
     let Some((fleet, keys)) = tenants.get_mut(&row.tenant).filter(|(_, keys)| !keys.contains_key(&id)) else {
         *skipped += 1;
@@ -248,23 +247,23 @@ fn place(row: MachineRow, tenants: &mut Tenants, skipped: &mut u64) {
     }
 }
 
-fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite::Result<Calls> {
-    let mut calls = Calls::default();
+fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite::Result<RecordedCalls> {
+    let mut calls = RecordedCalls::default();
     each(connection, "SELECT tenant, at, endpoint FROM call ORDER BY at", skipped, |row| {
         let at = time(row, 1)?.min(now);
-        let endpoint = endpoint(row, 2)?;
-        calls.0.entry(text(row, 0)?.to_owned()).or_default().push((at, endpoint));
+        let operation = operation(row, 2)?;
+        calls.0.entry(text(row, 0)?.to_owned()).or_default().push((at, operation));
         Some(())
     })?;
-    calls.forget(Calls::horizon(now));
+    calls.drop_until(RecordedCalls::horizon(now));
     Ok(calls)
 }
 
-/// Version 1 did not note the endpoint, and called none that has a quota of its own.
-fn endpoint(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
+/// Schema 1 did not record the operation. It used none with a quota of its own.
+fn operation(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
     match row.get_ref(column).ok()?.as_str_or_null().ok()? {
         None => Some(ApiOperation::MissingKbs),
-        Some(name) => ApiOperation::ALL.into_iter().find(|endpoint| endpoint.as_str() == name),
+        Some(name) => ApiOperation::ALL.into_iter().find(|operation| operation.as_str() == name),
     }
 }
 
@@ -299,7 +298,7 @@ fn at(millis: i64) -> Option<Timestamp> {
 /// The value of a column that may be NULL, which is `Some(None)`.
 #[expect(
     clippy::option_option,
-    reason = "the outer one is for values that make no sense, as everywhere here"
+    reason = "the outer one stands for invalid values, as everywhere in this module"
 )]
 fn optional<T>(row: &Row<'_>, column: usize, convert: impl FnOnce(i64) -> Option<T>) -> Option<Option<T>> {
     match row.get_ref(column).ok()?.as_i64_or_null().ok()? {

@@ -1,31 +1,34 @@
-//! The memory: what must survive a restart, in one SQLite file.
+//! The state file: one SQLite database with everything that must survive a restart.
 //!
-//! Owns the folder of the state. A [`Store`] holds the lock on it, so that two exporters never share
-//! one, and the connection to `state.db`. [`Store::open`] reads everything; [`Store::save`] writes the
-//! difference to what the file holds, in one transaction, so that a crash at any moment leaves the old
-//! state or the new one. Blocking: it belongs on a thread of its own. Knows nothing of polls and pages.
+//! Owns the state folder. A [`Store`] holds the lock on the folder, so that two exporters never share one,
+//! and the connection to `state.db`. [`Store::open`] reads everything. [`Store::save`] writes the changes
+//! since the last save in one transaction, so that a crash at any time leaves the old state or the new one.
+//! All calls block, so they belong on a thread of their own. Independent of polls and pages.
 //!
-//! Only a second instance on the folder is an error at the start. A file of an earlier release is
-//! brought up in one transaction, or read as it is where it cannot be written. A file that cannot be
-//! used is renamed to `state.db.<reason>-<time>` and a new one is begun; a disk that cannot be written
-//! leaves the exporter without memory until a later save succeeds. [`StoreEvent`]s tell what happened.
-//! SQLite keeps no checksums, so a value that rotted into another valid value goes unseen.
+//! Only a second instance on the same folder is an error at the start. A file of an earlier release is
+//! migrated in one transaction, or read as it is if it cannot be written. A file that cannot be used is set
+//! aside (renamed to `state.db.<reason>-<time>`) and replaced by a new one. If the disk cannot be written,
+//! the state stays in memory until a later save succeeds. [`StoreEvent`]s report all of this. SQLite keeps no
+//! checksums, so corruption that turns one valid value into another is not detected.
 //!
-//! The tables, for those who look into the file with `sqlite3` (`application_id` `mdeX`, schema number
-//! in `user_version`; every time is in milliseconds since 1970 UTC; NULL means unknown):
+//! The tables, for inspection with `sqlite3` (`application_id` is `mdeX`, the schema number is in
+//! `user_version`, times are in milliseconds since 1970 UTC, NULL means unknown):
 //!
-//! - `tenant`: per tenant the digest of the selectors and the time of the newest machine list, the times of the polls,
-//!   the counts of pairs detected, resolved and dropped, the sum of the times to resolution, and when
-//!   the newest bulk export was made and last found to be the newest.
-//! - `resolution`: its histogram; resolved pairs by the first bound in days that holds them.
-//! - `machine`: what the machine list said; `departed_at` is set while a machine is out of scope.
-//! - `times`: per machine Defender's last report, the newest attempt, the newest good answer with its
-//!   source (`machines` or `export`) and the time of which it speaks (`as_of`; NULL is when it was read).
-//! - `gap`: per machine and missing KB when it was first seen, and what the newest answer said;
-//!   `severity` is 1 for low to 4 for critical.
-//! - `update_facts`: title and products (a JSON array) of updates, shared by gaps.
-//! - `call`: the API calls of the last hour, with their endpoint (NULL in those of schema 1).
-//! - `machines` and `open_gaps`: views with names and readable times.
+//! - `tenant`: per tenant the digest of the selectors and the time of the newest machine list, the times of
+//!   the polls, the counts of missing updates that were detected, resolved and dropped, the sum of the times
+//!   to resolution, and the times at which the newest export version was generated and last checked.
+//! - `resolution`: the histogram of resolved updates (`pairs`), by the first bound in days that is not
+//!   exceeded.
+//! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope.
+//! - `times`: per machine the last report to Defender, the newest attempt, and the assessment with its source
+//!   (`machines` or `export`), the time at which it was fetched (`read_at`) and the time that it describes
+//!   (`as_of`; NULL if it equals `read_at`).
+//! - `gap`: the missing updates, by machine and KB, with their first-seen time and the data of the newest
+//!   assessment; `severity` is 1 for low to 4 for critical.
+//! - `update_facts`: titles and products (a JSON array) of updates, shared by missing updates.
+//! - `call`: the API calls of the last hour, with their endpoint (NULL in calls of schema 1).
+//! - `machines` and `open_gaps`: views of the machines and of the missing updates in scope, with names and
+//!   readable times.
 
 mod event;
 mod file;
@@ -43,34 +46,34 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-pub use self::event::{OpenError, Reason, SaveError, StoreEvent};
+pub use self::event::{OpenError, SaveError, SetAsideReason, StoreEvent};
 pub use self::shared::SharedStore;
 
-use self::persisted_state::{Calls, PersistedState};
+use self::persisted_state::{PersistedState, RecordedCalls};
 use crate::clock::Clock;
 use crate::fleet::TenantFleet;
 use crate::model::ApiOperation;
 
-/// What was found at the start.
+/// The state that was read at the start.
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// Every tenant in the file, by name; of their polls only the times are known.
+    /// Every tenant in the file, by name. Of the poll status only the times are stored.
     pub fleets: Vec<TenantFleet>,
     /// The API calls of the last hour by tenant, oldest first.
     pub calls: BTreeMap<String, Vec<(Timestamp, ApiOperation)>>,
-    /// What an operator should know.
-    pub notices: Vec<StoreEvent>,
-    /// Whether an earlier state was taken over.
+    /// Events for the log.
+    pub events: Vec<StoreEvent>,
+    /// True if the file held a tenant.
     pub restored: bool,
 }
 
-/// What a save did.
+/// The result of a save.
 #[derive(Debug, Default)]
 pub struct Saved {
-    /// Whether there was anything to write.
+    /// True if a row was written.
     pub changed: bool,
-    /// What an operator should know.
-    pub notices: Vec<StoreEvent>,
+    /// Events for the log.
+    pub events: Vec<StoreEvent>,
 }
 
 /// The state on disk.
@@ -79,10 +82,10 @@ pub struct Store {
     folder: PathBuf,
     clock: Clock,
     disk: Option<Disk>,
-    /// What shall be in the file: the newest fleets, and tenants that only the file knew.
+    /// The fleets that the file should hold: the newest ones, and those of tenants that are only in the file.
     fleets: BTreeMap<Arc<str>, Arc<TenantFleet>>,
-    calls: Calls,
-    /// Whether the contents of the file that lies in the folder were taken in.
+    calls: RecordedCalls,
+    /// True if the data of the file in the folder is part of `fleets` and `calls`.
     is_read: bool,
 }
 
@@ -90,10 +93,10 @@ pub struct Store {
 #[derive(Debug)]
 struct Disk {
     connection: Connection,
-    contents: PersistedState,
-    /// Whether the file holds all calls that memory does.
-    holds_calls: bool,
-    /// Dropped last.
+    persisted: PersistedState,
+    /// True if the file holds all calls that memory holds.
+    has_calls: bool,
+    /// Declared last, so that it is released last.
     lock: File,
 }
 
@@ -101,19 +104,19 @@ impl Store {
     /// Opens the state in `folder` and reads it. Takes seconds for a large fleet.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] when another instance uses the folder. Whatever else is wrong is told by
-    /// [`Restored::notices`].
+    /// [`OpenError::Locked`] when another instance uses the folder. All other problems are reported in
+    /// [`Restored::events`].
     pub fn open(folder: &Path, clock: Clock) -> Result<(Self, Restored), OpenError> {
         let mut store = Self {
             folder: folder.to_owned(),
             clock,
             disk: None,
             fleets: BTreeMap::new(),
-            calls: Calls::default(),
+            calls: RecordedCalls::default(),
             is_read: true,
         };
-        let mut notices = Vec::new();
-        match store.connect(&mut notices) {
+        let mut events = Vec::new();
+        match store.connect(&mut events) {
             Ok(()) => {}
             Err(SaveError::Locked { path }) => return Err(OpenError::Locked { path }),
             Err(error) => {
@@ -123,65 +126,65 @@ impl Store {
                     store.fleets = loaded.fleets();
                     store.calls = loaded.calls;
                 }
-                notices.push(StoreEvent::WithoutDisk(error));
+                events.push(StoreEvent::WithoutDisk(error));
             }
         }
         let fleets: Vec<_> = store.fleets.values().map(|fleet| TenantFleet::clone(fleet)).collect();
         let restored = !fleets.is_empty();
         let calls = store.calls.0.clone();
-        Ok((store, Restored { fleets, calls, notices, restored }))
+        Ok((store, Restored { fleets, calls, events, restored }))
     }
 
-    /// Whether the file is open for writing.
+    /// Returns whether the file is open for writing.
     #[must_use]
     pub fn is_on_disk(&self) -> bool {
         self.disk.is_some()
     }
 
-    /// Brings the file to `fleets`. Tenants that are not among them stay as they are. What is the
-    /// same `Arc` as at the last save costs nothing.
+    /// Saves `fleets`. Other tenants in the file stay as they are. A fleet or machine that is the same `Arc`
+    /// as at the last save costs nothing.
     ///
     /// # Errors
-    /// When the disk cannot be written; the next save carries everything.
+    /// If the disk cannot be written. The next save writes everything that this one did not.
     pub fn save(&mut self, fleets: &[Arc<TenantFleet>]) -> Result<Saved, SaveError> {
         let named = fleets.iter().map(|fleet| (Arc::clone(&fleet.tenant), Arc::clone(fleet)));
         self.fleets.extend(named);
-        let mut notices = Vec::new();
+        let mut events = Vec::new();
         self.reopen_if_removed();
         if self.disk.is_none() {
-            self.connect(&mut notices)?;
-            notices.push(StoreEvent::OnDisk { path: self.path() });
+            self.connect(&mut events)?;
+            events.push(StoreEvent::OnDisk { path: self.path() });
         }
         let changed = match self.write() {
             Err(error) if self.is_damaged(&error) => {
-                self.recreate(&mut notices)?;
+                self.recreate(&mut events)?;
                 self.write()
             }
             other => other,
         };
         let changed = changed.map_err(|source| SaveError::File { path: self.path(), source })?;
-        Ok(Saved { changed, notices })
+        Ok(Saved { changed, events })
     }
 
-    /// Notes calls to the API of `tenant`, so that they count after a restart. They are kept for an
-    /// hour.
+    /// Records calls to the API of `tenant`, so that they count against the quota after a restart. They are
+    /// kept for an hour.
     ///
     /// # Errors
-    /// When the disk cannot be written; the next save carries them.
+    /// If the disk cannot be written. The next save writes them.
     pub fn record_calls(
         &mut self,
         tenant: &str,
         made: &[(Timestamp, ApiOperation)],
     ) -> Result<(), SaveError> {
-        let horizon = Calls::horizon(self.clock.now());
+        let horizon = RecordedCalls::horizon(self.clock.now());
         self.calls.add(tenant, made);
-        self.calls.forget(horizon);
+        self.calls.drop_until(horizon);
         let path = self.path();
-        let Some(disk) = self.disk.as_mut().filter(|disk| disk.holds_calls) else {
+        let Some(disk) = self.disk.as_mut().filter(|disk| disk.has_calls) else {
             return Ok(());
         };
         let added = write::add_calls(&mut disk.connection, tenant, made, horizon);
-        disk.holds_calls = added.is_ok();
+        disk.has_calls = added.is_ok();
         added.map_err(|source| SaveError::File { path, source })
     }
 
@@ -189,36 +192,36 @@ impl Store {
         self.folder.join(file::NAME)
     }
 
-    /// Opens the file, and takes in what it holds if memory holds nothing newer.
-    fn connect(&mut self, notices: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
+    /// Opens the file, and adds its data to memory where memory holds nothing newer.
+    fn connect(&mut self, events: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
         let now = self.clock.now();
         let lock = file::lock(&self.folder)?;
-        let (mut connection, mut loaded) = file::open_or_create(&self.folder, now, notices)?;
-        let holds_something = !loaded.contents.tenants.is_empty() || !loaded.calls.0.is_empty();
-        if !self.is_read && holds_something {
-            file::leave_as_it_is(&connection)
+        let (mut connection, mut loaded) = file::open_or_create(&self.folder, now, events)?;
+        let has_data = !loaded.persisted.tenants.is_empty() || !loaded.calls.0.is_empty();
+        if !self.is_read && has_data {
+            file::keep_log_on_close(&connection)
                 .map_err(|source| SaveError::File { path: self.path(), source })?;
             drop(connection);
-            file::set_aside(&self.folder, Reason::Unread, now, notices)?;
-            (connection, loaded) = file::open_or_create(&self.folder, now, notices)?;
+            file::set_aside(&self.folder, SetAsideReason::Unread, now, events)?;
+            (connection, loaded) = file::open_or_create(&self.folder, now, events)?;
         }
         self.is_read = true;
         for (name, fleet) in loaded.fleets() {
             self.fleets.entry(name).or_insert(fleet);
         }
-        let holds_calls = self.calls.0.is_empty();
-        if holds_calls {
+        let has_calls = self.calls.0.is_empty();
+        if has_calls {
             self.calls = loaded.calls;
         }
         if loaded.skipped > 0 {
-            notices.push(StoreEvent::Skipped { rows: loaded.skipped });
-            loaded.contents = PersistedState { needs_rewrite: true, ..PersistedState::default() };
+            events.push(StoreEvent::Skipped { rows: loaded.skipped });
+            loaded.persisted = PersistedState { needs_rewrite: true, ..PersistedState::default() };
         }
-        self.disk = Some(Disk { connection, contents: loaded.contents, holds_calls, lock });
+        self.disk = Some(Disk { connection, persisted: loaded.persisted, has_calls, lock });
         Ok(())
     }
 
-    /// Forgets a file that somebody removed: SQLite would go on writing to what no path leads to.
+    /// Closes a file that was removed: SQLite would keep writing to a file without a path.
     fn reopen_if_removed(&mut self) {
         if self.disk.is_some() && !self.path().exists() {
             self.disk = None;
@@ -229,31 +232,32 @@ impl Store {
         let Some(disk) = &mut self.disk else {
             return Ok(false);
         };
-        if !disk.holds_calls {
+        if !disk.has_calls {
             write::replace_calls(&mut disk.connection, &self.calls)?;
-            disk.holds_calls = true;
+            disk.has_calls = true;
         }
-        write::write(&mut disk.connection, &mut disk.contents, self.fleets.values())
+        write::write(&mut disk.connection, &mut disk.persisted, self.fleets.values())
     }
 
-    /// Whether an error of a save tells that the file is no longer what it was. A file that was never
-    /// written to is not worth setting aside: the fault is elsewhere.
+    /// Returns whether a failed save shows that the file is damaged. A file without a tenant is not set
+    /// aside: the fault is elsewhere then.
     fn is_damaged(&self, error: &rusqlite::Error) -> bool {
-        let was_good = self.disk.as_ref().is_some_and(|disk| !disk.contents.tenants.is_empty());
-        was_good && !file::is_of_the_disk(error)
+        let has_tenants = self.disk.as_ref().is_some_and(|disk| !disk.persisted.tenants.is_empty());
+        has_tenants && !file::is_disk_error(error)
     }
 
-    /// Sets the file aside and begins one that holds nothing yet.
-    fn recreate(&mut self, notices: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
+    /// Sets the file aside and creates an empty one.
+    fn recreate(&mut self, events: &mut Vec<StoreEvent>) -> Result<(), SaveError> {
         let Some(Disk { connection, lock, .. }) = self.disk.take() else {
             return Ok(());
         };
         let now = self.clock.now();
-        file::leave_as_it_is(&connection).map_err(|source| SaveError::File { path: self.path(), source })?;
+        file::keep_log_on_close(&connection)
+            .map_err(|source| SaveError::File { path: self.path(), source })?;
         drop(connection);
-        file::set_aside(&self.folder, Reason::Damaged, now, notices)?;
-        let connection = file::create(&self.folder, now, notices)?;
-        self.disk = Some(Disk { connection, contents: PersistedState::default(), holds_calls: false, lock });
+        file::set_aside(&self.folder, SetAsideReason::Damaged, now, events)?;
+        let connection = file::create(&self.folder, now, events)?;
+        self.disk = Some(Disk { connection, persisted: PersistedState::default(), has_calls: false, lock });
         Ok(())
     }
 }

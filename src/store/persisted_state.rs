@@ -1,4 +1,4 @@
-//! What the file holds, as it was last read or written: what the next save is compared with.
+//! The data in the file as last read or written, with which the next save compares.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,54 +8,54 @@ use jiff::{SignedDuration, Timestamp};
 use crate::fleet::{Machine, ResolutionHistogram, TenantFleet, UpdateFacts};
 use crate::model::{ApiOperation, MachineId, Severity, Source};
 
-/// Everything in the file but the calls.
+/// Everything in the file except the calls.
 #[derive(Debug, Default)]
 pub(super) struct PersistedState {
     /// The tenants by name.
     pub(super) tenants: BTreeMap<Arc<str>, PersistedTenant>,
-    /// Keys of the update facts. The facts are copies, so that nobody who counts who shares an `Arc`
-    /// is misled.
+    /// The row keys of the update facts. The facts are copies and not shared, so that they do not count among
+    /// the references to a machine's facts.
     pub(super) facts: HashMap<UpdateFacts, i64>,
-    /// Keys of update facts that no gap names any more.
+    /// The row keys of update facts that no missing update refers to any more.
     pub(super) unused_facts: Vec<i64>,
-    /// Whether the file holds rows that are not accounted for here, so that it must be emptied first.
+    /// True if the file holds rows that are missing here, so that it must be emptied first.
     pub(super) needs_rewrite: bool,
 }
 
 /// A tenant in the file.
 #[derive(Debug)]
 pub(super) struct PersistedTenant {
-    /// Key of its row.
+    /// The key of its row.
     pub(super) key: i64,
-    /// What its rows say.
+    /// The data in its rows.
     pub(super) fleet: Arc<TenantFleet>,
-    /// Keys of its machines' rows.
+    /// The row keys of its machines.
     pub(super) machines: HashMap<MachineId, i64>,
 }
 
-/// A machine of a fleet, wherever it stands.
+/// A machine of a fleet, in or out of scope.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct MachineEntry<'a> {
     pub(super) machine: &'a Arc<Machine>,
-    /// When it left the scope; none while it is in.
+    /// The time at which it left the scope; none while it is in scope.
     pub(super) departed_at: Option<Timestamp>,
 }
 
-/// Every machine of `fleet`, in scope or departed, by id. In scope wins.
-pub(super) fn machines(fleet: &TenantFleet) -> impl Iterator<Item = (&MachineId, Known<'_>)> {
+/// Every machine of `fleet`, in or out of scope, by id. If a machine is both, in scope wins.
+pub(super) fn machines(fleet: &TenantFleet) -> impl Iterator<Item = (&MachineId, MachineEntry<'_>)> {
     merge_join(fleet.machines.iter(), fleet.out_of_scope.iter()).filter_map(|(id, inside, out_of_scope)| {
-        let known = match (inside, out_of_scope) {
-            (Some(machine), _) => Known { machine, departed_at: None },
+        let entry = match (inside, out_of_scope) {
+            (Some(machine), _) => MachineEntry { machine, departed_at: None },
             (None, Some(out_of_scope)) => {
-                Known { machine: &out_of_scope.machine, departed_at: Some(out_of_scope.since) }
+                MachineEntry { machine: &out_of_scope.machine, departed_at: Some(out_of_scope.since) }
             }
             (None, None) => return None,
         };
-        Some((id, known))
+        Some((id, entry))
     })
 }
 
-/// Full outer join of two iterators that ascend by key.
+/// Joins two iterators that are sorted by key (a full outer join).
 pub(super) fn merge_join<K: Ord, L, R>(
     left: impl Iterator<Item = (K, L)>,
     right: impl Iterator<Item = (K, R)>,
@@ -77,15 +77,15 @@ pub(super) fn merge_join<K: Ord, L, R>(
     })
 }
 
-/// How long calls are kept: the longest window of the API's quota, and a little more, since a call
-/// counts there from when it arrives, which is after it was noted.
+/// The time for which calls are kept: the longest quota window and a little more, because the API counts a
+/// call from its arrival, which is later than its record.
 const CALLS_KEPT: SignedDuration = SignedDuration::from_secs(3_610);
 
 /// The API calls of the last hour by tenant, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Calls(pub(super) BTreeMap<String, Vec<(Timestamp, ApiOperation)>>);
+pub(super) struct RecordedCalls(pub(super) BTreeMap<String, Vec<(Timestamp, ApiOperation)>>);
 
-impl Calls {
+impl RecordedCalls {
     /// Adds calls of `tenant`.
     pub(super) fn add(&mut self, tenant: &str, made: &[(Timestamp, ApiOperation)]) {
         let calls = self.0.entry(tenant.to_owned()).or_default();
@@ -93,13 +93,13 @@ impl Calls {
         calls.sort_by_key(|(at, _)| *at);
     }
 
-    /// The time before `now` from which on calls count: older ones are forgotten.
+    /// The time after which calls still count at `now`.
     pub(super) fn horizon(now: Timestamp) -> Timestamp {
         now.saturating_sub(CALLS_KEPT).unwrap_or(Timestamp::MIN)
     }
 
-    /// Forgets the calls that are not later than `horizon`.
-    pub(super) fn forget(&mut self, horizon: Timestamp) {
+    /// Drops the calls that are not later than `horizon`.
+    pub(super) fn drop_until(&mut self, horizon: Timestamp) {
         for calls in self.0.values_mut() {
             calls.retain(|(at, _)| *at > horizon);
         }
@@ -107,12 +107,12 @@ impl Calls {
     }
 }
 
-/// Names of the slots of [`ResolutionHistogram`], as Prometheus spells bounds.
-pub(super) fn resolution_slots() -> impl Iterator<Item = String> {
+/// The bounds of [`ResolutionHistogram`] in the spelling of Prometheus.
+pub(super) fn resolution_bounds() -> impl Iterator<Item = String> {
     ResolutionHistogram::BOUNDS_DAYS.iter().map(u32::to_string).chain(["+Inf".to_owned()])
 }
 
-/// A severity in the file: the worse, the higher.
+/// The number of a severity in the file. It rises with the severity.
 pub(super) fn severity_number(severity: Severity) -> i64 {
     match severity {
         Severity::Low => 1,
@@ -122,7 +122,7 @@ pub(super) fn severity_number(severity: Severity) -> i64 {
     }
 }
 
-/// A source in the file, as the configuration spells it.
+/// The name of a source in the file, as in the configuration.
 pub(super) fn source_name(source: Source) -> &'static str {
     match source {
         Source::Machines => "machines",

@@ -1,12 +1,13 @@
-//! The tables, how a file is told to be ours, and how older files are brought up.
+//! The tables, the identification of a file, and the migration of older files.
 
 use rusqlite::{Connection, Transaction};
 
-/// Marks a SQLite file as ours: `mdeX` in ASCII (<https://sqlite.org/pragma.html#pragma_application_id>).
+/// Marks a SQLite file as a state file of this exporter: `mdeX` in ASCII
+/// (<https://sqlite.org/pragma.html#pragma_application_id>).
 pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 
-/// Number of the schema below, kept as `user_version`. A change of the tables raises it and adds to
-/// [`bring_up`] what older files lack.
+/// The number of the schema below, stored as `user_version`. A change of the tables raises it, and extends
+/// [`migrate`] for older files.
 ///
 /// - 1: the first release.
 /// - 2: the columns of [`SINCE_2`].
@@ -15,8 +16,9 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 ///   ([`Selectors::is_stored_as`](crate::config::Selectors::is_stored_as)).
 pub(super) const VERSION: i64 = 3;
 
-/// The tables. No foreign keys and no index beside the keys: the exporter is the only writer, knows
-/// every key, and checks each row when it reads. Text is text, times are milliseconds since 1970 UTC.
+/// The tables. `gap` holds the missing updates, and `pairs` counts them. There are no foreign keys and no
+/// other indexes than the keys: the exporter is the only writer, knows every key, and checks each row when it
+/// reads. Times are milliseconds since 1970 UTC.
 pub(super) const TABLES: &str = "
 CREATE TABLE tenant (
     key INTEGER PRIMARY KEY,
@@ -81,7 +83,7 @@ CREATE TABLE call (
 CREATE INDEX call_at ON call (at);
 ";
 
-/// Views for people; nothing here reads them.
+/// Views for people. The exporter does not read them.
 const VIEWS: &str = "
 CREATE VIEW open_gaps AS
     SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine, gap.kb AS kb,
@@ -108,8 +110,8 @@ CREATE VIEW machines AS
         LEFT JOIN times ON times.machine = machine.key;
 ";
 
-/// The columns that came with version 2, with what is true of the rows of a version 1 file: its calls
-/// went to endpoints without a quota of their own, its readings came from one call per machine.
+/// The columns that schema 2 added, with their values in rows of schema 1: its calls went to endpoints
+/// without a quota of their own, and its assessments came from one call per machine.
 const SINCE_2: [(&str, &[Column]); 5] = [
     ("tenant", &[Column::unknown("snapshot_generated_at"), Column::unknown("snapshot_checked_at")]),
     ("machine", &[Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" }]),
@@ -124,7 +126,7 @@ const SINCE_2: [(&str, &[Column]); 5] = [
 struct Column {
     name: &'static str,
     kind: &'static str,
-    /// Its value in rows that were written before it.
+    /// The value in rows that are older than the column.
     old: &'static str,
 }
 
@@ -134,36 +136,36 @@ impl Column {
     }
 }
 
-/// Whose file it is.
+/// The origin of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Of this schema.
-    Ours,
-    /// Of an earlier release; [`bring_up`] or [`view_as_newest`] makes it readable.
+    /// Written with this schema.
+    Current,
+    /// Written by an earlier release; [`migrate`] or [`view_as_current`] makes it readable.
     Older,
-    /// Of a later release.
+    /// Written by a later release.
     Newer,
-    /// Of another program.
+    /// Written by another program.
     Foreign,
-    /// Of ours, with a number that no release has written.
+    /// Marked as a state file, with a schema number that no release has written.
     Damaged,
 }
 
-/// Tells whose file it is, by its header alone.
-pub(super) fn recognise(connection: &Connection) -> rusqlite::Result<Origin> {
+/// Identifies a file by its header alone.
+pub(super) fn identify(connection: &Connection) -> rusqlite::Result<Origin> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     if number("application_id")? != APPLICATION_ID {
         return Ok(Origin::Foreign);
     }
     Ok(match number("user_version")? {
-        VERSION => Origin::Ours,
+        VERSION => Origin::Current,
         1..VERSION => Origin::Older,
         later if later > VERSION => Origin::Newer,
         _ => Origin::Damaged,
     })
 }
 
-/// Makes the tables in an empty file.
+/// Creates the tables in an empty file.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
         "BEGIN; {TABLES} {VIEWS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
@@ -171,12 +173,12 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Brings an older file up, whole or not at all. Rows are not touched: SQLite adds columns by noting
-/// what they hold in old rows.
-pub(super) fn bring_up(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Migrates an older file in one transaction. Rows are not rewritten: SQLite stores the value of a new column
+/// in old rows once, in the table definition.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for (table, columns) in SINCE_2 {
-        for Column { name, kind, old } in lacking(&transaction, table, columns)? {
+        for Column { name, kind, old } in missing_columns(&transaction, table, columns)? {
             let column = format!("ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {old}");
             transaction.execute_batch(&column)?;
         }
@@ -191,12 +193,11 @@ fn replace_views(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!("{drop} {VIEWS}"))
 }
 
-/// Lets `connection`, and nobody else, see an older file as [`bring_up`] would leave it. For files that
-/// cannot be written.
-pub(super) fn view_as_newest(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes an older file look migrated for `connection` alone. For files that cannot be written.
+pub(super) fn view_as_current(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     for (table, columns) in SINCE_2 {
-        let columns = lacking(connection, table, columns)?;
+        let columns = missing_columns(connection, table, columns)?;
         let mut shown = vec!["*".to_owned()];
         shown.extend(columns.map(|Column { name, old, .. }| format!("{old} AS {name}")));
         let shown = shown.join(", ");
@@ -205,9 +206,9 @@ pub(super) fn view_as_newest(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Those of `columns` that `table` lacks. A file whose number somebody set back has them already,
-/// which is no reason to give up what is in it.
-fn lacking<'a>(
+/// The elements of `columns` that `table` lacks. A file whose schema number was set back by hand has them
+/// already, and stays usable.
+fn missing_columns<'a>(
     connection: &Connection,
     table: &str,
     columns: &'a [Column],

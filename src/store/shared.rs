@@ -1,5 +1,5 @@
-//! The store as the parts of the exporter share it: one writer at a time, failures counted, and
-//! logged when they begin and when they end.
+//! Shares the store between threads: one writer at a time. Failures are counted, and logged when they begin
+//! and end.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,31 +13,35 @@ use crate::fleet::TenantFleet;
 use crate::model::ApiOperation;
 use crate::self_metrics::SelfMetrics;
 
-/// Cheap to clone; clones share the store. Calls block: off the async threads with them.
+/// A [`Store`] for several threads. Cheap to clone; clones share the store. Calls block, so they must not run
+/// on the async threads.
 #[derive(Clone)]
-pub struct SharedStore(Arc<Shared>);
+pub struct SharedStore(Arc<SharedInner>);
 
-struct Shared {
+struct SharedInner {
     store: Mutex<Store>,
     failing: AtomicBool,
     self_metrics: Arc<SelfMetrics>,
 }
 
 impl SharedStore {
-    /// Shares `store`; `self_metrics` counts its writes.
+    /// Wraps `store`; `self_metrics` counts its saves.
     #[must_use]
     pub fn new(store: Store, self_metrics: Arc<SelfMetrics>) -> Self {
-        Self(Arc::new(Shared { store: Mutex::new(store), failing: AtomicBool::new(false), self_metrics }))
+        Self(Arc::new(SharedInner {
+            store: Mutex::new(store),
+            failing: AtomicBool::new(false),
+            self_metrics,
+        }))
     }
 
-    /// Writes what changed. A failure costs nothing but the memory of it: the next write carries
-    /// everything that this one did not.
+    /// Saves the changes of `fleets`. After a failure, the next save writes everything that this one did not.
     pub fn save(&self, fleets: &[Arc<TenantFleet>]) {
         let saved = self.store().save(fleets);
         match saved {
             Ok(saved) => {
-                for notice in &saved.notices {
-                    tracing::warn!(problem = %notice, "the state on disk changed its condition");
+                for event in &saved.events {
+                    tracing::warn!("{event}");
                 }
                 if saved.changed {
                     self.succeeded();
@@ -47,21 +51,21 @@ impl SharedStore {
         }
     }
 
-    /// What is remembered of a tenant, polled now or not; of a poll of an earlier run only the times.
+    /// The stored data of a tenant, configured or not. Of polls of an earlier run only the times are stored.
     #[must_use]
     pub fn fleet(&self, tenant: &str) -> Option<Arc<TenantFleet>> {
         self.store().fleets.get(tenant).cloned()
     }
 
-    /// The calls to the API of a tenant in the last hour, oldest first.
+    /// The API calls of a tenant in the last hour, oldest first.
     #[must_use]
     pub fn calls(&self, tenant: &str) -> Vec<(Timestamp, ApiOperation)> {
         self.store().calls.0.get(tenant).cloned().unwrap_or_default()
     }
 
-    /// Notes a call to the API of `tenant`, which counts against the quota of a later run too.
-    pub fn record_call(&self, tenant: &str, at: Timestamp, endpoint: ApiOperation) {
-        let recorded = self.store().record_calls(tenant, &[(at, endpoint)]);
+    /// Records a call to the API of `tenant`, so that it counts against the quota after a restart.
+    pub fn record_call(&self, tenant: &str, at: Timestamp, operation: ApiOperation) {
+        let recorded = self.store().record_calls(tenant, &[(at, operation)]);
         if let Err(error) = recorded {
             self.failed(&error);
         }
@@ -70,7 +74,7 @@ impl SharedStore {
     fn succeeded(&self) {
         self.0.self_metrics.state_written(true);
         if self.0.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!("the state can be written again");
+            tracing::info!("state is saved to disk again");
         }
     }
 
@@ -78,11 +82,11 @@ impl SharedStore {
         self.0.self_metrics.state_written(false);
         if !self.0.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(error = %Chain(error),
-                "the state cannot be written; going on from memory, a restart now would forget");
+                "state cannot be saved; a restart would lose the changes since the last save");
         }
     }
 
-    /// The store keeps itself whole by transactions, whatever panicked meanwhile.
+    /// Ignores poisoning: transactions keep the store consistent after a panic.
     fn store(&self) -> MutexGuard<'_, Store> {
         self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }

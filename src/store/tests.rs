@@ -1,4 +1,4 @@
-//! Bad days that need a hand inside: a disk that fills up, a file that breaks while it is open.
+//! Failures that need access to the open file: a disk that fills up, a file that breaks while it is open.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,8 +39,8 @@ fn fleet(tenant: &str, machines: u32) -> Arc<TenantFleet> {
     Arc::new(fleet)
 }
 
-/// Number of machines per tenant in the file.
-fn held(folder: &Path) -> Vec<(String, usize)> {
+/// The number of machines per tenant in the file.
+fn machines_per_tenant(folder: &Path) -> Vec<(String, usize)> {
     let fleets = open(folder).1.fleets;
     fleets.iter().map(|fleet| (fleet.tenant.to_string(), fleet.machines.len())).collect()
 }
@@ -50,28 +50,28 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_full_disk_fails_saves_until_there_is_room() {
+fn a_full_disk_fails_saves_until_there_is_space() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();
-    let room = |store: &Store, pages: i64| {
+    let limit_pages = |store: &Store, pages: i64| {
         let connection = &store.disk.as_ref().unwrap().connection;
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     };
-    room(&store, 20);
+    limit_pages(&store, 20);
     for machines in [3000, 3001] {
         let error = store.save(&[fleet("one", machines)]).unwrap_err();
         assert_eq!(error.kind(), "full");
     }
     assert!(store.is_on_disk());
-    room(&store, 1_000_000);
+    limit_pages(&store, 1_000_000);
     assert!(store.save(&[fleet("other", 1)]).unwrap().changed);
     drop(store);
-    assert_eq!(held(folder.path()), [("one".to_owned(), 3001), ("other".to_owned(), 1)]);
+    assert_eq!(machines_per_tenant(folder.path()), [("one".to_owned(), 3001), ("other".to_owned(), 1)]);
 }
 
 #[test]
-fn a_full_disk_keeps_what_was_saved_before() {
+fn a_full_disk_keeps_the_saved_state() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();
@@ -79,32 +79,32 @@ fn a_full_disk_keeps_what_was_saved_before() {
     connection.pragma_update_and_check(None, "max_page_count", 20, |_| Ok(())).unwrap();
     store.save(&[fleet("one", 3000)]).unwrap_err();
     drop(store);
-    assert_eq!(held(folder.path()), [("one".to_owned(), 3)]);
+    assert_eq!(machines_per_tenant(folder.path()), [("one".to_owned(), 3)]);
 }
 
-/// Saves three tenants, breaks the file, saves a change of one.
-fn assert_breaks_are_mended(breaking: impl FnOnce(&Path, &Store)) {
+/// Saves two tenants, damages the file, and saves a change of one tenant.
+fn assert_damage_is_repaired(damage: impl FnOnce(&Path, &Store)) {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 500), fleet("other", 2)]).unwrap();
     store.record_calls("one", &[(clock().now(), ApiOperation::Machines)]).unwrap();
     drop(store);
     let (mut store, _) = open(folder.path());
-    breaking(folder.path(), &store);
+    damage(folder.path(), &store);
     let saved = store.save(&[fleet("one", 400)]).unwrap();
-    let [StoreEvent::SetAside { reason: Reason::Damaged, path }] = &saved.notices[..] else {
-        panic!("{:?}", saved.notices);
+    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path }] = &saved.events[..] else {
+        panic!("{:?}", saved.events);
     };
     assert!(path.exists());
-    assert!(store.save(&[fleet("one", 401)]).unwrap().notices.is_empty());
+    assert!(store.save(&[fleet("one", 401)]).unwrap().events.is_empty());
     drop(store);
-    assert_eq!(held(folder.path()), [("one".to_owned(), 401), ("other".to_owned(), 2)]);
+    assert_eq!(machines_per_tenant(folder.path()), [("one".to_owned(), 401), ("other".to_owned(), 2)]);
     assert_eq!(open(folder.path()).1.calls["one"], [(clock().now(), ApiOperation::Machines)]);
 }
 
 #[test]
-fn a_file_that_breaks_while_it_is_open_is_written_anew() {
-    assert_breaks_are_mended(|folder, store| {
+fn a_file_that_breaks_while_it_is_open_is_recreated() {
+    assert_damage_is_repaired(|folder, store| {
         let mut file = fs::File::options().write(true).open(folder.join(file::NAME)).unwrap();
         let length = file.metadata().unwrap().len();
         file.seek(SeekFrom::Start(4096)).unwrap();
@@ -114,15 +114,15 @@ fn a_file_that_breaks_while_it_is_open_is_written_anew() {
 }
 
 #[test]
-fn a_file_that_somebody_took_a_table_from_is_written_anew() {
-    assert_breaks_are_mended(|folder, _| {
+fn a_file_that_loses_a_table_while_it_is_open_is_recreated() {
+    assert_damage_is_repaired(|folder, _| {
         let other = Connection::open(folder.join(file::NAME)).unwrap();
         other.execute_batch("DROP TABLE gap").unwrap();
     });
 }
 
 #[test]
-fn a_state_that_cannot_be_written_is_served_all_the_same() {
+fn a_state_that_cannot_be_written_is_still_served() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();
@@ -133,19 +133,19 @@ fn a_state_that_cannot_be_written_is_served_all_the_same() {
     symlink(folder.path().join("no folder/lock"), &lock).unwrap();
     let (mut store, restored) = open(folder.path());
     assert!(restored.restored && !store.is_on_disk());
-    assert!(matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
+    assert!(matches!(restored.events[..], [StoreEvent::WithoutDisk(_)]));
     assert_eq!(restored.calls["one"].len(), 1);
     store.save(&[fleet("one", 4)]).unwrap_err();
     fs::remove_file(&lock).unwrap();
     let saved = store.save(&[fleet("other", 1)]).unwrap();
-    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.notices);
+    assert!(matches!(saved.events[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.events);
     drop(store);
-    assert_eq!(held(folder.path()), [("one".to_owned(), 4), ("other".to_owned(), 1)]);
+    assert_eq!(machines_per_tenant(folder.path()), [("one".to_owned(), 4), ("other".to_owned(), 1)]);
 }
 
-/// Also after a crash, when the newest saves are in the log only.
+/// Includes the state after a crash, when the newest saves are only in the log.
 #[test]
-fn reading_without_writing_leaves_no_trace() {
+fn reading_without_writing_changes_no_file() {
     let folder = TempDir::new().unwrap();
     let (mut store, _) = open(folder.path());
     store.save(&[fleet("one", 3)]).unwrap();

@@ -1,8 +1,8 @@
-//! Writing what changed, in one transaction.
+//! Writes the changes since the last save, in one transaction.
 //!
-//! A machine that is the same `Arc` as at the last save is passed over. Of the others only the rows
-//! that differ are written: facts and times apart, since the times of every machine change with every
-//! poll, and gap by gap.
+//! A machine that is the same `Arc` as at the last save is skipped. Of the others, only rows that differ are
+//! written. Facts and times are in separate rows because the times of every machine change with every poll.
+//! Each missing update is a row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Statement, Transaction, params};
 
 use super::persisted_state::{
-    Calls, Known, PersistedState, PersistedTenant, machines, merge_join, resolution_slots, severity_number,
-    source_name,
+    MachineEntry, PersistedState, PersistedTenant, RecordedCalls, machines, merge_join, resolution_bounds,
+    severity_number, source_name,
 };
 use crate::fleet::{Machine, MissingUpdate, TenantFleet, Totals, UpdateFacts};
 use crate::model::{ApiOperation, KbId, MachineId};
 
-/// Brings the file from `contents` to `fleets`; tenants that are not among them stay as they are.
-/// `contents` follows when the transaction is done, and only then. Tells whether a row was written.
+/// Writes the difference between `persisted` and `fleets`; other tenants stay as they are. Updates
+/// `persisted` after the commit. Returns whether a row was written.
 pub(super) fn write<'a>(
     connection: &mut Connection,
-    contents: &mut PersistedState,
+    persisted: &mut PersistedState,
     fleets: impl IntoIterator<Item = &'a Arc<TenantFleet>>,
 ) -> rusqlite::Result<bool> {
-    // Deferred: without a row to write it touches no file.
+    // A deferred transaction: it touches no file unless a row is written.
     let transaction = connection.transaction()?;
-    if contents.needs_rewrite {
+    if persisted.needs_rewrite {
         let tables = "DELETE FROM gap; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
                       DELETE FROM tenant; DELETE FROM update_facts";
         transaction.execute_batch(tables)?;
     }
     let (changes, new_facts, rows) = {
-        let mut writer = Writer::new(&transaction, contents)?;
-        for key in &contents.unused_facts {
+        let mut writer = Writer::new(&transaction, persisted)?;
+        for key in &persisted.unused_facts {
             writer.rows += transaction.execute("DELETE FROM update_facts WHERE key = ?1", [key])?;
         }
         let changes = fleets.into_iter().filter_map(|fleet| writer.tenant(fleet).transpose());
@@ -41,16 +41,16 @@ pub(super) fn write<'a>(
         (changes, writer.new_facts, writer.rows)
     };
     transaction.commit()?;
-    contents.unused_facts.clear();
-    contents.needs_rewrite = false;
-    contents.facts.extend(new_facts);
+    persisted.unused_facts.clear();
+    persisted.needs_rewrite = false;
+    persisted.facts.extend(new_facts);
     for change in changes {
-        change.apply(contents);
+        change.apply(persisted);
     }
     Ok(rows > 0)
 }
 
-/// Writes calls of `tenant` and deletes those that are not later than `horizon`.
+/// Adds calls of `tenant`, and deletes all calls that are not later than `horizon`.
 pub(super) fn add_calls(
     connection: &mut Connection,
     tenant: &str,
@@ -63,8 +63,8 @@ pub(super) fn add_calls(
     transaction.commit()
 }
 
-/// Makes `calls` all the calls in the file.
-pub(super) fn replace_calls(connection: &mut Connection, calls: &Calls) -> rusqlite::Result<()> {
+/// Replaces all calls in the file by `calls`.
+pub(super) fn replace_calls(connection: &mut Connection, calls: &RecordedCalls) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM call", [])?;
     for (tenant, made) in &calls.0 {
@@ -79,41 +79,41 @@ fn insert_calls(
     made: &[(Timestamp, ApiOperation)],
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare("INSERT INTO call (tenant, at, endpoint) VALUES (?1, ?2, ?3)")?;
-    let mut insert = |at: Timestamp, endpoint: ApiOperation| {
-        insert.execute(params![tenant, at.as_millisecond(), endpoint.as_str()]).map(drop)
+    let mut insert = |at: Timestamp, operation: ApiOperation| {
+        insert.execute(params![tenant, at.as_millisecond(), operation.as_str()]).map(drop)
     };
-    made.iter().try_for_each(|(at, endpoint)| insert(*at, *endpoint))
+    made.iter().try_for_each(|(at, operation)| insert(*at, *operation))
 }
 
-/// What a written tenant changes in [`PersistedState`].
-struct Change {
+/// The changes of [`PersistedState`] after a tenant was written.
+struct WrittenTenant {
     fleet: Arc<TenantFleet>,
     key: i64,
     added: Vec<(MachineId, i64)>,
     removed: Vec<MachineId>,
 }
 
-impl Change {
-    fn apply(self, contents: &mut PersistedState) {
+impl WrittenTenant {
+    fn apply(self, persisted: &mut PersistedState) {
         let Self { fleet, key, added, removed } = self;
         let name = Arc::clone(&fleet.tenant);
-        let held = contents.tenants.entry(name).or_insert_with(|| PersistedTenant {
+        let tenant = persisted.tenants.entry(name).or_insert_with(|| PersistedTenant {
             key,
             fleet: Arc::clone(&fleet),
             machines: HashMap::new(),
         });
-        held.fleet = fleet;
+        tenant.fleet = fleet;
         for id in removed {
-            held.machines.remove(&id);
+            tenant.machines.remove(&id);
         }
-        held.machines.extend(added);
+        tenant.machines.extend(added);
     }
 }
 
 struct Writer<'a> {
     statements: Statements<'a>,
     transaction: &'a Transaction<'a>,
-    contents: &'a PersistedState,
+    persisted: &'a PersistedState,
     new_facts: HashMap<UpdateFacts, i64>,
     rows: usize,
 }
@@ -160,39 +160,47 @@ impl<'a> Statements<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(transaction: &'a Transaction<'a>, contents: &'a PersistedState) -> rusqlite::Result<Self> {
+    fn new(transaction: &'a Transaction<'a>, persisted: &'a PersistedState) -> rusqlite::Result<Self> {
         let statements = Statements::new(transaction)?;
-        Ok(Self { statements, transaction, contents, new_facts: HashMap::new(), rows: 0 })
+        Ok(Self { statements, transaction, persisted, new_facts: HashMap::new(), rows: 0 })
     }
 
-    /// Writes what is new of a tenant; none when it is the very fleet of the last save.
-    fn tenant(&mut self, fleet: &Arc<TenantFleet>) -> rusqlite::Result<Option<Change>> {
-        let held = self.contents.tenants.get(&fleet.tenant);
-        if held.is_some_and(|held| Arc::ptr_eq(&held.fleet, fleet)) {
+    /// Writes the changes of a tenant; none if `fleet` is the same `Arc` as at the last save.
+    fn tenant(&mut self, fleet: &Arc<TenantFleet>) -> rusqlite::Result<Option<WrittenTenant>> {
+        let persisted = self.persisted.tenants.get(&fleet.tenant);
+        if persisted.is_some_and(|persisted| Arc::ptr_eq(&persisted.fleet, fleet)) {
             return Ok(None);
         }
-        let key = self.tenant_row(fleet, held)?;
-        let mut change = Change { fleet: Arc::clone(fleet), key, added: Vec::new(), removed: Vec::new() };
-        let before = held.into_iter().flat_map(|held| machines(&held.fleet));
+        let key = self.tenant_row(fleet, persisted)?;
+        let mut written =
+            WrittenTenant { fleet: Arc::clone(fleet), key, added: Vec::new(), removed: Vec::new() };
+        let before = persisted.into_iter().flat_map(|persisted| machines(&persisted.fleet));
         for (id, old, new) in merge_join(before, machines(fleet)) {
-            let row = held.and_then(|held| held.machines.get(id));
+            let row = persisted.and_then(|persisted| persisted.machines.get(id));
             match (old.zip(row), new) {
                 (Some((old, row)), Some(new)) => self.changed_machine(*row, old, new)?,
                 (Some((_, row)), None) => {
-                    self.gone_machine(*row)?;
-                    change.removed.push(id.clone());
+                    self.removed_machine(*row)?;
+                    written.removed.push(id.clone());
                 }
-                (None, Some(new)) => change.added.push((id.clone(), self.new_machine(key, new)?)),
+                (None, Some(new)) => written.added.push((id.clone(), self.new_machine(key, new)?)),
                 (None, None) => {}
             }
         }
-        Ok(Some(change))
+        Ok(Some(written))
     }
 
-    fn tenant_row(&mut self, fleet: &TenantFleet, held: Option<&PersistedTenant>) -> rusqlite::Result<i64> {
-        if let Some(held) = held.filter(|held| tenant_fields(&held.fleet) == tenant_fields(fleet)) {
-            return Ok(held.key);
+    /// Writes the row of a tenant and its histogram if they have changed. Returns the key of the row.
+    fn tenant_row(
+        &mut self,
+        fleet: &TenantFleet,
+        persisted: Option<&PersistedTenant>,
+    ) -> rusqlite::Result<i64> {
+        let is_current = |tenant: &&PersistedTenant| tenant_fields(&tenant.fleet) == tenant_fields(fleet);
+        if let Some(unchanged) = persisted.filter(is_current) {
+            return Ok(unchanged.key);
         }
+        let key = persisted.map(|persisted| persisted.key);
         let ([listed_at, last_poll, last_success, generated_at, checked_at], totals, selectors) =
             tenant_fields(fleet);
         self.rows += self.transaction.execute(
@@ -200,31 +208,31 @@ impl<'a> Writer<'a> {
              detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
-                held.map(|held| held.key),
+                key,
                 &*fleet.tenant,
                 selectors,
                 listed_at,
                 last_poll,
                 last_success,
-                whole(totals.detected),
-                whole(totals.resolved),
-                whole(totals.dropped),
-                whole(totals.resolution.sum_millis),
+                integer(totals.detected),
+                integer(totals.resolved),
+                integer(totals.dropped),
+                integer(totals.resolution.sum_millis),
                 generated_at,
                 checked_at
             ],
         )?;
-        let key = held.map_or_else(|| self.transaction.last_insert_rowid(), |held| held.key);
+        let key = key.unwrap_or_else(|| self.transaction.last_insert_rowid());
         let put = "INSERT OR REPLACE INTO resolution (tenant, within_days, pairs) VALUES (?1, ?2, ?3)";
         let mut put = self.transaction.prepare(put)?;
-        for (name, pairs) in resolution_slots().zip(totals.resolution.slots) {
-            self.rows += put.execute(params![key, name, whole(pairs)])?;
+        for (bound, count) in resolution_bounds().zip(totals.resolution.buckets) {
+            self.rows += put.execute(params![key, bound, integer(count)])?;
         }
         Ok(key)
     }
 
-    fn new_machine(&mut self, tenant: i64, known: Known<'_>) -> rusqlite::Result<i64> {
-        let facts = &known.machine.facts;
+    fn new_machine(&mut self, tenant: i64, new: MachineEntry<'_>) -> rusqlite::Result<i64> {
+        let facts = &new.machine.facts;
         self.rows += self.statements.insert_machine.execute(params![
             tenant,
             facts.id.as_str(),
@@ -232,16 +240,21 @@ impl<'a> Writer<'a> {
             facts.os_platform,
             facts.os_version,
             facts.device_group,
-            known.departed_at.map(Timestamp::as_millisecond),
+            new.departed_at.map(Timestamp::as_millisecond),
             facts.onboarded
         ])?;
         let key = self.transaction.last_insert_rowid();
-        self.times(key, known.machine)?;
-        self.missing_updates(key, &[], missing_updates_of(known.machine))?;
+        self.times(key, new.machine)?;
+        self.missing_updates(key, &[], new.machine.missing_updates())?;
         Ok(key)
     }
 
-    fn changed_machine(&mut self, key: i64, old: Known<'_>, new: Known<'_>) -> rusqlite::Result<()> {
+    fn changed_machine(
+        &mut self,
+        key: i64,
+        old: MachineEntry<'_>,
+        new: MachineEntry<'_>,
+    ) -> rusqlite::Result<()> {
         if machine_fields(old) != machine_fields(new) {
             let facts = &new.machine.facts;
             self.rows += self.statements.update_machine.execute(params![
@@ -260,10 +273,10 @@ impl<'a> Writer<'a> {
         if times_of(old.machine) != times_of(new.machine) {
             self.times(key, new.machine)?;
         }
-        self.missing_updates(key, missing_updates_of(old.machine), missing_updates_of(new.machine))
+        self.missing_updates(key, old.machine.missing_updates(), new.machine.missing_updates())
     }
 
-    fn gone_machine(&mut self, key: i64) -> rusqlite::Result<()> {
+    fn removed_machine(&mut self, key: i64) -> rusqlite::Result<()> {
         self.rows += self.statements.delete_machine.execute([key])?;
         self.rows += self.statements.delete_times.execute([key])?;
         self.rows += self.statements.delete_missing_updates.execute([key])?;
@@ -308,7 +321,7 @@ impl<'a> Writer<'a> {
     }
 
     fn facts_key(&mut self, facts: &UpdateFacts) -> rusqlite::Result<i64> {
-        if let Some(key) = self.contents.facts.get(facts).or_else(|| self.new_facts.get(facts)) {
+        if let Some(key) = self.persisted.facts.get(facts).or_else(|| self.new_facts.get(facts)) {
             return Ok(*key);
         }
         let products = serde_json::to_string(&facts.products).expect("Safe: text is always JSON");
@@ -319,49 +332,46 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The columns of a tenant's row, to compare and to write.
+/// The columns of the row of a tenant, to compare and to write.
 fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], Totals, &str) {
-    let (status, snapshot) = (&fleet.status, fleet.snapshot);
-    let generated_at = snapshot.map(|snapshot| snapshot.generated_at);
-    let checked_at = snapshot.map(|snapshot| snapshot.checked_at);
+    let status = &fleet.status;
+    let generated_at = fleet.export_version.map(|version| version.generated_at);
+    let checked_at = fleet.export_version.map(|version| version.checked_at);
     let times = [fleet.listed_at, status.last_poll, status.last_success, generated_at, checked_at];
     (times.map(|at| at.map(Timestamp::as_millisecond)), fleet.totals, &fleet.selectors)
 }
 
-/// The columns of a machine's row that can change, to compare.
-fn machine_fields(known: Known<'_>) -> ([&str; 4], Option<i64>, bool) {
-    let facts = &known.machine.facts;
+/// The columns of the row of a machine that can change, to compare.
+fn machine_fields(entry: MachineEntry<'_>) -> ([&str; 4], Option<i64>, bool) {
+    let facts = &entry.machine.facts;
     let texts = [&facts.name, &facts.os_platform, &facts.os_version, &facts.device_group];
-    let departed_at = known.departed_at.map(Timestamp::as_millisecond);
+    let departed_at = entry.departed_at.map(Timestamp::as_millisecond);
     (texts.map(String::as_str), departed_at, facts.onboarded)
 }
 
 /// The columns of a row of times, to compare and to write.
 fn times_of(machine: &Machine) -> ([Option<i64>; 5], &'static str) {
-    let (assessment, attempt) = (machine.assessment.as_ref(), machine.attempt);
+    let assessment = machine.assessment.as_ref();
+    let attempt = machine.attempt;
     let times = [
         machine.facts.last_seen,
-        assessment.map(|assessment| assessment.at),
+        assessment.map(|assessment| assessment.fetched_at),
         attempt.map(|attempt| attempt.at),
         assessment.map(|assessment| assessment.as_of),
     ];
     let [last_seen, read_at, attempt_at, as_of] = times.map(|at| at.map(Timestamp::as_millisecond));
     let succeeded = attempt.map(|attempt| attempt.succeeded.into());
-    // Mostly the same time, which NULL says in less room.
+    // Mostly the same time; NULL takes less space.
     let as_of = as_of.filter(|as_of| Some(*as_of) != read_at);
     let source = assessment.map(|assessment| assessment.source).unwrap_or_default();
     ([last_seen, read_at, attempt_at, succeeded, as_of], source_name(source))
-}
-
-fn missing_updates_of(machine: &Machine) -> &[MissingUpdate] {
-    machine.assessment.as_ref().map_or(&[], |assessment| &assessment.missing_updates)
 }
 
 fn by_kb(missing: &MissingUpdate) -> (KbId, &MissingUpdate) {
     (missing.update.kb, missing)
 }
 
-/// SQLite's integers are signed; no count gets that far.
-fn whole(count: u64) -> i64 {
+/// Converts a count to the signed integer of SQLite. No count reaches the limit.
+fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

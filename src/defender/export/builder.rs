@@ -133,8 +133,8 @@ impl ExportBuilder {
     /// KB and CVE of another row.
     #[must_use]
     pub(super) fn finish(self, generated_at: Timestamp) -> (Export, u64) {
-        let pairs = self.machines.iter().flatten().flatten();
-        let distinct: u64 = pairs.map(|pair| u64::from(pair.cves.len())).sum();
+        let stored = self.machines.iter().flatten().flatten();
+        let distinct: u64 = stored.map(|packed| u64::from(packed.cves.len())).sum();
         let facts =
             |kb: CollectedKb| (kb.id, Arc::new(UpdateFacts { title: kb.title, products: kb.products }));
         let updates = self.kbs.into_iter().map(facts).collect();
@@ -145,14 +145,14 @@ impl ExportBuilder {
     fn add(&mut self, row: &ExportRow<'_>, count: &mut FileCount) -> Result<(), RejectReason> {
         let machine = self.machine(&row.device)?;
         count.rows += 1;
-        let kb = self.finding(row, machine, count);
+        let added = self.add_update(row, machine, count);
         if let Some(machine) = machine {
             self.machines[machine].get_or_insert_default();
         }
-        kb
+        added
     }
 
-    fn finding(
+    fn add_update(
         &mut self,
         row: &ExportRow<'_>,
         machine: Option<usize>,
@@ -169,16 +169,16 @@ impl ExportBuilder {
         let place = self.kb(kb);
         let kb = &mut self.kbs[place as usize];
         self.bytes += kb.describe(row.title.text(), row.product.text());
-        let pair = pair(self.machines[machine].get_or_insert_default(), place, &mut self.bytes);
-        pair.severity = pair.severity.max(Severity::parse(row.severity.text()));
+        let missing = packed_update(self.machines[machine].get_or_insert_default(), place, &mut self.bytes);
+        missing.severity = missing.severity.max(Severity::parse(row.severity.text()));
         if let Some(seen) = PackedTimestamp::parse(row.first_seen.text()) {
-            pair.first_seen = Some(pair.first_seen.map_or(seen, |first| first.min(seen)));
+            missing.first_seen = Some(missing.first_seen.map_or(seen, |first| first.min(seen)));
         }
         let cve = row.cve.text();
         if !cve.is_empty() {
             let next = u32::try_from(kb.cves.len()).expect("Safe: the memory is bounded");
             let number = *kb.cves.entry(packed(cve)).or_insert(next);
-            self.bytes += if number == next { 32 } else { 0 } + pair.cves.insert(number);
+            self.bytes += if number == next { 32 } else { 0 } + missing.cves.insert(number);
             count.complete += 1;
         }
         Ok(())
@@ -249,14 +249,14 @@ impl CollectedKb {
 }
 
 /// The missing update of a machine for the KB with index `kb`.
-fn pair<'a>(pairs: &'a mut Vec<PackedUpdate>, kb: u32, bytes: &mut usize) -> &'a mut PackedUpdate {
-    let place = pairs.binary_search_by_key(&kb, |pair| pair.kb).unwrap_or_else(|place| {
+fn packed_update<'a>(list: &'a mut Vec<PackedUpdate>, kb: u32, bytes: &mut usize) -> &'a mut PackedUpdate {
+    let place = list.binary_search_by_key(&kb, |packed| packed.kb).unwrap_or_else(|place| {
         // The capacity of a vector may be twice its length.
         *bytes += 2 * size_of::<PackedUpdate>();
-        pairs.insert(place, PackedUpdate { kb, cves: CveSet::default(), first_seen: None, severity: None });
+        list.insert(place, PackedUpdate { kb, cves: CveSet::default(), first_seen: None, severity: None });
         place
     });
-    &mut pairs[place]
+    &mut list[place]
 }
 
 fn bounded(text: &str) -> &str {

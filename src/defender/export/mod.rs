@@ -190,8 +190,8 @@ pub(super) fn read_anything(text: &[u8], piece: usize) {
         let count = builder.read(BufReader::with_capacity(piece, &packed[..])).expect("whole gzip");
         let rejected: Vec<_> = count.rejected().collect();
         let (mut export, duplicates) = builder.finish(Timestamp::UNIX_EPOCH);
-        let findings = scope.iter().next().and_then(|id| export.take(id));
-        (rejected, duplicates, findings, export.rows())
+        let updates = scope.iter().next().and_then(|id| export.take(id));
+        (rejected, duplicates, updates, export.rows())
     };
     assert_eq!(read(piece.max(1)), read(1 << 20));
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::builder::FileCount;
 use super::*;
 use crate::defender::ExportFileError;
-use crate::fleet::Finding;
+use crate::fleet::DatedUpdate;
 use crate::model::{KbId, Severity};
 
 pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
@@ -63,9 +63,9 @@ fn read(ids: &[&str], text: &str) -> (Export, FileCount, u64) {
     (export, count, duplicates)
 }
 
-fn only(findings: Vec<Finding>) -> Finding {
-    let [finding] = findings.try_into().unwrap();
-    finding
+fn only(updates: Vec<DatedUpdate>) -> DatedUpdate {
+    let [dated] = updates.try_into().unwrap();
+    dated
 }
 
 fn rejected(count: &FileCount) -> BTreeMap<&'static str, u64> {
@@ -86,8 +86,8 @@ fn rows_of_one_machine_and_kb_are_one_finding() {
     assert_eq!((export.rows(), export.machines(), duplicates), (4, 1, 0));
     assert_eq!((count.lines, count.rows, rejected(&count)), (4, 4, BTreeMap::new()));
     assert!(export.contains(&id("a1")) && !export.contains(&id("b2")));
-    let findings = export.take(&id("a1")).unwrap();
-    let [older, newer] = findings.as_slice() else { panic!("{findings:?}") };
+    let updates = export.take(&id("a1")).unwrap();
+    let [older, newer] = updates.as_slice() else { panic!("{updates:?}") };
     assert_eq!(
         (older.update.kb, newer.update.kb),
         (KbId::new(5_000_802).unwrap(), KbId::new(5_065_429).unwrap())
@@ -150,9 +150,9 @@ fn a_finding_needs_no_cve_and_nothing_else() {
     let bare =
         json!({"deviceId": "a1", "softwareVendor": "microsoft", "recommendedSecurityUpdateId": 5_065_429});
     let (mut export, _, duplicates) = read(&["a1"], &text(&[bare.clone(), bare]));
-    let finding = only(export.take(&id("a1")).unwrap());
-    assert_eq!((finding.update.cves, finding.update.severity, finding.first_seen), (Some(0), None, None));
-    assert_eq!((finding.update.facts.title.as_str(), finding.update.facts.products.len()), ("", 0));
+    let dated = only(export.take(&id("a1")).unwrap());
+    assert_eq!((dated.update.cves, dated.update.severity, dated.first_seen), (Some(0), None, None));
+    assert_eq!((dated.update.facts.title.as_str(), dated.update.facts.products.len()), ("", 0));
     assert_eq!(duplicates, 0, "without a CVE nothing is said twice");
 }
 
@@ -242,16 +242,16 @@ fn messages_name_the_file_and_never_its_link() {
     insta::assert_snapshot!(chain(ApiError::Unusable { endpoint: ApiOperation::ExportFile, records: 5 }), @"none of the 5 records in the reply of `exportfile` can be used");
 }
 
-/// One machine's findings in a form that compares.
+/// One machine's updates in a form that compares.
 type Plain = BTreeMap<u32, (Option<u32>, Option<Severity>, Option<Timestamp>, String, Vec<String>)>;
 
-fn plain(findings: Vec<Finding>) -> Plain {
-    let pair = |finding: Finding| {
-        let update = finding.update;
+fn plain(updates: Vec<DatedUpdate>) -> Plain {
+    let comparable = |dated: DatedUpdate| {
+        let update = dated.update;
         let facts = (update.facts.title.clone(), update.facts.products.clone());
-        (update.kb.number(), (update.cves, update.severity, finding.first_seen, facts.0, facts.1))
+        (update.kb.number(), (update.cves, update.severity, dated.first_seen, facts.0, facts.1))
     };
-    findings.into_iter().map(pair).collect()
+    updates.into_iter().map(comparable).collect()
 }
 
 /// Machine, KB, CVE, severity, hour of the first sight, product.
@@ -285,11 +285,11 @@ fn naive(facts: &[Fact]) -> (BTreeMap<String, Plain>, u64) {
         };
         let seen: Timestamp = format!("2025-09-09T{hour:02}:00:00Z").parse().unwrap();
         let title = "September 2025 Security Updates".to_owned();
-        let pair = machines.entry(format!("m{machine}")).or_default().entry(5_000_000 + u32::from(kb));
-        let pair = pair.or_insert((None, None, Some(seen), title, products.into_iter().collect()));
-        pair.0 = u32::try_from(set.len()).ok();
-        pair.1 = pair.1.max(severity);
-        pair.2 = pair.2.min(Some(seen));
+        let missing = machines.entry(format!("m{machine}")).or_default().entry(5_000_000 + u32::from(kb));
+        let missing = missing.or_insert((None, None, Some(seen), title, products.into_iter().collect()));
+        missing.0 = u32::try_from(set.len()).ok();
+        missing.1 = missing.1.max(severity);
+        missing.2 = missing.2.min(Some(seen));
     }
     (machines, duplicates)
 }
@@ -321,10 +321,10 @@ proptest! {
         prop_assert_eq!((export.rows(), duplicates), (facts.len() as u64, expected_duplicates));
         prop_assert_eq!(export.machines(), expected.len());
         for text in ids {
-            let findings = export.take(&id(&text));
-            let kbs = findings.iter().flatten().map(|finding| finding.update.kb);
+            let updates = export.take(&id(&text));
+            let kbs = updates.iter().flatten().map(|dated| dated.update.kb);
             prop_assert!(kbs.is_sorted());
-            prop_assert_eq!(findings.map(plain), expected.get(&text).cloned());
+            prop_assert_eq!(updates.map(plain), expected.get(&text).cloned());
         }
     }
 

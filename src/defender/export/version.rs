@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::cves::CveSet;
 use super::packed_timestamp::PackedTimestamp;
-use crate::fleet::{Finding, ReportedUpdate, UpdateFacts};
+use crate::fleet::{DatedUpdate, ReportedUpdate, UpdateFacts};
 use crate::model::{KbId, MachineId, Severity};
 
 /// The missing updates of a whole fleet at one time. Compact, because it is held beside the fleet while it is
@@ -77,24 +77,24 @@ impl Export {
 
     /// Takes out the missing updates of a machine with rows, sorted by KB; the list may be empty. Frees their
     /// memory, so that little is held twice while the version is applied.
-    pub fn take(&mut self, id: &MachineId) -> Option<Vec<Finding>> {
+    pub fn take(&mut self, id: &MachineId) -> Option<Vec<DatedUpdate>> {
         let place = *self.index.get(id)?;
-        let pairs = self.machines[place as usize].take()?;
-        let mut findings: Vec<_> = pairs.into_iter().map(|pair| self.finding(&pair)).collect();
-        findings.sort_unstable_by_key(|finding| finding.update.kb);
-        Some(findings)
+        let packed = self.machines[place as usize].take()?;
+        let mut updates: Vec<_> = packed.into_iter().map(|packed| self.unpack(&packed)).collect();
+        updates.sort_unstable_by_key(|dated| dated.update.kb);
+        Some(updates)
     }
 
-    fn finding(&self, pair: &PackedUpdate) -> Finding {
-        let (kb, facts) = &self.updates[pair.kb as usize];
+    fn unpack(&self, packed: &PackedUpdate) -> DatedUpdate {
+        let (kb, facts) = &self.updates[packed.kb as usize];
         let update = ReportedUpdate {
             kb: *kb,
             facts: Arc::clone(facts),
-            cves: Some(pair.cves.len()),
+            cves: Some(packed.cves.len()),
             reported_machines: None,
-            severity: pair.severity,
+            severity: packed.severity,
         };
-        Finding { update, first_seen: pair.first_seen.map(Timestamp::from) }
+        DatedUpdate { update, first_seen: packed.first_seen.map(Timestamp::from) }
     }
 }
 

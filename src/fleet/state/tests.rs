@@ -1,4 +1,4 @@
-//! What machine lists and answers do to a fleet.
+//! Machine lists, replies and exports, and the fleet that results from them.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn fleet_of(machines: &[MachineFacts]) -> TenantFleet {
     fleet
 }
 
-/// The open gaps as (machine, KB) and when each was first seen.
+/// The first-seen times of the missing updates in scope, by machine and KB.
 fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
     let missing_updates = fleet.machines.iter().flat_map(|(id, machine)| {
         let assessment = machine.assessment.iter();
@@ -46,13 +46,13 @@ fn open(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
             .map(move |missing| ((id.clone(), missing.update.kb), missing.first_seen))
     });
     let mut open = BTreeMap::new();
-    for (pair, first_seen) in missing_updates {
-        assert!(open.insert(pair, first_seen).is_none(), "a pair is there twice");
+    for (key, first_seen) in missing_updates {
+        assert!(open.insert(key, first_seen).is_none(), "the missing update is there twice");
     }
     open
 }
 
-/// The open gaps and those of machines that may come back.
+/// The first-seen times of the missing updates in and out of scope.
 fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
     let out_of_scope = fleet.out_of_scope.iter().flat_map(|(id, out_of_scope)| {
         out_of_scope
@@ -65,20 +65,20 @@ fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
 }
 
 #[test]
-fn missing_update_that_comes_back_starts_anew() {
+fn missing_update_that_comes_back_is_first_seen_again() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    let pair = (id(1), KbId::parse("7").unwrap());
+    let key = (id(1), KbId::parse("7").unwrap());
     for (at, kbs, first_seen) in
         [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
     {
         fleet.apply_answer(&id(1), second(at), missing(kbs), &FRESHNESS);
-        assert_eq!(open(&fleet).get(&pair).copied(), first_seen.map(second), "after {at} s");
+        assert_eq!(open(&fleet).get(&key).copied(), first_seen.map(second), "after {at} s");
     }
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 1));
 }
 
 #[test]
-fn machine_that_leaves_fixes_nothing_and_one_that_stays_keeps_its_data() {
+fn machine_that_leaves_the_scope_fixes_nothing() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
     fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &FRESHNESS);
@@ -120,7 +120,7 @@ fn published_copy_does_not_change() {
 }
 
 #[test]
-fn answer_about_a_machine_out_of_scope_is_ignored() {
+fn reply_about_a_machine_out_of_scope_is_ignored() {
     let mut fleet = fleet_of(&[]);
     fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     fleet.apply_failure(&id(1), second(0));
@@ -154,7 +154,7 @@ fn state_follows_the_age_of_data_and_machine() {
 }
 
 #[test]
-fn machine_that_comes_back_in_time_has_its_first_seen_times_again() {
+fn machine_that_comes_back_in_time_keeps_first_seen() {
     let away = |hours: i64| {
         let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
         fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
@@ -172,7 +172,7 @@ fn machine_that_comes_back_in_time_has_its_first_seen_times_again() {
 }
 
 #[test]
-fn first_seen_outlives_data_that_expired() {
+fn first_seen_survives_the_expiry_of_the_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
     let later = second(100 * 3600);
@@ -183,7 +183,7 @@ fn first_seen_outlives_data_that_expired() {
 }
 
 #[test]
-fn answer_about_an_inactive_machine_is_not_believed() {
+fn reply_about_an_inactive_machine_is_not_trusted() {
     let seen = |at| MachineFacts { last_seen: Some(at), ..named(1, "a") };
     let mut fleet = fleet_of(&[seen(second(0))]);
     fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
@@ -197,48 +197,48 @@ fn answer_about_an_inactive_machine_is_not_believed() {
 }
 
 #[test]
-fn fixed_missing_update_is_counted_by_how_long_it_was_open() {
+fn fixed_update_is_counted_by_its_time_to_resolution() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
     fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &FRESHNESS);
     fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &FRESHNESS);
     let resolution = fleet.totals.resolution;
-    assert_eq!(resolution.slots, [1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(resolution.buckets, [1, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(resolution.sum_millis, 201 * 86_400_000);
 }
 
-/// An export that was made at `generated` and read an hour later; a machine that it does not name has no
-/// row in it.
+/// Applies an export version that was generated at `generated` and read an hour later. A machine that `rows`
+/// lacks has no row in it. Returns the number of machines with data.
 fn export(fleet: &mut TenantFleet, generated: i64, rows: &[(u8, &[u32])]) -> u64 {
-    let snapshot = ExportVersion { generated_at: second(generated), checked_at: second(generated + 3600) };
+    let version = ExportVersion { generated_at: second(generated), checked_at: second(generated + 3600) };
     let rows: Vec<_> = rows.iter().map(|(number, kbs)| (*number, kbs.to_vec())).collect();
-    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &FRESHNESS)
+    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS)
 }
 
-fn findings(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<Vec<Finding>> {
+fn updates_of(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<Vec<DatedUpdate>> {
     let (_, kbs) = rows.iter().find(|(number, _)| id(*number) == *machine)?;
-    let finding = |update| Finding { update, first_seen: None };
-    Some(missing(kbs).into_iter().map(finding).collect())
+    let undated = |update| DatedUpdate { update, first_seen: None };
+    Some(missing(kbs).into_iter().map(undated).collect())
 }
 
 #[test]
-fn export_is_as_old_as_when_it_was_made() {
+fn export_data_is_as_old_as_the_export_version() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     assert_eq!(export(&mut fleet, 0, &[(1, &[7])]), 1);
     let machine = &fleet.machines[&id(1)];
     let assessment = machine.assessment.as_ref().unwrap();
     assert_eq!(
-        (assessment.at, assessment.as_of, assessment.source),
+        (assessment.fetched_at, assessment.as_of, assessment.source),
         (second(3600), second(0), Source::Export)
     );
     assert_eq!(machine.state(second(13 * 3600), &FRESHNESS), MachineState::Current);
     assert_eq!(machine.state(second(13 * 3600 + 1), &FRESHNESS), MachineState::Stale);
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
-    assert_eq!(fleet.snapshot.unwrap().generated_at, second(0));
+    assert_eq!(fleet.export_version.unwrap().generated_at, second(0));
 }
 
 #[test]
-fn machine_without_rows_misses_nothing_only_if_onboarded_and_seen_since() {
+fn machine_without_rows_is_compliant_only_if_seen_since() {
     let seen = |number, onboarded, last_seen| MachineFacts {
         onboarded,
         last_seen: Some(second(last_seen)),
@@ -248,31 +248,31 @@ fn machine_without_rows_misses_nothing_only_if_onboarded_and_seen_since() {
     let mut fleet = fleet_of(&listed);
     fleet.apply_answer(&id(3), second(1), missing(&[7]), &FRESHNESS);
     assert_eq!(export(&mut fleet, 100, &[(5, &[])]), 2);
-    let known = |number| {
+    let assessed = |number| {
         fleet.machines[&id(number)].assessed_updates(second(200), &FRESHNESS).map(<[MissingUpdate]>::len)
     };
-    assert_eq!([1, 2, 3, 4, 5].map(known), [Some(0), None, Some(1), None, Some(0)]);
-    let up = |number| fleet.machines[&id(number)].attempt.unwrap().succeeded;
-    assert_eq!([1, 2, 3, 4, 5].map(up), [true, false, false, false, true]);
+    assert_eq!([1, 2, 3, 4, 5].map(assessed), [Some(0), None, Some(1), None, Some(0)]);
+    let succeeded = |number| fleet.machines[&id(number)].attempt.unwrap().succeeded;
+    assert_eq!([1, 2, 3, 4, 5].map(succeeded), [true, false, false, false, true]);
     assert_eq!(fleet.totals.resolved, 0);
 }
 
 #[test]
-fn sources_own_memory_counts_when_it_is_longer() {
+fn earlier_first_seen_of_the_source_is_kept() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     for (generated, theirs, ours) in [(1000, Some(1500), 1000), (2000, Some(400), 400), (3000, None, 400)] {
-        let findings_of = |_: &MachineId| {
+        let take_updates = |_: &MachineId| {
             let update = missing(&[7]).remove(0);
-            Some(vec![Finding { update, first_seen: theirs.map(second) }])
+            Some(vec![DatedUpdate { update, first_seen: theirs.map(second) }])
         };
         let at = second(generated);
-        fleet.apply_snapshot(ExportVersion { generated_at: at, checked_at: at }, findings_of, &FRESHNESS);
+        fleet.apply_export(ExportVersion { generated_at: at, checked_at: at }, take_updates, &FRESHNESS);
         assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(ours)]);
     }
 }
 
 #[test]
-fn what_the_other_source_does_not_list_is_not_fixed() {
+fn update_that_a_new_source_lacks_is_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
     export(&mut fleet, 10, &[(1, &[8, 9])]);
@@ -283,14 +283,14 @@ fn what_the_other_source_does_not_list_is_not_fixed() {
 }
 
 #[test]
-fn ignored_updates_are_forgotten_and_not_fixed() {
+fn ignored_updates_are_dropped_and_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b"), named(3, "c")]);
     for (machine, kbs) in [(1, &[7, 8][..]), (2, &[7]), (3, &[8])] {
         fleet.apply_answer(&id(machine), second(0), missing(kbs), &FRESHNESS);
     }
     fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &FRESHNESS);
     let untouched = Arc::clone(&fleet.machines[&id(3)]);
-    fleet.forget_updates(&BTreeSet::from([KbId::new(7).unwrap()]));
+    fleet.drop_updates(&BTreeSet::from([KbId::new(7).unwrap()]));
     assert_eq!(kept(&fleet).keys().map(|(_, kb)| kb.number()).collect::<Vec<_>>(), [8, 8]);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (4, 0, 2));
     assert!(Arc::ptr_eq(&untouched, &fleet.machines[&id(3)]));
@@ -320,7 +320,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn gaps_are_accounted_for_whatever_happens(steps in prop::collection::vec(any_step(), 0..40)) {
+    fn totals_account_for_every_missing_update(steps in prop::collection::vec(any_step(), 0..40)) {
         let mut fleet = fleet_of(&[named(0, "a"), named(1, "a"), named(2, "a")]);
         let mut now = second(0);
         for step in steps {
@@ -333,20 +333,20 @@ proptest! {
                 Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &FRESHNESS),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
                 Step::Export(rows) => {
-                    let snapshot = ExportVersion { generated_at: now, checked_at: now };
-                    fleet.apply_snapshot(snapshot, |machine| findings(&rows, machine), &FRESHNESS);
+                    let version = ExportVersion { generated_at: now, checked_at: now };
+                    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS);
                 }
-                Step::Ignore(kb) => fleet.forget_updates(&BTreeSet::from([KbId::new(kb).unwrap()])),
+                Step::Ignore(kb) => fleet.drop_updates(&BTreeSet::from([KbId::new(kb).unwrap()])),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
             let (was, is) = (before.totals, fleet.totals);
             let (was_kept, is_kept) = (kept(&before), kept(&fleet));
             prop_assert_eq!(is.detected - is.resolved - is.dropped, is_kept.len() as u64);
-            prop_assert_eq!(is.resolution.slots.iter().sum::<u64>(), is.resolved);
+            prop_assert_eq!(is.resolution.buckets.iter().sum::<u64>(), is.resolved);
             prop_assert!(is.detected >= was.detected && is.resolved >= was.resolved);
             prop_assert!(is.dropped >= was.dropped && is.resolution.sum_millis >= was.resolution.sum_millis);
-            for (pair, first_seen) in is_kept {
-                prop_assert_eq!(first_seen, was_kept.get(&pair).copied().unwrap_or(now));
+            for (key, first_seen) in is_kept {
+                prop_assert_eq!(first_seen, was_kept.get(&key).copied().unwrap_or(now));
             }
         }
     }

@@ -125,21 +125,21 @@ impl Row {
             platform: platform.trim().to_owned(),
             group: visible(&facts.device_group),
             state: standing.state.as_str(),
-            backlog: standing.backlog.map(|backlog| MissingCells::of(backlog, now)),
-            last_read: machine.assessment.as_ref().map(|assessment| Moment::past(assessment.at, now)),
+            backlog: standing.missing.map(|missing| MissingCells::of(missing, now)),
+            last_read: machine.assessment.as_ref().map(|assessment| Moment::past(assessment.fetched_at, now)),
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }
 }
 
 impl MissingCells {
-    fn of(backlog: MissingCounts, now: Timestamp) -> Self {
-        let overdue = backlog.overdue.unwrap_or_default();
+    fn of(missing: MissingCounts, now: Timestamp) -> Self {
+        let overdue = missing.overdue.unwrap_or_default();
         Self {
-            missing: grouped(backlog.missing as u64),
+            missing: grouped(missing.total as u64),
             overdue: grouped(overdue),
             is_overdue: overdue > 0,
-            oldest: backlog.oldest.map(|at| Moment::since(at, now)),
+            oldest: missing.oldest.map(|at| Moment::since(at, now)),
         }
     }
 }

@@ -119,7 +119,10 @@ fn facts(
         ("Source", Shown::Words(source.to_owned())),
     ];
     if fleet.source == Source::Export {
-        facts.push(("Export made", past(fleet.snapshot.map(|snapshot| snapshot.generated_at), "none yet")));
+        facts.push((
+            "Export made",
+            past(fleet.export_version.map(|snapshot| snapshot.generated_at), "none yet"),
+        ));
     }
     facts.push(("Oldest data", past(overview.oldest_data, "none")));
     let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| Moment::since(at, now));

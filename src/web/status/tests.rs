@@ -69,7 +69,7 @@ fn taken_apart(page: &str) -> (String, Vec<String>) {
 async fn page_shows_tenants_series_and_machines() {
     let mut failing = TenantFleet::new("fabrikam".into());
     failing.source = Source::Export;
-    failing.snapshot = Some(ExportVersion { generated_at: ago(4 * 3600), checked_at: ago(5) });
+    failing.export_version = Some(ExportVersion { generated_at: ago(4 * 3600), checked_at: ago(5) });
     failing.status.last_poll = Some(ago(5));
     failing.status.last_error = Some("token refused (AADSTS7000222)".to_owned());
     let mut state = state(vec![]);

@@ -172,7 +172,7 @@ async fn only_a_new_export_is_read() {
     exporter.poll().await;
     assert_eq!((exporter.missing_kbs(), exporter.downloads()), (before.clone(), downloads));
     let now = exporter.harness.api.clock.now();
-    assert_eq!(exporter.harness.poller.fleet().snapshot.unwrap().checked_at, now);
+    assert_eq!(exporter.harness.poller.fleet().export_version.unwrap().checked_at, now);
     assert_eq!(exporter.harness.status().next_poll, Some(now + INTERVAL));
     exporter.advance_to_next_export();
     exporter.control().skip_days(30);
@@ -207,7 +207,7 @@ async fn export_with_a_future_time_is_current() {
     exporter.control().set_export_generated("9999-12-30T00:00:00Z".parse().unwrap());
     exporter.poll().await;
     let now = exporter.harness.api.clock.now();
-    assert_eq!(exporter.harness.poller.fleet().snapshot.unwrap().generated_at, now);
+    assert_eq!(exporter.harness.poller.fleet().export_version.unwrap().generated_at, now);
     exporter.advance_to_next_export();
     exporter.poll().await;
     assert_eq!(exporter.exports_rejected("older"), 0.0);

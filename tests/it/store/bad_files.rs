@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::model::ApiOperation;
-use mde_exporter::store::{Reason, StoreEvent};
+use mde_exporter::store::{SetAsideReason, StoreEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -37,13 +37,13 @@ proptest! {
             file.set_len(cut.index(length) as u64).unwrap();
         }
         let (mut store, restored) = open(folder.path());
-        let set_aside = restored.notices.iter().any(|notice| matches!(notice, StoreEvent::SetAside { .. }));
-        prop_assert!(set_aside != restored.restored && store.is_on_disk(), "{:?}", restored.notices);
+        let set_aside = restored.events.iter().any(|notice| matches!(notice, StoreEvent::SetAside { .. }));
+        prop_assert!(set_aside != restored.restored && store.is_on_disk(), "{:?}", restored.events);
         let fleet = plain_fleet("one", 301, NOW);
         store.save(&[Arc::new(fleet.clone())]).unwrap();
         drop(store);
         let (_, restored) = open(folder.path());
-        prop_assert_eq!(restored.notices.len(), 0);
+        prop_assert_eq!(restored.events.len(), 0);
         let one: Vec<_> = restored.fleets.into_iter().filter(|fleet| &*fleet.tenant == "one").collect();
         prop_assert_eq!(remembered(&one), remembered(&[fleet]));
     }
@@ -84,12 +84,12 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 /// Opens a folder with an unusable file, and asserts that it is renamed unchanged and a new one is used.
-fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
+fn assert_is_set_aside(folder: &Path, reason: SetAsideReason) -> PathBuf {
     let bytes = fs::read(folder.join("state.db")).unwrap();
     let (mut store, restored) = open(folder);
     assert!(!restored.restored && store.is_on_disk());
-    let [StoreEvent::SetAside { reason: found, path }] = &restored.notices[..] else {
-        panic!("{:?}", restored.notices);
+    let [StoreEvent::SetAside { reason: found, path }] = &restored.events[..] else {
+        panic!("{:?}", restored.events);
     };
     assert_eq!(*found, reason);
     assert!(path.display().to_string().contains(&format!("state.db.{}-20231114T221320Z", reason.as_str())));
@@ -105,14 +105,14 @@ fn assert_is_set_aside(folder: &Path, reason: Reason) -> PathBuf {
 fn file_that_is_not_sqlite_is_set_aside() {
     let folder = TempDir::new().unwrap();
     put(&folder.path().join("state.db"), &b"no database, but long enough to look at. ".repeat(50));
-    assert_is_set_aside(folder.path(), Reason::Foreign);
+    assert_is_set_aside(folder.path(), SetAsideReason::Foreign);
 }
 
 #[test]
 fn empty_file_is_set_aside() {
     let folder = TempDir::new().unwrap();
     put(&folder.path().join("state.db"), b"");
-    assert_is_set_aside(folder.path(), Reason::Damaged);
+    assert_is_set_aside(folder.path(), SetAsideReason::Damaged);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn database_of_another_program_is_set_aside() {
     let other = Connection::open(folder.path().join("state.db")).unwrap();
     other.execute_batch("CREATE TABLE tenant (x); PRAGMA user_version = 1;").unwrap();
     drop(other);
-    let path = assert_is_set_aside(folder.path(), Reason::Foreign);
+    let path = assert_is_set_aside(folder.path(), SetAsideReason::Foreign);
     let other = Connection::open(path).unwrap();
     assert_eq!(other.query_row("SELECT count(*) FROM tenant", [], |row| row.get::<_, i64>(0)), Ok(0));
 }
@@ -136,7 +136,7 @@ fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(folder.path(), "PRAGMA user_version = 4; ALTER TABLE gap ADD COLUMN more TEXT;");
-    assert_is_set_aside(folder.path(), Reason::Newer);
+    assert_is_set_aside(folder.path(), SetAsideReason::Newer);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn file_without_a_table_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(folder.path(), "DROP TABLE gap;");
-    assert_is_set_aside(folder.path(), Reason::Damaged);
+    assert_is_set_aside(folder.path(), SetAsideReason::Damaged);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn truncated_file_is_set_aside() {
     save(folder.path(), &[plain_fleet("one", 300, NOW)]);
     let file = fs::File::options().write(true).open(folder.path().join("state.db")).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    assert_is_set_aside(folder.path(), Reason::Damaged);
+    assert_is_set_aside(folder.path(), SetAsideReason::Damaged);
 }
 
 #[test]
@@ -182,12 +182,12 @@ fn invalid_rows_are_ignored_and_deleted() {
          INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL, 0);",
     );
     let (mut store, restored) = open(folder.path());
-    assert!(matches!(restored.notices[..], [StoreEvent::Skipped { rows: 7 }]), "{:?}", restored.notices);
+    assert!(matches!(restored.events[..], [StoreEvent::Skipped { rows: 7 }]), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
     store.save(&[]).unwrap();
     drop(store);
     let (_, restored) = open(folder.path());
-    assert!(restored.notices.is_empty(), "the next save deleted them");
+    assert!(restored.events.is_empty(), "the next save deleted them");
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
 }
 
@@ -199,14 +199,14 @@ fn failed_folder_creation_is_retried() {
     let folder = blocker.join("state");
     let (mut store, restored) = open(&folder);
     assert!(!store.is_on_disk());
-    assert!(matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
-    assert!(restored.notices[0].to_string().contains(&folder.display().to_string()));
+    assert!(matches!(restored.events[..], [StoreEvent::WithoutDisk(_)]));
+    assert!(restored.events[0].to_string().contains(&folder.display().to_string()));
     let fleet = Arc::new(plain_fleet("one", 2, NOW));
     assert_eq!(store.save(&[Arc::clone(&fleet)]).unwrap_err().kind(), "folder");
     store.record_calls("one", &[(at(NOW), ApiOperation::Export)]).unwrap();
     fs::remove_file(&blocker).unwrap();
     let saved = store.save(&[Arc::clone(&fleet)]).unwrap();
-    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]));
+    assert!(matches!(saved.events[..], [StoreEvent::OnDisk { .. }]));
     drop(store);
     let (_, restored) = open(&folder);
     assert_eq!(remembered(&restored.fleets), remembered(&[TenantFleet::clone(&fleet)]));
@@ -226,8 +226,8 @@ fn state_file_that_appears_later_is_set_aside() {
     let fleet = Arc::new(plain_fleet("one", 2, NOW));
     let saved = store.save(&[Arc::clone(&fleet)]).unwrap();
     assert!(matches!(
-        saved.notices[..],
-        [StoreEvent::SetAside { reason: Reason::Unread, .. }, StoreEvent::OnDisk { .. }]
+        saved.events[..],
+        [StoreEvent::SetAside { reason: SetAsideReason::Unread, .. }, StoreEvent::OnDisk { .. }]
     ));
     drop(store);
     assert_eq!(remembered(&open(&folder).1.fleets), remembered(&[TenantFleet::clone(&fleet)]));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::model::{ApiOperation, MachineId, Severity, Source};
-use mde_exporter::store::{Reason, Restored, StoreEvent};
+use mde_exporter::store::{Restored, SetAsideReason, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -77,14 +77,14 @@ fn assert_nothing_is_lost(restored: &Restored) {
     let [fleet] = &restored.fleets[..] else { panic!("{restored:?}") };
     assert_eq!((fleet.listed_at, fleet.status.last_success), (Some(at(NOW - 600)), Some(at(NOW))));
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (5, 2, 1));
-    assert_eq!((fleet.totals.resolution.slots[2], fleet.totals.resolution.sum_millis), (2, 99));
-    assert_eq!(fleet.snapshot, None);
+    assert_eq!((fleet.totals.resolution.buckets[2], fleet.totals.resolution.sum_millis), (2, 99));
+    assert_eq!(fleet.export_version, None);
     let machine = &fleet.machines[&id("a")];
     assert_eq!((&*machine.facts.name, machine.facts.onboarded), ("a.example", false));
     assert_eq!(machine.facts.last_seen, Some(at(NOW - 86_400)));
     let assessment = machine.assessment.as_ref().unwrap();
     assert_eq!(
-        (assessment.at, assessment.as_of, assessment.source),
+        (assessment.fetched_at, assessment.as_of, assessment.source),
         (at(NOW - 600), at(NOW - 600), Source::Machines)
     );
     let missing_updates: Vec<_> = assessment
@@ -103,7 +103,7 @@ fn version_1_is_migrated_with_its_updates_and_times() {
     let folder = TempDir::new().unwrap();
     write_version_1(folder.path());
     let (mut store, restored) = open(folder.path());
-    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_nothing_is_lost(&restored);
     assert_eq!(version(folder.path()), 3);
 
@@ -114,7 +114,7 @@ fn version_1_is_migrated_with_its_updates_and_times() {
     store.save(&[Arc::new(fleet.clone())]).unwrap();
     drop(store);
     let (_, restored) = open(folder.path());
-    assert!(restored.notices.is_empty());
+    assert!(restored.events.is_empty());
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
 }
 
@@ -145,14 +145,14 @@ fn read_only_file_of_version_1_is_read() {
     symlink(folder.path().join("no folder/lock"), &lock).unwrap();
     let before = fs::read(folder.path().join("state.db")).unwrap();
     let (mut store, restored) = open(folder.path());
-    assert!(!store.is_on_disk() && matches!(restored.notices[..], [StoreEvent::WithoutDisk(_)]));
+    assert!(!store.is_on_disk() && matches!(restored.events[..], [StoreEvent::WithoutDisk(_)]));
     assert_nothing_is_lost(&restored);
     assert_eq!(fs::read(folder.path().join("state.db")).unwrap(), before);
 
     fs::remove_file(&lock).unwrap();
     let fleet = TenantFleet { listed_at: Some(at(NOW)), ..restored.fleets[0].clone() };
     let saved = store.save(&[Arc::new(fleet.clone())]).unwrap();
-    assert!(matches!(saved.notices[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.notices);
+    assert!(matches!(saved.events[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.events);
     drop(store);
     assert_eq!(version(folder.path()), 3);
     assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[fleet]));
@@ -167,7 +167,7 @@ fn manually_lowered_schema_number_loses_no_data() {
     connection.execute_batch("PRAGMA user_version = 1; DROP VIEW machines;").unwrap();
     drop(connection);
     let (_, restored) = open(folder.path());
-    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
     assert_eq!(version(folder.path()), 3);
 }
@@ -181,7 +181,7 @@ fn selectors_of_a_version_2_file_are_kept_for_the_poller() {
     connection.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(connection);
     let (mut store, restored) = open(folder.path());
-    assert!(restored.notices.is_empty(), "{:?}", restored.notices);
+    assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(std::slice::from_ref(&fleet)));
     assert_eq!(restored.fleets[0].selectors, fleet.selectors);
     assert_eq!(version(folder.path()), 3);
@@ -201,8 +201,8 @@ fn failed_migration_leaves_the_file_unchanged() {
     drop(connection);
     let before = columns(folder.path());
     let (store, restored) = open(folder.path());
-    let [StoreEvent::SetAside { reason: Reason::Damaged, path }] = &restored.notices[..] else {
-        panic!("{:?}", restored.notices);
+    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path }] = &restored.events[..] else {
+        panic!("{:?}", restored.events);
     };
     drop(store);
     for end in ["", "-wal", "-shm"] {

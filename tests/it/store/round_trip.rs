@@ -24,7 +24,7 @@ proptest! {
         let folder = TempDir::new().unwrap();
         save(folder.path(), &[one.clone(), other.clone()]);
         let (_, restored) = open(folder.path());
-        prop_assert!(restored.restored && restored.notices.is_empty());
+        prop_assert!(restored.restored && restored.events.is_empty());
         prop_assert_eq!(remembered(&restored.fleets), remembered(&[one, other]));
     }
 
@@ -57,7 +57,7 @@ proptest! {
         let length = usize::try_from(log.metadata().unwrap().len()).unwrap();
         log.set_len(cut.index(length + 1) as u64).unwrap();
         let (_, restored) = open(copy.path());
-        prop_assert!(restored.notices.is_empty());
+        prop_assert!(restored.events.is_empty());
         let restored = remembered(&restored.fleets);
         let possible = steps.iter().any(|step| remembered(std::slice::from_ref(step)) == restored);
         prop_assert!(possible || restored.is_empty());

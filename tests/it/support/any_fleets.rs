@@ -40,9 +40,9 @@ fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
 fn assessments() -> impl Strategy<Value = Assessment> {
     let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
     (times(), proptest::option::of(times()), source, missing_updates()).prop_map(
-        |(at, as_of, source, missing_updates)| Assessment {
-            at,
-            as_of: as_of.unwrap_or(at),
+        |(fetched_at, as_of, source, missing_updates)| Assessment {
+            fetched_at,
+            as_of: as_of.unwrap_or(fetched_at),
             source,
             missing_updates,
         },
@@ -67,7 +67,7 @@ fn machines() -> impl Strategy<Value = Machine> {
 fn totals() -> impl Strategy<Value = Totals> {
     (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
         let [detected, resolved, dropped] = counts.map(u64::from);
-        let resolution = ResolutionHistogram { slots: slots.map(u64::from), sum_millis };
+        let resolution = ResolutionHistogram { buckets: slots.map(u64::from), sum_millis };
         Totals { detected, resolved, dropped, resolution }
     })
 }
@@ -90,7 +90,7 @@ pub(crate) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet>
             }
             fleet.totals = totals;
             fleet.selectors = selectors.into();
-            fleet.snapshot =
+            fleet.export_version =
                 snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
             fleet.listed_at = times[0];
             fleet.status.last_poll = times[1];

@@ -99,7 +99,7 @@ impl PollerHarness {
                     machine
                         .assessment
                         .as_ref()
-                        .map(|assessment| (assessment.at, kbs(&assessment.missing_updates))),
+                        .map(|assessment| (assessment.fetched_at, kbs(&assessment.missing_updates))),
                 )
             })
             .collect()
