@@ -14,7 +14,7 @@ use crate::process::{self, Server};
 use jiff::Timestamp;
 use mde_simulator::{Options, Realism, Simulator};
 
-const GAPS: u64 = 10;
+const MISSING_UPDATES: u64 = 10;
 
 pub(crate) fn run(machines: Option<u32>) {
     let machines = machines.unwrap_or(100_000);
@@ -25,10 +25,10 @@ pub(crate) fn run(machines: Option<u32>) {
     for (name, metrics) in
         [("default series limit", "{}"), ("no limit, every level", "{ detail: update, series_limit: 0 }")]
     {
-        println!("{machines} machines, {GAPS} missing KBs each, {name}");
+        println!("{machines} machines, {MISSING_UPDATES} missing KBs each, {name}");
         configure(folder.path(), metrics);
         let state = folder.path().join("data");
-        let pairs = u64::from(machines) * GAPS;
+        let pairs = u64::from(machines) * MISSING_UPDATES;
         start(folder.path(), "first data", pairs);
         start(folder.path(), "restored data after a restart", pairs);
         std::fs::remove_dir_all(state).expect("the state is there");

@@ -11,10 +11,10 @@ use mde_exporter::fleet::{
 use mde_exporter::model::{Freshness, KbId, MachineId, Severity};
 
 /// Missing updates of each machine.
-pub(crate) const GAPS: u32 = 10;
+pub(crate) const MISSING_UPDATES: u32 = 10;
 
 /// Lines of a machine at machine and update level.
-pub(crate) const LINES_PER_MACHINE: u32 = 8 + GAPS;
+pub(crate) const LINES_PER_MACHINE: u32 = 8 + MISSING_UPDATES;
 
 pub(crate) const FRESHNESS: Freshness = Freshness::DEFAULT;
 
@@ -22,7 +22,7 @@ const NOW: i64 = 1_764_000_000;
 
 /// So many machines, all read just now, in forty device groups.
 pub(crate) fn fleet(machines: u32) -> TenantFleet {
-    let facts: Vec<_> = (0..GAPS).map(batch).collect();
+    let facts: Vec<_> = (0..MISSING_UPDATES).map(batch).collect();
     let mut fleet = TenantFleet::new("contoso".into());
     for number in 0..machines {
         let machine = machine(number, &facts);
@@ -57,7 +57,7 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             last_seen: Some(now()),
             onboarded: true,
         },
-        assessment: Some(Assessment::of_now(now(), (0..GAPS).map(missing).collect())),
+        assessment: Some(Assessment::of_now(now(), (0..MISSING_UPDATES).map(missing).collect())),
         attempt: Some(Attempt { at: now(), succeeded: true }),
     }
 }

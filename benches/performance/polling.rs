@@ -28,7 +28,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::process::{self, Cost};
 
-const GAPS: u32 = 10;
+const MISSING_UPDATES: u32 = 10;
 
 pub(crate) fn run(machines: Option<u32>) {
     compare(machines.unwrap_or(20_000));
@@ -38,7 +38,7 @@ pub(crate) fn run(machines: Option<u32>) {
 fn compare(machines: u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut api, url) = start_api(machines, folder.path());
-    println!("{machines} machines, {GAPS} missing KBs each, quota out of the way");
+    println!("{machines} machines, {MISSING_UPDATES} missing KBs each, quota out of the way");
     let config = folder.path().join("mde_exporter.yml");
     let this = std::env::current_exe().expect("this program");
     let ours = process::cost(Command::new(this).arg("poll").arg(&config).arg(machines.to_string()));
@@ -152,7 +152,7 @@ fn machine_list(machines: u32) -> String {
 }
 
 fn missing_kbs() -> String {
-    let entries: Vec<_> = (0..GAPS)
+    let entries: Vec<_> = (0..MISSING_UPDATES)
         .map(|number| {
             let kb = 5_030_000 + number;
             format!(
@@ -197,5 +197,10 @@ pub(crate) async fn poll(config: &str, machines: u32) {
     let poller = tasks.join_next().await.expect("a task").expect("no panic");
     let missing_updates: usize =
         poller.fleet().machines.values().map(|machine| machine.missing_updates().len()).sum();
-    assert_eq!(missing_updates, (machines * GAPS) as usize, "{:?}", poller.fleet().status.last_error);
+    assert_eq!(
+        missing_updates,
+        (machines * MISSING_UPDATES) as usize,
+        "{:?}",
+        poller.fleet().status.last_error
+    );
 }

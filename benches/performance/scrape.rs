@@ -21,7 +21,7 @@ use mde_exporter::web::{self, ScrapeLimiter, WebState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Each server is asked for so long in a turn.
+/// The time for which each server is scraped in a turn.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: u32 = 5;
 

@@ -1,5 +1,5 @@
 //! What a large state costs: a whole save, a load in a fresh process, a save in which 2 % of the pairs
-//! changed. 100,000 machines with ten gaps each by default.
+//! changed. 100,000 machines with ten missing updates each by default.
 //!
 //! The load runs in a process of its own, so that its memory is that of an exporter after a restart.
 
@@ -16,7 +16,7 @@ use mde_exporter::fleet::{
 use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::Store;
 
-const GAPS: u32 = 10;
+const MISSING_UPDATES: u32 = 10;
 const NOW: i64 = 1_700_000_000;
 
 pub(crate) fn run(machines: Option<u32>) {
@@ -25,7 +25,7 @@ pub(crate) fn run(machines: Option<u32>) {
 
 /// Saves a new state whole, then starts the process that loads it.
 fn whole(machines: u32) {
-    println!("{machines} machines, {} gaps", machines * GAPS);
+    println!("{machines} machines, {} missing updates", machines * MISSING_UPDATES);
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = Arc::new(fleet(machines));
     let (mut store, _) = Store::open(folder.path(), clock()).expect("an unused folder");
@@ -52,7 +52,7 @@ pub(crate) fn load_and_change(folder: &Path) {
     timed("save: nothing new", || store.save(&[again])).expect("a disk");
     let all = Arc::new(with_new_counts(&changed));
     drop(changed);
-    timed("save: every gap reported anew", || store.save(&[Arc::clone(&all)])).expect("a disk");
+    timed("save: every missing update reported again", || store.save(&[Arc::clone(&all)])).expect("a disk");
     resident("all saved");
     timed("close", || drop(store));
 }
@@ -87,7 +87,7 @@ fn fleet(machines: u32) -> TenantFleet {
             onboarded: true,
             last_seen: Some(at(NOW)),
         };
-        let assessment = Some(Assessment::of_now(at(NOW), (0..GAPS).map(missing).collect()));
+        let assessment = Some(Assessment::of_now(at(NOW), (0..MISSING_UPDATES).map(missing).collect()));
         let machine = Machine { facts, assessment, attempt: Some(Attempt { at: at(NOW), succeeded: true }) };
         fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
     }
@@ -99,7 +99,7 @@ fn facts(number: u32) -> Arc<UpdateFacts> {
     Arc::new(UpdateFacts { title: format!("Security Updates {number}"), products })
 }
 
-/// Every machine was read again; of each tenth one two gaps: one fixed, one new.
+/// Every machine was read again; every tenth one has two changes: one update fixed, one new.
 fn after_a_poll(fleet: &TenantFleet) -> TenantFleet {
     let mut number = 0;
     every_reading(fleet, |assessment| {

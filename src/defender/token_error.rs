@@ -238,7 +238,7 @@ mod tests {
         let body = r#"{"error":"invalid_client","error_description":
             "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1\r\nTimestamp: 2026-01-09",
             "error_codes":[7000215],"trace_id":"1","correlation_id":"fb3d2015-bc17"}"#;
-        insta::assert_snapshot!(refusal(401, body).unwrap(), @"`login.example` refused a token: Invalid client secret provided (HTTP 401, AADSTS7000215, correlation id fb3d2015-bc17) [wrong client secret; is it the secret's id instead of its value? Make a new one under Certificates & secrets of the application if the value is lost]");
+        insta::assert_snapshot!(refusal(401, body).unwrap(), @"`login.example` refused a token: Invalid client secret provided (HTTP 401, AADSTS7000215, correlation id fb3d2015-bc17) [wrong client secret; check that it is the secret's value and not its id. Create a new one under Certificates & secrets of the application if the value is lost]");
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Who may use whom. A stage that reaches past its neighbours fails here, not in review.
+//! Module dependencies: the stages that each module may import, and the absence of import cycles.
 
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The modules that each module may name beside itself.
-const ALLOWED: [(&str, &[&str]); 18] = [
-    ("main", &["app", "cli", "error", "self_metrics", "logging"]),
+use crate::support::source::{Module, Package};
+
+/// The modules that each module of the exporter may import besides itself. `lib` declares all of them, and
+/// `app` builds the commands from them.
+const ALLOWED: [(&str, &[&str]); 19] = [
+    ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
         &[
@@ -24,126 +27,176 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "web",
         ],
     ),
-    ("web", &["clock", "config", "file_watch", "fleet", "metrics", "model", "publish", "self_metrics"]),
-    ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
+    (
+        "web",
+        &[
+            "clock",
+            "config",
+            "exposition",
+            "file_watch",
+            "fleet",
+            "metrics",
+            "model",
+            "publish",
+            "self_metrics",
+        ],
+    ),
     ("check", &["clock", "config", "defender", "error", "fleet", "model", "poll", "self_metrics"]),
-    ("publish", &["clock", "fleet", "metrics", "model", "self_metrics", "store"]),
+    ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
+    ("publish", &["clock", "exposition", "fleet", "metrics", "model", "self_metrics", "store"]),
     ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
-    ("metrics", &["clock", "config", "fleet", "model"]),
     ("defender", &["clock", "config", "fleet", "model", "self_metrics"]),
+    ("metrics", &["clock", "config", "exposition", "fleet", "model"]),
+    ("self_metrics", &["clock", "exposition", "model"]),
     ("fleet", &["clock", "model"]),
     ("config", &["clock", "model"]),
-    ("self_metrics", &["clock", "model"]),
     ("logging", &["clock", "model"]),
     ("cli", &["logging", "model"]),
+    ("exposition", &["model"]),
     ("error", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
     ("model", &[]),
 ];
 
-/// Those that know every part: the map, and the one place that builds the whole.
-const UNBOUND: [&str; 2] = ["lib", "app"];
-
 #[test]
-fn modules_use_only_what_is_allowed() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut problems = Vec::new();
-    for file in sources(&src) {
-        let inside = file.strip_prefix(&src).unwrap();
-        let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        if !UNBOUND.contains(&module) {
-            let used = forbidden(module, &std::fs::read_to_string(&file).unwrap());
-            problems.extend(used.iter().map(|used| format!("src/{}: {used}", inside.display())));
-        }
+fn modules_import_only_the_stages_that_are_allowed() {
+    let packages = Package::all();
+    let exporter = packages.iter().find(|package| package.name == "mde_exporter").unwrap();
+    let mut problems = BTreeSet::new();
+    for module in &exporter.modules {
+        let Some(stage) = module.path.first().filter(|stage| *stage != "app") else { continue };
+        let problem = |imported| format!("{} imports {imported}", module.path.join("::"));
+        problems.extend(forbidden_imports(stage, module).into_iter().map(problem));
     }
-    assert!(problems.is_empty(), "not in the table of allowed modules:\n{}", problems.join("\n"));
+    assert!(problems.is_empty(), "not in the table of allowed imports: {problems:#?}");
 }
 
 #[test]
-fn a_forbidden_use_is_seen_in_every_form() {
-    let nothing: [&str; 0] = [];
-    assert_eq!(forbidden("clock", "use crate::fleet::Fleet;"), ["fleet"]);
-    assert_eq!(forbidden("clock", "fn f(x: &crate::fleet::Fleet) {}"), ["fleet"]);
-    assert_eq!(forbidden("poll", "use crate::{clock::Clock, fleet::{self, Os},\n    web};"), ["web"]);
-    assert_eq!(forbidden("clock", "use super::super::fleet;"), ["super::super"]);
-    assert_eq!(forbidden("main", "use mde_exporter::{app, web::x};"), ["web"]);
-    assert_eq!(forbidden("unknown", "use crate::unknown::x;"), ["unknown is not in the table"]);
-    assert_eq!(forbidden("clock", "/// See crate::fleet.\nuse crate::clock::x;"), nothing);
-    let tests = "#[cfg(test)]\nmod tests {\n    use crate::fleet;\n}\n#[cfg(test)]\nmod more;\n";
-    assert_eq!(forbidden("clock", tests), nothing);
-    assert_eq!(forbidden("clock", &format!("{tests}use crate::web;")), ["web"]);
+fn every_module_is_in_the_table() {
+    let packages = Package::all();
+    let stages: BTreeSet<_> =
+        packages[0].modules.iter().filter_map(|module| module.path.first()).map(String::as_str).collect();
+    let table: BTreeSet<_> = ALLOWED.iter().map(|(stage, _)| *stage).chain(["app"]).collect();
+    assert_eq!(stages, table);
 }
 
-/// The compiler keeps the simulator apart from the exporter, as long as its crate does not depend on it.
 #[test]
-fn the_simulator_does_not_depend_on_the_exporter() {
+fn import_graph_has_no_cycles() {
+    let cycles: Vec<_> = Package::all().iter().flat_map(cycles).collect();
+    assert!(cycles.is_empty(), "modules that import each other: {cycles:#?}");
+}
+
+/// The compiler already refuses an import of the exporter by the simulator; the manifest must not allow it.
+#[test]
+fn simulator_does_not_depend_on_the_exporter() {
     let manifest = include_str!("../../crates/simulator/Cargo.toml");
-    assert!(manifest.contains("name = \"mde-simulator\""));
-    assert!(!manifest.contains("mde-exporter"), "crates/simulator/Cargo.toml names the exporter");
+    assert!(
+        !manifest.contains("mde-exporter"),
+        "the simulator is written from the API's documentation alone"
+    );
 }
 
-/// What `text`, a file of `module`, names and may not.
-fn forbidden(module: &str, text: &str) -> Vec<String> {
-    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == module) else {
-        return vec![format!("{module} is not in the table")];
+#[test]
+fn forbidden_imports_are_found_in_every_form() {
+    let nothing: [&str; 0] = [];
+    let found = |stage: &str, text: &str| {
+        forbidden_imports(stage, &Module::parse("mde_exporter", vec![stage.to_owned()], text))
     };
-    let code = without_tests(text);
-    let mentions = ["crate::", "mde_exporter::"].into_iter().flat_map(|root| code.split(root).skip(1));
-    let mut names: Vec<_> = mentions.flat_map(named).filter(|name| name != module).collect();
-    names.retain(|name| !allowed.contains(&name.as_str()));
-    names.extend(code.contains("super::super::").then(|| "super::super".to_owned()));
-    names
+    assert_eq!(found("config", "use crate::fleet::Machine;"), ["fleet"]);
+    assert_eq!(found("config", "fn f(x: &crate::fleet::Machine) {}"), ["fleet"]);
+    assert_eq!(found("config", "use super::fleet;"), ["fleet"]);
+    assert_eq!(found("config", "fn f() { print!(\"{}\", crate::web::NAME) }"), ["web"]);
+    assert_eq!(found("poll", "use crate::{clock::Clock, fleet::{self, Machine},\n    web};"), ["web"]);
+    assert_eq!(found("main", "use mde_exporter::{app, web::x};"), ["web"]);
+    assert_eq!(found("config", "/// See crate::fleet.\nuse crate::config::x;"), nothing);
+    assert_eq!(found("config", "#[cfg(test)]\nmod tests {\n    use crate::fleet;\n}"), nothing);
+    assert_eq!(found("config", "#[cfg(test)]\nuse crate::fleet;\nuse crate::web;"), ["web"]);
 }
 
-/// The lines without comments, and without items of tests.
-fn without_tests(text: &str) -> String {
-    let mut in_test = false;
-    let kept = text.lines().filter(|line| {
-        in_test |= line.starts_with("#[cfg(test)]");
-        let kept = !in_test && !line.trim_start().starts_with("//");
-        let ends_item = *line == "}" || (line.ends_with(';') && !line.starts_with(' '));
-        in_test &= !ends_item;
-        kept
-    });
-    kept.collect()
+#[test]
+fn cycles_are_found_through_folders_and_reexports() {
+    let module = |path: &[&str], text: &str| {
+        Module::parse("p", path.iter().map(|&part| part.to_owned()).collect(), text)
+    };
+    let package = |modules| Package { name: "p", modules };
+    let found = package(vec![module(&["a"], "use crate::b::X;"), module(&["b"], "use crate::a::Y;")]);
+    assert_eq!(cycles(&found), ["a, b"]);
+    let reexported = package(vec![
+        module(&["s"], "mod a;\nmod b;\npub use a::X;"),
+        module(&["s", "a"], "use super::b::Y;"),
+        module(&["s", "b"], "use super::X;"),
+    ]);
+    assert_eq!(cycles(&reexported), ["s::a, s::b"]);
+    let acyclic = package(vec![
+        module(&["s"], "mod a;\nmod b;\npub struct Z;"),
+        module(&["s", "a"], "use super::b::Y;"),
+        module(&["s", "b"], "use super::Z;"),
+    ]);
+    assert!(cycles(&acyclic).is_empty());
 }
 
-/// The modules that the text after `crate::` names: one, or those of a group in braces.
-fn named(path: &str) -> Vec<String> {
-    let identifier = |text: &str| {
-        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-        text[..end].to_owned()
-    };
-    let Some(group) = path.strip_prefix('{') else {
-        return vec![identifier(path)];
-    };
-    let (mut names, mut depth) = (Vec::new(), 0);
-    for piece in group.split_inclusive(['{', '}', ',']) {
-        if depth == 0 {
-            names.push(identifier(piece.trim_start()));
-        }
-        depth += i32::from(piece.ends_with('{')) - i32::from(piece.ends_with('}'));
-        if depth < 0 {
-            break;
+/// The stages that `module`, a file of `stage`, imports and may not.
+fn forbidden_imports(stage: &str, module: &Module) -> Vec<String> {
+    let allowed = ALLOWED.iter().find(|(name, _)| *name == stage).map_or(&[][..], |(_, allowed)| allowed);
+    let imported: BTreeSet<&String> = module.uses.iter().filter_map(|path| path.first()).collect();
+    let is_forbidden = |name: &&&String| **name != stage && !allowed.contains(&name.as_str());
+    imported.iter().filter(is_forbidden).map(|name| (*name).clone()).collect()
+}
+
+/// The groups of modules in one folder that import each other. A folder counts as one module of its parent,
+/// and its `mod.rs` is no module of it: definitions there are shared by all, re-exports belong to the module
+/// that they come from.
+fn cycles(package: &Package) -> Vec<String> {
+    let by_path: BTreeMap<&[String], &Module> =
+        package.modules.iter().map(|module| (module.path.as_slice(), module)).collect();
+    let mut imports: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+    for module in &package.modules {
+        for used in module.uses.iter().map(|path| definition(path, &by_path)) {
+            let Some((&target, _)) = by_path.get_key_value(enclosing(&used, &by_path)) else { continue };
+            let shared = target.iter().zip(&module.path).take_while(|(a, b)| a == b).count();
+            // One of the two is the `mod.rs` of a folder above the other.
+            if shared < target.len() && shared < module.path.len() {
+                imports.entry(&module.path[..=shared]).or_default().insert(&target[..=shared]);
+            }
         }
     }
-    names.retain(|name| !name.is_empty());
-    names
+    let reaches = |from: &[String], to: &[String]| {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(next) = open.pop() {
+            for &import in imports.get(next).into_iter().flatten() {
+                if seen.insert(import) {
+                    open.push(import);
+                }
+            }
+        }
+        seen.contains(to)
+    };
+    let mut groups = BTreeSet::new();
+    for &module in imports.keys().filter(|module| reaches(module, module)) {
+        let is_in_cycle = |other: &&&[String]| reaches(module, other) && reaches(other, module);
+        let group: Vec<_> = imports.keys().filter(is_in_cycle).map(|path| path.join("::")).collect();
+        groups.insert(group.join(", "));
+    }
+    groups.into_iter().collect()
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.ends_with("tests") || path.ends_with("tests.rs") {
-            continue;
-        }
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
+/// The path at which what `path` names is defined: re-exports are followed.
+fn definition(path: &[String], modules: &BTreeMap<&[String], &Module>) -> Vec<String> {
+    let mut path = path.to_vec();
+    // A chain of re-exports is short; the bound ends one that leads back to itself.
+    for _ in 0..8 {
+        let module = enclosing(&path, modules);
+        let reexported = modules.get(module).zip(path.get(module.len()));
+        let Some(target) = reexported.and_then(|(module, name)| module.reexports.get(name)) else { break };
+        path = [target.as_slice(), &path[module.len() + 1..]].concat();
     }
-    files
+    path
+}
+
+/// The module that `path` leads to or into.
+fn enclosing<'a>(path: &'a [String], modules: &BTreeMap<&[String], &Module>) -> &'a [String] {
+    let longest = (0..=path.len()).rev().find(|&length| modules.contains_key(&path[..length]));
+    &path[..longest.unwrap_or(0)]
 }

@@ -2,7 +2,7 @@
 //!
 //! Each folder or file holds the tests of one behaviour:
 //!
-//! - `architecture`: the imports between the modules of the library
+//! - `architecture`: the imports between the modules of each crate
 //! - `binary`: the real binary: commands, daemon, signals, reload, restarts, systemd and secrets
 //! - `check`: the output of `check` for each problem that it diagnoses
 //! - `client`: the client of the API: tokens, machine lists, missing KBs, the export, throttling and faults
@@ -13,6 +13,7 @@
 //! - `poll`: the poller: scope, schedule, quota, export, failures and log
 //! - `rules`: alert rules, their tests and their runbooks
 //! - `store`: the state file: round trips, damaged files and files of earlier releases
+//! - `vocabulary`: unique type names and retired words
 //! - `web`: the web server: TLS, passwords, its configuration file and slow clients
 //!
 //! `support` holds the tools that these tests share.
@@ -33,4 +34,5 @@ mod poll;
 mod rules;
 mod store;
 mod support;
+mod vocabulary;
 mod web;

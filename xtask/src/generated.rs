@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::{dashboards, rules};
-
 /// A file of the repository with its generated content.
 pub(crate) struct GeneratedFile {
     /// Relative to the root of the repository.
@@ -27,14 +25,6 @@ impl GeneratedFile {
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The generated files in `dashboards/`.
-///
-/// # Errors
-/// When a rule file cannot be read.
-pub(crate) fn dashboards() -> io::Result<Vec<GeneratedFile>> {
-    Ok(dashboards::files().into_iter().chain(rules::files()?).collect())
 }
 
 /// Writes the files that are out of date. With `check`, fails on them instead.
@@ -60,23 +50,4 @@ pub(crate) fn run(files: &[GeneratedFile], check: bool) -> io::Result<()> {
     }
     eprintln!("{} generated files are up to date", files.len());
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::docs;
-
-    #[test]
-    fn committed_documentation_is_up_to_date() {
-        for file in docs::files() {
-            assert!(file.is_current(), "{} is out of date: run `cargo xtask docs`", file.path);
-        }
-    }
-
-    #[test]
-    fn committed_dashboards_and_rules_are_up_to_date() {
-        for file in super::dashboards().unwrap() {
-            assert!(file.is_current(), "{} is out of date: run `cargo xtask dashboards`", file.path);
-        }
-    }
 }

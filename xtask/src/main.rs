@@ -6,7 +6,7 @@
 //! - [`history`] writes the metrics of a simulated past.
 //! - [`package`] writes the manual page and the shell completions.
 //!
-//! Generated files are committed. The test in [`generated`] fails when one of them is out of date.
+//! Generated files are committed. A test below fails if one of them is out of date.
 
 mod dashboards;
 mod docs;
@@ -16,10 +16,12 @@ mod package;
 mod rules;
 
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use generated::GeneratedFile;
 
 /// Build tasks of mde_exporter.
 #[derive(Parser)]
@@ -73,9 +75,36 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<(), Box<dyn Error>> {
     match task {
-        Task::Dashboards { check } => Ok(generated::run(&generated::dashboards()?, check)?),
+        Task::Dashboards { check } => Ok(generated::run(&dashboard_files()?, check)?),
         Task::Docs { check } => Ok(generated::run(&docs::files(), check)?),
         Task::History { days } => history::write(days, std::io::stdout().lock()),
         Task::Package { folder } => Ok(package::write(&folder)?),
+    }
+}
+
+/// The generated files in `dashboards/`.
+///
+/// # Errors
+/// When a rule file cannot be read.
+fn dashboard_files() -> io::Result<Vec<GeneratedFile>> {
+    Ok(dashboards::files().into_iter().chain(rules::files()?).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_documentation_is_up_to_date() {
+        for file in docs::files() {
+            assert!(file.is_current(), "{} is out of date: run `cargo xtask docs`", file.path);
+        }
+    }
+
+    #[test]
+    fn committed_dashboards_and_rules_are_up_to_date() {
+        for file in dashboard_files().unwrap() {
+            assert!(file.is_current(), "{} is out of date: run `cargo xtask dashboards`", file.path);
+        }
     }
 }

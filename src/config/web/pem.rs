@@ -19,7 +19,7 @@ use crate::config::values::path;
 const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// The server's certificate and its key.
-pub(super) struct ServerIdentity {
+pub(super) struct ServingCertificate {
     pub(super) certificate: Arc<CertifiedKey>,
     pub(super) expires: Timestamp,
 }
@@ -29,7 +29,7 @@ pub(super) fn identity(
     section: &MapReader<'_>,
     folder: &Path,
     files: &mut Vec<PathBuf>,
-) -> Option<ServerIdentity> {
+) -> Option<ServingCertificate> {
     let content = "the server's certificate and its issuers";
     let chain = Pem::required(section, ["cert_file", "cert"], content, folder, files);
     let key = Pem::required(section, ["key_file", "key"], "the certificate's private key", folder, files);
@@ -40,7 +40,7 @@ pub(super) fn identity(
     match certificate.keys_match() {
         // Unknown is the result for keys without access to their public half; every key here has it.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-            Some(ServerIdentity { certificate: Arc::new(certificate), expires })
+            Some(ServingCertificate { certificate: Arc::new(certificate), expires })
         }
         Err(Error::InconsistentKeys(_)) => {
             key?.field.problem("does not belong to the server's certificate");

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 
-use super::pem::{self, ServerIdentity};
+use super::pem::{self, ServingCertificate};
 use crate::config::section::{MapReader, ValueReader};
 
 /// TLS settings of the web server.
@@ -114,7 +114,7 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path, files: &mut Vec<PathB
         ValueReader::boolean,
     );
     section.finish();
-    let (ServerIdentity { certificate, expires }, _) = (identity?, preference?);
+    let (ServingCertificate { certificate, expires }, _) = (identity?, preference?);
     Some(Some(Tls {
         certificate,
         expires,

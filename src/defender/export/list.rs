@@ -131,7 +131,7 @@ mod tests {
         let error =
             decode(r#"{"exportFiles":["https://blob.example/a?sig=SECRET",{"u":"SECRET"}]}"#).unwrap_err();
         let text = crate::error::Chain(&error).to_string();
-        assert!(text.ends_with("does not have the expected shape: a link is no text"), "{text}");
+        assert!(text.ends_with("does not have the expected shape: a link is not a string"), "{text}");
         let error = decode(r#""https://blob.example/a?sig=SECRET""#).unwrap_err();
         assert!(!crate::error::Chain(&error).to_string().contains("SECRET"), "{error:?}");
     }

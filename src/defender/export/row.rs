@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_same_length_are_told_apart() {
+    fn keys_of_equal_length_are_distinguished() {
         let line =
             r#"{"OSArchitecture":"x64","EventTimestamp":"2025","endOfSupportStatus":"none","deviceIds":"b"}"#;
         assert_eq!(ExportRow::parse(line.as_bytes()), Ok(ExportRow::default()));

@@ -1,4 +1,4 @@
-//! The limiter on paused time; `simulation` holds it against an API that counts itself.
+//! The limiter on paused time; `simulation` compares it with an API that counts calls itself.
 
 mod simulation;
 
@@ -14,7 +14,7 @@ use crate::self_metrics::SelfMetrics;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The slack of our minute and of our hour, and the time that a call without a reply takes.
+/// The margin of the minute and of the hour, and the assumed time of a call without a reply.
 const SLACK: Duration = Duration::from_secs(4);
 
 fn tenant(per_minute: u32, per_hour: u32, share: f64) -> Tenant {
@@ -52,7 +52,7 @@ impl Limiter {
     }
 }
 
-/// Makes so many calls whose replies come at once. When each was let through.
+/// Makes `count` calls with immediate replies and returns the time of each grant.
 async fn take(limiter: &Limiter, endpoint: ApiOperation, count: usize) -> Vec<Duration> {
     let start = Instant::now();
     let mut taken = Vec::new();
@@ -77,14 +77,14 @@ fn assert_about(found: Duration, expected: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_within_the_share_pass_at_once_and_the_next_waits_a_minute() {
+async fn calls_within_the_share_pass_and_the_next_waits() {
     let taken = take(&limiter(50, 1500, 0.8), ApiOperation::MissingKbs, 41).await;
     assert_eq!(taken[39], Duration::ZERO);
     assert_about(taken[40], MINUTE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_counts_from_its_reply_on_and_at_most_a_second_later() {
+async fn call_counts_from_its_reply_and_at_most_a_second_later() {
     let limiter = limiter(1, 1500, 1.0);
     let at_once = take(&limiter, ApiOperation::MissingKbs, 2).await;
     assert!(at_once[1] < MINUTE + Duration::from_millis(200), "{at_once:?}");
@@ -132,7 +132,7 @@ async fn the_export_list_has_windows_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_the_export_list_holds_up_nobody_else() {
+async fn wait_for_the_export_list_delays_no_other_call() {
     let limiter = limiter(1000, 10_000, 1.0);
     let exports = async { take(&limiter, ApiOperation::Export, 12).await };
     let others = async {
@@ -159,7 +159,7 @@ async fn files_of_the_export_count_nowhere_and_wait_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_holds_every_caller_back_and_a_shorter_one_does_not_end_it() {
+async fn pause_delays_every_caller_and_outlives_a_shorter_one() {
     let limiter = limiter(50, 1500, 1.0);
     refuse(&limiter, ApiOperation::MissingKbs, Duration::ZERO, "").await;
     let permits = [
@@ -180,7 +180,7 @@ async fn a_pause_holds_every_caller_back_and_a_shorter_one_does_not_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_longer_than_the_callers_patience_is_an_answer_at_once() {
+async fn pause_longer_than_the_patience_is_an_immediate_error() {
     let limiter = limiter(50, 1500, 1.0);
     refuse(&limiter, ApiOperation::MissingKbs, HOUR, "").await;
     let paused = limiter.acquire(ApiOperation::MissingKbs, MINUTE).await.unwrap_err();
@@ -190,7 +190,7 @@ async fn a_pause_longer_than_the_callers_patience_is_an_answer_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_cuts_the_window_that_it_names_and_the_pace_recovers_by_itself() {
+async fn refusal_reduces_the_named_window_which_recovers() {
     let limiter = limiter(50, 1500, 0.8);
     refuse(&limiter, ApiOperation::MissingKbs, MINUTE, "maximum allowed 50 per 00:01:00").await;
     assert_eq!(allowed_now(&limiter), [20, 1200]);
@@ -209,7 +209,7 @@ async fn a_refusal_cuts_the_window_that_it_names_and_the_pace_recovers_by_itself
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_the_export_list_leaves_the_pace_of_the_others() {
+async fn refusal_of_the_export_list_affects_no_other_call() {
     let limiter = limiter(50, 1500, 0.8);
     refuse(&limiter, ApiOperation::Export, MINUTE, "maximum allowed 5 per 00:01:00").await;
     assert_eq!(allowed_now(&limiter), [40, 1200]);
@@ -247,7 +247,7 @@ async fn calls_of_an_earlier_run_count_where_they_were_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_gives_up_makes_room_for_the_next() {
+async fn caller_that_gives_up_lets_the_next_one_pass() {
     let limiter = limiter(1, 1500, 1.0);
     take(&limiter, ApiOperation::MissingKbs, 1).await;
     let impatient = tokio::time::timeout(MINUTE / 2, limiter.acquire(ApiOperation::MissingKbs, HOUR));
@@ -261,7 +261,7 @@ async fn a_caller_who_gives_up_makes_room_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_limiter_goes_on_with_calls_and_pauses() {
+async fn another_limiter_inherits_calls_and_pauses() {
     let older = limiter(10, 100, 1.0);
     take(&older, ApiOperation::MissingKbs, 7).await;
     let mut newer = limiter(10, 100, 1.0);
@@ -274,7 +274,7 @@ async fn another_limiter_goes_on_with_calls_and_pauses() {
     newest.inherit(&newer, &tenant(10, 100, 1.0));
     let paused = newest.acquire(ApiOperation::MissingKbs, MINUTE).await.unwrap_err();
     assert!(paused.remaining + SLACK > HOUR);
-    // Whoever still works with the first one keeps to the same quota.
+    // Callers that still use the first one share the same quota.
     assert!(older.acquire(ApiOperation::MissingKbs, MINUTE).await.is_err());
 }
 

@@ -16,5 +16,6 @@ pub(crate) mod paused_time;
 pub(crate) mod poller;
 pub(crate) mod proxy;
 pub(crate) mod rules;
+pub(crate) mod source;
 pub(crate) mod store;
 pub(crate) mod tenant;

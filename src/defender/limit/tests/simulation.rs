@@ -1,4 +1,4 @@
-//! Days of calls against an API that counts for itself, with workers, delays, refusals and restarts.
+//! Days of calls against an API that counts calls itself, with workers, delays, refusals and restarts.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::defender::CallRecorder;
 
-/// As many requests under way as a poll has.
+/// The number of concurrent requests of a poll.
 const WORKERS: usize = 8;
 
 /// One run.
@@ -44,18 +44,18 @@ fn plans() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// What the world outside of the limiter saw.
+/// The observations outside of the limiter.
 #[derive(Debug, Default)]
 struct World {
-    /// When calls arrived at the API, and for what.
+    /// Time and operation of the calls that arrived at the API.
     arrivals: Vec<(Instant, ApiOperation)>,
-    /// When calls were let through.
+    /// The times of the grants.
     granted: Vec<Instant>,
-    /// The calls that were noted, in milliseconds as on the disk.
+    /// The recorded calls, in milliseconds as in the state file.
     recorder: Vec<(Timestamp, ApiOperation)>,
-    /// Told by the API, until the process ends.
+    /// Pauses requested by the API, until the process ends.
     silent_until: Option<Instant>,
-    /// Callers who asked and wait, by endpoint.
+    /// Waiting callers by operation.
     asked: [VecDeque<u64>; 2],
     next_ticket: u64,
 }
@@ -103,7 +103,7 @@ async fn call(limiter: Limiter, world: Shared, endpoint: ApiOperation, plan: Pla
         let transit = latency.mul_f64(random.f64()).min(Duration::from_millis(950));
         {
             let (mut world, now) = (see(&world), Instant::now());
-            assert_eq!(world.asked[kind].pop_front(), Some(ticket), "whoever asked first goes first");
+            assert_eq!(world.asked[kind].pop_front(), Some(ticket), "callers are served in order of arrival");
             assert!(world.silent_until.is_none_or(|until| now >= until), "sent before Retry-After");
             world.granted.push(now);
             world.arrivals.push((now + transit, endpoint));
@@ -143,7 +143,7 @@ async fn sweep(plan: &Plan, world: &Shared, clock: &Clock, machines: usize, rand
         ended.unwrap();
         while others.try_join_next().is_some_and(|ended| ended.is_ok()) {}
         if plan.restarts > 0 && random.u64(0..plan.restarts) == 0 {
-            // What was under way is asked again. The API may have it already.
+            // Calls in flight are repeated. They may have arrived already.
             waiting += under_way.len();
             (under_way, others) = (JoinSet::new(), JoinSet::new());
             tokio::time::sleep(Duration::from_millis(random.u64(1..120_000))).await;
@@ -152,7 +152,7 @@ async fn sweep(plan: &Plan, world: &Shared, clock: &Clock, machines: usize, rand
     }
 }
 
-/// When calls could have been let through at the earliest from `start` on, after `before`.
+/// The earliest times at which calls could be granted from `start` on, after `before`.
 fn shortest(before: &[Instant], start: Instant, count: usize, [minute, hour]: [usize; 2]) -> Duration {
     let mut granted = before.to_vec();
     for _ in 0..count {
@@ -164,7 +164,7 @@ fn shortest(before: &[Instant], start: Instant, count: usize, [minute, hour]: [u
     granted.last().map_or(Duration::ZERO, |last| last.saturating_duration_since(start))
 }
 
-/// Holds every sliding window against the share, wherever it starts.
+/// Asserts that no sliding window exceeds the share.
 fn assert_windows_hold(arrivals: &[(Instant, ApiOperation)], plan: &Plan) {
     let (per_minute, per_hour, share) = plan.quota;
     let common = [per_minute, per_hour];
@@ -195,7 +195,7 @@ async fn simulate(plan: Plan) {
         if plan.refusals == 0 && plan.restarts == 0 {
             let count = see(&world).granted.len() - before.len();
             let (took, shortest) = (start.elapsed(), shortest(&before, start, count, share));
-            // What the quota allows at once still takes eight workers their time, once.
+            // Even without a wait, eight workers need some time once.
             let at_once = count.min(share[0]).div_ceil(WORKERS);
             let replies = plan.latency * u32::try_from(at_once + 2).unwrap();
             let allowed = shortest.mul_f64(1.02) + replies + SLACK;
@@ -209,7 +209,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_window_holds_and_no_call_is_given_away(plan in plans()) {
+    fn no_window_is_exceeded_and_no_call_is_wasted(plan in plans()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(simulate(plan));
     }
