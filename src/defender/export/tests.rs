@@ -1,4 +1,4 @@
-//! What is gathered from files, and what is said when they are damaged.
+//! The data collected from files, and the messages for damaged files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufReader, Write};
@@ -73,7 +73,7 @@ fn rejected(count: &FileCount) -> BTreeMap<&'static str, u64> {
 }
 
 #[test]
-fn rows_of_one_machine_and_kb_are_one_finding() {
+fn rows_of_one_machine_and_kb_are_one_missing_update() {
     let rows = [
         row(json!({})),
         row(json!({"CveId": "CVE-2025-2222", "VulnerabilitySeverityLevel": "Critical",
@@ -137,7 +137,7 @@ fn an_update_that_is_no_kb_is_counted_and_makes_its_machine_known() {
 }
 
 #[test]
-fn a_status_other_than_fixed_is_a_finding() {
+fn status_other_than_fixed_is_a_missing_update() {
     for status in [json!("New"), json!("Updated"), json!(""), json!(null), json!(7)] {
         let (mut export, ..) =
             read(&["a1"], &text(&[row(json!({"Status": status, "SoftwareVendor": "MicroSoft"}))]));
@@ -146,7 +146,7 @@ fn a_status_other_than_fixed_is_a_finding() {
 }
 
 #[test]
-fn a_finding_needs_no_cve_and_nothing_else() {
+fn missing_update_needs_no_cve_and_nothing_else() {
     let bare =
         json!({"deviceId": "a1", "softwareVendor": "microsoft", "recommendedSecurityUpdateId": 5_065_429});
     let (mut export, _, duplicates) = read(&["a1"], &text(&[bare.clone(), bare]));
@@ -300,7 +300,7 @@ fn facts() -> impl Strategy<Value = Vec<Fact>> {
 
 proptest! {
     #[test]
-    fn whatever_the_order_files_and_pieces_the_findings_are_the_same(
+    fn order_files_and_pieces_do_not_change_the_result(
         facts in facts(),
         cuts in prop::collection::vec(0..80usize, 0..4),
         piece in 1..200usize,

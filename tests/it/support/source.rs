@@ -10,34 +10,34 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
 /// The packages whose source is checked, with the folder of their crate root.
-pub const PACKAGES: [(&str, &str); 3] =
+pub(crate) const PACKAGES: [(&str, &str); 3] =
     [("mde_exporter", "src"), ("mde_simulator", "crates/simulator/src"), ("xtask", "xtask/src")];
 
 /// A source file.
 #[derive(Debug)]
-pub struct Module {
+pub(crate) struct Module {
     /// Path from the crate root, as `["poll", "discover"]`; empty for `lib.rs`, `["main"]` for `main.rs`.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// Paths in the code that begin at the crate root, each resolved to segments without `crate`.
-    pub uses: BTreeSet<Vec<String>>,
+    pub(crate) uses: BTreeSet<Vec<String>>,
     /// Names of the types and traits that the file defines.
-    pub types: Vec<String>,
+    pub(crate) types: Vec<String>,
     /// Names that the file re-exports with `pub use`, each with the path that it stands for.
-    pub reexports: BTreeMap<String, Vec<String>>,
+    pub(crate) reexports: BTreeMap<String, Vec<String>>,
 }
 
 /// The source files of a package.
 #[derive(Debug)]
-pub struct Package {
+pub(crate) struct Package {
     /// Name of the library, as in `mde_exporter::poll`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// All modules but those of unit tests.
-    pub modules: Vec<Module>,
+    pub(crate) modules: Vec<Module>,
 }
 
 impl Package {
     /// Every package of [`PACKAGES`], parsed.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         PACKAGES.iter().map(|&(name, folder)| Self::read(name, &root.join(folder))).collect()
     }
@@ -55,7 +55,7 @@ impl Package {
 
 impl Module {
     /// The module at `path` of the library `package`.
-    pub fn parse(package: &str, path: Vec<String>, text: &str) -> Self {
+    pub(crate) fn parse(package: &str, path: Vec<String>, text: &str) -> Self {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", path.join("::")));
         let mut reader = Reader {
             package,
