@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::source::{Module, Package};
 
-/// The modules that each module of the exporter may import besides itself. `lib` declares all of them, and
+/// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
 const ALLOWED: [(&str, &[&str]); 19] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
