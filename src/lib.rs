@@ -4,9 +4,9 @@
 //! Data flows one way, one folder per stage:
 //!
 //! ```text
-//! Defender API --> defender --> poll --> fleet --> publish --> web
-//!                                                  |    |
-//!                                              store    metrics
+//! Defender API --> defender --> poll --> fleet --> publish: persist --> render --> swap --> web
+//!                                                           |          |
+//!                                                         store     metrics
 //! ```
 //!
 //! - [`model`] holds the types that every module may use: ids, label values, policies, freshness. A leaf.
@@ -14,13 +14,14 @@
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`poll`] asks what is due and applies the answers, one task per tenant.
-//! - [`metrics`] turns a fleet into exposition text.
+//! - [`metrics`] renders fleets to an exposition.
+//! - [`exposition`] writes the exposition formats, for fleet metrics and self metrics. A leaf.
 //! - [`store`] keeps what is known on disk, so that a restart forgets nothing.
-//! - [`publish`] saves and renders once per change and swaps one value.
-//! - [`web`] serves what was published; a request never causes work on the API.
+//! - [`publish`] persists fleets, renders them, and swaps the one snapshot that readers see.
+//! - [`web`] serves the newest snapshot; a request never causes an API call.
 //! - [`file_watch`] tells when files on disk change; a leaf.
 //! - [`check`] tries what the configuration needs, once, and says what to do about failures.
-//! - [`self_metrics`] counts what the exporter itself does; a leaf.
+//! - [`self_metrics`] counts events of the exporter itself and holds the live status of each tenant.
 //! - [`daemon`] builds, runs, reloads and stops every part.
 //! - [`app`] holds the commands, one file each.
 //!
@@ -37,6 +38,7 @@ pub mod config;
 mod daemon;
 pub mod defender;
 pub mod error;
+pub mod exposition;
 pub mod file_watch;
 pub mod fleet;
 pub mod logging;

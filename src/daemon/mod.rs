@@ -123,7 +123,7 @@ impl Daemon {
         saved.expect("Safe: saving does not panic and is never aborted");
         let started = Instant::now();
         let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, clock.now(), &options);
-        snapshot.count(&self_metrics, started.elapsed());
+        snapshot.record(&self_metrics, started.elapsed());
         snapshot
     }
 

@@ -1,34 +1,34 @@
-//! The machines of a tenant in blocks, each with its rows, so that a change renders one block again
-//! and not the tenant.
+//! The machines of a tenant in blocks, each with its rendered samples, so that a change of one machine
+//! renders one block again and not the whole tenant.
 //!
-//! A block starts at a machine whose id hashes to it, so its borders depend on nothing but ids: a
-//! machine that comes or goes changes the block that it is in, and the same machines make the same
+//! A block starts at each machine whose id hashes to a multiple of the block size. The borders depend only on
+//! ids: a machine that comes or goes changes only its own block, and the same machines give the same
 //! blocks whatever happened before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chunk::{Chunk, ChunkEncoder};
-use super::exposition::FamilyWriter;
-use super::families::{self, Family, MACHINE, MachineRows, MachineScope, UPDATE};
+use super::families::{self, Family, MACHINE, MachineSamples, MachineScope, UPDATE};
+use crate::exposition::FamilyWriter;
 use crate::fleet::Machine;
 use crate::model::{DetailLevel, MachineId};
 
-/// The families of the levels below the fleet's.
-pub(super) const MACHINE_TABLES: [&[Family<MachineRows>]; 2] = [MACHINE, UPDATE];
+/// The families of the levels below the fleet level.
+pub(super) const MACHINE_TABLES: [&[Family<MachineSamples>]; 2] = [MACHINE, UPDATE];
 
-/// A machine and all else that its rows depend on.
+/// A machine and everything else that its samples depend on.
 #[derive(Debug)]
 pub(super) struct RenderInput {
     pub(super) machine: Arc<Machine>,
-    /// Whether its gaps are served.
+    /// True if its missing updates are exposed.
     pub(super) is_assessed: bool,
-    /// Gaps past the shortest deadline; none when it is not judged or there is no policy.
+    /// Missing updates past the shortest deadline; none if not assessed or without a policy.
     pub(super) overdue: Option<u64>,
 }
 
 impl PartialEq for RenderInput {
-    /// A block keeps its machines, so what is at the same place in memory was not changed.
+    /// A block keeps its machines alive, so a machine at the same address has not changed.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.machine, &other.machine)
             && self.is_assessed == other.is_assessed
@@ -37,7 +37,7 @@ impl PartialEq for RenderInput {
 }
 
 impl RenderInput {
-    /// What row functions see. Labels are only written for a `tenant`.
+    /// The input of the family functions. Without a `tenant` the labels are empty, which is enough to count.
     fn scope(&self, tenant: Option<&str>) -> MachineScope<'_> {
         let machine = &*self.machine;
         let labels = tenant.map(|tenant| families::labels(tenant, machine)).unwrap_or_default();
@@ -50,15 +50,15 @@ impl RenderInput {
     }
 }
 
-/// Neighbouring machines of one tenant and their rows.
+/// Neighbouring machines of one tenant and their rendered samples.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     machines: Vec<RenderInput>,
-    /// Of each of [`MACHINE_TABLES`].
+    /// Number of series for each of [`MACHINE_TABLES`].
     series: [u64; 2],
-    /// FamilyWriter by family, for each of [`MACHINE_TABLES`]; empty while the level is not served.
-    rows: [Vec<Chunk>; 2],
-    /// Whether the rows are those of earlier machines.
+    /// Samples by family, for each of [`MACHINE_TABLES`]; empty while the level is not served.
+    samples: [Vec<Chunk>; 2],
+    /// True if the samples are those of earlier machines.
     is_outdated: bool,
 }
 
@@ -67,9 +67,9 @@ impl Block {
         self.series
     }
 
-    /// The rows of a family; none while its level is not served.
-    pub(super) fn rows(&self, level: usize, family: usize) -> Option<&Chunk> {
-        self.rows[level].get(family).filter(|chunk| !chunk.is_empty())
+    /// The samples of a family; none while its level is not served.
+    pub(super) fn samples(&self, level: usize, family: usize) -> Option<&Chunk> {
+        self.samples[level].get(family).filter(|chunk| !chunk.is_empty())
     }
 
     /// The block with `machines` in it.
@@ -85,43 +85,43 @@ impl Block {
     fn count(&self) -> [u64; 2] {
         let scopes: Vec<_> = self.machines.iter().map(|machine| machine.scope(None)).collect();
         MACHINE_TABLES.map(|table| {
-            let of_family = |family: &Family<MachineRows>| {
-                let mut rows = FamilyWriter::counting(&family.header);
+            let of_family = |family: &Family<MachineSamples>| {
+                let mut writer = FamilyWriter::counting(&family.descriptor);
                 for scope in &scopes {
-                    (family.rows)(scope, &mut rows);
+                    (family.write)(scope, &mut writer);
                 }
-                rows.series()
+                writer.series()
             };
             table.iter().map(of_family).sum()
         })
     }
 
-    /// Renders what `deepest` needs and is not there, and drops what it does not need. FamilyWriter that come
-    /// out as they were share their memory with the earlier ones.
+    /// Renders the levels down to `deepest` where needed and drops deeper ones. Samples that do not change share
+    /// their memory with the previous ones.
     pub(super) fn render(
         &mut self,
         tenant: &str,
         deepest: DetailLevel,
-        press: &mut ChunkEncoder,
+        encoder: &mut ChunkEncoder,
         text: &mut Vec<u8>,
     ) {
         let mut scopes = Vec::new();
         for (level, table) in MACHINE_TABLES.iter().enumerate() {
             if level >= deepest as usize {
-                self.rows[level] = Vec::new();
-            } else if self.is_outdated || self.rows[level].is_empty() {
+                self.samples[level] = Vec::new();
+            } else if self.is_outdated || self.samples[level].is_empty() {
                 if scopes.is_empty() {
                     scopes = self.machines.iter().map(|machine| machine.scope(Some(tenant))).collect();
                 }
                 let rendered = table.iter().enumerate().map(|(index, family)| {
                     text.clear();
-                    let mut rows = FamilyWriter::writing(&family.header, text);
+                    let mut writer = FamilyWriter::writing(&family.descriptor, text);
                     for scope in &scopes {
-                        (family.rows)(scope, &mut rows);
+                        (family.write)(scope, &mut writer);
                     }
-                    press.chunk(text, self.rows[level].get(index))
+                    encoder.chunk(text, self.samples[level].get(index))
                 });
-                self.rows[level] = rendered.collect();
+                self.samples[level] = rendered.collect();
             }
         }
         self.is_outdated = false;
@@ -131,26 +131,31 @@ impl Block {
 /// The blocks of a tenant by the machine at which they start; the first one by none.
 pub(super) type Blocks = BTreeMap<Option<MachineId>, Block>;
 
-/// Machines in a block on average: short enough that a change costs little, long enough that chunks
-/// compress well and are few.
+/// Average number of machines in a block: few enough that a change costs little, enough that chunks compress
+/// well and are few.
 pub(super) const MACHINES_PER_BLOCK: u32 = 256;
 
-/// Puts `machines`, in the order of their ids, into blocks; what stays as it was is taken from
-/// `known`.
-pub(super) fn cut(mut known: Blocks, machines: impl Iterator<Item = RenderInput>, per_block: u32) -> Blocks {
+/// Partitions `machines`, which are in the order of their ids, into blocks. Unchanged blocks are taken from
+/// `previous`.
+pub(super) fn partition(
+    mut previous: Blocks,
+    machines: impl Iterator<Item = RenderInput>,
+    per_block: u32,
+) -> Blocks {
     let mut blocks = Blocks::new();
     let mut end = |start: Option<MachineId>, machines| {
-        let block = known.remove(&start).unwrap_or_default().with(machines);
+        let block = previous.remove(&start).unwrap_or_default().with(machines);
         blocks.insert(start, block);
     };
-    let (mut start, mut gathered) = (None, Vec::new());
-    for member in machines {
-        let id = &member.machine.facts.id;
+    let mut start = None;
+    let mut collected = Vec::new();
+    for input in machines {
+        let id = &input.machine.facts.id;
         if crc32fast::hash(id.as_str().as_bytes()).is_multiple_of(per_block) {
-            end(start.replace(id.clone()), std::mem::take(&mut gathered));
+            end(start.replace(id.clone()), std::mem::take(&mut collected));
         }
-        gathered.push(member);
+        collected.push(input);
     }
-    end(start, gathered);
+    end(start, collected);
     blocks
 }

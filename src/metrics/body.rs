@@ -1,11 +1,11 @@
-//! The ready bytes of `/metrics`.
+//! The rendered bytes of `/metrics`.
 //!
-//! Fleet data changes with a poll, self metrics with every scrape. So fleet data is compressed once,
-//! when it is rendered, in a part for each level of detail, and a scrape only compresses the few
-//! kilobytes of self metrics. The answer is still one gzip member (RFC 1952): a header, the parts, the
-//! self metrics as the end of the deflate data, and the checksum of the whole, combined from theirs.
+//! Fleet metrics change with a poll, self metrics with every scrape. Fleet metrics are therefore compressed
+//! once, when they are rendered, separately for each detail level, and a scrape only compresses the few
+//! kilobytes of self metrics. The response is still one gzip member (RFC 1952): a header, the levels, the
+//! self metrics as the end of the deflate data, and the checksum of all, combined from theirs.
 //!
-//! An answer is a list of pieces that share memory with the body, so nothing large is copied.
+//! A response is a list of buffers that share memory with the body, so nothing large is copied.
 
 use std::cell::RefCell;
 use std::vec;
@@ -17,33 +17,33 @@ use super::chunk::{Buffers, ChunkEncoder, ChunkSequence};
 use super::limit::SeriesBudget;
 use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
 
-/// Deflate, no name, no time, unknown system: the same data gives the same bytes.
+/// Deflate, no name, no time, unknown system, so that the same data gives the same bytes.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 thread_local! {
-    /// For self metrics: making one takes as long as compressing them.
-    static PRESS: RefCell<ChunkEncoder> = RefCell::new(ChunkEncoder::quick());
+    /// Compresses self metrics; creating an encoder takes as long as compressing them.
+    static ENCODER: RefCell<ChunkEncoder> = RefCell::new(ChunkEncoder::quick());
 }
 
-/// Rendered fleet data, plain and compressed, to which each scrape adds the self metrics.
+/// Rendered fleet metrics, plain and compressed, to which each scrape adds the self metrics.
 #[derive(Debug)]
 pub struct Body {
     /// The fleet level, by format.
     pub(super) fleet: [ChunkSequence; ExpositionFormat::ALL.len()],
     /// Machine and update level, the same in every format; empty when not served.
     pub(super) deeper: [ChunkSequence; 2],
-    /// What the series limit made of it.
-    pub(super) served: SeriesBudget,
+    /// Result of the series limit.
+    pub(super) budget: SeriesBudget,
 }
 
 impl Body {
-    /// Which levels are served and which series are left out.
+    /// The levels that are served and the series that are suppressed.
     #[must_use]
-    pub fn served(&self) -> &SeriesBudget {
-        &self.served
+    pub fn budget(&self) -> &SeriesBudget {
+        &self.budget
     }
 
-    /// The text down to the deepest level, with `self_metrics` at its end.
+    /// Returns the text down to the deepest level, followed by `self_metrics`.
     #[must_use]
     pub fn plain(&self, self_metrics: &[u8]) -> Vec<u8> {
         let answer = self.answer(
@@ -55,8 +55,8 @@ impl Body {
         answer.collect::<Vec<Bytes>>().concat()
     }
 
-    /// The exposition down to `level`, as far as that is served, with `self_metrics`, which are in the same
-    /// format, at its end.
+    /// Returns the exposition down to `level`, as far as that is served, followed by `self_metrics`, which are
+    /// in the same format.
     #[must_use]
     pub fn answer(
         &self,
@@ -69,51 +69,51 @@ impl Body {
         if format == ExpositionFormat::OpenMetrics {
             end.extend_from_slice(b"# EOF\n");
         }
-        let parts = || std::iter::once(&self.fleet[format as usize]).chain(&self.deeper[..level as usize]);
+        let levels = || std::iter::once(&self.fleet[format as usize]).chain(&self.deeper[..level as usize]);
         match encoding {
             ContentEncoding::Identity => {
-                ExpositionBody::new(Bytes::new(), parts().map(|part| &part.plain), Bytes::from(end))
+                ExpositionBody::new(Bytes::new(), levels().map(|level| &level.plain), Bytes::from(end))
             }
             ContentEncoding::Gzip => {
                 let (mut checksum, mut length) = (Hasher::new(), end.len() as u64);
-                for part in parts() {
-                    checksum.combine(&part.checksum);
-                    length += part.plain.length;
+                for level in levels() {
+                    checksum.combine(&level.checksum);
+                    length += level.plain.length;
                 }
                 checksum.update(&end);
-                let mut last = PRESS.with_borrow_mut(|press| press.end(&end).to_vec());
+                let mut last = ENCODER.with_borrow_mut(|encoder| encoder.end(&end).to_vec());
                 last.extend_from_slice(&checksum.finalize().to_le_bytes());
                 // ISIZE is the length modulo 2^32.
                 last.extend_from_slice(&length.to_le_bytes()[..4]);
                 let header = Bytes::from_static(&GZIP_HEADER);
-                ExpositionBody::new(header, parts().map(|part| &part.deflated), Bytes::from(last))
+                ExpositionBody::new(header, levels().map(|level| &level.deflated), Bytes::from(last))
             }
         }
     }
 
-    /// Length of the answer down to the deepest level, without self metrics.
+    /// Returns the length of the exposition down to the deepest level, without self metrics.
     #[must_use]
     pub fn length(&self, format: ExpositionFormat, encoding: ContentEncoding) -> u64 {
         self.answer(DetailLevel::Update, format, encoding, Vec::new()).remaining()
     }
 }
 
-/// The bytes of an answer, piece by piece.
+/// The bytes of an exposition, buffer by buffer.
 #[derive(Debug)]
 pub struct ExpositionBody {
-    pieces: vec::IntoIter<Bytes>,
+    buffers: vec::IntoIter<Bytes>,
     remaining: u64,
 }
 
 impl ExpositionBody {
-    fn new<'a>(first: Bytes, parts: impl Iterator<Item = &'a Buffers>, last: Bytes) -> Self {
-        let shared = parts.flat_map(|part| part.list.iter().cloned());
-        let pieces: Vec<Bytes> = [first].into_iter().chain(shared).chain([last]).collect();
-        let remaining = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces: pieces.into_iter(), remaining }
+    fn new<'a>(first: Bytes, levels: impl Iterator<Item = &'a Buffers>, last: Bytes) -> Self {
+        let shared = levels.flat_map(|level| level.list.iter().cloned());
+        let buffers: Vec<Bytes> = [first].into_iter().chain(shared).chain([last]).collect();
+        let remaining = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        Self { buffers: buffers.into_iter(), remaining }
     }
 
-    /// Bytes in the pieces to come.
+    /// Number of bytes in the remaining buffers.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.remaining
@@ -124,9 +124,9 @@ impl Iterator for ExpositionBody {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.find(|piece| !piece.is_empty())?;
-        self.remaining -= piece.len() as u64;
-        Some(piece)
+        let buffer = self.buffers.find(|buffer| !buffer.is_empty())?;
+        self.remaining -= buffer.len() as u64;
+        Some(buffer)
     }
 }
 

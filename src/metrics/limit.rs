@@ -1,60 +1,60 @@
-//! The series limit: how deep an exposition may go, and what gives way in the fleet level.
+//! The series limit: it chooses the deepest detail level and reduces the fleet level if necessary.
 //!
-//! Levels are whole. The deepest one is served with which all series together stay within the limit;
-//! when even the fleet level has more, it gives way in this order, always as little as it must and
-//! always the same for the same data:
-//! 1. Groups of machines are folded into one, so sums stay right. Half of the room that the other
-//!    families leave is theirs, and what updates do not need.
-//! 2. Updates are left out, those that the fewest machines miss first, with all their families.
+//! A level is served completely or not at all. The deepest level is the last one with which all series
+//! together stay within the limit. If the fleet level alone exceeds the limit, it is reduced in this order,
+//! as little as necessary, and with the same result for the same data:
+//! 1. Device groups are merged into one, so sums stay right. Groups get half of the series that the other
+//!    families leave, and whatever updates do not need.
+//! 2. Updates are left out with all their families, those that the fewest machines miss first.
 //! 3. Families are left out, from the end of the table.
 
 use super::families::{FleetScope, SERIES_OF_GROUP, series_of_update};
 use crate::model::DetailLevel;
 
-/// What the limit made of an exposition.
+/// The result of the series limit for one exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesBudget {
-    /// The limit that was in force; 0 is none.
+    /// The limit; 0 is none.
     pub limit: u64,
-    /// The deepest level that was asked for.
+    /// The configured level.
     pub wanted: DetailLevel,
     /// The deepest level that is served.
     pub deepest: DetailLevel,
-    /// Series that are served, by level.
+    /// Series that are served, indexed by level.
     pub series: [u64; DetailLevel::ALL.len()],
-    /// Series that were asked for and are left out, by level.
+    /// Series of configured levels that are left out, indexed by level.
     pub suppressed: [u64; DetailLevel::ALL.len()],
 }
 
 impl SeriesBudget {
-    /// Chooses the level: `fleet` are the series of the fleet level before and after it gave way,
-    /// `deeper` those of the other levels.
+    /// Chooses the deepest level. `fleet` holds the number of series of the fleet level before and after its
+    /// reduction, `deeper` those of the other levels.
     pub(super) fn choose(limit: u64, wanted: DetailLevel, fleet: (u64, u64), deeper: [u64; 2]) -> Self {
-        let (asked, given) = fleet;
-        let all = [asked, deeper[0], deeper[1]];
+        let (wanted_fleet, served_fleet) = fleet;
+        let all = [wanted_fleet, deeper[0], deeper[1]];
         let is_within = |level: &DetailLevel| is_within(all[..=*level as usize].iter().sum(), limit);
         let deepest = DetailLevel::ALL.into_iter().take_while(|level| *level <= wanted && is_within(level));
         let deepest = deepest.last().unwrap_or(DetailLevel::Fleet);
-        let mut served = Self { limit, wanted, deepest, series: [0; 3], suppressed: [0; 3] };
+        let mut budget = Self { limit, wanted, deepest, series: [0; 3], suppressed: [0; 3] };
         for level in DetailLevel::ALL.into_iter().take_while(|level| *level <= wanted) {
             let index = level as usize;
-            served.series[index] = match level {
-                DetailLevel::Fleet => given,
+            budget.series[index] = match level {
+                DetailLevel::Fleet => served_fleet,
                 _ if level <= deepest => all[index],
                 _ => 0,
             };
-            served.suppressed[index] = all[index] - served.series[index];
+            budget.suppressed[index] = all[index] - budget.series[index];
         }
-        served
+        budget
     }
 }
 
-/// Whether a number of series may be served.
+/// Returns whether a number of series may be served.
 pub(super) fn is_within(series: u64, limit: u64) -> bool {
     limit == 0 || series <= limit
 }
 
-/// Makes the tenants' `series` give way to `limit`, as far as groups and updates can.
+/// Reduces the fleet level from `series` to `limit`, as far as groups and updates allow.
 pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
     let updates = |scopes: &[FleetScope<'_>]| -> u64 {
         scopes.iter().flat_map(|scope| scope.summary.updates.values()).map(series_of_update).sum()
@@ -64,23 +64,23 @@ pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u6
         scopes.iter().map(count).sum::<u64>() * SERIES_OF_GROUP
     };
     let others = series.saturating_sub(groups(scopes, usize::MAX) + updates(scopes));
-    let room = limit.saturating_sub(others);
-    let room_for_groups = room.saturating_sub(updates(scopes)).max(room / 2);
+    let available = limit.saturating_sub(others);
+    let for_groups = available.saturating_sub(updates(scopes)).max(available / 2);
     let largest = scopes.iter().map(|scope| scope.summary.groups.len()).max().unwrap_or(0);
-    // The number of series grows with the bound.
+    // The number of series grows with the bound, so a binary search finds the largest that fits.
     let (mut fits, mut exceeds) = (1, largest + 1);
     while exceeds - fits > 1 {
         let bound = fits.midpoint(exceeds);
-        if groups(scopes, bound) <= room_for_groups { fits = bound } else { exceeds = bound }
+        if groups(scopes, bound) <= for_groups { fits = bound } else { exceeds = bound }
     }
     for scope in scopes.iter_mut() {
         scope.summary.fold_groups(fits);
     }
-    leave_out_updates(scopes, room.saturating_sub(groups(scopes, usize::MAX)));
+    leave_out_updates(scopes, available.saturating_sub(groups(scopes, usize::MAX)));
 }
 
-/// Keeps the updates that most machines miss, as many as have room.
-fn leave_out_updates(scopes: &mut [FleetScope<'_>], room: u64) {
+/// Keeps the updates that most machines miss, as many as fit into `available` series.
+fn leave_out_updates(scopes: &mut [FleetScope<'_>], available: u64) {
     let mut updates: Vec<_> = scopes
         .iter()
         .enumerate()
@@ -94,7 +94,7 @@ fn leave_out_updates(scopes: &mut [FleetScope<'_>], room: u64) {
     let mut used = 0;
     let left_out = updates.into_iter().skip_while(|(_, series, ..)| {
         used += series;
-        used <= room
+        used <= available
     });
     for (_, _, tenant, kb) in left_out {
         scopes[tenant].summary.updates.remove(&kb);

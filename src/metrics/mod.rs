@@ -1,25 +1,23 @@
-//! What is exposed of the fleets, and how it is written.
+//! Fleet metrics: from fleets to the bytes of an exposition.
 //!
-//! [`families`] is the table of families, [`exposition`] the only writer of samples, [`Renderer`] renders
-//! what changed, [`Body`] is the ready bytes that are served. Rendering happens once per change of the
-//! data, never per scrape, and the same data gives the same bytes. The series limit holds for whatever
-//! is rendered, see [`SeriesBudget`].
+//! [`families`] is the table of families, [`Renderer`] renders what changed, [`Body`] holds the bytes that
+//! are served. Rendering happens once per change of the data, never per scrape, and the same data gives
+//! the same bytes. The series limit applies to every rendering, see [`SeriesBudget`].
 //!
-//! Rules of the names and values, beyond those of Prometheus:
-//! - `mde_<noun>[_<unit>][_total|_info|_timestamp_seconds]`; every family here carries `tenant`.
-//! - No name segment `kb` (`promtool check metrics` takes it for a unit): families say "update", the
-//!   label is `kb`, its value digits only.
-//! - A value that is not known has no series; a family without series is left out. No value is ever
-//!   NaN, and no sample carries a timestamp: age is a `_timestamp_seconds` of its own.
-//! - Times are seconds since the epoch, cut to the millisecond.
-//! - Series are a set, because a duplicate makes Prometheus refuse the whole scrape: tenants and the
-//!   machines of a tenant are keys, and in the fleet level a row with the labels of an earlier one of its
-//!   family is dropped.
+//! Rules of names and values, in addition to those of Prometheus:
+//! - `mde_<noun>[_<unit>][_total|_info|_timestamp_seconds]`; every family here has the label `tenant`.
+//! - No name segment `kb` (`promtool check metrics` takes it for a unit): families use "update", the
+//!   label is `kb`, and its value has only digits.
+//! - An unknown value has no series; a family without series is left out. No value is ever NaN, and no
+//!   sample carries a timestamp: an age is a `_timestamp_seconds` family.
+//! - Times are seconds since the epoch, truncated to the millisecond.
+//! - Series are unique, because Prometheus rejects a scrape with a duplicate: tenants and the machines of
+//!   a tenant are keys, and in the fleet level a sample with the labels of an earlier one of its family is
+//!   dropped.
 
 mod blocks;
 mod body;
 mod chunk;
-pub mod exposition;
 pub mod families;
 mod limit;
 mod renderer;
@@ -33,16 +31,16 @@ pub use body::{Body, ExpositionBody};
 pub use limit::SeriesBudget;
 pub use renderer::Renderer;
 
-/// How much is exposed and by what it is judged; from the configuration.
+/// Options of rendering, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderOptions {
-    /// When data changes its meaning.
+    /// Limits that decide the state of a machine.
     pub freshness: Freshness,
-    /// The deadlines by which machines are judged.
+    /// Policies that decide which updates are overdue.
     pub policies: Arc<[Policy]>,
     /// The deepest level.
     pub detail: DetailLevel,
-    /// Series of all levels together, beside the self metrics; 0 is no limit.
+    /// Largest number of series of all levels together, without the self metrics; 0 is no limit.
     pub series_limit: u64,
 }
 

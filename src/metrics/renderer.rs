@@ -1,9 +1,9 @@
-//! Renders one exposition after the other.
+//! Renders one exposition after another.
 //!
-//! The families of the fleet level are counts over everything, so they are written anew each time,
-//! but what comes out the same is not compressed again. FamilyWriter of machines are kept by [`blocks`]. Which
-//! levels are served is decided by numbers before any of their rows is written, so a level that is not
-//! served costs neither time nor memory.
+//! The families of the fleet level are counts over everything, so they are written again each time, but
+//! unchanged text is not compressed again. The samples of machines are kept in [`blocks`]. The levels are
+//! chosen by counting, before any of their samples is written, so a level that is not served costs
+//! neither time nor memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use super::RenderOptions;
 use super::blocks::{self, Blocks, MACHINE_TABLES, MACHINES_PER_BLOCK, RenderInput};
 use super::body::Body;
 use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
-use super::families::{FLEET, Family, FleetRows, FleetScope};
+use super::families::{FLEET, Family, FleetSamples, FleetScope};
 use super::limit::{self, SeriesBudget};
 use crate::fleet::policy::{self, PolicySummary};
 use crate::fleet::summary::Summary;
 use crate::fleet::{Machine, TenantFleet};
 use crate::model::{DetailLevel, ExpositionFormat};
 
-/// Renders, and remembers what it rendered last.
+/// Renders expositions and keeps the parts of the last one.
 ///
-/// The result never depends on what is remembered: it only costs less.
+/// The result never depends on the kept parts; they only save time.
 #[derive(Debug)]
 pub struct Renderer {
-    press: ChunkEncoder,
+    encoder: ChunkEncoder,
     /// Families of the fleet level, by format.
     fleet: [Vec<Chunk>; ExpositionFormat::ALL.len()],
     /// `HELP` and `TYPE` of the families of [`MACHINE_TABLES`].
@@ -37,64 +37,69 @@ pub struct Renderer {
 
 impl Default for Renderer {
     fn default() -> Self {
-        let mut press = ChunkEncoder::default();
+        let mut encoder = ChunkEncoder::default();
         let headers = MACHINE_TABLES.map(|table| {
-            table
-                .iter()
-                .map(|family| press.chunk(&family.header.lines(ExpositionFormat::Text), None))
-                .collect()
+            let headers = table.iter().map(|family| family.descriptor.header(ExpositionFormat::Text));
+            headers.map(|header| encoder.chunk(&header, None)).collect()
         });
         let machines_per_block = MACHINES_PER_BLOCK;
-        Self { press, fleet: Default::default(), headers, blocks: BTreeMap::new(), machines_per_block }
+        Self { encoder, fleet: Default::default(), headers, blocks: BTreeMap::new(), machines_per_block }
     }
 }
 
 impl Renderer {
-    /// Renders `fleets`, in any order, as they stand at `now`. Of two fleets of one tenant the first
-    /// counts.
+    /// Renders `fleets`, given in any order, as of `now`. Of two fleets of one tenant the first one counts.
     pub fn render(&mut self, fleets: &[Arc<TenantFleet>], now: Timestamp, options: &RenderOptions) -> Body {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
         let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, options)).collect();
-        let mut known = std::mem::take(&mut self.blocks);
-        for scope in &scopes {
+        let deeper = self.update_blocks(&scopes, now, options);
+        let limit = options.series_limit;
+        let mut families = write_fleet(&scopes);
+        let wanted = series(&families);
+        if !limit::is_within(wanted, limit) {
+            limit::fit_to_limit(&mut scopes, wanted, limit);
+            families = write_fleet(&scopes);
+            while !limit::is_within(series(&families), limit) {
+                families.pop();
+            }
+        }
+        let budget = SeriesBudget::choose(limit, options.detail, (wanted, series(&families)), deeper);
+        Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(budget.deepest), budget }
+    }
+
+    /// Partitions the machines of each tenant and returns the number of series of the machine and update levels.
+    fn update_blocks(
+        &mut self,
+        scopes: &[FleetScope<'_>],
+        now: Timestamp,
+        options: &RenderOptions,
+    ) -> [u64; 2] {
+        let mut previous = std::mem::take(&mut self.blocks);
+        for scope in scopes {
             let tenant = &scope.fleet.tenant;
             let machines = scope.fleet.machines.values().map(|machine| assess(machine, scope, now, options));
-            let cut =
-                blocks::cut(known.remove(tenant).unwrap_or_default(), machines, self.machines_per_block);
-            self.blocks.insert(Arc::clone(tenant), cut);
+            let kept = previous.remove(tenant).unwrap_or_default();
+            let blocks = blocks::partition(kept, machines, self.machines_per_block);
+            self.blocks.insert(Arc::clone(tenant), blocks);
         }
-        drop(known);
         let mut deeper = [0; 2];
         for block in self.blocks.values().flat_map(BTreeMap::values) {
             deeper.iter_mut().zip(block.series()).for_each(|(sum, series)| *sum += series);
         }
-
-        let limit = options.series_limit;
-        let mut families = write_fleet(&scopes);
-        let asked = families.iter().map(|family| family.series).sum();
-        if !limit::is_within(asked, limit) {
-            limit::fit_to_limit(&mut scopes, asked, limit);
-            families = write_fleet(&scopes);
-            while !limit::is_within(families.iter().map(|family| family.series).sum(), limit) {
-                families.pop();
-            }
-        }
-        let given = families.iter().map(|family| family.series).sum();
-        let served = SeriesBudget::choose(limit, options.detail, (asked, given), deeper);
-        Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(served.deepest), served }
+        deeper
     }
 
     fn fleet_level(&mut self, families: &[FleetFamily]) -> [ChunkSequence; ExpositionFormat::ALL.len()] {
-        let known = std::mem::take(&mut self.fleet);
+        let previous = std::mem::take(&mut self.fleet);
         for (index, family) in families.iter().enumerate() {
-            let mut chunk = |text, format| self.press.chunk(text, known[format as usize].get(index));
+            let mut chunk = |text, format| self.encoder.chunk(text, previous[format as usize].get(index));
             let text = chunk(&family.text, ExpositionFormat::Text);
-            let differing =
+            let different =
                 family.openmetrics.as_ref().map(|text| chunk(text, ExpositionFormat::OpenMetrics));
-            self.fleet[ExpositionFormat::OpenMetrics as usize]
-                .push(differing.unwrap_or_else(|| text.clone()));
+            let openmetrics = different.unwrap_or_else(|| text.clone());
+            self.fleet[ExpositionFormat::OpenMetrics as usize].push(openmetrics);
             self.fleet[ExpositionFormat::Text as usize].push(text);
         }
         self.fleet.each_ref().map(|chunks| chunks.iter().collect())
@@ -104,41 +109,48 @@ impl Renderer {
         let mut text = Vec::new();
         for (tenant, blocks) in &mut self.blocks {
             for block in blocks.values_mut() {
-                block.render(tenant, deepest, &mut self.press, &mut text);
+                block.render(tenant, deepest, &mut self.encoder, &mut text);
             }
         }
         let (headers, blocks) = (&self.headers, &self.blocks);
         [0, 1].map(|level| {
             let families = headers[level].iter().enumerate().flat_map(|(family, header)| {
                 let all = blocks.values().flat_map(BTreeMap::values);
-                let mut rows = all.filter_map(move |block| block.rows(level, family)).peekable();
-                // A family without rows is left out.
-                let header = rows.peek().map(|_| header);
-                header.into_iter().chain(rows)
+                let mut samples = all.filter_map(move |block| block.samples(level, family)).peekable();
+                // A family without samples is left out.
+                let header = samples.peek().map(|_| header);
+                header.into_iter().chain(samples)
             });
             families.collect()
         })
     }
 }
 
-/// A family of the fleet level, rendered.
+/// A rendered family of the fleet level.
 struct FleetFamily {
     text: Vec<u8>,
-    /// Where it is not the same as `text`.
+    /// Present if it differs from `text`.
     openmetrics: Option<Vec<u8>>,
     series: u64,
 }
 
+fn series(families: &[FleetFamily]) -> u64 {
+    families.iter().map(|family| family.series).sum()
+}
+
 fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
-    let write = |family: &Family<FleetRows>| {
+    let write_family = |family: &Family<FleetSamples>| {
         let write = |format| {
-            family.header.family(format, |rows| scopes.iter().for_each(|scope| (family.rows)(scope, rows)))
+            family.descriptor.family(format, |writer| {
+                scopes.iter().for_each(|scope| (family.write)(scope, writer));
+            })
         };
         let (text, series) = write(ExpositionFormat::Text);
-        let openmetrics = (!family.header.is_alike()).then(|| write(ExpositionFormat::OpenMetrics).0);
+        let is_independent = family.descriptor.is_format_independent();
+        let openmetrics = (!is_independent).then(|| write(ExpositionFormat::OpenMetrics).0);
         FleetFamily { text, openmetrics, series }
     };
-    FLEET.iter().map(write).collect()
+    FLEET.iter().map(write_family).collect()
 }
 
 fn scope<'a>(fleet: &'a TenantFleet, now: Timestamp, options: &'a RenderOptions) -> FleetScope<'a> {

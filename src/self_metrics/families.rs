@@ -10,15 +10,15 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
-/// Seconds a request to the API takes; the upper end is the default time limit.
+/// Duration of an API request in seconds; the last bound is the default timeout.
 const API_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Seconds a scrape takes: ready bytes are copied, so mostly far below a hundredth.
+/// Duration of a scrape in seconds; mostly far below 0.01, because rendered bytes are served.
 const HTTP_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5];
-/// Seconds of rendering, from ten machines to 100,000.
+/// Duration of rendering in seconds, for 10 to 100,000 machines.
 const RENDER_BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
-/// Every family. A family without labels that may be unknown is a vector of no labels, because
-/// only a vector can have no series.
+/// Every family. A family without labels whose value may be unknown is a vector with no labels, because only
+/// a vector can have no series.
 pub(super) struct Families {
     pub(super) build_info: GaugeVec,
     pub(super) api_requests: IntCounterVec,
@@ -57,11 +57,11 @@ pub(super) struct Families {
     pub(super) config_last_reload_success: GaugeVec,
     pub(super) web_certificate_expiry: GaugeVec,
     pub(super) log_messages: IntCounterVec,
-    /// One for each family with the label `tenant`.
+    /// One function for each family with the label `tenant`.
     of_tenants: Vec<Forget>,
 }
 
-/// What a self metric is called, for those who query it.
+/// Name and labels of a self metric, for those who query it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelfFamily {
     /// Name; a histogram's series have `_bucket`, `_sum` or `_count` after it.
@@ -74,12 +74,12 @@ pub struct SelfFamily {
     pub labels: Vec<String>,
 }
 
-/// Every self metric, `process_*` left out.
+/// Returns every self metric except `process_*`.
 #[must_use]
 pub fn families() -> Vec<SelfFamily> {
     let registry = Registry::new();
     let table = Table::of(&registry);
-    Families::make(&table);
+    Families::create(&table);
     table.names.into_inner()
 }
 
@@ -87,13 +87,13 @@ pub fn families() -> Vec<SelfFamily> {
 type Forget = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Families {
-    /// Makes the families and registers each with `registry`.
+    /// Creates the families and registers each with `registry`.
     pub(super) fn register(registry: &Registry) -> Self {
-        Self::make(&Table::of(registry))
+        Self::create(&Table::of(registry))
     }
 
     #[rustfmt::skip] // One line per family: this is a table.
-    fn make(table: &Table<'_>) -> Self {
+    fn create(table: &Table<'_>) -> Self {
         Self {
             build_info: table.gauge("build_info", "1; the version of the exporter is a label.", &["version"]),
             api_requests: table.counter("api_requests_total",
@@ -179,8 +179,8 @@ impl Families {
     }
 }
 
-/// Registers what it makes. Each call is infallible: the names are constants of the table above,
-/// valid and used once, which the unit tests see.
+/// Creates and registers families. No call can fail: the names are constants of the table above, valid and used
+/// once, as the unit tests show.
 struct Table<'a> {
     registry: &'a Registry,
     names: RefCell<Vec<SelfFamily>>,
@@ -246,7 +246,7 @@ fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, tenant: &str) {
         let labels: HashMap<_, _> =
             series.get_label().iter().map(|label| (label.name(), label.value())).collect();
         if labels.get("tenant") == Some(&tenant) {
-            // An error says that it went meanwhile.
+            // An error means that another thread removed it.
             drop(family.remove(&labels));
         }
     }

@@ -1,24 +1,23 @@
-//! What the exporter counts about itself: the families `mde_exporter_*` and `process_*`.
+//! Metrics of the exporter itself: the families `mde_exporter_*` and `process_*`.
 //!
-//! A leaf: other modules report an event (`tenant.request_finished(..)`), and names, labels and
-//! help stay in this folder: `families` is the table, `tenant` the events of one tenant, `encode` writes,
-//! `readings` are the few values that people are shown besides.
+//! Other modules report events (`tenant.request_finished(..)`); names, labels and help stay in this
+//! folder. `families` is the table, `tenant` the events of one tenant, `status` its live state, which a
+//! snapshot samples too, and `encode` passes gathered values to the writer of the exposition format.
 //!
-//! Promises: a value that is not known yet has no series, a label set known in advance starts at 0,
-//! and label values come from closed lists, from the configuration (`tenant`), or are a status code,
-//! so no reply can make the number of series grow without bound. Nothing here reads a clock.
+//! Guarantees: an unknown value has no series, a label set known in advance starts at 0, and label values
+//! come from closed lists, from the configuration (`tenant`), or are a status code, so no reply can
+//! make the number of series grow without bound. Nothing here reads a clock.
 //!
-//! Fleet data is not counted here: it is rendered once per change by `metrics`, while these values
-//! are encoded anew at each scrape.
+//! Fleet metrics are not counted here: [`metrics`](crate::metrics) renders them once per change, while self
+//! metrics are encoded at each scrape.
 
 mod encode;
 mod families;
-mod readings;
+mod status;
 mod tenant;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,38 +26,63 @@ use prometheus::Registry;
 use encode::encode;
 use families::Families;
 pub use families::{SelfFamily, families};
-pub use readings::TenantReadings;
+use status::LiveTenants;
+pub use status::{QuotaWindow, TenantStatus};
 pub use tenant::TenantMetrics;
 
 use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, HttpPath, LogLevel};
 
-/// The exporter's own metrics; one per process, shared by all its parts.
+/// The metrics of one process, shared by all its parts.
 pub struct SelfMetrics {
     families: Families,
     own: Registry,
-    /// Apart from `own`, because `once` must be able to leave it out.
+    /// Separate from `own`, because `once` leaves it out.
     process: Registry,
-    /// By tenant; see [`TenantMetrics::quota_from`].
-    quota_readers: Mutex<BTreeMap<Arc<str>, QuotaReader>>,
+    tenants: LiveTenants,
 }
 
-/// Calls to the API in one window of a quota.
+/// Series of one detail level in a rendered exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuotaWindow {
-    /// How many the exporter allows itself now.
-    pub allowed: u64,
-    /// How many were made.
-    pub used: u64,
+pub struct LevelSeries {
+    /// The level.
+    pub level: DetailLevel,
+    /// Series that are served.
+    pub served: u64,
+    /// Series that are left out because of the limit.
+    pub suppressed: u64,
 }
 
-/// Answers how the last minute and the last hour stand.
-type QuotaReader = Box<dyn Fn() -> [QuotaWindow; 2] + Send + Sync>;
+/// Size of a rendered exposition in one format and encoding, without self metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpositionSize {
+    /// The format.
+    pub format: ExpositionFormat,
+    /// The encoding.
+    pub encoding: ContentEncoding,
+    /// Number of bytes.
+    pub bytes: u64,
+}
 
-/// The self metrics of an exporter with a few tenants; more only costs a copy.
+/// Measurements of a rendered exposition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderStats {
+    /// The configured series limit; 0 is none.
+    pub series_limit: u64,
+    /// The deepest level that is served.
+    pub deepest: DetailLevel,
+    /// Series of each level.
+    pub levels: [LevelSeries; DetailLevel::ALL.len()],
+    /// Size in each format and encoding.
+    pub sizes: Vec<ExpositionSize>,
+    /// Time that saving and rendering took.
+    pub took: Duration,
+}
+
+/// Size of the self metrics of an exporter with a few tenants; more tenants cost a copy.
 const EXPECTED_BYTES: usize = 64 * 1024;
 
 impl SelfMetrics {
-    /// Metrics of a process that runs `version`.
+    /// Creates the metrics of a process that runs `version`.
     #[must_use]
     pub fn new(version: &'static str) -> Self {
         let own = Registry::new();
@@ -88,49 +112,38 @@ impl SelfMetrics {
         process
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect("Safe: it is the only collector of a new registry");
-        Self { families, own, process, quota_readers: Mutex::default() }
+        Self { families, own, process, tenants: LiveTenants::default() }
     }
 
-    /// The events of the tenant `name`; all its label sets that are known in advance start at 0.
-    /// Asked twice for one name, both answers count into the same series.
+    /// Returns the events of the tenant `name`. All its label sets that are known in advance start at 0.
+    /// Two values for one name count into the same series.
     #[must_use]
     pub fn tenant(self: &Arc<Self>, name: &str) -> TenantMetrics {
         TenantMetrics::start(Arc::clone(self), name)
     }
 
-    /// The tenant `name` is no longer polled: its series go. Counters start at 0 should it come back.
+    /// Removes the series of the tenant `name`, which is no longer polled. If it returns, its counters start
+    /// at 0.
     pub fn forget_tenant(&self, name: &str) {
-        self.quota_readers().remove(name);
+        self.tenants.remove(name);
         self.families.forget_tenant(name);
     }
 
-    /// Records that the fleet's exposition was rendered: `series` by detail level, the size of the body
-    /// without these self metrics in each format and encoding, and the time it took.
-    pub fn rendered(
-        &self,
-        series: [u64; DetailLevel::ALL.len()],
-        bytes: impl IntoIterator<Item = ((ExpositionFormat, ContentEncoding), u64)>,
-        took: Duration,
-    ) {
-        for (level, count) in DetailLevel::ALL.into_iter().zip(series) {
-            self.families.series.with_label_values(&[level.as_str()]).set(number(count));
-        }
-        for ((format, encoding), bytes) in bytes {
-            let labels = [format.as_str(), encoding.as_str()];
-            self.families.exposition_bytes.with_label_values(&labels).set(number(bytes));
-        }
-        self.families.render_duration.observe(took.as_secs_f64());
-    }
-
-    /// Records the effect of the series limit: the limit (0 is none), the suppressed series by detail
-    /// level, and the deepest level that is exposed.
-    pub fn detail(&self, limit: u64, suppressed: [u64; DetailLevel::ALL.len()], deepest: DetailLevel) {
-        self.families.series_limit.set(number(limit));
-        for (level, count) in DetailLevel::ALL.into_iter().zip(suppressed) {
+    /// Records the newest exposition of the fleets.
+    pub fn rendered(&self, stats: &RenderStats) {
+        let families = &self.families;
+        families.series_limit.set(number(stats.series_limit));
+        for LevelSeries { level, served, suppressed } in stats.levels {
             let label = [level.as_str()];
-            self.families.suppressed_series.with_label_values(&label).set(number(count));
-            self.families.detail_level.with_label_values(&label).set((level == deepest).into());
+            families.series.with_label_values(&label).set(number(served));
+            families.suppressed_series.with_label_values(&label).set(number(suppressed));
+            families.detail_level.with_label_values(&label).set((level == stats.deepest).into());
         }
+        for ExpositionSize { format, encoding, bytes } in &stats.sizes {
+            let labels = [format.as_str(), encoding.as_str()];
+            families.exposition_bytes.with_label_values(&labels).set(number(*bytes));
+        }
+        families.render_duration.observe(stats.took.as_secs_f64());
     }
 
     /// Counts a request to the exporter that was answered.
@@ -140,20 +153,20 @@ impl SelfMetrics {
         families.http_request_duration.with_label_values(&[path.as_str()]).observe(took.as_secs_f64());
     }
 
-    /// A configuration was read and is in force since `at`.
+    /// Records that a configuration was loaded and is active since `at`.
     pub fn config_loaded(&self, at: Timestamp) {
         const NONE: [&str; 0] = [];
         self.families.config_last_reload_successful.with_label_values(&NONE).set(1.0);
         self.families.config_last_reload_success.with_label_values(&NONE).set(seconds(at));
     }
 
-    /// A configuration was refused; the old one stays in force.
+    /// Records that a configuration was rejected; the previous one stays active.
     pub fn config_rejected(&self) {
         const NONE: [&str; 0] = [];
         self.families.config_last_reload_successful.with_label_values(&NONE).set(0.0);
     }
 
-    /// The web server serves a certificate that expires then; none when it serves without TLS.
+    /// Records the expiry of the web server's certificate; none without TLS.
     pub fn web_certificate(&self, expires: Option<Timestamp>) {
         const NONE: [&str; 0] = [];
         let family = &self.families.web_certificate_expiry;
@@ -163,13 +176,13 @@ impl SelfMetrics {
         }
     }
 
-    /// A change of the state was written to disk, or could not be.
+    /// Counts a change of the state that was written to disk, or could not be.
     pub fn state_written(&self, written: bool) {
         let families = &self.families;
         if written { families.state_writes.inc() } else { families.state_write_failures.inc() }
     }
 
-    /// The state of an earlier run was found at start.
+    /// Records that the state of an earlier run was found at start.
     pub fn state_restored(&self) {
         self.families.state_restored.set(1);
     }
@@ -179,43 +192,27 @@ impl SelfMetrics {
         self.families.log_messages.with_label_values(&[level.as_str()]).inc();
     }
 
-    /// All self metrics as text 0.0.4: families by name, series by labels, `process_*` last.
+    /// Encodes all self metrics: families by name, series by labels, `process_*` last. `OpenMetrics` is
+    /// without its end marker.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        self.encode_as(ExpositionFormat::Text, &[&self.own, &self.process])
+    pub fn encode(&self, format: ExpositionFormat) -> Vec<u8> {
+        self.encode_registries(format, &[&self.own, &self.process])
     }
 
-    /// All self metrics in the format `OpenMetrics` 1.0, without the mark of its end.
-    #[must_use]
-    pub fn encode_openmetrics(&self) -> Vec<u8> {
-        self.encode_as(ExpositionFormat::OpenMetrics, &[&self.own, &self.process])
-    }
-
-    /// As [`encode`](Self::encode) without `process_*`: the output of `once` goes into
+    /// Encodes the self metrics as text without `process_*`: the output of `once` goes into
     /// `node_exporter`'s textfile collector, which already has these families.
     #[must_use]
     pub fn encode_own(&self) -> Vec<u8> {
-        self.encode_as(ExpositionFormat::Text, &[&self.own])
+        self.encode_registries(ExpositionFormat::Text, &[&self.own])
     }
 
-    fn encode_as(&self, format: ExpositionFormat, registries: &[&Registry]) -> Vec<u8> {
-        for (tenant, read) in &*self.quota_readers() {
-            for (window, name) in read().into_iter().zip(["1m", "1h"]) {
-                let labels = [&**tenant, name];
-                self.families.api_quota.with_label_values(&labels).set(number(window.allowed));
-                self.families.api_quota_used.with_label_values(&labels).set(number(window.used));
-            }
-        }
+    fn encode_registries(&self, format: ExpositionFormat, registries: &[&Registry]) -> Vec<u8> {
+        self.tenants.write_gauges(&self.families);
         let mut text = Vec::with_capacity(EXPECTED_BYTES);
         for registry in registries {
             encode(&registry.gather(), format, &mut text);
         }
         text
-    }
-
-    /// A reader that panicked changed nothing here.
-    fn quota_readers(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, QuotaReader>> {
-        self.quota_readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,12 +222,12 @@ impl fmt::Debug for SelfMetrics {
     }
 }
 
-/// Converts a count to the type of a gauge.
+/// Converts a count to the value of a gauge.
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Seconds since the epoch, the unit of every `_timestamp_seconds`.
+/// Converts a time to seconds since the epoch, the unit of every `_timestamp_seconds`.
 fn seconds(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }

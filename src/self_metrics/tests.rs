@@ -8,7 +8,7 @@ fn text(metrics: &SelfMetrics) -> String {
 }
 
 fn has(metrics: &SelfMetrics, line: &str) -> bool {
-    text(metrics).lines().any(|found| found == line)
+    text(metrics).lines().any(|other| other == line)
 }
 
 fn time(second: i64) -> Timestamp {
@@ -46,7 +46,7 @@ fn known_label_sets_start_at_zero() {
 }
 
 #[test]
-fn what_never_happened_has_no_time() {
+fn event_that_never_happened_has_no_time() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a");
     let times = |metrics: &SelfMetrics| {
@@ -79,7 +79,7 @@ fn second_handle_counts_into_the_same_series() {
 }
 
 #[test]
-fn a_tenant_that_is_forgotten_leaves_no_series_and_the_others_theirs() {
+fn forgotten_tenant_loses_its_series_and_others_keep_theirs() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let (gone, stays) = (metrics.tenant("gone"), metrics.tenant("stays"));
     for tenant in [&gone, &stays] {
@@ -102,7 +102,7 @@ fn a_tenant_that_is_forgotten_leaves_no_series_and_the_others_theirs() {
 }
 
 #[test]
-fn what_is_special_to_a_source_goes_with_it() {
+fn values_of_one_source_are_removed_with_it() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a");
     tenant.possible_interval(Duration::from_hours(1));
@@ -125,7 +125,7 @@ fn request_without_a_reply_is_counted_as_error() {
 }
 
 #[test]
-fn refused_configuration_keeps_the_time_of_the_last_good_one() {
+fn rejected_configuration_keeps_the_last_reload_time() {
     let metrics = SelfMetrics::new("1");
     metrics.config_loaded(time(50));
     metrics.config_rejected();
@@ -137,7 +137,7 @@ fn refused_configuration_keeps_the_time_of_the_last_good_one() {
 fn output_for_textfile_collectors_holds_no_process_metrics() {
     let metrics = SelfMetrics::new("1");
     assert!(!text(&metrics).contains("process_"));
-    let all = String::from_utf8(metrics.encode()).unwrap();
+    let all = String::from_utf8(metrics.encode(ExpositionFormat::Text)).unwrap();
     assert!(all.starts_with(&text(&metrics)[..100]));
     assert!(all.contains("\nprocess_resident_memory_bytes "));
 }
@@ -149,9 +149,9 @@ fn hostile_tenant_name_is_escaped() {
     assert!(has(&metrics, r#"mde_exporter_api_retries_total{tenant="a\"b\\c\nd"} 1"#));
 }
 
-/// The library's encoder is the judge of the text format.
+/// The encoder of the library is the reference for the text format.
 #[test]
-fn text_is_what_the_library_would_write() {
+fn text_equals_the_output_of_the_library() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let tenant = metrics.tenant("a\"b\\c\nd");
     tenant.request_finished(ApiOperation::Machines, Some(200), Duration::from_millis(1234));
@@ -166,7 +166,7 @@ fn text_is_what_the_library_would_write() {
 #[test]
 fn openmetrics_differs_in_counters_and_bounds() {
     let metrics = Arc::new(SelfMetrics::new("1"));
-    let openmetrics = String::from_utf8(metrics.encode_openmetrics()).unwrap();
+    let openmetrics = String::from_utf8(metrics.encode(ExpositionFormat::OpenMetrics)).unwrap();
     for line in [
         "# TYPE mde_exporter_http_requests counter",
         r#"mde_exporter_http_requests_total{code="200",path="/"} 0"#,
@@ -175,13 +175,13 @@ fn openmetrics_differs_in_counters_and_bounds() {
         r#"mde_exporter_render_duration_seconds_bucket{le="+Inf"} 0"#,
         "# TYPE process_open_fds gauge",
     ] {
-        assert!(openmetrics.lines().any(|found| found == line), "missing: {line}\n{openmetrics}");
+        assert!(openmetrics.lines().any(|other| other == line), "missing: {line}\n{openmetrics}");
     }
     assert!(has(&metrics, r#"mde_exporter_render_duration_seconds_bucket{le="1"} 0"#));
 }
 
 #[test]
-fn the_certificate_has_a_series_only_while_there_is_one() {
+fn certificate_has_a_series_only_while_there_is_one() {
     let name = "mde_exporter_web_certificate_expiry_timestamp_seconds";
     let metrics = SelfMetrics::new("1");
     assert!(!text(&metrics).contains(name));
@@ -193,7 +193,7 @@ fn the_certificate_has_a_series_only_while_there_is_one() {
 
 /// A family that was never observed is not encoded, so this goes one way only.
 #[test]
-fn every_family_that_is_encoded_is_listed() {
+fn every_encoded_family_is_listed() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     metrics.tenant("t").request_retried();
     let listed = families();
@@ -209,7 +209,7 @@ fn every_family_that_is_encoded_is_listed() {
 }
 
 #[test]
-fn readings_tell_what_is_known_and_make_no_series() {
+fn status_holds_known_values_and_creates_no_series() {
     let metrics = Arc::new(SelfMetrics::new("1"));
     let known = metrics.tenant("known");
     let _silent = metrics.tenant("silent");
@@ -218,15 +218,14 @@ fn readings_tell_what_is_known_and_make_no_series() {
     let windows = [1, 2].map(|used| QuotaWindow { allowed: 40, used });
     known.quota_from(move || windows);
     let before = text(&metrics);
-    let readings = metrics.readings();
+    let expected = TenantStatus {
+        quota: Some(windows),
+        poll_interval: Some(Duration::from_hours(6)),
+        token_expiry: Some(time(1_764_000_000)),
+    };
+    assert_eq!(metrics.tenant_status("known"), expected);
+    for name in ["silent", "unknown"] {
+        assert_eq!(metrics.tenant_status(name), TenantStatus::default());
+    }
     assert_eq!(text(&metrics), before);
-    assert_eq!(readings.keys().collect::<Vec<_>>(), ["known"]);
-    assert_eq!(
-        readings["known"],
-        TenantReadings {
-            quota: Some(windows),
-            poll_interval: Some(Duration::from_hours(6)),
-            token_expiry: Some(time(1_764_000_000)),
-        }
-    );
 }

@@ -31,10 +31,7 @@ pub(super) async fn metrics(
     };
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
     let level = wanted_level(query.as_deref().unwrap_or_default());
-    let self_metrics = match format {
-        ExpositionFormat::Text => state.self_metrics.encode(),
-        ExpositionFormat::OpenMetrics => state.self_metrics.encode_openmetrics(),
-    };
+    let self_metrics = state.self_metrics.encode(format);
     // The borrow must be short, because it blocks the publisher.
     let published = state.published.borrow().clone();
     let answer = published.body.answer(level, format, encoding, self_metrics);

@@ -19,6 +19,7 @@ use crate::fleet::{MachineFacts, ReportedUpdate, TenantFleet};
 use crate::metrics::{RenderOptions, Renderer};
 use crate::model::{DetailLevel, Freshness, KbId, MachineId, Policy};
 use crate::publish::Snapshot;
+use crate::self_metrics::TenantStatus;
 
 pub(super) const HOSTILE: &str = "<script>alert('1')</script>\"&";
 
@@ -37,6 +38,15 @@ pub(super) fn published(
     policies: Vec<Policy>,
     series_limit: u64,
 ) -> SnapshotReader {
+    published_with(fleets, policies, series_limit, Vec::new())
+}
+
+pub(super) fn published_with(
+    fleets: Vec<TenantFleet>,
+    policies: Vec<Policy>,
+    series_limit: u64,
+    statuses: Vec<TenantStatus>,
+) -> SnapshotReader {
     let options = RenderOptions {
         freshness: FRESHNESS,
         policies: policies.into(),
@@ -44,8 +54,8 @@ pub(super) fn published(
         series_limit,
     };
     let fleets = fleets.into_iter().map(Arc::new).collect();
-    let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options);
-    watch::channel(Arc::new(published)).1
+    let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options);
+    watch::channel(Arc::new(snapshot.with_statuses(statuses))).1
 }
 
 pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {

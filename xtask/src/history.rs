@@ -74,7 +74,7 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
         let snapshot = Snapshot::render(&mut renderer, step.into(), fleets, clock.now(), &options());
-        snapshot.count(&self_metrics, Duration::ZERO);
+        snapshot.record(&self_metrics, Duration::ZERO);
         write_scrape(&mut output, &snapshot, &self_metrics, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
@@ -164,7 +164,7 @@ fn write_scrape(
     self_metrics: &SelfMetrics,
     at: Timestamp,
 ) -> io::Result<()> {
-    let own = self_metrics.encode_openmetrics();
+    let own = self_metrics.encode(ExpositionFormat::OpenMetrics);
     let pieces = snapshot.body.answer(
         DetailLevel::Update,
         ExpositionFormat::OpenMetrics,

@@ -1,4 +1,4 @@
-//! Answers, decoded.
+//! Expositions, decoded.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use flate2::bufread::GzDecoder;
 use super::*;
 use crate::metrics::chunk::Chunk;
 
-/// The text of `member`, which must be one gzip member and nothing after it.
+/// Unpacks `member`, which must be exactly one gzip member.
 fn gunzip(member: &[u8]) -> Vec<u8> {
     let mut rest = member;
     let mut text = Vec::new();
@@ -18,26 +18,26 @@ fn gunzip(member: &[u8]) -> Vec<u8> {
 
 /// A body whose levels have these chunks.
 fn body(levels: [&[&[u8]]; 3]) -> Body {
-    let mut press = ChunkEncoder::default();
-    let mut part = |texts: &[&[u8]]| -> ChunkSequence {
-        let chunks: Vec<Chunk> = texts.iter().map(|text| press.chunk(text, None)).collect();
+    let mut encoder = ChunkEncoder::default();
+    let mut sequence = |texts: &[&[u8]]| -> ChunkSequence {
+        let chunks: Vec<Chunk> = texts.iter().map(|text| encoder.chunk(text, None)).collect();
         chunks.iter().collect()
     };
     let [fleet, machine, update] = levels;
     Body {
-        fleet: [part(fleet), part(fleet)],
-        deeper: [part(machine), part(update)],
-        served: SeriesBudget::choose(0, DetailLevel::Update, (0, 0), [0, 0]),
+        fleet: [sequence(fleet), sequence(fleet)],
+        deeper: [sequence(machine), sequence(update)],
+        budget: SeriesBudget::choose(0, DetailLevel::Update, (0, 0), [0, 0]),
     }
 }
 
-/// The bytes of an answer, whose length was right all the time.
-fn bytes(mut answer: ExpositionBody) -> Vec<u8> {
-    let (mut bytes, length) = (Vec::new(), answer.remaining());
-    while let Some(piece) = answer.next() {
-        assert!(!piece.is_empty());
-        bytes.extend_from_slice(&piece);
-        assert_eq!(bytes.len() as u64 + answer.remaining(), length);
+/// Collects the bytes of an exposition and checks the remaining length after each buffer.
+fn bytes(mut exposition: ExpositionBody) -> Vec<u8> {
+    let (mut bytes, length) = (Vec::new(), exposition.remaining());
+    while let Some(buffer) = exposition.next() {
+        assert!(!buffer.is_empty());
+        bytes.extend_from_slice(&buffer);
+        assert_eq!(bytes.len() as u64 + exposition.remaining(), length);
     }
     assert_eq!(bytes.len() as u64, length);
     bytes
@@ -52,7 +52,7 @@ fn gzip(body: &Body, self_metrics: &[u8]) -> Vec<u8> {
     ))
 }
 
-/// A linear congruence: nothing to compress.
+/// Bytes of a linear congruential generator, which do not compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let next = || {
@@ -63,7 +63,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn empty_body_is_a_whole_gzip_member() {
+fn empty_body_is_a_complete_gzip_member() {
     let empty = body([&[], &[], &[]]);
     assert_eq!(gunzip(&gzip(&empty, b"")), b"");
     assert_eq!(gunzip(&gzip(&empty, b"a 1\n")), b"a 1\n");
@@ -81,14 +81,14 @@ fn lengths_are_those_without_self_metrics() {
 }
 
 #[test]
-fn chunks_that_compress_badly_are_whole() {
+fn incompressible_chunks_are_complete() {
     let noise = noise(300_000);
     let body = body([&[&noise[..70_000], &noise[..20_000], &noise[..1]], &[], &[&noise[..300_000]]]);
     assert_eq!(gunzip(&gzip(&body, &noise[..5000])), body.plain(&noise[..5000]));
 }
 
 #[test]
-fn every_level_is_a_body_of_its_own() {
+fn every_level_is_a_complete_body() {
     let body = body([&[b"f 1\n"], &[b"m 1\n"], &[b"u 1\n"]]);
     for (level, expected) in
         DetailLevel::ALL.into_iter().zip(["f 1\ns 1\n", "f 1\nm 1\ns 1\n", "f 1\nm 1\nu 1\ns 1\n"])
@@ -100,7 +100,7 @@ fn every_level_is_a_body_of_its_own() {
 }
 
 #[test]
-fn openmetrics_ends_with_its_mark() {
+fn openmetrics_ends_with_its_end_marker() {
     let body = body([&[b"f 1\n"], &[], &[]]);
     let text = |encoding| {
         bytes(body.answer(DetailLevel::Update, ExpositionFormat::OpenMetrics, encoding, b"s 1\n".to_vec()))
@@ -110,7 +110,7 @@ fn openmetrics_ends_with_its_mark() {
 }
 
 #[test]
-fn long_chunks_are_shared_and_short_ones_sent_together() {
+fn long_chunks_are_shared_and_short_ones_are_joined() {
     let (long, short) = (noise(50_000), noise(10));
     let (long, short) = (long.as_slice(), short.as_slice());
     let thousand: &[u8] = &[b'x'; 1000];
@@ -118,11 +118,12 @@ fn long_chunks_are_shared_and_short_ones_sent_together() {
     let answer = || {
         body.answer(DetailLevel::Update, ExpositionFormat::Text, ContentEncoding::Identity, b"s 1\n".to_vec())
     };
-    let lengths: Vec<usize> = answer().map(|piece| piece.len()).collect();
+    let lengths: Vec<usize> = answer().map(|buffer| buffer.len()).collect();
     assert_eq!(lengths[..4], [1000, 50_000, 10, 50_000]);
     assert_eq!(lengths.len(), 4 + 5 + 1, "a million bytes in short chunks: {lengths:?}");
-    let places = |answer: ExpositionBody| answer.map(|piece| piece.as_ptr()).take(9).collect::<Vec<_>>();
-    assert_eq!(places(answer()), places(answer()));
+    let addresses =
+        |exposition: ExpositionBody| exposition.map(|buffer| buffer.as_ptr()).take(9).collect::<Vec<_>>();
+    assert_eq!(addresses(answer()), addresses(answer()));
 }
 
 proptest::proptest! {

@@ -1,4 +1,4 @@
-//! What is remembered must not show.
+//! Kept parts do not change the result.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,27 +59,27 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
     kbs.iter().map(update).collect()
 }
 
-/// Every byte that can be served.
+/// The bytes of every level, format and encoding.
 fn everything(body: &Body) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     for level in DetailLevel::ALL {
         for format in ExpositionFormat::ALL {
             for encoding in ContentEncoding::ALL {
-                let pieces: Vec<_> = body.answer(level, format, encoding, b"self 1\n".to_vec()).collect();
-                answers.push(pieces.concat());
+                let buffers: Vec<_> = body.answer(level, format, encoding, b"self 1\n".to_vec()).collect();
+                answers.push(buffers.concat());
             }
         }
     }
     answers
 }
 
-/// Where the longer rows of machines are in memory.
-fn places(body: &Body) -> BTreeSet<*const u8> {
-    let pieces = body.deeper.iter().flat_map(|part| &part.plain.list);
-    pieces.filter(|piece| piece.len() >= 16 * 1024).map(|piece| piece.as_ptr()).collect()
+/// Addresses of the longer samples of machines.
+fn addresses(body: &Body) -> BTreeSet<*const u8> {
+    let buffers = body.deeper.iter().flat_map(|level| &level.plain.list);
+    buffers.filter(|buffer| buffer.len() >= 16 * 1024).map(|buffer| buffer.as_ptr()).collect()
 }
 
-/// Enough machines for chunks that are long enough to be sent from where they are.
+/// A fleet with enough machines for chunks that are sent without a copy.
 fn large_fleet() -> TenantFleet {
     let mut fleet = TenantFleet::new("t".into());
     let numbers = || (0..2000_u32).map(|number| MachineId::parse(&format!("{number:040}")).unwrap());
@@ -91,28 +91,28 @@ fn large_fleet() -> TenantFleet {
 }
 
 #[test]
-fn one_changed_machine_leaves_the_rows_of_others_where_they_are() {
+fn one_changed_machine_keeps_the_samples_of_others() {
     let mut fleet = large_fleet();
     let (mut renderer, options) = (Renderer::default(), options(DetailLevel::Update, 0));
     let before = renderer.render(&[Arc::new(fleet.clone())], hour(1), &options);
-    assert!(places(&before).len() > 30, "{}", places(&before).len());
+    assert!(addresses(&before).len() > 30, "{}", addresses(&before).len());
     let unchanged = renderer.render(&[Arc::new(fleet.clone())], hour(2), &options);
-    assert_eq!(places(&unchanged), places(&before));
+    assert_eq!(addresses(&unchanged), addresses(&before));
 
     let last = fleet.machines.keys().next_back().unwrap().clone();
     fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &FRESHNESS);
     let changed = renderer.render(&[Arc::new(fleet)], hour(2), &options);
-    let moved = places(&unchanged).difference(&places(&changed)).count();
+    let moved = addresses(&unchanged).difference(&addresses(&changed)).count();
     assert!((1..10).contains(&moved), "at most those of its block: {moved}");
 }
 
 #[test]
-fn a_level_that_is_not_served_is_not_in_memory() {
+fn level_that_is_not_served_is_not_in_memory() {
     let fleets = [Arc::new(large_fleet())];
     let mut renderer = Renderer::default();
-    let rows = |renderer: &Renderer| {
+    let samples = |renderer: &Renderer| {
         let blocks = || renderer.blocks.values().flat_map(BTreeMap::values);
-        [0, 1].map(|level| blocks().filter_map(|block| block.rows(level, 0)).count() > 0)
+        [0, 1].map(|level| blocks().filter_map(|block| block.samples(level, 0)).count() > 0)
     };
     for (level, expected) in [
         (DetailLevel::Update, [true, true]),
@@ -120,12 +120,12 @@ fn a_level_that_is_not_served_is_not_in_memory() {
         (DetailLevel::Machine, [true, false]),
     ] {
         renderer.render(&fleets, hour(1), &options(level, 0));
-        assert_eq!(rows(&renderer), expected);
+        assert_eq!(samples(&renderer), expected);
     }
 }
 
 #[test]
-fn a_tenant_that_left_is_forgotten() {
+fn removed_tenant_is_forgotten() {
     let mut renderer = Renderer::default();
     let fleets = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
     renderer.render(&fleets, hour(0), &options(DetailLevel::Update, 0));
@@ -136,7 +136,7 @@ fn a_tenant_that_left_is_forgotten() {
 #[derive(Clone, Debug)]
 enum Step {
     List(Vec<(u8, u8)>),
-    ExpositionBody(u8, Vec<u32>),
+    Reply(u8, Vec<u32>),
     Failure(u8),
     Wait(u32),
     Expose(DetailLevel, u64),
@@ -146,7 +146,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let kbs = prop::collection::vec(1_u32..30, 0..4);
     prop_oneof![
         1 => prop::collection::vec((0_u8..30, 0_u8..3), 0..30).prop_map(Step::List),
-        6 => (0_u8..30, kbs).prop_map(|(machine, kbs)| Step::ExpositionBody(machine, kbs)),
+        6 => (0_u8..30, kbs).prop_map(|(machine, kbs)| Step::Reply(machine, kbs)),
         2 => (0_u8..30).prop_map(Step::Failure),
         1 => (1_u32..20).prop_map(Step::Wait),
         1 => (prop::sample::select(DetailLevel::ALL.to_vec()), prop_oneof![Just(0_u64), 0_u64..300])
@@ -155,9 +155,9 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The bytes of every answer, compressed or not.
+    /// Compares the bytes of every exposition, compressed or not.
     #[test]
-    fn changes_give_the_same_bytes_as_rendering_from_scratch(
+    fn changes_give_the_same_bytes_as_a_new_renderer(
         steps in prop::collection::vec((0_usize..2, any_step()), 0..40),
     ) {
         let mut fleets = ["a", "b"].map(|tenant| TenantFleet::new(tenant.into()));
@@ -172,7 +172,7 @@ proptest! {
                     let listed = machines.iter().map(|(number, group)| facts(*number, *group)).collect();
                     fleet.apply_list(listed, hour(now), &FRESHNESS);
                 }
-                Step::ExpositionBody(machine, kbs) => {
+                Step::Reply(machine, kbs) => {
                     fleet.apply_answer(&id(machine), hour(now), missing(&kbs), &FRESHNESS);
                 }
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), hour(now)),
@@ -183,13 +183,13 @@ proptest! {
             }
             let published = fleets.clone().map(Arc::new);
             let changed = renderer.render(&published, hour(now), &options);
-            let scratch = small_blocks().render(&published, hour(now), &options);
-            prop_assert_eq!(changed.served(), scratch.served());
-            prop_assert_eq!(everything(&changed), everything(&scratch));
+            let new = small_blocks().render(&published, hour(now), &options);
+            prop_assert_eq!(changed.budget(), new.budget());
+            prop_assert_eq!(everything(&changed), everything(&new));
         }
     }
 
-    /// Borders of blocks do not show but in compressed bytes.
+    /// The borders of blocks only change compressed bytes.
     #[test]
     fn text_does_not_depend_on_blocks(machines in prop::collection::vec((0_u8..30, 0_u8..3), 0..30)) {
         let mut fleet = TenantFleet::new("t".into());

@@ -1,43 +1,43 @@
-//! The machines that are asked for, a page of them.
+//! The table of the machines that match the query, one page of it.
 //!
-//! The [`Overview`](crate::fleet::Overview) has them in order, once per publication; a question walks over
-//! it once and no row is made that is not shown.
+//! The [`Overview`](crate::fleet::Overview) of a snapshot holds the machines in order; a query walks over it
+//! once and builds only the rows of its page.
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
-use super::query::Wanted;
-use super::words::{Moment, grouped, visible};
+use super::query::MachineQuery;
+use super::text::{ShownTime, grouped, visible};
 use crate::fleet::overview::{MachineSummary, MissingCounts};
 use crate::fleet::policy::strictest;
 use crate::publish::Snapshot;
 
-/// Machines on a page.
+/// Number of machines on a page.
 const ROWS: usize = 50;
 
 pub(super) struct MachineTable {
-    pub(super) rows: Vec<Row>,
-    /// What is shown, in words.
+    pub(super) rows: Vec<MachineTableRow>,
+    /// Number and order of the machines.
     pub(super) caption: String,
-    /// Name of the policy by which updates are overdue; none when there is no policy.
+    /// Name of the policy that decides which updates are overdue; none without policies.
     pub(super) policy: Option<String>,
-    /// Whether there is more than one tenant to tell apart.
+    /// True if there is more than one tenant.
     pub(super) shows_tenant: bool,
     pub(super) position: Option<String>,
     pub(super) previous: Option<String>,
     pub(super) next: Option<String>,
 }
 
-pub(super) struct Row {
+pub(super) struct MachineTableRow {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) tenant: String,
     pub(super) platform: String,
     pub(super) group: String,
     pub(super) state: &'static str,
-    /// None while it is not known, which is not the same as nothing.
-    pub(super) backlog: Option<MissingCells>,
-    pub(super) last_read: Option<Moment>,
+    /// None while unknown, which is different from zero.
+    pub(super) missing: Option<MissingCells>,
+    pub(super) last_assessed: Option<ShownTime>,
     pub(super) newest_attempt_failed: bool,
 }
 
@@ -45,25 +45,26 @@ pub(super) struct MissingCells {
     pub(super) missing: String,
     pub(super) overdue: String,
     pub(super) is_overdue: bool,
-    /// None when there is no gap.
-    pub(super) oldest: Option<Moment>,
+    /// None if no update is missing.
+    pub(super) oldest: Option<ShownTime>,
 }
 
 impl MachineTable {
-    pub(super) fn of(published: &Snapshot, wanted: &Wanted, now: Timestamp) -> Self {
-        let found = select(published, wanted);
-        let pages = found.len().div_ceil(ROWS).max(1);
-        let page = wanted.page.min(pages);
+    pub(super) fn of(snapshot: &Snapshot, query: &MachineQuery, now: Timestamp) -> Self {
+        let matching = select(snapshot, query);
+        let pages = matching.len().div_ceil(ROWS).max(1);
+        let page = query.page.min(pages);
         let start = (page - 1) * ROWS;
-        let shown: Vec<_> = found.iter().skip(start).take(ROWS).collect();
-        let row =
-            |standing: &&&MachineSummary| Row::of(standing, &published.fleets[standing.tenant].tenant, now);
-        let link = |page: usize| wanted.link_to(page);
+        let shown: Vec<_> = matching.iter().skip(start).take(ROWS).collect();
+        let row = |summary: &&&MachineSummary| {
+            MachineTableRow::of(summary, &snapshot.fleets[summary.tenant].tenant, now)
+        };
+        let link = |page: usize| query.link_to(page);
         Self {
             rows: shown.iter().map(row).collect(),
-            caption: caption(found.len(), start, shown.len(), wanted),
-            policy: strictest(&published.policies).map(|policy| visible(&policy.name)),
-            shows_tenant: published.fleets.len() > 1,
+            caption: caption(matching.len(), start, shown.len(), query),
+            policy: strictest(&snapshot.policies).map(|policy| visible(&policy.name)),
+            shows_tenant: snapshot.fleets.len() > 1,
             position: (pages > 1)
                 .then(|| format!("Page {} of {}", grouped(page as u64), grouped(pages as u64))),
             previous: (page > 1).then(|| link(page - 1)),
@@ -72,50 +73,50 @@ impl MachineTable {
     }
 }
 
-/// The machines that fit, in their order.
-fn select<'a>(published: &'a Snapshot, wanted: &Wanted) -> Vec<&'a MachineSummary> {
-    let machines = &published.overview().machines;
-    if !wanted.is_narrowed() {
+/// The matching machines, in order.
+fn select<'a>(snapshot: &'a Snapshot, query: &MachineQuery) -> Vec<&'a MachineSummary> {
+    let machines = &snapshot.overview().machines;
+    if !query.is_filtered() {
         return machines.iter().collect();
     }
-    let is_of_tenant = |standing: &MachineSummary| {
-        wanted.tenant.is_empty() || *published.fleets[standing.tenant].tenant == *wanted.tenant
+    let is_of_tenant = |summary: &MachineSummary| {
+        query.tenant.is_empty() || *snapshot.fleets[summary.tenant].tenant == *query.tenant
     };
-    let is_in_state = |standing: &MachineSummary| wanted.state.is_none_or(|state| standing.state == state);
-    let search = wanted.search.to_lowercase();
+    let is_in_state = |summary: &MachineSummary| query.state.is_none_or(|state| summary.state == state);
+    let search = query.search.to_lowercase();
     let finder = Finder::new(&search);
-    let is_found = |standing: &MachineSummary| {
+    let is_named = |summary: &MachineSummary| {
         search.is_empty()
-            || finder.find(standing.lower_name.as_bytes()).is_some()
-            || standing.machine.facts.id.as_str() == search
+            || finder.find(summary.lower_name.as_bytes()).is_some()
+            || summary.machine.facts.id.as_str() == search
     };
-    let fits =
-        |standing: &&MachineSummary| is_of_tenant(standing) && is_in_state(standing) && is_found(standing);
-    machines.iter().filter(fits).collect()
+    let matches =
+        |summary: &&MachineSummary| is_of_tenant(summary) && is_in_state(summary) && is_named(summary);
+    machines.iter().filter(matches).collect()
 }
 
-fn caption(found: usize, start: usize, shown: usize, wanted: &Wanted) -> String {
+fn caption(matching: usize, start: usize, shown: usize, query: &MachineQuery) -> String {
     let grouped = |number: usize| grouped(number as u64);
-    let narrowed = if wanted.is_narrowed() { " found" } else { "" };
-    match (found, shown) {
-        (0, _) if wanted.is_narrowed() => "No machine in scope is like that.".to_owned(),
-        (0, _) => "No machine is known yet.".to_owned(),
-        (1, _) => format!("1 machine{narrowed}"),
-        (found, shown) if found == shown => {
-            format!("{} machines{narrowed}, most missing updates first", grouped(found))
+    let suffix = if query.is_filtered() { " found" } else { "" };
+    match (matching, shown) {
+        (0, _) if query.is_filtered() => "No machine in scope matches.".to_owned(),
+        (0, _) => "No machine in scope yet.".to_owned(),
+        (1, _) => format!("1 machine{suffix}"),
+        (matching, shown) if matching == shown => {
+            format!("{} machines{suffix}, most missing updates first", grouped(matching))
         }
-        (found, shown) => format!(
-            "Machines {} to {} of {}{narrowed}, most missing updates first",
+        (matching, shown) => format!(
+            "Machines {} to {} of {}{suffix}, most missing updates first",
             grouped(start + 1),
             grouped(start + shown),
-            grouped(found)
+            grouped(matching)
         ),
     }
 }
 
-impl Row {
-    fn of(standing: &MachineSummary, tenant: &str, now: Timestamp) -> Self {
-        let machine = &standing.machine;
+impl MachineTableRow {
+    fn of(summary: &MachineSummary, tenant: &str, now: Timestamp) -> Self {
+        let machine = &summary.machine;
         let facts = &machine.facts;
         let platform = [facts.os_platform.as_str(), &facts.os_version].map(visible).join(" ");
         Self {
@@ -124,22 +125,25 @@ impl Row {
             tenant: visible(tenant),
             platform: platform.trim().to_owned(),
             group: visible(&facts.device_group),
-            state: standing.state.as_str(),
-            backlog: standing.missing.map(|missing| MissingCells::of(missing, now)),
-            last_read: machine.assessment.as_ref().map(|assessment| Moment::past(assessment.fetched_at, now)),
+            state: summary.state.as_str(),
+            missing: summary.missing.map(|counts| MissingCells::of(counts, now)),
+            last_assessed: machine
+                .assessment
+                .as_ref()
+                .map(|assessment| ShownTime::past(assessment.fetched_at, now)),
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }
 }
 
 impl MissingCells {
-    fn of(missing: MissingCounts, now: Timestamp) -> Self {
-        let overdue = missing.overdue.unwrap_or_default();
+    fn of(counts: MissingCounts, now: Timestamp) -> Self {
+        let overdue = counts.overdue.unwrap_or_default();
         Self {
-            missing: grouped(missing.total as u64),
+            missing: grouped(counts.total as u64),
             overdue: grouped(overdue),
             is_overdue: overdue > 0,
-            oldest: missing.oldest.map(|at| Moment::since(at, now)),
+            oldest: counts.oldest.map(|at| ShownTime::since(at, now)),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! `GET /`: one look at all tenants and their machines, for a person.
+//! `GET /`: the status page with all tenants and their machines.
 //!
-//! Whatever comes from outside (names, errors, the address) is spelt out where it cannot be seen, cut when it
-//! is long, and escaped by the template. The page runs no script and loads nothing; its content policy allows
-//! the one style that it carries and its own form.
+//! Everything on it comes from one [`Snapshot`], with the same states as the metrics. `tenants` and `machines`
+//! build the two parts, `query` parses the address, `text` formats times and numbers.
 //!
-//! `tenants` and `machines` make the two parts, `query` reads what is asked for, `words` says times and
-//! numbers. All of it comes from one [`Snapshot`] value, judged at its time as the metrics are.
+//! Text from outside (names, errors, the address) is shown with invisible characters spelt out, cut if it
+//! is long, and escaped by the template. The page runs no script and loads nothing; its content security
+//! policy allows only its inline style and its form.
 
 mod machines;
 mod query;
 mod tenants;
 #[cfg(test)]
 mod tests;
-mod words;
+mod text;
 
 use std::sync::{Arc, LazyLock};
 
@@ -34,38 +34,38 @@ use crate::metrics::SeriesBudget;
 use crate::model::DetailLevel;
 use crate::publish::Snapshot;
 use machines::MachineTable;
-use query::Wanted;
-use tenants::{Shown, TenantCard};
-use words::{Moment, grouped, visible};
+use query::MachineQuery;
+use tenants::{FactValue, TenantCard};
+use text::{ShownTime, grouped, visible};
 
 const STYLE: &str = include_str!("../../../templates/status.css");
 
 static CONTENT_POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()).as_ref());
-    // The empty icon keeps browsers from asking for one.
+    // The page has an empty icon, so that browsers do not request one.
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'"
     )
 });
 
-/// Answers with the page. One at a time is made, off the threads that serve: over a large fleet it takes
-/// a moment, and scrapes come first.
+/// Responds with the page. One page is built at a time, not on the threads that serve: for a large fleet it takes
+/// a while, and scrapes have priority.
 pub(super) fn page() -> MethodRouter<WebState> {
-    let turn = Arc::new(Semaphore::new(1));
+    let permits = Arc::new(Semaphore::new(1));
     get(async move |State(state): State<WebState>, RawQuery(query): RawQuery| {
-        let turn = turn.acquire_owned().await;
-        let making = tokio::task::spawn_blocking(move || {
+        let permit = permits.acquire_owned().await;
+        let building = tokio::task::spawn_blocking(move || {
             let html = StatusPage::of(&state, &query.unwrap_or_default()).render();
-            // Held until the work is done, even if nobody waits for it any more.
-            drop(turn);
+            // Held until the page is built, even if the client has disconnected.
+            drop(permit);
             html
         });
-        answer(making.await.expect("Safe: making the page does not panic and is never aborted"))
+        respond(building.await.expect("Safe: building the page does not panic and is never aborted"))
     })
 }
 
-fn answer(page: askama::Result<String>) -> Response {
+fn respond(page: askama::Result<String>) -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY.as_str()),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -89,91 +89,95 @@ struct StatusPage {
     tenants: Vec<TenantCard>,
     levels: Vec<LevelRow>,
     series_limit: String,
-    /// What was asked for, to stand in the form again.
+    /// The search text, which the form shows again.
     search: String,
-    /// Each tenant as it is shown, and whether it is chosen; none when there is no choice.
-    tenant_choices: Vec<Choice>,
-    state_choices: Vec<Choice>,
-    is_narrowed: bool,
+    /// Options of the tenant filter; empty if there is only one tenant.
+    tenant_choices: Vec<SelectOption>,
+    state_choices: Vec<SelectOption>,
+    is_filtered: bool,
     table: MachineTable,
-    at: Moment,
+    at: ShownTime,
 }
 
 struct LevelRow {
     name: &'static str,
     served: String,
-    left_out: String,
-    is_cut: bool,
+    suppressed: String,
+    is_suppressed: bool,
     is_deepest: bool,
 }
 
-struct Choice {
+struct SelectOption {
     value: String,
-    shown: String,
-    is_chosen: bool,
+    label: String,
+    is_selected: bool,
 }
 
 impl StatusPage {
     fn of(state: &WebState, query: &str) -> Self {
-        let published = state.published.borrow().clone();
-        let (wanted, now) = (Wanted::parse(query), state.clock.now());
-        let served = published.body.served();
+        let snapshot = state.published.borrow().clone();
+        let query = MachineQuery::parse(query);
+        let now = state.clock.now();
+        let budget = snapshot.body.budget();
         Self {
             style: STYLE,
             version: state.version,
             telemetry_path: state.telemetry_path.clone(),
-            tenants: tenants(state, &published, now),
-            levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, served)).collect(),
-            series_limit: if served.limit == 0 { "none".to_owned() } else { grouped(served.limit) },
-            search: wanted.search.clone(),
-            tenant_choices: tenant_choices(&published, &wanted),
-            state_choices: MachineState::ALL.map(|state| Choice::of_state(state, &wanted)).into(),
-            is_narrowed: wanted.is_narrowed(),
-            table: MachineTable::of(&published, &wanted, now),
-            at: Moment::past(published.at, now),
+            tenants: tenants(&snapshot, now),
+            levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, budget)).collect(),
+            series_limit: if budget.limit == 0 { "none".to_owned() } else { grouped(budget.limit) },
+            search: query.search.clone(),
+            tenant_choices: tenant_choices(&snapshot, &query),
+            state_choices: MachineState::ALL.map(|state| SelectOption::of_state(state, &query)).into(),
+            is_filtered: query.is_filtered(),
+            table: MachineTable::of(&snapshot, &query, now),
+            at: ShownTime::past(snapshot.at, now),
         }
     }
 }
 
-fn tenants(state: &WebState, published: &Snapshot, now: Timestamp) -> Vec<TenantCard> {
-    let (count, readings) = (published.fleets.len(), state.self_metrics.readings());
-    let card = |(fleet, overview): (&Arc<TenantFleet>, &TenantOverview)| {
-        let readings = readings.get(&*fleet.tenant).copied().unwrap_or_default();
-        TenantCard::of(fleet, overview, readings, count, now)
+fn tenants(snapshot: &Snapshot, now: Timestamp) -> Vec<TenantCard> {
+    let count = snapshot.fleets.len();
+    let overviews = snapshot.fleets.iter().zip(&snapshot.overview().tenants);
+    let card = |(index, (fleet, overview)): (usize, (&Arc<TenantFleet>, &TenantOverview))| {
+        let status = snapshot.statuses.get(index).copied().unwrap_or_default();
+        TenantCard::of(fleet, overview, status, count, now)
     };
-    published.fleets.iter().zip(&published.overview().tenants).map(card).collect()
+    overviews.enumerate().map(card).collect()
 }
 
-fn tenant_choices(published: &Snapshot, wanted: &Wanted) -> Vec<Choice> {
-    let names = published.fleets.iter().map(|fleet| &*fleet.tenant);
-    let choice = |name: &str| {
-        let (value, shown) = (name.to_owned(), visible(name));
-        Choice { value, shown, is_chosen: *name == wanted.tenant }
+fn tenant_choices(snapshot: &Snapshot, query: &MachineQuery) -> Vec<SelectOption> {
+    let names = snapshot.fleets.iter().map(|fleet| &*fleet.tenant);
+    let choice = |name: &str| SelectOption {
+        value: name.to_owned(),
+        label: visible(name),
+        is_selected: *name == query.tenant,
     };
-    if published.fleets.len() > 1 { names.map(choice).collect() } else { Vec::new() }
+    if snapshot.fleets.len() > 1 { names.map(choice).collect() } else { Vec::new() }
 }
 
-impl Choice {
-    fn of_state(state: MachineState, wanted: &Wanted) -> Self {
+impl SelectOption {
+    fn of_state(state: MachineState, query: &MachineQuery) -> Self {
         let name = state.as_str().to_owned();
-        Self { value: name.clone(), shown: name, is_chosen: wanted.state == Some(state) }
+        Self { value: name.clone(), label: name, is_selected: query.state == Some(state) }
     }
 }
 
 impl LevelRow {
-    fn of(level: DetailLevel, served: &SeriesBudget) -> Self {
-        let (series, left_out) = (served.series[level as usize], served.suppressed[level as usize]);
-        let (served_text, left_out_text) = match left_out {
-            _ if level > served.wanted => ("none".to_owned(), "not asked for".to_owned()),
-            0 => (grouped(series), "nothing left out".to_owned()),
-            _ => (grouped(series), format!("{} left out", grouped(left_out))),
+    fn of(level: DetailLevel, budget: &SeriesBudget) -> Self {
+        let series = budget.series[level as usize];
+        let suppressed = budget.suppressed[level as usize];
+        let (served_text, suppressed_text) = match suppressed {
+            _ if level > budget.wanted => ("none".to_owned(), "not configured".to_owned()),
+            0 => (grouped(series), "none suppressed".to_owned()),
+            _ => (grouped(series), format!("{} suppressed", grouped(suppressed))),
         };
         Self {
             name: level.as_str(),
             served: served_text,
-            left_out: left_out_text,
-            is_cut: left_out > 0,
-            is_deepest: level == served.deepest,
+            suppressed: suppressed_text,
+            is_suppressed: suppressed > 0,
+            is_deepest: level == budget.deepest,
         }
     }
 }

@@ -1,18 +1,18 @@
-//! How each tenant and its polls stand.
+//! The cards of the tenants.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::query::Wanted;
-use super::words::{Moment, counted, grouped, visible, visible_error};
+use super::query::MachineQuery;
+use super::text::{ShownTime, counted, grouped, visible, visible_error};
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::summary::Summary;
 use crate::fleet::{MachineState, TenantFleet};
 use crate::model::{Severity, Source};
-use crate::self_metrics::{QuotaWindow, TenantReadings};
+use crate::self_metrics::{QuotaWindow, TenantStatus};
 
-/// More tenants than this are shown folded, as long as nothing is wrong with them.
+/// If there are more tenants than this, those without a problem are shown folded.
 const MOST_UNFOLDED: usize = 3;
 
 pub(super) struct TenantCard {
@@ -26,34 +26,34 @@ pub(super) struct TenantCard {
     pub(super) last_error: Option<String>,
 }
 
-/// How the newest attempt went; `class` colours it.
+/// Result of the newest attempt; `class` selects the colour.
 pub(super) struct Health {
     pub(super) word: &'static str,
     pub(super) class: &'static str,
 }
 
 pub(super) struct Figures {
-    /// Machines in each state, and where they are listed.
+    /// State, number of machines in it, and the link to their list.
     pub(super) states: Vec<(&'static str, String, String)>,
-    /// Pairs of machine and missing update; none while no machine is judged.
+    /// Number of missing updates; none while no machine is assessed.
     pub(super) missing: Option<String>,
 }
 
 pub(super) struct Fact {
     pub(super) label: &'static str,
-    pub(super) value: Shown,
+    pub(super) value: FactValue,
 }
 
-pub(super) enum Shown {
+pub(super) enum FactValue {
     Words(String),
-    Time(Moment),
+    Time(ShownTime),
 }
 
 impl TenantCard {
     pub(super) fn of(
         fleet: &TenantFleet,
         overview: &TenantOverview,
-        readings: TenantReadings,
+        sampled: TenantStatus,
         tenants: usize,
         now: Timestamp,
     ) -> Self {
@@ -70,7 +70,7 @@ impl TenantCard {
             unfolded: tenants <= MOST_UNFOLDED || !status.up || status.last_error.is_some(),
             machines: if is_listed { machines() } else { "no machine list yet".to_owned() },
             figures: is_listed.then(|| Figures::of(fleet, &overview.summary)),
-            facts: facts(fleet, overview, readings, now),
+            facts: facts(fleet, overview, sampled, now),
             last_error: status.last_error.as_deref().map(visible_error),
         }
     }
@@ -79,31 +79,26 @@ impl TenantCard {
 impl Figures {
     fn of(fleet: &TenantFleet, summary: &Summary) -> Self {
         let states = MachineState::ALL.map(|state| {
-            let link = Wanted::of_tenant(&fleet.tenant, state).link_to(1);
+            let link = MachineQuery::of_tenant(&fleet.tenant, state).link_to(1);
             (state.as_str(), grouped(summary.machines(state)), link)
         });
-        let judged = MachineState::ALL.into_iter().filter(|state| state.is_assessed());
+        let assessed = MachineState::ALL.into_iter().filter(|state| state.is_assessed());
         let is_known =
-            fleet.machines.is_empty() || judged.map(|state| summary.machines(state)).sum::<u64>() > 0;
+            fleet.machines.is_empty() || assessed.map(|state| summary.machines(state)).sum::<u64>() > 0;
         let severities = Severity::WORST_FIRST.into_iter().map(Some).chain([None]);
         let missing = || severities.map(|severity| summary.missing_updates(severity)).sum();
         Self { states: states.into(), missing: is_known.then(|| grouped(missing())) }
     }
 }
 
-fn facts(
-    fleet: &TenantFleet,
-    overview: &TenantOverview,
-    readings: TenantReadings,
-    now: Timestamp,
-) -> Vec<Fact> {
+fn facts(fleet: &TenantFleet, overview: &TenantOverview, sampled: TenantStatus, now: Timestamp) -> Vec<Fact> {
     let status = &fleet.status;
-    let past = |at: Option<Timestamp>, otherwise| time(at.map(|at| Moment::past(at, now)), otherwise);
+    let past = |at: Option<Timestamp>, fallback| time(at.map(|at| ShownTime::past(at, now)), fallback);
     let quota = |window: Option<QuotaWindow>| {
         let used = |window: QuotaWindow| format!("{} of {}", grouped(window.used), grouped(window.allowed));
-        Shown::Words(window.map_or_else(|| "not known yet".to_owned(), used))
+        FactValue::Words(window.map_or_else(|| "unknown".to_owned(), used))
     };
-    let [minute, hour] = readings.quota.map_or([None; 2], |windows| windows.map(Some));
+    let [minute, hour] = sampled.quota.map_or([None; 2], |windows| windows.map(Some));
     let source = match fleet.source {
         Source::Machines => "machine by machine",
         Source::Export => "bulk export",
@@ -111,38 +106,41 @@ fn facts(
     let mut facts = vec![
         ("Last poll", past(status.last_poll, "never")),
         ("Last success", past(status.last_success, "never")),
-        ("Next poll", time(status.next_poll.map(|at| Moment::coming(at, now)), "not planned yet")),
-        ("Poll interval", Shown::Words(readings.poll_interval.map_or("not known yet".to_owned(), interval))),
+        ("Next poll", time(status.next_poll.map(|at| ShownTime::coming(at, now)), "not scheduled")),
+        ("Poll interval", FactValue::Words(sampled.poll_interval.map_or("unknown".to_owned(), interval))),
         ("Calls in the last minute", quota(minute)),
         ("Calls in the last hour", quota(hour)),
-        ("Access token", token(readings.token_expiry, now)),
-        ("Source", Shown::Words(source.to_owned())),
+        ("Access token", token(sampled.token_expiry, now)),
+        ("Source", FactValue::Words(source.to_owned())),
     ];
     if fleet.source == Source::Export {
         facts.push((
-            "Export made",
-            past(fleet.export_version.map(|snapshot| snapshot.generated_at), "none yet"),
+            "Export generated",
+            past(fleet.export_version.map(|export| export.generated_at), "none yet"),
         ));
     }
     facts.push(("Oldest data", past(overview.oldest_data, "none")));
-    let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| Moment::since(at, now));
-    facts.push(("Oldest gap", time(oldest_first_seen, "none known")));
+    let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| ShownTime::since(at, now));
+    facts.push(("Oldest missing update", time(oldest_first_seen, "none")));
     facts.into_iter().map(|(label, value)| Fact { label, value }).collect()
 }
 
-fn time(moment: Option<Moment>, otherwise: &str) -> Shown {
-    moment.map_or_else(|| Shown::Words(otherwise.to_owned()), Shown::Time)
+fn time(shown: Option<ShownTime>, fallback: &str) -> FactValue {
+    shown.map_or_else(|| FactValue::Words(fallback.to_owned()), FactValue::Time)
 }
 
 fn interval(interval: Duration) -> String {
     humantime::format_duration(interval).to_string()
 }
 
-fn token(expiry: Option<Timestamp>, now: Timestamp) -> Shown {
-    let moment = expiry.map(|at| {
-        let (verb, moment) =
-            if at > now { ("expires", Moment::coming(at, now)) } else { ("expired", Moment::past(at, now)) };
-        Moment { words: format!("{verb} {}", moment.words), ..moment }
+fn token(expiry: Option<Timestamp>, now: Timestamp) -> FactValue {
+    let shown = expiry.map(|at| {
+        let (verb, shown) = if at > now {
+            ("expires", ShownTime::coming(at, now))
+        } else {
+            ("expired", ShownTime::past(at, now))
+        };
+        ShownTime { words: format!("{verb} {}", shown.words), ..shown }
     });
-    time(moment, "none yet")
+    time(shown, "none yet")
 }

@@ -1,4 +1,4 @@
-//! The page as it is sent.
+//! The page as it is served.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::fleet::{Assessment, ExportVersion, Machine, MachineFacts, MissingUpdate, ReportedUpdate};
 use crate::model::{DeadlineStart, KbId, MachineId, Policy, Source};
-use crate::self_metrics::QuotaWindow;
-use crate::web::tests::{HOSTILE, ago, get, polled, published, state};
+use crate::self_metrics::{QuotaWindow, TenantStatus};
+use crate::web::tests::{HOSTILE, ago, get, polled, published, published_with, state};
 
-/// A machine that was read an hour ago and has so many gaps, each of so many days; none when it was never
-/// read.
-fn machine(id: &str, name: &str, backlog: Option<(u32, i64)>) -> Arc<Machine> {
+/// A machine that was assessed an hour ago with `missing` = (number of missing updates, days since first seen);
+/// none if it was never assessed.
+fn machine(id: &str, name: &str, missing: Option<(u32, i64)>) -> Arc<Machine> {
     let facts = MachineFacts {
         name: name.to_owned(),
         os_platform: "Windows11".to_owned(),
@@ -28,9 +28,10 @@ fn machine(id: &str, name: &str, backlog: Option<(u32, i64)>) -> Arc<Machine> {
         reported_machines: None,
         severity: None,
     };
-    let missing = |number, days| MissingUpdate { update: update(number), first_seen: ago(days * 86_400) };
-    let missing_updates = |(count, days)| (0..count).map(|number| missing(number, days)).collect();
-    let assessment = backlog.map(|backlog| Assessment::of_now(ago(3600), missing_updates(backlog)));
+    let update_since =
+        |number, days| MissingUpdate { update: update(number), first_seen: ago(days * 86_400) };
+    let missing_updates = |(count, days)| (0..count).map(|number| update_since(number, days)).collect();
+    let assessment = missing.map(|missing| Assessment::of_now(ago(3600), missing_updates(missing)));
     Arc::new(Machine { facts, assessment, attempt: None })
 }
 
@@ -44,21 +45,21 @@ fn body(page: &str) -> &str {
     page.split_once("<body>").unwrap().1
 }
 
-/// What stands between two marks, each time.
+/// The texts between two marks.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Vec<&'a str> {
     text.split(start).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0)).collect()
 }
 
-/// Ids of the machines in the table, in its order.
+/// Ids of the machines in the table, in order.
 fn ids(page: &str) -> Vec<&str> {
     between(page, "<code>", "</code>")
 }
 
 /// The text of a page between its tags, and its tags without their attributes.
-fn taken_apart(page: &str) -> (String, Vec<String>) {
+fn text_and_tags(page: &str) -> (String, Vec<String>) {
     let (mut text, mut tags) = (String::new(), Vec::new());
-    for piece in page.split('<').skip(1) {
-        let (tag, rest) = piece.split_once('>').expect("every tag ends");
+    for part in page.split('<').skip(1) {
+        let (tag, rest) = part.split_once('>').expect("every tag ends");
         tags.push(tag.split(' ').next().unwrap_or_default().to_owned());
         text.push_str(rest);
     }
@@ -75,13 +76,15 @@ async fn page_shows_tenants_series_and_machines() {
     let mut state = state(vec![]);
     let policy = Policy { name: "14d".into(), deadline: Duration::ZERO, from: DeadlineStart::FirstSeen };
     let fleets = vec![polled("contoso"), failing, TenantFleet::new("new".into())];
-    state.published = published(fleets, vec![policy], 100);
-    let metrics = state.self_metrics.tenant("contoso");
-    metrics.poll_interval(Duration::from_hours(6));
-    metrics.token_refreshed(ago(-47 * 60));
     let windows = [(12, 40), (310, 1200)].map(|(used, allowed)| QuotaWindow { allowed, used });
-    metrics.quota_from(move || windows);
-    state.self_metrics.tenant("fabrikam").token_refreshed(ago(60));
+    let contoso = TenantStatus {
+        quota: Some(windows),
+        poll_interval: Some(Duration::from_hours(6)),
+        token_expiry: Some(ago(-47 * 60)),
+    };
+    let fabrikam = TenantStatus { token_expiry: Some(ago(60)), ..TenantStatus::default() };
+    let statuses = vec![contoso, fabrikam, TenantStatus::default()];
+    state.published = published_with(fleets, vec![policy], 100, statuses);
     let page = get(&state, "/").await;
     assert_eq!(page.status, 200);
     assert_eq!(page.header(CONTENT_TYPE), "text/html; charset=utf-8");
@@ -89,7 +92,7 @@ async fn page_shows_tenants_series_and_machines() {
 }
 
 #[tokio::test]
-async fn policy_allows_the_style_and_the_form_of_the_page_and_nothing_else() {
+async fn content_policy_allows_only_the_style_and_the_form() {
     let page = get(&state(vec![polled("contoso")]), "/").await;
     let style = between(page.text(), "<style>", "</style>")[0];
     let hash = STANDARD.encode(digest(&SHA256, style.as_bytes()).as_ref());
@@ -109,7 +112,7 @@ async fn policy_allows_the_style_and_the_form_of_the_page_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_is_never_a_number() {
+async fn unknown_value_is_never_a_number() {
     let inactive = Arc::new(Machine {
         facts: MachineFacts { last_seen: Some(ago(40 * 86_400)), ..machine("b", "", None).facts.clone() },
         ..Machine::clone(&machine("b", "", Some((0, 0))))
@@ -122,7 +125,7 @@ async fn what_is_unknown_is_never_a_number() {
     let rows = between(page.text(), "<tr>\n<th scope=\"row\">", "</tr>");
     assert_eq!(rows.len(), 2);
     for row in rows {
-        for cell in ["Missing", "Overdue", "Oldest gap"] {
+        for cell in ["Missing", "Overdue", "Oldest"] {
             let unknown = format!("<td data-label=\"{cell}\" class=\"number soft\">unknown</td>");
             assert!(row.contains(&unknown), "{row}");
         }
@@ -135,7 +138,7 @@ async fn what_is_unknown_is_never_a_number() {
 }
 
 #[tokio::test]
-async fn search_finds_by_part_of_the_name_in_any_case_and_by_whole_id() {
+async fn search_finds_parts_of_names_and_whole_ids() {
     let machines = [
         machine("aa01", "SRV-DB-01.corp.example", Some((1, 0))),
         machine("aa02", "srv-web-01.corp.example", Some((2, 0))),
@@ -159,13 +162,13 @@ async fn search_finds_by_part_of_the_name_in_any_case_and_by_whole_id() {
         let page = get(&state, &format!("/?q={search}")).await;
         assert_eq!(page.status, 200);
         assert_eq!(ids(page.text()), found, "{search}");
-        let nothing = page.text().contains("No machine in scope is like that.");
-        assert_eq!(nothing, found.is_empty(), "{search}");
+        let is_empty_note_shown = page.text().contains("No machine in scope matches.");
+        assert_eq!(is_empty_note_shown, found.is_empty(), "{search}");
     }
 }
 
 #[tokio::test]
-async fn form_keeps_what_was_asked() {
+async fn form_keeps_the_query() {
     let fleets =
         ["one", "<two>"].map(|tenant| fleet(tenant, [machine(tenant.trim_matches(['<', '>']), "x", None)]));
     let page = get(&state(fleets.into()), "/?q=%22x%3C&tenant=%3Ctwo%3E&state=unknown").await;
@@ -176,7 +179,7 @@ async fn form_keeps_what_was_asked() {
 }
 
 #[tokio::test]
-async fn tenant_and_state_narrow_the_list() {
+async fn tenant_and_state_filter_the_list() {
     let machines = |first: &str, second: &str| {
         [machine(first, "same.name", Some((1, 1))), machine(second, "same.name", None)]
     };
@@ -195,7 +198,7 @@ async fn tenant_and_state_narrow_the_list() {
 }
 
 #[tokio::test]
-async fn pages_hold_every_machine_once_and_lead_to_each_other() {
+async fn pages_show_every_machine_once_and_link_each_other() {
     let machines = (0..120).map(|number| machine(&format!("{number:03}"), &format!("pc-{number:03}"), None));
     let other = machine("other", "srv", Some((3, 3)));
     let state = state(vec![fleet("t", machines.chain([other]))]);
@@ -228,7 +231,7 @@ async fn pages_hold_every_machine_once_and_lead_to_each_other() {
 }
 
 #[tokio::test]
-async fn large_answers_are_cut_to_a_page() {
+async fn large_results_are_cut_to_a_page() {
     let name = "<\u{202e}".repeat(50_000);
     let machines = (0..200).map(|number| machine(&format!("{number:03}"), &name, Some((1, 1))));
     let mut fleet = fleet("t", machines);
@@ -240,26 +243,26 @@ async fn large_answers_are_cut_to_a_page() {
 }
 
 #[tokio::test]
-async fn series_that_are_left_out_are_told() {
+async fn suppressed_series_are_shown() {
     let mut state = state(vec![]);
     let machines = (0..20).map(|number| machine(&number.to_string(), "", Some((3, 3))));
     state.published = published(vec![fleet("t", machines)], Vec::new(), 100);
     let page = get(&state, "/").await;
     let page = page.text();
-    assert!(page.contains("<dt>limit of all together</dt><dd>100</dd>"), "{page}");
+    assert!(page.contains("<dt>limit of all levels</dt><dd>100</dd>"), "{page}");
     let levels = between(page, "<a href=\"/metrics?detail=", "</div>");
     assert_eq!(
         levels,
         [
-            "fleet\">fleet</a>, deepest</dt><dd>34</dd><dd class=\"left-out\">nothing left out</dd>",
-            "machine\">machine</a></dt><dd>0</dd><dd class=\"left-out waiting\">80 left out</dd>",
-            "update\">update</a></dt><dd>0</dd><dd class=\"left-out waiting\">60 left out</dd>",
+            "fleet\">fleet</a>, deepest</dt><dd>34</dd><dd class=\"left-out\">none suppressed</dd>",
+            "machine\">machine</a></dt><dd>0</dd><dd class=\"left-out waiting\">80 suppressed</dd>",
+            "update\">update</a></dt><dd>0</dd><dd class=\"left-out waiting\">60 suppressed</dd>",
         ]
     );
 }
 
 #[tokio::test]
-async fn tenants_are_folded_when_there_are_many_and_nothing_is_wrong() {
+async fn many_tenants_without_a_problem_are_folded() {
     let mut fleets: Vec<_> = (0..10).map(|number| polled(&format!("t{number}"))).collect();
     fleets[4].status.last_error = Some("a failure".to_owned());
     fleets[7].status.up = false;
@@ -273,7 +276,7 @@ async fn tenants_are_folded_when_there_are_many_and_nothing_is_wrong() {
 }
 
 #[tokio::test]
-async fn hostile_text_stays_text_wherever_it_comes_from() {
+async fn hostile_text_stays_text() {
     let mut hostile = fleet(HOSTILE, [machine("a", HOSTILE, None)]);
     hostile.status.last_error = Some(HOSTILE.to_owned());
     let mut state = state(vec![hostile, fleet("b", [])]);
@@ -305,7 +308,7 @@ proptest! {
         let shown = |name: &str| {
             let page = page_of(name, name);
             prop_assert_eq!(ids(&page).len(), 1, "it is found by its name");
-            let (text, tags) = taken_apart(&page);
+            let (text, tags) = text_and_tags(&page);
             let control = text.chars().find(|character| character.is_control() && *character != '\n');
             prop_assert_eq!(control, None);
             Ok::<_, TestCaseError>(tags)

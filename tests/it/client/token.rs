@@ -9,6 +9,7 @@ use mde_exporter::clock::Clock;
 use mde_exporter::config::{Auth, SecretSource, Tenant};
 use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{TokenError, TokenSource};
+use mde_exporter::model::ExpositionFormat;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Endpoint, Fault, Times};
 use reqwest::StatusCode;
@@ -263,7 +264,7 @@ async fn token_requests_and_failures_are_counted() {
     test_tenant.sim.control().inject(Endpoint::Token, Fault::Reset, Times::Next(1));
     source.token().await.unwrap_err();
     let expires = source.token().await.unwrap().expires().as_second();
-    let text = String::from_utf8(metrics.encode()).unwrap();
+    let text = String::from_utf8(metrics.encode(ExpositionFormat::Text)).unwrap();
     for sample in [
         "mde_exporter_token_refreshes_total{tenant=\"contoso\"} 1\n".to_owned(),
         "mde_exporter_token_refresh_failures_total{tenant=\"contoso\"} 1\n".to_owned(),

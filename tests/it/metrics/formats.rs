@@ -41,9 +41,12 @@ fn whole_scrape_is_the_same_in_both_formats() {
     let text = |format, self_metrics: Vec<u8>| {
         String::from_utf8(whole(&body, format, ContentEncoding::Identity, &self_metrics)).unwrap()
     };
-    let openmetrics =
-        parse_openmetrics(&text(ExpositionFormat::OpenMetrics, metrics.encode_openmetrics())).unwrap();
-    let text = parse(&text(ExpositionFormat::Text, metrics.encode())).unwrap();
+    let openmetrics = parse_openmetrics(&text(
+        ExpositionFormat::OpenMetrics,
+        metrics.encode(ExpositionFormat::OpenMetrics),
+    ))
+    .unwrap();
+    let text = parse(&text(ExpositionFormat::Text, metrics.encode(ExpositionFormat::Text))).unwrap();
     // The resource usage of a process changes between scrapes.
     let lasting = |parsed: Exposition| {
         let (process, lasting): (Vec<_>, Vec<_>) =
@@ -57,7 +60,8 @@ fn whole_scrape_is_the_same_in_both_formats() {
 /// The output of another program for this input.
 #[test]
 fn gzip_unpacks_to_the_whole_scrape() {
-    let (body, self_metrics) = (body_of(&special_case_fleets()), self_metrics().encode());
+    let (body, self_metrics) =
+        (body_of(&special_case_fleets()), self_metrics().encode(ExpositionFormat::Text));
     for format in ExpositionFormat::ALL {
         let mut gzip =
             Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

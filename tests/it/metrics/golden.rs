@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::model::FailureReason;
+use mde_exporter::model::{ExpositionFormat, FailureReason};
 use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
@@ -23,8 +23,8 @@ fn golden_exposition() {
 fn golden_exposition_has_every_family_of_the_table() {
     let parsed = parsed(&special_case_fleets());
     let shown: Vec<&str> = parsed.families.iter().map(|family| family.name.as_str()).collect();
-    let fleet = FLEET.iter().map(|family| family.header.name);
-    let machine = MACHINE.iter().chain(UPDATE).map(|family| family.header.name);
+    let fleet = FLEET.iter().map(|family| family.descriptor.name);
+    let machine = MACHINE.iter().chain(UPDATE).map(|family| family.descriptor.name);
     assert_eq!(shown, fleet.chain(machine).collect::<Vec<_>>());
 }
 
@@ -48,7 +48,8 @@ fn whole_scrape_follows_the_format() {
     let metrics = Arc::new(SelfMetrics::new("0.0.0"));
     metrics.tenant("contoso").poll_failed(FailureReason::Network);
     let body = body_of(&special_case_fleets());
-    let parsed = parse(std::str::from_utf8(&body.plain(&metrics.encode())).unwrap()).unwrap();
+    let parsed =
+        parse(std::str::from_utf8(&body.plain(&metrics.encode(ExpositionFormat::Text))).unwrap()).unwrap();
     assert_eq!(parsed.value("mde_exporter_poll_failures_total", &[("reason", "network")]), Some(1.0));
     assert_eq!(parsed.count("process_open_fds"), 1.0);
 }

@@ -33,7 +33,7 @@ fn within(fleets: &[Arc<TenantFleet>], detail: DetailLevel, limit: u64) -> Body 
 #[test]
 fn the_deepest_level_within_the_limit_is_served() {
     let fleets = special_case_fleets();
-    let [fleet, machine, update] = body_of(&fleets).served().series;
+    let [fleet, machine, update] = body_of(&fleets).budget().series;
     let all = fleet + machine + update;
     for (detail, limit, deepest, suppressed) in [
         (DetailLevel::Update, 0, DetailLevel::Update, [0, 0, 0]),
@@ -48,7 +48,7 @@ fn the_deepest_level_within_the_limit_is_served() {
         (DetailLevel::Fleet, fleet, DetailLevel::Fleet, [0, 0, 0]),
     ] {
         let body = within(&fleets, detail, limit);
-        let served = body.served();
+        let served = body.budget();
         assert_eq!((served.deepest, served.suppressed), (deepest, suppressed), "{detail:?} within {limit}");
         assert_eq!((served.limit, served.wanted), (limit, detail));
         let text = text(&body, DetailLevel::Update);
@@ -81,15 +81,15 @@ fn freshness() -> Freshness {
 #[test]
 fn small_groups_are_folded_when_the_fleet_level_is_too_large() {
     let fleets = [grouped(&[1, 5, 2, 4, 3])];
-    let whole = body_of(&fleets).served().series[0];
+    let whole = body_of(&fleets).budget().series[0];
     // Two groups of five series each are too many.
     let body = within(&fleets, DetailLevel::Update, whole - 6);
     let parsed = parsed(&body, DetailLevel::Update);
     let machines = parsed.sum_by("mde_assessed_machines", "device_group");
     let expected = [("group 1", 5.0), ("group 3", 4.0), ("other", 6.0)];
     assert_eq!(machines, expected.map(|(group, machines)| (group.to_owned(), machines)).into());
-    assert_eq!(body.served().suppressed, [10, 15, 0]);
-    assert_eq!(body.served().series, [whole - 10, 0, 0]);
+    assert_eq!(body.budget().suppressed, [10, 15, 0]);
+    assert_eq!(body.budget().series, [whole - 10, 0, 0]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn updates_missing_on_fewest_machines_are_omitted() {
         fleet.apply_answer(&MachineId::parse(machine).unwrap(), now(), missing, &freshness());
     }
     let fleets = [Arc::new(fleet)];
-    let whole = body_of(&fleets).served().series[0];
+    let whole = body_of(&fleets).budget().series[0];
     for (limit, expected) in [
         (whole, &["1", "2", "3"][..]),
         (whole - 1, &["1", "3"]),
@@ -116,7 +116,7 @@ fn updates_missing_on_fewest_machines_are_omitted() {
             assert_eq!(shown, expected, "{family} within {limit}");
         }
         assert_eq!(parsed.sum("mde_missing_updates"), 6.0, "sums over machines stay");
-        assert_eq!(body.served().suppressed[0], 9 - 3 * expected.len() as u64);
+        assert_eq!(body.budget().suppressed[0], 9 - 3 * expected.len() as u64);
     }
 }
 
@@ -126,7 +126,7 @@ fn groups_and_updates_share_the_remaining_series() {
     let missing = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
     fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness());
     let fleets = [Arc::new(fleet)];
-    let others = body_of(&fleets).served().series[0] - 12 * 5 - 20 * 3;
+    let others = body_of(&fleets).budget().series[0] - 12 * 5 - 20 * 3;
     for (room, groups, updates) in
         [(120, 12, 20), (119, 11, 20), (60, 6, 10), (61, 6, 10), (62, 6, 10), (63, 6, 11)]
     {
@@ -145,8 +145,8 @@ fn families_are_omitted_from_the_end_of_the_table() {
     };
     assert_eq!(shown(1), ["mde_up"]);
     assert_eq!(shown(6), ["mde_up", "mde_missing_updates"]);
-    let last = FLEET.last().unwrap().header.name;
-    let whole = body_of(&fleets).served().series[0];
+    let last = FLEET.last().unwrap().descriptor.name;
+    let whole = body_of(&fleets).budget().series[0];
     assert!(shown(whole).contains(&last.to_owned()) && !shown(whole - 1).contains(&last.to_owned()));
 }
 
@@ -158,7 +158,7 @@ proptest! {
         detail in prop::sample::select(DetailLevel::ALL.to_vec()),
     ) {
         let (whole, body) = (within(&fleets, detail, 0), within(&fleets, detail, limit));
-        let served = body.served();
+        let served = body.budget();
         for level in DetailLevel::ALL {
             let text = text(&body, level);
             parse(&text).expect("the format");
@@ -167,7 +167,7 @@ proptest! {
         }
         for level in 0..3 {
             let series = served.series[level] + served.suppressed[level];
-            prop_assert_eq!(series, whole.served().series[level], "level {}", level);
+            prop_assert_eq!(series, whole.budget().series[level], "level {}", level);
         }
         prop_assert!(served.deepest <= detail);
         let again = within(&fleets, detail, limit);

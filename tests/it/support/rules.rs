@@ -172,8 +172,8 @@ pub(crate) struct KnownSeries {
 impl KnownSeries {
     /// The series of the exporter, and those that the rules of `files` record.
     pub(crate) fn with(files: &[&str]) -> Self {
-        let tables = FLEET.iter().map(|family| family.header);
-        let tables = tables.chain(MACHINE.iter().chain(UPDATE).map(|family| family.header));
+        let tables = FLEET.iter().map(|family| family.descriptor);
+        let tables = tables.chain(MACHINE.iter().chain(UPDATE).map(|family| family.descriptor));
         let owned = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect();
         let tables = tables.map(|header| (header.name.to_owned(), owned(header.labels)));
         let own = self_metrics::families().into_iter().map(|family| (family.name, family.labels));

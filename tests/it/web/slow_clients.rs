@@ -9,7 +9,7 @@ use std::time::Duration;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{MachineFacts, TenantFleet};
 use mde_exporter::metrics::RenderOptions;
-use mde_exporter::model::{DetailLevel, Freshness, MachineId};
+use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId};
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::web::{Limits, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};
@@ -106,7 +106,7 @@ impl InMemoryExporter {
 
     /// The number of scrapes with this status.
     fn counted(&self, code: &str) -> f64 {
-        let metrics = String::from_utf8(self.self_metrics.encode()).unwrap();
+        let metrics = String::from_utf8(self.self_metrics.encode(ExpositionFormat::Text)).unwrap();
         let labels = [("code", code), ("path", "/metrics")];
         exposition::parse(&metrics).unwrap().value("mde_exporter_http_requests_total", &labels).unwrap()
     }

@@ -70,8 +70,8 @@ impl Metric {
 
 /// Every metric family that the exporter serves, from its own tables.
 pub(crate) fn exported() -> Vec<Metric> {
-    let fleet = FLEET.iter().map(|family| family.header);
-    let deeper = MACHINE.iter().chain(UPDATE).map(|family| family.header);
+    let fleet = FLEET.iter().map(|family| family.descriptor);
+    let deeper = MACHINE.iter().chain(UPDATE).map(|family| family.descriptor);
     let owned = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect();
     let data = fleet
         .chain(deeper)

@@ -2,7 +2,7 @@
 //!
 //! The prose of the page is in the text files beside this module: an introduction, and notes below each table.
 
-use mde_exporter::metrics::exposition::FamilyDescriptor;
+use mde_exporter::exposition::FamilyDescriptor;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
 use mde_exporter::self_metrics;
 
@@ -29,7 +29,7 @@ impl From<&FamilyDescriptor> for MetricRow {
     fn from(header: &FamilyDescriptor) -> Self {
         Self {
             name: header.name.to_owned(),
-            kind: header.kind.as_str(),
+            kind: header.metric_type.as_str(),
             labels: header.labels.iter().map(|&label| label.to_owned()).collect(),
             help: header.help.trim_end_matches(COMMON_HELP).to_owned(),
         }
@@ -38,9 +38,9 @@ impl From<&FamilyDescriptor> for MetricRow {
 
 /// The generated files in `docs/`.
 pub(crate) fn files() -> Vec<GeneratedFile> {
-    let fleet = FLEET.iter().map(|family| MetricRow::from(&family.header));
-    let machine = MACHINE.iter().map(|family| MetricRow::from(&family.header));
-    let update = UPDATE.iter().map(|family| MetricRow::from(&family.header));
+    let fleet = FLEET.iter().map(|family| MetricRow::from(&family.descriptor));
+    let machine = MACHINE.iter().map(|family| MetricRow::from(&family.descriptor));
+    let update = UPDATE.iter().map(|family| MetricRow::from(&family.descriptor));
     let exporter = self_metrics::families().into_iter().map(|family| MetricRow {
         name: family.name,
         kind: family.kind,
@@ -90,7 +90,7 @@ mod tests {
     fn the_common_sentence_of_the_help_texts_is_removed() {
         let page = &files()[0].text;
         assert_eq!(page.matches(COMMON_HELP.trim()).count(), 0);
-        assert!(FLEET.iter().all(|family| family.header.help.ends_with(COMMON_HELP)));
+        assert!(FLEET.iter().all(|family| family.descriptor.help.ends_with(COMMON_HELP)));
     }
 
     #[test]

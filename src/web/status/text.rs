@@ -1,20 +1,20 @@
-//! How the page says things: times and numbers in words, and text from outside made harmless to read.
+//! Text of the page: times and numbers, and text from outside with invisible characters spelt out.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Longer text from outside is cut, so that none can fill the page.
+/// Longest text from outside in characters; longer text is cut, so that it cannot fill the page.
 const LONGEST_NAME: usize = 200;
 const LONGEST_ERROR: usize = 2000;
 
-/// A time, exact and in words.
-pub(super) struct Moment {
+/// A time, exact and relative to now.
+pub(super) struct ShownTime {
     pub(super) exact: String,
     pub(super) words: String,
 }
 
-impl Moment {
+impl ShownTime {
     pub(super) fn past(at: Timestamp, now: Timestamp) -> Self {
         Self { exact: exact(at), words: ago(now, at) }
     }
@@ -23,7 +23,7 @@ impl Moment {
         Self { exact: exact(at), words: until(now, at) }
     }
 
-    /// How long something has lasted that began at `at`.
+    /// The time since `at`.
     pub(super) fn since(at: Timestamp, now: Timestamp) -> Self {
         let lasted = Duration::try_from(now.duration_since(at)).unwrap_or_default();
         Self { exact: exact(at), words: in_words(lasted) }
@@ -37,7 +37,7 @@ fn exact(at: Timestamp) -> String {
 fn ago(now: Timestamp, at: Timestamp) -> String {
     match Duration::try_from(now.duration_since(at)) {
         Ok(age) if age >= Duration::from_secs(1) => format!("{} ago", in_words(age)),
-        // Clocks are set back now and then.
+        // The clock may have been set back.
         _ => "just now".to_owned(),
     }
 }
@@ -49,7 +49,7 @@ fn until(now: Timestamp, at: Timestamp) -> String {
     }
 }
 
-/// The length of a time in its largest unit.
+/// Formats a duration in its largest unit.
 fn in_words(length: Duration) -> String {
     let seconds = length.as_secs();
     let (count, unit) = match seconds {
@@ -61,12 +61,12 @@ fn in_words(length: Duration) -> String {
     counted(count, unit)
 }
 
-/// A number of things, as `1 hour` and `2 hours`.
+/// Formats a number of things, as `1 hour` and `2 hours`.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// A whole number with a comma after each third digit from the right.
+/// Formats a number with a comma between groups of three digits.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -79,14 +79,13 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A name from outside as it may be shown: characters that show nothing, or change how their neighbours
-/// are shown, are spelt out as in `\u{202e}`, and the end of a long text is cut off. The template
-/// escapes what means something in HTML.
+/// Returns a name from outside as it is shown: characters that are invisible, or change the display of their
+/// neighbours, are spelt out as in `\u{202e}`, and long text is cut. The template escapes HTML.
 pub(super) fn visible(name: &str) -> String {
     spelt_out(name, LONGEST_NAME)
 }
 
-/// An error as it may be shown, like a name; it may hold text of the API.
+/// Returns an error as it is shown, like a name; it may contain text of the API.
 pub(super) fn visible_error(error: &str) -> String {
     spelt_out(error, LONGEST_ERROR)
 }
@@ -107,8 +106,8 @@ fn spelt_out(text: &str, longest: usize) -> String {
     shown
 }
 
-/// Controls, and the format characters of Unicode that a name could abuse: bidirectional controls,
-/// zero-width characters, line separators, interlinear marks and tags.
+/// Returns whether a character is a control or a format character of Unicode that a name could abuse:
+/// bidirectional controls, zero-width characters, line separators, interlinear marks and tags.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -134,18 +133,18 @@ mod tests {
         ];
         for (seconds, past, future, lasted) in cases {
             let length = Duration::from_secs(seconds);
-            assert_eq!(Moment::past(now - length, now).words, past);
-            assert_eq!(Moment::coming(now + length, now).words, future);
-            assert_eq!(Moment::since(now - length, now).words, lasted);
+            assert_eq!(ShownTime::past(now - length, now).words, past);
+            assert_eq!(ShownTime::coming(now + length, now).words, future);
+            assert_eq!(ShownTime::since(now - length, now).words, lasted);
         }
         let hour = Duration::from_hours(1);
-        assert_eq!(Moment::past(now + hour, now).words, "just now");
-        assert_eq!(Moment::coming(now - hour, now).words, "due now");
-        assert_eq!(Moment::since(now + hour, now).words, "0 seconds");
+        assert_eq!(ShownTime::past(now + hour, now).words, "just now");
+        assert_eq!(ShownTime::coming(now - hour, now).words, "due now");
+        assert_eq!(ShownTime::since(now + hour, now).words, "0 seconds");
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         for (number, text) in
             [(0, "0"), (999, "999"), (1000, "1,000"), (100_000, "100,000"), (1_234_567, "1,234,567")]
         {

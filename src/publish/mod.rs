@@ -1,0 +1,65 @@
+//! Publication: from the fleets of the pollers to the one [`Snapshot`] that readers see.
+//!
+//! Pollers submit fleets to a [`FleetSender`]. A [`SnapshotTask`] takes the newest fleets of all tenants
+//! through three steps, one file each:
+//!
+//! 1. `persist` saves them to the state file, so that a restart serves what was served before it;
+//! 2. `render` makes the snapshot: fleets, exposition and status of the tenants;
+//! 3. `swap` replaces the snapshot that readers see.
+//!
+//! Readers never wait and never see half a change, because everything is in one value. Fleets that are
+//! submitted in quick succession are published together. Freshness changes without an event (current
+//! becomes stale), so the task also publishes after [`task::LONGEST_WAIT`] without a submission; parts of
+//! the exposition that did not change are not rendered again.
+//!
+//! A reload changes tenants and options in one step, see [`FleetSender::reconfigure`].
+
+mod persist;
+mod render;
+mod sender;
+mod snapshot;
+mod suppressed;
+mod swap;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::fleet::TenantFleet;
+use crate::metrics::{RenderOptions, Renderer};
+use crate::self_metrics::SelfMetrics;
+use crate::store::SharedStore;
+use suppressed::SuppressedLog;
+
+pub use sender::FleetSender;
+pub use snapshot::Snapshot;
+pub use swap::SnapshotReader;
+pub use task::SnapshotTask;
+
+/// Creates the parts of the publication. The first snapshot is rendered from `fleets`, which hold at least
+/// the name of each tenant. Without a `store` nothing outlives the process.
+#[must_use]
+pub fn publication(
+    fleets: Vec<TenantFleet>,
+    options: RenderOptions,
+    clock: Clock,
+    self_metrics: Arc<SelfMetrics>,
+    store: Option<SharedStore>,
+) -> (FleetSender, SnapshotTask, SnapshotReader) {
+    let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
+    let started = Instant::now();
+    let mut renderer = Renderer::default();
+    let first = Snapshot::render(&mut renderer, 0, fleets.clone(), clock.now(), &options);
+    first.record(&self_metrics, started.elapsed());
+    let mut suppressed = SuppressedLog::default();
+    suppressed.update(first.body.budget());
+    let (writer, reader) = swap::channel(first);
+    let sender = FleetSender::new(fleets, options);
+    let task =
+        SnapshotTask { sender: sender.clone(), writer, renderer, suppressed, clock, self_metrics, store };
+    (sender, task, reader)
+}

@@ -1,0 +1,59 @@
+//! Second step: a [`Snapshot`] is made from the fleets.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Snapshot;
+use crate::fleet::TenantFleet;
+use crate::metrics::{RenderOptions, Renderer, SeriesBudget};
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
+use crate::self_metrics::{ExpositionSize, LevelSeries, RenderStats, SelfMetrics, TenantStatus};
+
+impl Snapshot {
+    /// Renders `fleets` as of `at`; blocks for a good part of a second for a large fleet.
+    pub fn render(
+        renderer: &mut Renderer,
+        generation: u64,
+        fleets: Vec<Arc<TenantFleet>>,
+        at: Timestamp,
+        options: &RenderOptions,
+    ) -> Self {
+        let body = renderer.render(&fleets, at, options);
+        Self {
+            generation,
+            at,
+            fleets,
+            statuses: Vec::new(),
+            freshness: options.freshness,
+            policies: Arc::clone(&options.policies),
+            body,
+            overview: OnceLock::new(),
+        }
+    }
+
+    /// The same snapshot with the status of each tenant, in the order of the fleets.
+    #[must_use]
+    pub fn with_statuses(self, statuses: Vec<TenantStatus>) -> Self {
+        Self { statuses, ..self }
+    }
+
+    /// Reports the sizes of the exposition and the duration of the rendering to the self metrics.
+    pub fn record(&self, self_metrics: &SelfMetrics, took: Duration) {
+        let SeriesBudget { limit, deepest, series, suppressed, .. } = *self.body.budget();
+        let levels = DetailLevel::ALL.map(|level| LevelSeries {
+            level,
+            served: series[level as usize],
+            suppressed: suppressed[level as usize],
+        });
+        let sizes = ExpositionFormat::ALL.into_iter().flat_map(|format| {
+            ContentEncoding::ALL.map(|encoding| {
+                let bytes = self.body.length(format, encoding);
+                ExpositionSize { format, encoding, bytes }
+            })
+        });
+        let sizes = sizes.collect();
+        self_metrics.rendered(&RenderStats { series_limit: limit, deepest, levels, sizes, took });
+    }
+}

@@ -1,0 +1,40 @@
+//! The value that readers see.
+
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+
+use crate::fleet::{Overview, TenantFleet};
+use crate::metrics::Body;
+use crate::model::{Freshness, Policy};
+use crate::self_metrics::TenantStatus;
+
+/// Everything that the web server serves, at one time. Immutable.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Number of the snapshot; 0 is the first one, which is rendered at start.
+    pub generation: u64,
+    /// Time of rendering, which decides states and policies.
+    pub at: Timestamp,
+    /// All tenants, in the order of the configuration.
+    pub fleets: Vec<Arc<TenantFleet>>,
+    /// Quota, poll interval and token of each tenant at the time of rendering, in the order of `fleets`; empty
+    /// before the first publication.
+    pub statuses: Vec<TenantStatus>,
+    /// Freshness limits used for rendering.
+    pub freshness: Freshness,
+    /// Policies used for rendering.
+    pub policies: Arc<[Policy]>,
+    /// The exposition of the fleets.
+    pub body: Body,
+    /// Computed for the first reader who needs it.
+    pub(super) overview: OnceLock<Overview>,
+}
+
+impl Snapshot {
+    /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
+    /// good part of a second for a large fleet; concurrent calls wait for it.
+    pub fn overview(&self) -> &Overview {
+        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, &self.policies))
+    }
+}

@@ -1,0 +1,84 @@
+//! The task that takes the newest fleets through the three steps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::persist::persist;
+use super::sender::{FleetSender, PendingState};
+use super::snapshot::Snapshot;
+use super::suppressed::SuppressedLog;
+use super::swap::SnapshotWriter;
+use crate::clock::Clock;
+use crate::metrics::Renderer;
+use crate::self_metrics::SelfMetrics;
+use crate::store::SharedStore;
+
+/// The longest time between two publications, because states change with time.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// A publication is followed by this many times its duration of rest, so that a large fleet that changes
+/// all the time uses a tenth of one core.
+const REST_PER_PUBLICATION: u32 = 9;
+
+/// Publishes what is submitted to the [`FleetSender`].
+#[derive(Debug)]
+pub struct SnapshotTask {
+    pub(super) sender: FleetSender,
+    pub(super) writer: SnapshotWriter,
+    pub(super) renderer: Renderer,
+    pub(super) suppressed: SuppressedLog,
+    pub(super) clock: Clock,
+    pub(super) self_metrics: Arc<SelfMetrics>,
+    pub(super) store: Option<SharedStore>,
+}
+
+impl SnapshotTask {
+    /// Publishes until `stop`, and once more then: what was submitted last is persisted too.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            if stop.run_until_cancelled(self.sender.changed(LONGEST_WAIT)).await.is_none() {
+                break;
+            }
+            let took = self.publish().await;
+            let rest = self.sender.rest(took * REST_PER_PUBLICATION);
+            if stop.run_until_cancelled(rest).await.is_none() {
+                break;
+            }
+        }
+        self.publish().await;
+    }
+
+    /// Persists, renders and swaps; returns the duration.
+    pub(super) async fn publish(&mut self) -> Duration {
+        let started = Instant::now();
+        let PendingState { fleets, options, waiting } = self.sender.take();
+        let now = self.clock.now();
+        let generation = self.writer.generation() + 1;
+        let statuses = fleets.iter().map(|fleet| self.self_metrics.tenant_status(&fleet.tenant)).collect();
+        let store = self.store.clone();
+        let mut renderer = std::mem::take(&mut self.renderer);
+        // Not on the threads that serve: both steps block.
+        let work = tokio::task::spawn_blocking(move || {
+            persist(store.as_ref(), &fleets);
+            let snapshot = Snapshot::render(&mut renderer, generation, fleets, now, &options);
+            (snapshot.with_statuses(statuses), renderer)
+        });
+        let snapshot;
+        (snapshot, self.renderer) = work.await.expect("Safe: rendering does not panic and is never aborted");
+        let took = started.elapsed();
+        snapshot.record(&self.self_metrics, took);
+        self.suppressed.update(snapshot.body.budget());
+        let previous = self.writer.swap(snapshot);
+        for published_tx in waiting {
+            // The caller may have stopped waiting.
+            published_tx.send(()).unwrap_or_default();
+        }
+        // Freeing a large snapshot takes time too.
+        let dropping = tokio::task::spawn_blocking(move || drop(previous));
+        dropping.await.expect("Safe: dropping does not panic and is never aborted");
+        took
+    }
+}
