@@ -1,7 +1,7 @@
 //! The reload plan: the effect of a new configuration on each tenant.
 //!
 //! [`ReloadPlan::new`] is the only place that decides which tenants a reload touches. It is pure: the caller
-//! reads the files, and the [`Supervisor`](super::super::supervisor::Supervisor) applies the plan.
+//! reads the files, and the [`Supervisor`](super::supervisor::Supervisor) applies the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
