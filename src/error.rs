@@ -23,10 +23,10 @@ pub enum AppError {
         source: std::io::Error,
     },
     /// A task of the exporter exited without being asked to stop.
-    #[error("{part} exited unexpectedly")]
-    EndedEarly {
+    #[error("task `{task}` exited unexpectedly")]
+    TaskExited {
         /// The task.
-        part: &'static str,
+        task: &'static str,
     },
     /// The state file is locked by another process.
     #[error("{0}")]

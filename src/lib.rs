@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - [`model`] holds the types that every module may use: ids, label values, policies, freshness. A leaf.
-//! - [`config`] reads the YAML file into types that cannot hold a bad value.
+//! - [`config`] reads the YAML file into types that cannot hold an invalid value.
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
 //! - [`fleet`] holds what is known of the machines, in our words. Pure.
 //! - [`poll`] asks what is due and applies the answers, one task per tenant.
@@ -20,7 +20,8 @@
 //! - [`publish`] persists fleets, renders them, and swaps the one snapshot that readers see.
 //! - [`web`] serves the newest snapshot; a request never causes an API call.
 //! - [`file_watch`] tells when files on disk change; a leaf.
-//! - [`check`] tries what the configuration needs, once, and says what to do about failures.
+//! - [`check`] is the online diagnosis: it tries what the configuration needs once and gives advice on
+//!   failures.
 //! - [`self_metrics`] counts events of the exporter itself and holds the live status of each tenant.
 //! - [`daemon`] builds, runs, reloads and stops every part.
 //! - [`app`] holds the commands, one file each.

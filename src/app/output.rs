@@ -37,7 +37,7 @@ pub(super) fn combine_results<T, W>(
 fn config_error(main: &[Problem], web: &[Problem]) -> AppError {
     let problems: Vec<_> = main.iter().chain(web).map(Problem::to_string).collect();
     AppError::Configuration(match (&problems[..], main) {
-        ([problem], [only]) if only.place().is_none() => {
+        ([problem], [only]) if only.location().is_none() => {
             let demo = if cfg!(feature = "demo") { "; `mde_exporter demo` needs none" } else { "" };
             format!("{problem}\n[--config.file names another file{demo}]")
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::section::{MapReader, ValueReader};
+use super::reader::{MapReader, ValueReader};
 use super::values::{GUID_ALLOWED, guid, path};
 use super::{Auth, SecretSource};
 

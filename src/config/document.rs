@@ -21,7 +21,7 @@ use super::problem::SourceLocation;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) content: NodeValue,
-    pub(super) place: SourceLocation,
+    pub(super) location: SourceLocation,
 }
 
 #[derive(Debug)]
@@ -53,14 +53,14 @@ pub(super) enum ScalarKind {
 pub(super) struct Entry {
     /// None if the key is not a scalar.
     pub(super) key: Option<String>,
-    pub(super) place: SourceLocation,
+    pub(super) location: SourceLocation,
     pub(super) node: Node,
 }
 
 /// A syntax error and its location.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
-    pub(super) place: SourceLocation,
+    pub(super) location: SourceLocation,
     pub(super) what: String,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     };
     serde_saphyr::from_str_with_options(text, options).map(|root| resolve(root, text)).map_err(|error| {
         SyntaxError {
-            place: error.location().map_or(SourceLocation { line: 1, column: 1 }, place),
+            location: error.location().map_or(SourceLocation { line: 1, column: 1 }, source_location),
             what: describe(&error),
         }
     })
@@ -90,7 +90,7 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn place(location: Location) -> SourceLocation {
+fn source_location(location: Location) -> SourceLocation {
     SourceLocation { line: location.line().max(1), column: location.column().max(1) }
 }
 
@@ -116,7 +116,7 @@ fn resolve(raw: Spanned<Raw>, text: &str) -> Node {
             NodeValue::Map(entries.into_iter().map(|(key, value)| entry(key, value, text)).collect())
         }
     };
-    Node { content, place: place(location) }
+    Node { content, location: source_location(location) }
 }
 
 fn entry(key: Spanned<Raw>, value: Spanned<Raw>, text: &str) -> Entry {
@@ -126,7 +126,7 @@ fn entry(key: Spanned<Raw>, value: Spanned<Raw>, text: &str) -> Entry {
             NodeValue::Scalar(scalar) => Some(scalar.text),
             _ => None,
         },
-        place: key.place,
+        location: key.location,
         node: resolve(value, text),
     }
 }
@@ -235,15 +235,15 @@ mod tests {
     #[test]
     fn nodes_have_their_location() {
         let NodeValue::Map(entries) = parse("\n  ü: [ä, 7]\n").unwrap().content else { panic!("a map") };
-        assert_eq!(entries[0].place, SourceLocation { line: 2, column: 3 });
+        assert_eq!(entries[0].location, SourceLocation { line: 2, column: 3 });
         let NodeValue::List(items) = &entries[0].node.content else { panic!("a list") };
-        assert_eq!(items[1].place, SourceLocation { line: 2, column: 10 });
+        assert_eq!(items[1].location, SourceLocation { line: 2, column: 10 });
     }
 
     #[test]
     fn an_alias_has_the_location_of_its_anchor() {
         let NodeValue::Map(entries) = parse("a: &x 5\nb: *x\n").unwrap().content else { panic!("a map") };
-        assert_eq!(entries[1].node.place, SourceLocation { line: 1, column: 7 });
+        assert_eq!(entries[1].node.location, SourceLocation { line: 1, column: 7 });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::document::{self, Node, SyntaxError};
 use super::problem::{LoadError, Problem, ProblemCollector, SourceLocation};
-use super::section::ValueReader;
+use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
 use super::{Config, Metrics, Poll, Tenant, metrics, policy};
 use crate::model::{Freshness, Policy};
@@ -35,9 +35,9 @@ pub struct LoadedConfig {
 ///
 /// Returns every problem of the file. A syntax error or an unreadable file is one problem.
 pub fn load(file: &Path) -> Result<LoadedConfig, LoadError> {
-    let report = ProblemCollector::new(file);
-    let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report));
-    report.conclude(config).map(loaded)
+    let problems = ProblemCollector::new(file);
+    let config = read(file, &problems).and_then(|bytes| config(file, &bytes, &problems));
+    problems.conclude(config).map(loaded)
 }
 
 /// Reads `bytes` as the content of `file`, like [`load`].
@@ -46,9 +46,9 @@ pub fn load(file: &Path) -> Result<LoadedConfig, LoadError> {
 ///
 /// See [`load`].
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<LoadedConfig, LoadError> {
-    let report = ProblemCollector::new(file);
-    let config = config(file, bytes, &report);
-    report.conclude(config).map(loaded)
+    let problems = ProblemCollector::new(file);
+    let config = config(file, bytes, &problems);
+    problems.conclude(config).map(loaded)
 }
 
 fn loaded((config, warnings): (Config, Vec<Problem>)) -> LoadedConfig {
@@ -56,11 +56,11 @@ fn loaded((config, warnings): (Config, Vec<Problem>)) -> LoadedConfig {
 }
 
 /// Returns the content of `file`.
-pub(super) fn read(file: &Path, report: &ProblemCollector) -> Option<Vec<u8>> {
+pub(super) fn read(file: &Path, problems: &ProblemCollector) -> Option<Vec<u8>> {
     let read = read_at_most(file, FILE_LIMIT);
     let problem = |error: io::Error| {
         let what = format!("cannot be read: {error}");
-        report.problem("", None, what, "a readable file of at most 4 MiB is allowed");
+        problems.add_problem("", None, what, "a readable file of at most 4 MiB is allowed");
     };
     read.map_err(problem).ok()
 }
@@ -76,35 +76,36 @@ pub(super) fn read_at_most(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Parses `bytes` as one YAML document.
-pub(super) fn root(bytes: &[u8], report: &ProblemCollector) -> Option<Node> {
-    let parsed = document::parse(text(bytes, report)?);
+pub(super) fn root(bytes: &[u8], problems: &ProblemCollector) -> Option<Node> {
+    let parsed = document::parse(text(bytes, problems)?);
     let problem = |error: SyntaxError| {
         let what = format!("is not YAML: {}", error.what);
-        report.problem("", Some(error.place), what, "one YAML document is allowed");
+        problems.add_problem("", Some(error.location), what, "one YAML document is allowed");
     };
     parsed.map_err(problem).ok()
 }
 
-fn text<'a>(bytes: &'a [u8], report: &ProblemCollector) -> Option<&'a str> {
+fn text<'a>(bytes: &'a [u8], problems: &ProblemCollector) -> Option<&'a str> {
     match str::from_utf8(bytes) {
         Ok(text) => Some(text),
         Err(error) => {
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let last_line = good.rsplit('\n').next().unwrap_or_default();
-            let place = SourceLocation {
+            let location = SourceLocation {
                 line: good.matches('\n').count() as u64 + 1,
                 column: last_line.chars().count() as u64 + 1,
             };
-            report.problem("", Some(place), "is not UTF-8", "YAML text in UTF-8 is allowed");
+            problems.add_problem("", Some(location), "is not UTF-8", "YAML text in UTF-8 is allowed");
             None
         }
     }
 }
 
-fn config(file: &Path, bytes: &[u8], report: &ProblemCollector) -> Option<Config> {
+fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Config> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let root = root(bytes, report)?;
-    let section = ValueReader::root(&root, "a mapping with the key tenants is allowed", report).section()?;
+    let root = root(bytes, problems)?;
+    let section =
+        ValueReader::root(&root, "a mapping with the key tenants is allowed", problems).section()?;
     let tenants = section
         .required("tenants", "a list of at least one tenant is allowed")
         .and_then(|field| tenants(&field, folder));

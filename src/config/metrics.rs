@@ -1,7 +1,7 @@
 //! The section `metrics`: amount of detail in the exposition.
 
 use super::Metrics;
-use super::section::ValueReader;
+use super::reader::ValueReader;
 use crate::model::{DetailLevel, KbId};
 
 pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {

@@ -7,7 +7,7 @@
 //!
 //! The file is read key by key instead of being deserialized into these types: serde stops at the first
 //! invalid value, and an operator wants to fix all of them at once. `document` parses YAML into nodes with
-//! locations, `section` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `metrics`
+//! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `metrics`
 //! and `policy` define the keys, `values` parses single values, and `problem` displays problems. Only
 //! `document` uses the YAML crate. [`web`] reads the web configuration file in the same way.
 //! [`changes()`] compares two configurations for a reload.
@@ -20,7 +20,7 @@ mod load;
 mod metrics;
 mod policy;
 mod problem;
-mod section;
+mod reader;
 mod selector_digest;
 mod selectors;
 mod tenant;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::section::ValueReader;
+use super::reader::ValueReader;
 use super::values::label;
 use crate::model::{DeadlineStart, Policy};
 

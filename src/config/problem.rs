@@ -25,7 +25,7 @@ pub struct SourceLocation {
 pub struct Problem {
     file: Arc<str>,
     key: String,
-    place: Option<SourceLocation>,
+    location: Option<SourceLocation>,
     what: String,
     allowed: String,
 }
@@ -39,8 +39,8 @@ impl Problem {
 
     /// The location; none if the file could not be read.
     #[must_use]
-    pub fn place(&self) -> Option<SourceLocation> {
-        self.place
+    pub fn location(&self) -> Option<SourceLocation> {
+        self.location
     }
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file)?;
         f.write_str(&self.key)?;
-        if let Some(SourceLocation { line, column }) = self.place {
+        if let Some(SourceLocation { line, column }) = self.location {
             let space = if self.key.is_empty() { "" } else { " " };
             write!(f, "{space}(line {line}, column {column}): ")?;
         }
@@ -100,25 +100,25 @@ impl ProblemCollector {
         }
     }
 
-    pub(super) fn problem(
+    pub(super) fn add_problem(
         &self,
         key: &str,
-        place: Option<SourceLocation>,
+        location: Option<SourceLocation>,
         what: impl Into<String>,
         allowed: impl Into<String>,
     ) {
-        let problem = self.entry(key, place, what.into(), allowed.into());
+        let problem = self.entry(key, location, what.into(), allowed.into());
         self.problems.borrow_mut().push(problem);
     }
 
-    pub(super) fn warning(
+    pub(super) fn add_warning(
         &self,
         key: &str,
-        place: SourceLocation,
+        location: SourceLocation,
         what: impl Into<String>,
         allowed: impl Into<String>,
     ) {
-        let warning = self.entry(key, Some(place), what.into(), allowed.into());
+        let warning = self.entry(key, Some(location), what.into(), allowed.into());
         self.warnings.borrow_mut().push(warning);
     }
 
@@ -129,7 +129,7 @@ impl ProblemCollector {
     /// If `value` is missing although no problem was reported: a bug of the reader.
     pub(super) fn conclude<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), LoadError> {
         let by_line = |mut problems: Vec<Problem>| {
-            problems.sort_by_key(|problem| problem.place);
+            problems.sort_by_key(|problem| problem.location);
             problems
         };
         let problems = by_line(self.problems.into_inner());
@@ -140,7 +140,7 @@ impl ProblemCollector {
         Ok((value, by_line(self.warnings.into_inner())))
     }
 
-    fn entry(&self, key: &str, place: Option<SourceLocation>, what: String, allowed: String) -> Problem {
-        Problem { file: Arc::clone(&self.file), key: key.to_owned(), place, what, allowed }
+    fn entry(&self, key: &str, location: Option<SourceLocation>, what: String, allowed: String) -> Problem {
+        Problem { file: Arc::clone(&self.file), key: key.to_owned(), location, what, allowed }
     }
 }

@@ -1,7 +1,7 @@
 //! The section `machines`: the selectors of the machines in scope.
 
 use super::Selectors;
-use super::section::{MapReader, ValueReader};
+use super::reader::{MapReader, ValueReader};
 
 const ALLOWED: &str = "at least one of ids, names, tags, filter, or all: true is allowed";
 

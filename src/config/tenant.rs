@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::auth::ClientIdUse;
-use super::section::{MapReader, ValueReader};
+use super::reader::{MapReader, ValueReader};
 use super::values::{
     GUID_ALLOWED, base_url, guid, is_https_or_loopback, label, path, proxy_url, scope, tenant_id,
 };

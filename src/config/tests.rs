@@ -92,11 +92,11 @@ fn each_rule_has_its_words() {
         ),
         ("tenants:", "policies:\n- { name: a, deadline: 1d }\n- { deadline: 2d, name: a }\ntenants:"),
     ];
-    let report: Vec<String> = cases
+    let problems: Vec<String> = cases
         .iter()
         .map(|(old, new)| format!("--- {}\n{}\n", new.trim_end_matches("\n    auth:"), problems(old, new)))
         .collect();
-    insta::assert_snapshot!(report.concat());
+    insta::assert_snapshot!(problems.concat());
 }
 
 #[test]

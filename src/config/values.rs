@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::section::ValueReader;
+use super::reader::ValueReader;
 
 pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-000000000000 is allowed";
 

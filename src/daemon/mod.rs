@@ -275,5 +275,5 @@ impl Tasks {
 }
 
 fn early_exit(result: &Result<&'static str, JoinError>) -> AppError {
-    AppError::EndedEarly { part: result.as_ref().map_or("task (panicked)", |name| name) }
+    AppError::TaskExited { task: result.as_ref().map_or("task (panicked)", |name| name) }
 }

@@ -140,7 +140,7 @@ impl Supervisor {
                     stopped.insert(Arc::clone(&fleet.tenant), fleet);
                 }
                 Some(result) => return Err(early_exit(&result)),
-                None => return Err(AppError::EndedEarly { part: POLLER }),
+                None => return Err(AppError::TaskExited { task: POLLER }),
             }
         }
         self.retired.extend(stopping);
@@ -207,12 +207,12 @@ impl Supervisor {
         let published =
             config.tenants.iter().map(|tenant| (Arc::clone(&tenant.name), fleet(&tenant.name))).collect();
         let served = self.factory.sender.reconfigure(published, options);
-        served.await.map_err(|_| AppError::EndedEarly { part: "publication" })
+        served.await.map_err(|_| AppError::TaskExited { task: "publication" })
     }
 }
 
 const POLLER: &str = "poller";
 
 fn early_exit(result: &Result<TenantFleet, JoinError>) -> AppError {
-    AppError::EndedEarly { part: if result.is_ok() { POLLER } else { "poller (panicked)" } }
+    AppError::TaskExited { task: if result.is_ok() { POLLER } else { "poller (panicked)" } }
 }

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::config::section::ValueReader;
+use crate::config::reader::ValueReader;
 
 /// The headers that may be set, the sentence about their allowed values, and the values of a closed list.
 const HEADERS: [(&str, HeaderName, &str, &[&str]); 5] = [

@@ -29,7 +29,7 @@ use axum::http::HeaderMap;
 
 use super::load::{read, root};
 use super::problem::{LoadError, Problem, ProblemCollector};
-use super::section::ValueReader;
+use super::reader::ValueReader;
 pub use rate_limit::RateLimit;
 pub use tls::{ClientAuth, Tls};
 
@@ -101,10 +101,10 @@ pub struct WebLoad {
 /// relative to its folder.
 #[must_use]
 pub fn load(file: &Path) -> WebLoad {
-    let report = ProblemCollector::new(file);
+    let problems = ProblemCollector::new(file);
     let mut files = vec![file.to_path_buf()];
-    let config = read(file, &report).and_then(|bytes| config(file, &bytes, &report, &mut files));
-    let outcome = report.conclude(config).map(|(config, warnings)| LoadedWebConfig { config, warnings });
+    let config = read(file, &problems).and_then(|bytes| config(file, &bytes, &problems, &mut files));
+    let outcome = problems.conclude(config).map(|(config, warnings)| LoadedWebConfig { config, warnings });
     WebLoad { outcome, files }
 }
 
@@ -114,12 +114,12 @@ const ROOT_ALLOWED: &str =
 fn config(
     file: &Path,
     bytes: &[u8],
-    report: &ProblemCollector,
+    problems: &ProblemCollector,
     files: &mut Vec<PathBuf>,
 ) -> Option<WebConfig> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let root = root(bytes, report)?;
-    let section = ValueReader::root(&root, ROOT_ALLOWED, report).section()?;
+    let root = root(bytes, problems)?;
+    let section = ValueReader::root(&root, ROOT_ALLOWED, problems).section()?;
     let mapping = "a mapping is allowed";
     let tls =
         section.optional_or("tls_server_config", mapping, None, |field| tls::read(field, folder, files));

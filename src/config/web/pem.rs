@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::load::read_at_most;
-use crate::config::section::{MapReader, ValueReader};
+use crate::config::reader::{MapReader, ValueReader};
 use crate::config::values::path;
 
 /// Size limit of a file, several times the size of all authorities that a system trusts.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::section::ValueReader;
+use crate::config::reader::ValueReader;
 
 /// A limit on requests: a token bucket of size `burst` that starts full and gets one token per `interval`.
 /// A request takes a token, or is rejected.

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::pem::{self, ServingCertificate};
-use crate::config::section::{MapReader, ValueReader};
+use crate::config::reader::{MapReader, ValueReader};
 
 /// TLS settings of the web server.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::PasswordHash;
-use crate::config::section::ValueReader;
+use crate::config::reader::ValueReader;
 
 const ALLOWED: &str =
     "a user name without colon and its bcrypt hash, as `mde_exporter hash-password` prints it, is allowed";

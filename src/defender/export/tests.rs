@@ -236,7 +236,7 @@ fn messages_name_the_file_and_never_its_link() {
     let chain = |error: ApiError| crate::error::Chain(&error).to_string();
     insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::EndsEarly }), @"file 3 of the export is corrupt: its gzip stream ends early");
     insta::assert_snapshot!(chain(ApiError::Incomplete { file: 3, damage: ExportFileError::NotGzip }), @"file 3 of the export is corrupt: it is not gzip, or damaged");
-    insta::assert_snapshot!(chain(ApiError::UnusableLink { file: 3 }), @"the link of file 3 of the export is not one to follow (https, and no user in it)");
+    insta::assert_snapshot!(chain(ApiError::UnusableLink { file: 3 }), @"the link of file 3 of the export is not an https URL without a user");
     insta::assert_snapshot!(chain(ApiError::Empty), @"the export is empty");
     insta::assert_snapshot!(chain(ApiError::TooLarge { endpoint: ApiOperation::ExportFile, limit_bytes: 67_108_864 }), @"the reply of `exportfile` is larger than 67108864 bytes");
     insta::assert_snapshot!(chain(ApiError::Unusable { endpoint: ApiOperation::ExportFile, records: 5 }), @"none of the 5 records in the reply of `exportfile` can be used");

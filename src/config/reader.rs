@@ -15,31 +15,31 @@ use super::problem::{ProblemCollector, SourceLocation};
 pub(super) struct ValueReader<'a> {
     node: &'a Node,
     path: String,
-    place: SourceLocation,
+    location: SourceLocation,
     allowed: String,
-    report: &'a ProblemCollector,
+    problems: &'a ProblemCollector,
 }
 
 impl<'a> ValueReader<'a> {
     /// Returns the reader of the whole document.
-    pub(super) fn root(node: &'a Node, allowed: &str, report: &'a ProblemCollector) -> Self {
+    pub(super) fn root(node: &'a Node, allowed: &str, problems: &'a ProblemCollector) -> Self {
         Self {
             node,
             path: String::new(),
-            place: SourceLocation { line: 1, column: 1 },
+            location: SourceLocation { line: 1, column: 1 },
             allowed: allowed.to_owned(),
-            report,
+            problems,
         }
     }
 
     /// Reports a problem of the value.
     pub(super) fn problem(&self, what: impl Into<String>) {
-        self.report.problem(&self.path, Some(self.place()), what, self.allowed.as_str());
+        self.problems.add_problem(&self.path, Some(self.location()), what, self.allowed.as_str());
     }
 
     /// Warns about the value.
     pub(super) fn warning(&self, what: impl Into<String>, advice: impl Into<String>) {
-        self.report.warning(&self.path, self.place(), what, advice);
+        self.problems.add_warning(&self.path, self.location(), what, advice);
     }
 
     /// Returns whether there is no value or only empty text.
@@ -102,9 +102,9 @@ impl<'a> ValueReader<'a> {
         let field = |(number, node): (usize, &'a Node)| ValueReader {
             node,
             path: format!("{}[{number}]", self.path),
-            place: node.place,
+            location: node.location,
             allowed: item_allowed.to_owned(),
-            report: self.report,
+            problems: self.problems,
         };
         Some(items.iter().enumerate().map(field).collect())
     }
@@ -122,8 +122,8 @@ impl<'a> ValueReader<'a> {
         Some(MapReader {
             entries,
             path: self.path.clone(),
-            place: self.place,
-            report: self.report,
+            location: self.location,
+            problems: self.problems,
             requested: RefCell::default(),
         })
     }
@@ -138,10 +138,10 @@ impl<'a> ValueReader<'a> {
 
     /// Returns the location of a scalar, or that of the key for other values: a block below a key starts far
     /// from the key that the operator looks for.
-    fn place(&self) -> SourceLocation {
+    fn location(&self) -> SourceLocation {
         match self.node.content {
-            NodeValue::Scalar(_) => self.node.place,
-            _ => self.place,
+            NodeValue::Scalar(_) => self.node.location,
+            _ => self.location,
         }
     }
 }
@@ -150,8 +150,8 @@ impl<'a> ValueReader<'a> {
 pub(super) struct MapReader<'a> {
     entries: &'a [Entry],
     path: String,
-    place: SourceLocation,
-    report: &'a ProblemCollector,
+    location: SourceLocation,
+    problems: &'a ProblemCollector,
     requested: RefCell<Vec<&'static str>>,
 }
 
@@ -163,9 +163,9 @@ impl<'a> MapReader<'a> {
         Some(ValueReader {
             node: &entry.node,
             path: self.path_of(key),
-            place: entry.place,
+            location: entry.location,
             allowed: allowed.to_owned(),
-            report: self.report,
+            problems: self.problems,
         })
     }
 
@@ -174,7 +174,7 @@ impl<'a> MapReader<'a> {
         let field = self.optional(key, allowed);
         if field.is_none() {
             let path = self.path_of(key);
-            self.report.problem(&path, Some(self.place), "is missing", allowed);
+            self.problems.add_problem(&path, Some(self.location), "is missing", allowed);
         }
         field
     }
@@ -205,20 +205,20 @@ impl<'a> MapReader<'a> {
             let key = entry.key.as_deref();
             let path = self.path_of(key.and_then(printable).unwrap_or("?"));
             let Some(key) = key else {
-                self.report.problem(
+                self.problems.add_problem(
                     &path,
-                    Some(entry.place),
+                    Some(entry.location),
                     "the key is no text",
                     "text is allowed as a key",
                 );
                 continue;
             };
             if let Err(what) = check(key) {
-                self.report.problem(&path, Some(entry.place), what, allowed);
+                self.problems.add_problem(&path, Some(entry.location), what, allowed);
             }
             self.check_repetition(number, entry, &path);
-            let (node, place, allowed) = (&entry.node, entry.place, allowed.to_owned());
-            fields.push((key, ValueReader { node, path, place, allowed, report: self.report }));
+            let (node, location, allowed) = (&entry.node, entry.location, allowed.to_owned());
+            fields.push((key, ValueReader { node, path, location, allowed, problems: self.problems }));
         }
         fields
     }
@@ -235,17 +235,17 @@ impl<'a> MapReader<'a> {
 
     /// Reports a problem of the section as a whole.
     pub(super) fn problem(&self, what: impl Into<String>, allowed: impl Into<String>) {
-        self.report.problem(&self.path, Some(self.place), what, allowed);
+        self.problems.add_problem(&self.path, Some(self.location), what, allowed);
     }
 
     /// Reports a problem of `key`, given or not, in combination with another key.
     pub(super) fn problem_of(&self, key: &str, what: impl Into<String>, allowed: impl Into<String>) {
-        self.report.problem(&self.path_of(key), Some(self.place_of(key)), what, allowed);
+        self.problems.add_problem(&self.path_of(key), Some(self.location_of(key)), what, allowed);
     }
 
     /// Warns about `key`, given or not.
     pub(super) fn warning(&self, key: &str, what: impl Into<String>, advice: impl Into<String>) {
-        self.report.warning(&self.path_of(key), self.place_of(key), what, advice);
+        self.problems.add_warning(&self.path_of(key), self.location_of(key), what, advice);
     }
 
     /// Reports unknown keys and repeated keys.
@@ -256,7 +256,7 @@ impl<'a> MapReader<'a> {
             let Some(key) = matching else {
                 let path = self.path_of(entry.key.as_deref().and_then(printable).unwrap_or("?"));
                 let allowed = format!("allowed here: {}", requested.join(", "));
-                self.report.problem(&path, Some(entry.place), "the key is unknown", allowed);
+                self.problems.add_problem(&path, Some(entry.location), "the key is unknown", allowed);
                 continue;
             };
             self.check_repetition(number, entry, &self.path_of(key));
@@ -266,15 +266,15 @@ impl<'a> MapReader<'a> {
     fn check_repetition(&self, number: usize, entry: &Entry, path: &str) {
         let first = self.entries.iter().position(|other| other.key == entry.key);
         if let Some(first) = first.filter(|&first| first < number) {
-            let line = self.entries[first].place.line;
+            let line = self.entries[first].location.line;
             let what = format!("the key is given a second time, the first is in line {line}");
-            self.report.problem(path, Some(entry.place), what, "each key is allowed once");
+            self.problems.add_problem(path, Some(entry.location), what, "each key is allowed once");
         }
     }
 
-    fn place_of(&self, key: &str) -> SourceLocation {
+    fn location_of(&self, key: &str) -> SourceLocation {
         let entry = self.entries.iter().find(|entry| entry.key.as_deref() == Some(key));
-        entry.map_or(self.place, |entry| entry.place)
+        entry.map_or(self.location, |entry| entry.location)
     }
 
     fn path_of(&self, key: &str) -> String {
