@@ -213,9 +213,9 @@ words! {
         Debug = "debug",
         /// Start, stop and one line per poll
         Info = "info",
-        /// Degraded, but working
+        /// Degraded, but continuing
         Warn = "warn",
-        /// Someone must act
+        /// An operator has to act
         Error = "error",
     }
 }
