@@ -209,7 +209,7 @@ proptest! {
     fn no_text_makes_the_reader_panic(text in nearly_configuration()) {
         if let Err(error) = parse(Path::new("x.yml"), text.as_bytes()) {
             prop_assert!(!error.problems().is_empty());
-            prop_assert!(error.problems().is_sorted_by_key(Problem::place));
+            prop_assert!(error.problems().is_sorted_by_key(Problem::location));
         }
     }
 }
