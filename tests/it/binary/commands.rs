@@ -55,7 +55,7 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
         (["chek", "--log.level=info"], "chek"),
         (["run", "--log.level=loud"], "loud"),
         (["run", "--log.format=xml"], "xml"),
-        (["run", "--web.telemetry-path=metrics"], "starts with `/`"),
+        (["run", "--web.telemetry-path=metrics"], "must start with `/`"),
         (["run", "--web.listen-address=localhost"], "localhost"),
         (["run", "--web.listen-address=127.0.0.1:99999"], "127.0.0.1:99999"),
         (["demo", "--machines=many"], "many"),

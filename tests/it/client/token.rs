@@ -134,7 +134,7 @@ async fn rejections_name_the_code_and_the_fix() {
         (
             |_, test_tenant| drop(test_tenant.write("secret.txt", "planted-wrong-secret")),
             "AADSTS7000215",
-            "id instead",
+            "and not its id",
         ),
         (|_, test_tenant| test_tenant.sim.control().set_client_secret(None), "AADSTS7000222", "expired"),
         (|tenant, _| tenant.client_id = Some("nobody".to_owned()), "AADSTS700016", "client_id"),
