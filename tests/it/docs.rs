@@ -19,8 +19,8 @@ fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Returns the paths of all Markdown files of the repository.
-fn markdown_files() -> Vec<PathBuf> {
+/// Returns the paths of all files of the repository with this extension.
+fn files(extension: &str) -> Vec<PathBuf> {
     let is_source = |name: &str| !name.starts_with('.') && !["target", "corpus", "artifacts"].contains(&name);
     let mut files = Vec::new();
     let mut folders = vec![root().to_path_buf()];
@@ -29,7 +29,7 @@ fn markdown_files() -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() && is_source(path.file_name().unwrap().to_str().unwrap()) {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
+            } else if path.extension().is_some_and(|found| found == extension) {
                 files.push(path);
             }
         }
@@ -160,7 +160,7 @@ fn command_table_holds_every_command() {
 #[test]
 fn every_documented_configuration_is_valid() {
     let mut valid = BTreeSet::new();
-    for file in markdown_files() {
+    for file in files("md") {
         let text = fs::read_to_string(&file).unwrap();
         for block in blocks(&text, "yaml").into_iter().filter(|block| block.starts_with("tenants:")) {
             match config::parse(&file, block.as_bytes()) {
@@ -224,7 +224,7 @@ fn documented_web_configuration_is_valid() {
 #[test]
 fn every_relative_link_leads_to_a_file_and_heading() {
     let mut checked = 0;
-    for file in markdown_files() {
+    for file in files("md") {
         let text = fs::read_to_string(&file).unwrap();
         for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
@@ -238,6 +238,68 @@ fn every_relative_link_leads_to_a_file_and_heading() {
         }
     }
     assert!(checked > 50, "{checked}");
+}
+
+/// Returns the pages that describe the source code, by their paths.
+fn pages_about_the_code() -> impl Iterator<Item = (PathBuf, String)> {
+    let is_page = |file: &PathBuf| file.ends_with("CONTRIBUTING.md") || file.starts_with(root().join("docs"));
+    files("md").into_iter().filter(is_page).map(|file| (file.clone(), fs::read_to_string(file).unwrap()))
+}
+
+#[test]
+fn every_source_file_named_in_the_docs_exists() {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || ['_', '-', '/', '.'].contains(&c);
+    let folders =
+        ["src/", "tests/", "crates/", "xtask/", "benches/", "packaging/", "systemd/", "templates/", ".ci/"];
+    let mut checked = 0;
+    for (file, text) in pages_about_the_code() {
+        let words = text.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.'));
+        for path in words.filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
+            assert!(root().join(path).exists(), "{}: {path}", file.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}
+
+/// Returns the source code of the workspace as one text.
+fn code() -> String {
+    files("rs").into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+#[test]
+fn every_test_named_in_the_recipes_exists() {
+    let code = code();
+    let guide = page("CONTRIBUTING.md");
+    let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let names = quoted(&guide).into_iter().filter(is_name);
+    let names: Vec<_> = names.filter(|name| name.matches('_').count() >= 3).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(names.len() >= 8, "{names:?}");
+}
+
+#[test]
+fn every_type_named_in_the_design_exists() {
+    /// Types of the standard library and of tokio.
+    const FOREIGN: [&str; 2] = ["Arc", "JoinSet"];
+    let code = code();
+    let design = page("docs/design.md");
+    let is_type = |text: &&str| {
+        text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && text.bytes().any(|byte| byte.is_ascii_lowercase())
+    };
+    let names = quoted(&design).into_iter().filter_map(|text| text.split("::").next()).filter(is_type);
+    let names: BTreeSet<_> = names.filter(|name| !FOREIGN.contains(name)).collect();
+    let is_defined = |name: &str| {
+        ["struct", "enum", "type", "trait"]
+            .iter()
+            .any(|kind| [" ", "<", "(", ";"].iter().any(|end| code.contains(&format!("{kind} {name}{end}"))))
+    };
+    let missing: Vec<_> = names.iter().filter(|name| !is_defined(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(names.len() > 20, "{names:?}");
 }
 
 #[test]
@@ -267,7 +329,8 @@ fn readme_starts_with_the_demo_and_the_tests() {
 #[test]
 fn glossary_defines_its_terms_in_alphabetical_order() {
     let glossary = page("docs/glossary.md");
-    let (_, entries) = glossary.split_once("\n\n**").unwrap();
+    let (terms, _retired_words) = glossary.split_once("\n\n## ").unwrap();
+    let (_, entries) = terms.split_once("\n\n**").unwrap();
     let terms: Vec<String> = entries
         .split("\n\n**")
         .map(|entry| {
