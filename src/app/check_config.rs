@@ -1,6 +1,6 @@
 //! `check-config`: validates the configuration files offline.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::load::validate;
 use super::output::print;
@@ -11,8 +11,8 @@ use crate::error::AppError;
 ///
 /// # Errors
 /// The problems of both files.
-pub(super) fn check_config(file: Option<PathBuf>, flags: &Flags) -> Result<(), AppError> {
-    let file = file.as_ref().unwrap_or(&flags.config_file);
+pub(super) fn check_config(file: Option<&Path>, flags: &Flags) -> Result<(), AppError> {
+    let file = file.unwrap_or(&flags.config_file);
     let web_file = flags.web_config_file.as_deref();
     let (loaded, web) = validate(file, web_file)?;
     for warning in loaded.warnings.iter().chain(web.iter().flat_map(|web| &web.warnings)) {

@@ -30,9 +30,9 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
     let clock = Clock::system();
     match command.unwrap_or_default() {
         Command::Run => run::run(&flags, self_metrics, clock),
-        Command::Once => once::once(&flags, self_metrics, clock),
+        Command::Once => once::once(&flags, &self_metrics, clock),
         Command::Check => check::check(flags, self_metrics, clock),
-        Command::CheckConfig { file } => check_config::check_config(file, &flags),
+        Command::CheckConfig { file } => check_config::check_config(file.as_deref(), &flags),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo, &flags, self_metrics, clock),
         Command::HashPassword => hash_password::hash_password(),

@@ -288,7 +288,7 @@ impl TenantCheck {
         self.section.add("export list", outcome, &text);
         match client.reach_files(&export).await {
             Ok(()) => {
-                self.section.add("export download", StepOutcome::Ok, &format!("from {}", export.host()))
+                self.section.add("export download", StepOutcome::Ok, &format!("from {}", export.host()));
             }
             Err(error) => {
                 let text = messages::download_failed(export.host(), &error);

@@ -142,7 +142,9 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
     let write_family = |family: &Family<FleetSamples>| {
         let write = |format| {
             family.descriptor.family(format, |writer| {
-                scopes.iter().for_each(|scope| (family.write)(scope, writer));
+                for scope in scopes {
+                    (family.write)(scope, writer);
+                }
             })
         };
         let (text, series) = write(ExpositionFormat::Text);

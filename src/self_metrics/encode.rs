@@ -42,7 +42,9 @@ fn sample(text: &mut Vec<u8>, name: &str, labels: &[LabelPair], value: f64) {
 }
 
 fn add(line: &mut SampleLine<'_>, labels: &[LabelPair]) {
-    labels.iter().for_each(|label| line.text_label(label.name(), label.value()));
+    for label in labels {
+        line.text_label(label.name(), label.value());
+    }
 }
 
 #[cfg(test)]

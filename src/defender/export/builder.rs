@@ -36,7 +36,7 @@ const TEXT_CHARS: usize = 1024;
 /// The counts of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileCount {
-    /// LineReader that are not blank.
+    /// Lines that are not blank.
     pub lines: u64,
     /// Rows with a machine id.
     pub rows: u64,
