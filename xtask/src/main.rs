@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use generated::GeneratedFile;
 
-/// Build tasks of mde_exporter.
+/// Build tasks of the exporter.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {

@@ -13,7 +13,7 @@ use crate::support::check::{
 async fn rejected_credentials_come_with_advice() {
     let mut cases = vec![
         case("wrong client secret", &[], |test_tenant| {
-            drop(test_tenant.write("secret.txt", "not-the-secret"))
+            drop(test_tenant.write("secret.txt", "not-the-secret"));
         }),
         case("expired client secret", &[], |test_tenant| test_tenant.sim.control().set_client_secret(None)),
         case("no file with the secret", &[("secret.txt", "gone.txt")], NOTHING),
@@ -89,13 +89,13 @@ async fn missing_role_is_named_with_the_place_to_grant_it() {
     let mut cases = vec![
         case("no consent", &[], |test_tenant| test_tenant.sim.control().set_roles(&[])),
         case("no role for the source", &[], |test_tenant| {
-            test_tenant.sim.control().set_roles(&["Machine.Read.All"])
+            test_tenant.sim.control().set_roles(&["Machine.Read.All"]);
         }),
         case("no role for the export", &[EXPORT], |test_tenant| {
             test_tenant.sim.control().set_roles(&["Machine.Read.All", "Software.Read.All"]);
         }),
         case("no role for the list", &[], |test_tenant| {
-            test_tenant.sim.control().set_roles(&["Software.Read.All"])
+            test_tenant.sim.control().set_roles(&["Software.Read.All"]);
         }),
         case(
             "token of another API",

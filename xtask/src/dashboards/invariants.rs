@@ -26,7 +26,7 @@ fn each_panel(mut check: impl FnMut(&Value, &mut dyn FnMut(&str))) {
         for (_, panel) in panels(&dashboard.json()) {
             if panel["type"] != "text" {
                 check(&panel, &mut |problem| {
-                    problems.push(format!("{file} / {}: {problem}", panel["title"]))
+                    problems.push(format!("{file} / {}: {problem}", panel["title"]));
                 });
             }
         }
