@@ -139,7 +139,8 @@ impl<'a> FamilyWriter<'a> {
         self.record(start, labels_end, 1);
     }
 
-    /// Adds the lines of a histogram (`_bucket`, `_sum`, `_count`) with the label values `labels`, without `le`.
+    /// Adds the lines of a histogram (`_bucket`, `_sum`, `_count`) with the label values `labels`, without
+    /// `le`.
     ///
     /// # Panics
     /// If the number of values is not the number of the descriptor's labels, the family is no histogram, or

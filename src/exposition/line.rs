@@ -38,7 +38,8 @@ pub struct SampleLine<'a> {
 }
 
 impl<'a> SampleLine<'a> {
-    /// Starts a line at the end of `text` with a metric name and its suffix (`_bucket`, `_sum`, `_count` or none).
+    /// Starts a line at the end of `text` with a metric name and its suffix (`_bucket`, `_sum`, `_count` or
+    /// none).
     pub fn start(text: &'a mut Vec<u8>, name: &str, suffix: &str) -> Self {
         put(text, &[name, suffix]);
         let labels_start = text.len();
@@ -80,11 +81,11 @@ impl<'a> SampleLine<'a> {
     }
 }
 
-/// Writes the lines of one histogram (`_bucket`, `_sum`, `_count`) and returns the position at which the labels
-/// of its first line end, without `le`.
+/// Writes the lines of one histogram (`_bucket`, `_sum`, `_count`) and returns the position at which the
+/// labels of its first line end, without `le`.
 ///
-/// `labels` adds the labels to each line. `buckets` are upper bounds in seconds with cumulative counts, without
-/// the infinite one.
+/// `labels` adds the labels to each line. `buckets` are upper bounds in seconds with cumulative counts,
+/// without the infinite one.
 pub fn write_histogram(
     text: &mut Vec<u8>,
     format: ExpositionFormat,

@@ -96,8 +96,8 @@ impl Block {
         })
     }
 
-    /// Renders the levels down to `deepest` where needed and drops deeper ones. Samples that do not change share
-    /// their memory with the previous ones.
+    /// Renders the levels down to `deepest` where needed and drops deeper ones. Samples that do not change
+    /// share their memory with the previous ones.
     pub(super) fn render(
         &mut self,
         tenant: &str,

@@ -55,8 +55,8 @@ impl Body {
         answer.collect::<Vec<Bytes>>().concat()
     }
 
-    /// Returns the exposition down to `level`, as far as that is served, followed by `self_metrics`, which are
-    /// in the same format.
+    /// Returns the exposition down to `level`, as far as that is served, followed by `self_metrics`, which
+    /// are in the same format.
     #[must_use]
     pub fn answer(
         &self,

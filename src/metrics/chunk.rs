@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// For fleet metrics, which are compressed once and sent often. The levels 1 to 6 of deflate compress 29 MB of
-/// samples to 5.0, 3.3, 3.2, 3.2, 3.1 and 3.1 MB in 36, 52, 64, 80, 84 and 96 ms.
+/// For fleet metrics, which are compressed once and sent often. The levels 1 to 6 of deflate compress 29 MB
+/// of samples to 5.0, 3.3, 3.2, 3.2, 3.1 and 3.1 MB in 36, 52, 64, 80, 84 and 96 ms.
 const ONCE: Compression = Compression::new(2);
 
 /// For self metrics, which are sent once: half the time of the next level.

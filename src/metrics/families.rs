@@ -56,8 +56,8 @@ pub struct MachineScope<'a> {
 /// Names of the labels that every machine family starts with.
 const OF_A_MACHINE: [&str; 3] = ["tenant", "machine_id", "machine"];
 
-/// An entry of the table. Every help ends with the same sentence, because the reader of one metric has to know
-/// that the value may be as old as the poll interval.
+/// An entry of the table. Every help ends with the same sentence, because the reader of one metric has to
+/// know that the value may be as old as the poll interval.
 macro_rules! family {
     ($kind:ident $name:literal, $help:literal, $labels:expr, $write:expr) => {
         Family {
@@ -245,7 +245,9 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
         Gauge "mde_machine_missing_updates",
         "Updates that the machine misses; absent when that is unknown or the machine is inactive.",
         ["tenant", "machine_id", "machine"],
-        |scope, writer| scope.value(writer, scope.missing_updates.map(|missing_updates| Value::Count(missing_updates.len() as u64)))
+        |scope, writer| {
+            scope.value(writer, scope.missing_updates.map(|updates| Value::Count(updates.len() as u64)));
+        }
     ),
     family!(
         Gauge "mde_machine_missing_updates_addressed_cves",
@@ -264,7 +266,8 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
         "First seen time of the machine's longest open gap; absent when it has none.",
         ["tenant", "machine_id", "machine"],
         |scope, writer| {
-            let first_seen = scope.missing_updates.and_then(|missing_updates| missing_updates.iter().map(|missing| missing.first_seen).min());
+            let updates = scope.missing_updates.unwrap_or_default();
+            let first_seen = updates.iter().map(|missing| missing.first_seen).min();
             scope.value(writer, first_seen.map(Value::Time));
         }
     ),

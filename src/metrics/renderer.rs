@@ -69,7 +69,8 @@ impl Renderer {
         Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(budget.deepest), budget }
     }
 
-    /// Partitions the machines of each tenant and returns the number of series of the machine and update levels.
+    /// Partitions the machines of each tenant and returns the number of series of the machine and update
+    /// levels.
     fn update_blocks(
         &mut self,
         scopes: &[FleetScope<'_>],

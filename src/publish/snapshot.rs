@@ -18,8 +18,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// All tenants, in the order of the configuration.
     pub fleets: Vec<Arc<TenantFleet>>,
-    /// Quota, poll interval and token of each tenant at the time of rendering, in the order of `fleets`; empty
-    /// before the first publication.
+    /// Quota, poll interval and token of each tenant at the time of rendering, in the order of `fleets`;
+    /// empty before the first publication.
     pub statuses: Vec<TenantStatus>,
     /// Freshness limits used for rendering.
     pub freshness: Freshness,

@@ -1,4 +1,4 @@
-//! Writes gathered self metrics with the writer of the exposition format.
+//! Writes collected self metrics with the writer of the exposition format.
 //!
 //! This runs at each scrape, where for a small fleet it is most of the work; the encoder of the library takes
 //! twice as long and knows no `OpenMetrics`.

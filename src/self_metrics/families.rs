@@ -179,8 +179,8 @@ impl Families {
     }
 }
 
-/// Creates and registers families. No call can fail: the names are constants of the table above, valid and used
-/// once, as the unit tests show.
+/// Creates and registers families. No call can fail: the names are constants of the table above, valid and
+/// used once, as the unit tests show.
 struct Table<'a> {
     registry: &'a Registry,
     names: RefCell<Vec<SelfFamily>>,

@@ -2,7 +2,7 @@
 //!
 //! Other modules report events (`tenant.request_finished(..)`); names, labels and help stay in this
 //! folder. `families` is the table, `tenant` the events of one tenant, `status` its live state, which a
-//! snapshot samples too, and `encode` passes gathered values to the writer of the exposition format.
+//! snapshot samples too, and `encode` passes collected values to the writer of the exposition format.
 //!
 //! Guarantees: an unknown value has no series, a label set known in advance starts at 0, and label values
 //! come from closed lists, from the configuration (`tenant`), or are a status code, so no reply can

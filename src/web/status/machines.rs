@@ -35,7 +35,7 @@ pub(super) struct MachineTableRow {
     pub(super) platform: String,
     pub(super) group: String,
     pub(super) state: &'static str,
-    /// None while unknown, which is different from zero.
+    /// Missing updates; none while unknown, which is different from zero.
     pub(super) missing: Option<MissingCells>,
     pub(super) last_assessed: Option<ShownTime>,
     pub(super) newest_attempt_failed: bool,
@@ -45,7 +45,7 @@ pub(super) struct MissingCells {
     pub(super) missing: String,
     pub(super) overdue: String,
     pub(super) is_overdue: bool,
-    /// None if no update is missing.
+    /// Time since the oldest first-seen time; none if no update is missing.
     pub(super) oldest: Option<ShownTime>,
 }
 

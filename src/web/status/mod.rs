@@ -1,7 +1,7 @@
 //! `GET /`: the status page with all tenants and their machines.
 //!
-//! Everything on it comes from one [`Snapshot`], with the same states as the metrics. `tenants` and `machines`
-//! build the two parts, `query` parses the address, `text` formats times and numbers.
+//! Everything on it comes from one [`Snapshot`], with the same states as the metrics. `tenants` and
+//! `machines` build the two parts, `query` parses the address, `text` formats times and numbers.
 //!
 //! Text from outside (names, errors, the address) is shown with invisible characters spelt out, cut if it
 //! is long, and escaped by the template. The page runs no script and loads nothing; its content security
@@ -49,8 +49,8 @@ static CONTENT_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Responds with the page. One page is built at a time, not on the threads that serve: for a large fleet it takes
-/// a while, and scrapes have priority.
+/// Responds with the page. One page is built at a time, not on the threads that serve: for a large fleet it
+/// takes a while, and scrapes have priority.
 pub(super) fn page() -> MethodRouter<WebState> {
     let permits = Arc::new(Semaphore::new(1));
     get(async move |State(state): State<WebState>, RawQuery(query): RawQuery| {

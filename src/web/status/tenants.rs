@@ -20,7 +20,7 @@ pub(super) struct TenantCard {
     pub(super) health: Health,
     pub(super) unfolded: bool,
     pub(super) machines: String,
-    /// None before the first machine list.
+    /// Numbers of machines and missing updates; none before the first machine list.
     pub(super) figures: Option<Figures>,
     pub(super) facts: Vec<Fact>,
     pub(super) last_error: Option<String>,

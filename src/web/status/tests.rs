@@ -12,8 +12,8 @@ use crate::model::{DeadlineStart, KbId, MachineId, Policy, Source};
 use crate::self_metrics::{QuotaWindow, TenantStatus};
 use crate::web::tests::{HOSTILE, ago, get, polled, published, published_with, state};
 
-/// A machine that was assessed an hour ago with `missing` = (number of missing updates, days since first seen);
-/// none if it was never assessed.
+/// A machine that was assessed an hour ago with `missing` = (number of missing updates, days since first
+/// seen); none if it was never assessed.
 fn machine(id: &str, name: &str, missing: Option<(u32, i64)>) -> Arc<Machine> {
     let facts = MachineFacts {
         name: name.to_owned(),
