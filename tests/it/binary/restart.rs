@@ -151,7 +151,7 @@ async fn damaged_state_file_is_set_aside_and_replaced() {
     );
     let mut running = start(&test_tenant).await;
     running.line_with("poll finished").await;
-    assert!(running.log.iter().any(|line| line.contains("renamed")), "{:#?}", running.log);
+    assert!(running.log.iter().any(|line| line.contains("set aside")), "{:#?}", running.log);
     assert_eq!(running.stop("TERM").await.code, Some(0));
     let files = std::fs::read_dir(test_tenant.folder.path().join("data")).unwrap();
     let names: Vec<_> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
