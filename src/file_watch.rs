@@ -201,7 +201,7 @@ mod tests {
         (folder, file, watch)
     }
 
-    /// Whether a change is reported within a minute.
+    /// Returns whether a change is reported within a minute.
     async fn reports(watch: &mut FileWatch) -> bool {
         tokio::time::timeout(Duration::from_mins(1), watch.changed()).await.is_ok()
     }

@@ -2,7 +2,7 @@
 //! `/metrics`, memory, and the restart. 100,000 machines with ten missing KBs each by default, once within
 //! the default series limit and once with every level and no limit.
 //!
-//! The exporter is the real program.
+//! The exporter is the real binary.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(crate) fn run(machines: Option<u32>) {
     println!("{:<40} {:>8.0} MiB at its highest", "the simulated API itself", api.peak_mebibytes());
 }
 
-/// Starts the exporter, waits until it counts so many missing updates, and says what that took.
+/// Starts the exporter, waits until it exposes this number of missing updates, and prints time and memory.
 fn start(folder: &Path, what: &str, pairs: u64) {
     let start = Instant::now();
     let address = format!("127.0.0.1:{}", process::free_port());
@@ -59,7 +59,7 @@ fn start(folder: &Path, what: &str, pairs: u64) {
     let whole = connection.body("/metrics", "identity");
     let count = http::lines(&whole);
     let gzip = Connection::open(&exporter.address).get("/metrics", "gzip");
-    // What the rendering leaves behind shows only after it.
+    // The memory after the rendering is measured later.
     std::thread::sleep(Duration::from_secs(3));
     println!("{:<40} {count:>8} lines, {:.1} MB, {:.1} MB gzip", "", mega(whole.len()), mega(gzip));
     let (now, peak) = (exporter.mebibytes(), exporter.peak_mebibytes());

@@ -1,5 +1,5 @@
-//! What a rebuild does to those who scrape meanwhile: time of a reply, the hundredth that is slowest
-//! included, while nothing changes and while everything changes all the time. 100,000 lines by default.
+//! The latency of scrapes during rebuilds: median and 99th percentile, without any change and with continuous
+//! change of everything. 100,000 lines by default.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ pub(crate) fn run(lines: Option<u32>) {
     let lines = lines.unwrap_or(100_000).to_string();
     let this = std::env::current_exe().expect("this program");
     for encoding in ["identity", "gzip"] {
-        // One after the other: a server that rebuilds would take the processor from the other.
+        // The servers run one after the other, because a rebuild would take processor time from the other one.
         let [quiet, busy] = ["serve-metrics", "serve-changing-metrics"].map(|serve| {
             let server = Server::start(Command::new(&this).arg(serve).arg(&lines));
             scrape::in_turns(&[("mde_exporter", server)], encoding).remove(0)

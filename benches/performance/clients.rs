@@ -1,5 +1,5 @@
-//! What hundreds of clients that are silent, slow or deaf do to one that scrapes, and what they take. 100,000
-//! lines by default.
+//! The effect of hundreds of silent, slow or non-reading clients on a scraper, and their cost. 100,000 lines by
+//! default.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use std::process::Command;
 use crate::process::Server;
 use crate::scrape;
 
-/// More than the exporter keeps: some of them lose their connection to the next one.
+/// More connections than the exporter keeps, so that some of them are replaced.
 const SLOW: usize = 600;
 
-/// A request whose reply nobody reads, the head of one that stays unfinished, and none.
+/// A request whose reply is not read, an incomplete head, and no request.
 const SENT: [&str; 3] = ["GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: ", ""];
 
 pub(crate) fn run(lines: Option<u32>) {

@@ -20,7 +20,7 @@ pub(crate) const FRESHNESS: Freshness = Freshness::DEFAULT;
 
 const NOW: i64 = 1_764_000_000;
 
-/// So many machines, all read just now, in forty device groups.
+/// A fleet with this number of machines, all read just now, in forty device groups.
 pub(crate) fn fleet(machines: u32) -> TenantFleet {
     let facts: Vec<_> = (0..MISSING_UPDATES).map(batch).collect();
     let mut fleet = TenantFleet::new("contoso".into());
@@ -45,7 +45,7 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
         first_seen: Timestamp::from_second(NOW - i64::from(index) * 2_600_000 - i64::from(number % 40_000))
             .expect("a time of this century"),
     };
-    // As the real ones: hexadecimal digits without order.
+    // Real ids are hexadecimal digits without an order.
     let mixed = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     Machine {
         facts: MachineFacts {
@@ -71,12 +71,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_second(NOW).expect("a time of this century")
 }
 
-/// A clock that stands.
+/// A clock that does not advance.
 pub(crate) fn clock() -> Clock {
     Clock::new(now)
 }
 
-/// Every line of the machine is another one.
+/// Changes every line of the machine.
 pub(crate) fn change(machine: &mut Machine, round: u32) {
     let moved = Duration::from_secs(u64::from(round) + 1);
     machine.facts.os_version = format!("23H2.{round}");

@@ -1,14 +1,14 @@
-//! A client that reads replies and throws them away, so that what is measured is the server.
+//! A client that discards replies, so that the server is measured.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-/// Lines of a text.
+/// The number of lines of a text.
 pub(crate) fn lines(text: &[u8]) -> usize {
     text.split_inclusive(|byte| *byte == b'\n').count()
 }
 
-/// A connection that is kept open.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -21,12 +21,12 @@ impl Connection {
         Self { stream, buffer: vec![0; 1 << 20] }
     }
 
-    /// Asks for `path`; answers the length of the body.
+    /// Requests `path` and returns the length of the body.
     pub(crate) fn get(&mut self, path: &str, encoding: &str) -> usize {
         self.read(path, encoding, |_| {})
     }
 
-    /// Asks for `path`; answers the body.
+    /// Requests `path` and returns the body.
     pub(crate) fn body(&mut self, path: &str, encoding: &str) -> Vec<u8> {
         let mut body = Vec::new();
         self.read(path, encoding, |part| body.extend_from_slice(part));
@@ -54,7 +54,7 @@ impl Connection {
         length
     }
 
-    /// Reads up to the end of the head: how much was read, and where the head ends.
+    /// Reads to the end of the head. Returns the number of bytes read and the end of the head.
     fn head(&mut self) -> (usize, usize) {
         let mut filled = 0;
         loop {
@@ -66,7 +66,7 @@ impl Connection {
         }
     }
 
-    /// A body in chunks ends with an empty one. Counts the bytes of the frame too: nobody looks closer.
+    /// Reads a chunked body, which ends with an empty chunk. The count includes the chunk headers.
     fn chunked(&mut self, filled: usize, start: usize, mut take: impl FnMut(&[u8])) -> usize {
         let mut tail = self.buffer[start..filled].to_vec();
         let mut read = tail.len();

@@ -1,8 +1,8 @@
-//! What reading the export costs: processor time and wall time against a minimal Rust program that unpacks
-//! and parses the same file and does nothing with it, and against Python with `orjson`. 600,000 rows by
-//! default; read once more four times as long with the same machines, for the memory.
+//! The cost of reading the export: processor time and wall time, compared with a minimal Rust program that
+//! decompresses and parses the same file without using the data, and with Python and `orjson`. 600,000 rows by
+//! default; a second run with four times as many rows of the same machines shows the memory.
 //!
-//! The exporter's reader downloads the file over http as it always does; the others read it from disk.
+//! The exporter's reader downloads the file over http as usual; the others read it from disk.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -72,7 +72,7 @@ fn say(what: &str, cost: &Cost, bytes: usize, ours: Option<&Cost>) {
     }
 }
 
-/// Writes an export of so many rows; answers the size of its text.
+/// Writes an export with this number of rows and returns the size of its text.
 fn write_export(path: &Path, rows: u32) -> usize {
     let mut file = GzEncoder::new(File::create(path).expect("a disk"), Compression::default());
     let (mut bytes, mut line) = (0, Vec::new());
@@ -126,7 +126,7 @@ pub(crate) async fn read(config: &str) {
     }
 }
 
-/// Unpacks, finds the lines, and parses the fields that count, borrowed where that is possible.
+/// Decompresses, splits into lines, and parses the required fields, borrowed where possible.
 pub(crate) fn read_minimally(file: &str) {
     let mut lines =
         BufReader::with_capacity(1 << 18, MultiGzDecoder::new(File::open(file).expect("the file")));

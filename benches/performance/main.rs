@@ -1,9 +1,9 @@
-//! What the exporter costs, each figure beside a reference that is measured in the same run.
-//! `cargo bench` runs all; `cargo bench --bench performance scrape 1000` one of them, smaller.
+//! Benchmarks of the exporter, each with a reference that is measured in the same run.
+//! `cargo bench` runs all of them; `cargo bench --bench performance scrape 1000` runs one with a smaller size.
 //!
-//! Servers and clients run in processes of their own, which are this program again, so that only what is
-//! meant is counted. Programs to compare with are Debian's `nginx-light` and `prometheus-pushgateway`, and a
-//! Python with `aiohttp` and `orjson` (`$PYTHON`, or `python3`); what is missing is said and left out.
+//! Servers and clients run in separate processes of this program, so that their costs are counted separately.
+//! References are Debian's `nginx-light` and `prometheus-pushgateway`, and a Python with `aiohttp` and `orjson`
+//! (`$PYTHON`, or `python3`); a missing one is reported and skipped.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints what a clock says")]
 
 mod bulk;
@@ -18,7 +18,7 @@ mod rebuild;
 mod scrape;
 mod state;
 
-/// A benchmark; takes its size, or none for the default.
+/// A benchmark with an optional size.
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
@@ -41,7 +41,7 @@ fn main() {
             println!("\n== {name}");
             run(None);
         }),
-        // The other processes.
+        // The helper processes of the benchmarks.
         ["serve-metrics", lines] => scrape::serve(number(lines), false),
         ["serve-changing-metrics", lines] => scrape::serve(number(lines), true),
         ["serve-api", machines] => polling::serve(number(machines)),

@@ -1,6 +1,6 @@
-//! What polling costs: machines read per second of processor time, `getmissingkbs` with the quota out
-//! of the way, against a plain Python poller of the same API (`polling.py`). 20,000 machines with ten
-//! missing KBs each by default.
+//! The cost of polling: machines read per second of processor time, with `getmissingkbs` and without a limiting
+//! quota, compared with a plain Python poller of the same API (`polling.py`). 20,000 machines with ten missing
+//! KBs each by default.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -34,7 +34,7 @@ pub(crate) fn run(machines: Option<u32>) {
     compare(machines.unwrap_or(20_000));
 }
 
-/// Both pollers, one after the other, against one API.
+/// Runs both pollers, one after the other, against one API.
 fn compare(machines: u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut api, url) = start_api(machines, folder.path());
@@ -62,7 +62,7 @@ fn compare(machines: u32) {
     api.wait().expect("the API ends");
 }
 
-/// Starts the process of the API; answers its URL.
+/// Starts the process of the API and returns its URL.
 pub(crate) fn start_api(machines: u32, folder: &Path) -> (Child, String) {
     let this = std::env::current_exe().expect("this program");
     let serve = Command::new(this)
@@ -76,7 +76,7 @@ pub(crate) fn start_api(machines: u32, folder: &Path) -> (Child, String) {
     (child, line.trim().to_owned())
 }
 
-/// The API: plain http, ready bytes; tokens come from the simulator.
+/// The API: plain http and pre-built replies; the simulator issues the tokens.
 #[tokio::main]
 pub(crate) async fn serve(machines: u32) {
     let simulator = Simulator::start(Options::new(Timestamp::now)).await.expect("a free port");
@@ -102,7 +102,7 @@ fn export_list(url: &str) -> String {
     format!("{{\"exportFiles\":[\"{url}/export.json.gz\"],\"generatedTime\":\"2025-09-30T06:00:00Z\"}}")
 }
 
-/// The file beside which this process runs, piece by piece.
+/// The configuration files, part by part.
 async fn export_file() -> Body {
     let file = tokio::fs::File::open("export.json.gz").await.expect("the file of the benchmark");
     Body::from_stream(ReaderStream::with_capacity(file, 256 << 10))
@@ -165,7 +165,7 @@ fn missing_kbs() -> String {
     format!("{{\"@odata.context\":\"x\",\"value\":[{}]}}", entries.join(","))
 }
 
-/// One poll of everything, as the exporter does it.
+/// Polls everything once, as the exporter does.
 #[tokio::main]
 pub(crate) async fn poll(config: &str, machines: u32) {
     let config = config::load(Path::new(config)).expect("a good configuration").config;
@@ -188,7 +188,7 @@ pub(crate) async fn poll(config: &str, machines: u32) {
         publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
     let client = client.expect("good connection settings");
     let mut poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);
-    // As the exporter does: on a thread of the pool, where the connections are.
+    // As in the exporter, the poller runs on a thread of the pool, where the connections are.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         poller.poll_all().await;

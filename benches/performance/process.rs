@@ -1,26 +1,26 @@
-//! Other programs, and what they cost.
+//! Processes and their costs.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The Python to compare with: `$PYTHON`, or `python3`.
+/// The Python interpreter of the reference programs: `$PYTHON`, or `python3`.
 pub(crate) fn python() -> String {
     std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// What a program took.
+/// The cost of a program.
 pub(crate) struct Cost {
     /// Seconds of processor time, threads included.
     pub(crate) cpu: f64,
     /// Seconds from start to end.
     pub(crate) wall: f64,
-    /// Resident memory at its highest, looked at often; 0 for a program that ends at once.
+    /// Peak resident memory, sampled often; 0 for a program that ends immediately.
     pub(crate) peak_mebibytes: f64,
 }
 
-/// Runs `command` to its end; none when it cannot be run or ends badly.
+/// Runs `command` to its end; `None` if it cannot be run or fails.
 pub(crate) fn cost(command: &mut Command) -> Option<Cost> {
     let (before, start) = (children(), Instant::now());
     let mut server = Server { child: command.stderr(Stdio::null()).spawn().ok()?, address: String::new() };
@@ -50,13 +50,13 @@ pub(crate) fn own_cpu_seconds() -> f64 {
     of_process(std::process::id())
 }
 
-/// A port that was free a moment ago.
+/// A port that was free just now.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound address").port()
 }
 
-/// A server in a process of its own; dropping it ends it.
+/// A server in a separate process, which is stopped on drop.
 pub(crate) struct Server {
     pub(crate) address: String,
     child: Child,
@@ -71,7 +71,7 @@ impl Server {
         Self { address: address.trim().to_owned(), child }
     }
 
-    /// Starts a program that listens on `address`; none when there is no such program.
+    /// Starts a program that listens on `address`; `None` if the program does not exist.
     pub(crate) fn start_on(command: &mut Command, address: String) -> Option<Self> {
         let server = Self { child: command.spawn().ok()?, address };
         let patience = Instant::now() + Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Server {
         self.status("VmRSS:")
     }
 
-    /// Resident memory at its highest.
+    /// Peak resident memory.
     pub(crate) fn peak_mebibytes(&self) -> f64 {
         self.status("VmHWM:")
     }

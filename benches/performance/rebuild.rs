@@ -1,5 +1,5 @@
-//! What a rebuild of the exposition costs: processor time, compression included, when everything changed,
-//! when one machine changed, and when nothing did. 160,000 lines by default.
+//! The cost of a rebuild of the exposition: processor time, including compression, after a change of everything,
+//! of one machine, and of nothing. 160,000 lines by default.
 
 use std::sync::Arc;
 

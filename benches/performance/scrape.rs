@@ -1,9 +1,9 @@
-//! What a scrape costs the server: processor time per scrape against nginx, which sends the same
-//! bytes from a file, and against pushgateway, which holds the same series as the Go client library
-//! does. `cargo bench --bench scrape [LINES ..]`; 1,000, 100,000 and 1,000,000 lines by default.
+//! The cost of a scrape for the server: processor time per scrape, compared with nginx, which sends the same bytes
+//! from a file, and with pushgateway, which holds the same series with the Go client library. 1,000, 100,000 and
+//! 1,000,000 lines by default.
 //!
-//! The client runs in this process, each server in its own, one after the other in turns. Needs
-//! Debian's `nginx-light` and `prometheus-pushgateway`; what is missing is said and left out.
+//! The client runs in this process and each server in a separate one; the servers are scraped in turns. Uses
+//! Debian's `nginx-light` and `prometheus-pushgateway`; a missing one is reported and skipped.
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -65,7 +65,7 @@ fn compare(lines: u32) {
 pub(crate) struct Cost {
     pub(crate) cpu: f64,
     pub(crate) median: f64,
-    /// One in a hundred is slower.
+    /// The 99th percentile.
     pub(crate) worst: f64,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn in_turns(servers: &[(&str, Server)], encoding: &str) -> Vec<Cost> 
                 connections[index].get("/metrics", encoding);
                 took.push(asked.elapsed().as_secs_f64());
             }
-            // The first turn is for warming up.
+            // The first turn warms up.
             if turn > 0 {
                 totals[index].0 += server.cpu_seconds() - before;
                 totals[index].1.append(&mut took);
@@ -102,7 +102,7 @@ pub(crate) fn in_turns(servers: &[(&str, Server)], encoding: &str) -> Vec<Cost> 
     totals.into_iter().map(cost).collect()
 }
 
-/// The exporter's web server with a fleet whose exposition has about so many lines.
+/// The exporter's web server with a fleet whose exposition has about this number of lines.
 #[tokio::main]
 pub(crate) async fn serve(lines: u32, is_changing: bool) {
     let mut fleet = fleet::fleet(lines / fleet::LINES_PER_MACHINE);
@@ -145,7 +145,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
     server.serve(listener, CancellationToken::new()).await;
 }
 
-/// nginx as Debian builds it, one worker, with the file and its gzip form at hand.
+/// Debian's nginx with one worker, the file and its gzip form.
 fn nginx(folder: &Path, body: &[u8]) -> Option<Server> {
     write(&folder.join("metrics"), body);
     let gzip = Command::new("gzip").args(["-6", "-k"]).arg(folder.join("metrics")).status();
@@ -175,7 +175,7 @@ fn pushgateway(folder: &Path, body: &[u8]) -> Option<Server> {
     let mut command = Command::new("prometheus-pushgateway");
     command.arg(format!("--web.listen-address=127.0.0.1:{port}")).stderr(Stdio::null()).stdout(Stdio::null());
     let server = Server::start_on(&mut command, format!("127.0.0.1:{port}"))?;
-    // Its own families are not taken twice.
+    // The families of pushgateway itself are removed, because it adds them again.
     let text = String::from_utf8_lossy(body);
     let of_the_fleet: String = text.split_inclusive('\n').filter(|line| line.contains("mde_")).collect();
     let pushed = folder.join("pushed");

@@ -1,7 +1,7 @@
-//! What a large state costs: a whole save, a load in a fresh process, a save in which 2 % of the pairs
-//! changed. 100,000 machines with ten missing updates each by default.
+//! The cost of a large state file: a full save, a load in a new process, and a save after a change of 2 % of the
+//! missing updates. 100,000 machines with ten missing updates each by default.
 //!
-//! The load runs in a process of its own, so that its memory is that of an exporter after a restart.
+//! The load runs in a separate process, so that its memory is the memory of an exporter after a restart.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +23,7 @@ pub(crate) fn run(machines: Option<u32>) {
     whole(machines.unwrap_or(100_000));
 }
 
-/// Saves a new state whole, then starts the process that loads it.
+/// Saves a new state file, then starts the process that loads it.
 fn whole(machines: u32) {
     println!("{machines} machines, {} missing updates", machines * MISSING_UPDATES);
     let folder = tempfile::tempdir().expect("a folder");
@@ -148,7 +148,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Prints the memory of this process, now and at its highest (`proc_pid_status(5)`).
+/// Prints the current and the peak memory of this process (`proc_pid_status(5)`).
 fn resident(what: &str) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes = |name: &str| {

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::defender::export::tests::{gzip, unpacked};
 
-    /// What the lines of `file` are, or what is wrong with it; read in pieces of `piece` bytes.
+    /// The lines of `file` or its error, read in pieces of `piece` bytes.
     fn lines_within(
         bounds: LineLimits,
         file: &[u8],

@@ -55,7 +55,7 @@ fn text(rows: &[Value]) -> String {
     rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect()
 }
 
-/// What one file brings for these machines: the export, what was counted, and how many were duplicates.
+/// Reads one file for these machines. Returns the export, the counts and the number of duplicates.
 fn read(ids: &[&str], text: &str) -> (Export, FileCount, u64) {
     let mut builder = ExportBuilder::new(&scope(ids));
     let count = builder.read(&*gzip(text.as_bytes())).unwrap();
@@ -153,7 +153,7 @@ fn missing_update_needs_no_cve_and_nothing_else() {
     let dated = only(export.take(&id("a1")).unwrap());
     assert_eq!((dated.update.cves, dated.update.severity, dated.first_seen), (Some(0), None, None));
     assert_eq!((dated.update.facts.title.as_str(), dated.update.facts.products.len()), ("", 0));
-    assert_eq!(duplicates, 0, "without a CVE nothing is said twice");
+    assert_eq!(duplicates, 0, "without a CVE there is no duplicate");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn fact_row((machine, kb, cve, severity, hour, product): Fact) -> Value {
     }))
 }
 
-/// What a reader that holds everything makes of the same facts.
+/// The expected result, computed by a reader that holds everything.
 fn naive(facts: &[Fact]) -> (BTreeMap<String, Plain>, u64) {
     let mut cves: BTreeMap<(u8, u8), BTreeSet<u16>> = BTreeMap::new();
     let mut machines: BTreeMap<String, Plain> = BTreeMap::new();

@@ -125,14 +125,14 @@ impl Client {
         }
     }
 
-    /// What comes until the server closes, and after how long it does.
+    /// The bytes until the server closes the connection, and the time until then.
     async fn rest(&mut self) -> (String, Duration) {
         let (start, mut rest) = (Instant::now(), String::new());
         self.0.read_to_string(&mut rest).await.unwrap();
         (rest, start.elapsed())
     }
 
-    /// Whether the server closes within so long, without a word.
+    /// Returns whether the server closes the connection within this time without sending anything.
     async fn is_closed_within(&mut self, time: Duration) -> bool {
         matches!(tokio::time::timeout(time, self.rest()).await, Ok((rest, _)) if rest.is_empty())
     }

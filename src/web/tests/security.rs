@@ -1,4 +1,4 @@
-//! Who is let in: passwords, the rate limit, and headers that come with every answer.
+//! Access control: passwords, the rate limit, and headers of every reply.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
