@@ -3,7 +3,7 @@
 //! The client has three operations: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`].
 //! A call passes through these modules in order: [`limit`] waits for the quota ([`window`]), [`token`]
 //! provides a token, [`request`] sends the call and retries it ([`retry`]), [`page`] follows next links, and
-//! [`model`] decodes the records. [`export`] reads the files of the bulk export. Every reply is bounded in
+//! [`decode`] decodes the records. [`export`] reads the files of the bulk export. Every reply is bounded in
 //! size, pages and time, and every failure is an [`ApiError`] with a closed kind.
 //!
 //! The token is sent to the configured host and, if that host belongs to Microsoft, to the hosts of the same
@@ -13,6 +13,7 @@ mod aadsts;
 mod certificate;
 mod claims;
 mod clock_skew;
+mod decode;
 mod entra;
 mod error;
 mod export;
@@ -20,7 +21,6 @@ mod export_file_error;
 pub mod http;
 mod json;
 mod limit;
-mod model;
 mod page;
 mod quota_history;
 mod request;
@@ -39,11 +39,11 @@ use jiff::SignedDuration;
 use reqwest::Url;
 
 pub use claims::{TokenClaims, TokenFacts};
+pub use decode::ListedMachine;
 pub use error::{ApiError, ErrorDetail, role};
 pub use export::{Export, ExportOutcome, ListedExport};
 pub use export_file_error::ExportFileError;
 pub use http::{HttpError, ProxyMode};
-pub use model::ListedMachine;
 pub use quota_history::{CallRecorder, QuotaHistory};
 pub use retry::RetryPolicy;
 pub use token::TokenError;
@@ -170,7 +170,7 @@ impl Client {
                 vec![("tag", tag), ("useStartsWithFilter", "false")],
             ),
         };
-        match self.pages(endpoint, self.url(path, &pairs), &ListLimits::LIST, model::machine).await {
+        match self.pages(endpoint, self.url(path, &pairs), &ListLimits::LIST, decode::machine).await {
             Ok(listed) => Ok(self.each_once(listed)),
             Err(ApiError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -185,7 +185,7 @@ impl Client {
     pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
         let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
         let mut updates =
-            self.pages(ApiOperation::MissingKbs, url, &ListLimits::MISSING_KBS, model::missing_kb).await?;
+            self.pages(ApiOperation::MissingKbs, url, &ListLimits::MISSING_KBS, decode::missing_kb).await?;
         let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
         // Drops facts that no machine refers to any more, so that the set does not grow without bound.
         if known.len() > 10_000 {
@@ -293,8 +293,8 @@ impl fmt::Debug for Client {
 pub fn decode_anything(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else { return };
     match choice % 4 {
-        0 => drop(model::Page::decode(body, model::machine)),
-        1 => drop(model::Page::decode(body, model::missing_kb)),
+        0 => drop(decode::Page::decode(body, decode::machine)),
+        1 => drop(decode::Page::decode(body, decode::missing_kb)),
         2 => drop(ErrorDetail::parse(body)),
         _ => export::read_anything(body, usize::from(*choice)),
     }

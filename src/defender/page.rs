@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::decode::Page;
 use super::json::Json;
-use super::model::Page;
 use super::{ApiError, Client};
 use crate::model::{ApiOperation, RejectReason};
 
