@@ -128,3 +128,12 @@ def release_binary():
     """Builds the release binary and returns its path."""
     subprocess.run(["cargo", "build", "--release", "--locked", "--package", "mde-exporter"], check=True)
     return os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release/mde_exporter")
+
+
+def xtask_binary():
+    """Builds the tests and the binary of the build tasks with them; returns its absolute path.
+
+    `cargo run --package xtask` would build many dependencies again with other features.
+    """
+    subprocess.run(["cargo", "test", "--locked", "--no-run", "--quiet"], check=True)
+    return os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "debug/xtask"))
