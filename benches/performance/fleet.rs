@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, ReportedUpdate, TenantFleet, UpdateFacts,
+    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, Onboarding, ReportedUpdate, TenantFleet,
+    UpdateFacts,
 };
 use mde_exporter::model::{Freshness, KbId, MachineId, Severity};
 
@@ -55,7 +56,7 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             os_version: "23H2".to_owned(),
             device_group: format!("group {}", number % 40),
             last_seen: Some(now()),
-            onboarded: true,
+            onboarding: Onboarding::Onboarded,
         },
         assessment: Some(Assessment::of_now(now(), (0..MISSING_UPDATES).map(missing).collect())),
         attempt: Some(Attempt { at: now(), succeeded: true }),

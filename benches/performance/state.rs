@@ -11,7 +11,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{
-    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, ReportedUpdate, TenantFleet, UpdateFacts,
+    Assessment, Attempt, Machine, MachineFacts, MissingUpdate, Onboarding, ReportedUpdate, TenantFleet,
+    UpdateFacts,
 };
 use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::Store;
@@ -84,7 +85,7 @@ fn fleet(machines: u32) -> TenantFleet {
             os_platform: "Windows11".to_owned(),
             os_version: "23H2".to_owned(),
             device_group: format!("group {}", number % 40),
-            onboarded: true,
+            onboarding: Onboarding::Onboarded,
             last_seen: Some(at(NOW)),
         };
         let assessment = Some(Assessment::of_now(at(NOW), (0..MISSING_UPDATES).map(missing).collect()));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Json;
-use crate::fleet::{MachineFacts, ReportedUpdate, UpdateFacts};
+use crate::fleet::{MachineFacts, Onboarding, ReportedUpdate, UpdateFacts};
 use crate::model::{KbId, MachineId, RejectReason};
 
 /// A machine of the machine list.
@@ -129,10 +129,12 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
     };
     let merged = !record.text("mergedIntoMachineId").is_empty();
     let active = record.text("healthStatus").eq_ignore_ascii_case("Active");
-    // Older replies lack the field. A machine with an active sensor is onboarded.
-    let onboarded = match record.text("onboardingStatus") {
-        status if status.is_empty() => active,
-        status => status.eq_ignore_ascii_case("Onboarded"),
+    let onboarding = match record.text("onboardingStatus") {
+        // Older replies lack the field. A machine with an active sensor is onboarded.
+        status if status.is_empty() && active => Onboarding::Onboarded,
+        status if status.is_empty() => Onboarding::Unreported,
+        status if status.eq_ignore_ascii_case("Onboarded") => Onboarding::Onboarded,
+        _ => Onboarding::NotOnboarded,
     };
     Ok(ListedMachine {
         facts: MachineFacts {
@@ -142,7 +144,7 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
             os_version: record.text("version"),
             device_group: record.text("rbacGroupName"),
             last_seen: record.time("lastSeen"),
-            onboarded,
+            onboarding,
         },
         active,
         excluded_by_defender: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
@@ -220,6 +222,23 @@ mod tests {
         assert_eq!(listed.facts.name, "");
         assert_eq!(listed.facts.last_seen, None);
         assert!(listed.excluded_by_defender && !listed.active);
+    }
+
+    #[test]
+    fn onboarding_is_the_status_or_unreported() {
+        let onboarding = |record| machine(record).unwrap().facts.onboarding;
+        for status in ["Onboarded", "onboarded", " ONBOARDED "] {
+            assert_eq!(onboarding(json!({"id": "a", "onboardingStatus": status})), Onboarding::Onboarded);
+        }
+        for status in ["CanBeOnboarded", "InsufficientInfo", "Unsupported", "?"] {
+            let record = json!({"id": "a", "onboardingStatus": status, "healthStatus": "Active"});
+            assert_eq!(onboarding(record), Onboarding::NotOnboarded, "{status}");
+        }
+        for status in [json!(null), json!(""), json!(["x"])] {
+            let record = |health| json!({"id": "a", "onboardingStatus": status, "healthStatus": health});
+            assert_eq!(onboarding(record("Active")), Onboarding::Onboarded);
+            assert_eq!(onboarding(record("Inactive")), Onboarding::Unreported);
+        }
     }
 
     #[test]

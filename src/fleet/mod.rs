@@ -25,8 +25,21 @@ pub struct MachineFacts {
     pub device_group: String,
     /// The time of the last full report of the machine to Defender, when known.
     pub last_seen: Option<Timestamp>,
-    /// True if the sensor of Defender is on the machine, so that it reports missing updates.
-    pub onboarded: bool,
+    /// The onboarding status.
+    pub onboarding: Onboarding,
+}
+
+/// The onboarding status of a machine: whether it reports missing updates to Defender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Onboarding {
+    /// The sensor of Defender is on the machine.
+    Onboarded,
+    /// The machine list shows another status, such as `CanBeOnboarded`.
+    NotOnboarded,
+    /// No machine list has shown a status. Such a machine is asked, but its absence from an export proves
+    /// nothing.
+    #[default]
+    Unreported,
 }
 
 impl MachineFacts {
@@ -40,8 +53,17 @@ impl MachineFacts {
             os_version: String::new(),
             device_group: String::new(),
             last_seen: None,
-            onboarded: false,
+            onboarding: Onboarding::Unreported,
         }
+    }
+
+    /// Returns whether Defender can list missing updates of the machine: it runs Windows and is onboarded, or
+    /// the machine list does not say otherwise.
+    #[must_use]
+    pub fn is_supported(&self) -> bool {
+        let is_windows =
+            self.os_platform.as_bytes().get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"windows"));
+        (self.os_platform.is_empty() || is_windows) && self.onboarding != Onboarding::NotOnboarded
     }
 }
 
@@ -92,9 +114,10 @@ pub mod policy;
 pub mod release;
 pub mod state;
 pub mod summary;
+mod totals;
 
 pub use overview::Overview;
 pub use state::{
-    Assessment, Attempt, ExportVersion, Machine, MachineState, OutOfScope, PollStatus, ResolutionHistogram,
-    TenantFleet, Totals,
+    Assessment, Attempt, ExportVersion, Machine, MachineState, OutOfScope, PollStatus, TenantFleet,
 };
+pub use totals::{ResolutionHistogram, Totals};

@@ -2,7 +2,7 @@
 //!
 //! Machines with the most missing updates come first, then those with the oldest one, then by name. Machines
 //! that are not assessed come after those with missing updates and before those without: an unknown machine
-//! never looks as good as a patched one.
+//! never looks as good as a patched one. Unsupported machines come last.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ impl MachineSummary {
         let (group, total, oldest) = match self.missing {
             Some(MissingCounts { total: 0, .. }) => (2, 0, None),
             Some(MissingCounts { total, oldest, .. }) => (0, total, oldest),
+            None if self.state == MachineState::Unsupported => (3, 0, None),
             None => (1, 0, None),
         };
         (group, Reverse(total), oldest, &self.lower_name)
@@ -166,9 +167,12 @@ mod tests {
     fn machines_are_sorted_by_priority_with_unknown_before_patched() {
         let mut inactive = machine("inactive", Some((1, &[500, 500, 500, 500])));
         inactive.facts.last_seen = Some(hours_ago(721));
+        let mut phone = machine("a phone", Some((1, &[500])));
+        phone.facts.os_platform = "Android".to_owned();
         let one = fleet(
             "one",
             vec![
+                phone,
                 machine("patched", Some((1, &[]))),
                 machine("also patched", Some((14, &[]))),
                 machine("unread", None),
@@ -194,7 +198,8 @@ mod tests {
                 "unread",
                 "also patched",
                 "patched",
-                "PATCHED"
+                "PATCHED",
+                "a phone"
             ]
         );
         let is_consistent =

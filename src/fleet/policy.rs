@@ -5,7 +5,8 @@
 //! it is [`UpdateSummary::released`], which is also exported, whatever title the machine itself reports.
 //! Where it is unknown, the first-seen time is the start.
 //!
-//! Only assessed machines are compliant, due or overdue. Any other machine is `unknown`, never compliant.
+//! Only assessed machines are compliant, due or overdue. Any other machine is `unknown` or `unsupported`, never
+//! compliant.
 
 use std::collections::BTreeMap;
 
@@ -54,11 +55,13 @@ pub enum PolicyState {
     Overdue,
     /// Not assessed: inactive, or without data that is still served.
     Unknown,
+    /// Not assessed: not a Windows machine, or not onboarded.
+    Unsupported,
 }
 
 impl PolicyState {
     /// Every state, in the order of the exposition.
-    pub const ALL: [Self; 4] = [Self::Compliant, Self::Due, Self::Overdue, Self::Unknown];
+    pub const ALL: [Self; 5] = [Self::Compliant, Self::Due, Self::Overdue, Self::Unknown, Self::Unsupported];
 
     /// The value of the label `state`.
     #[must_use]
@@ -68,6 +71,7 @@ impl PolicyState {
             Self::Due => "due",
             Self::Overdue => "overdue",
             Self::Unknown => "unknown",
+            Self::Unsupported => "unsupported",
         }
     }
 }
@@ -97,6 +101,7 @@ impl<'a> PolicySummary<'a> {
             let missing_updates = machine.assessed_updates(now, freshness);
             for summary in &mut summaries {
                 let state = match missing_updates {
+                    None if !machine.facts.is_supported() => PolicyState::Unsupported,
                     None => PolicyState::Unknown,
                     Some([]) => PolicyState::Compliant,
                     Some(missing_updates)
@@ -175,7 +180,7 @@ mod tests {
         fleet
     }
 
-    fn states(fleet: &TenantFleet, policies: &[Policy]) -> Vec<[u64; 4]> {
+    fn states(fleet: &TenantFleet, policies: &[Policy]) -> Vec<[u64; 5]> {
         let updates = Summary::of(fleet, now(), &FRESHNESS).updates;
         let summaries = PolicySummary::of_each(policies, fleet, &updates, now(), &FRESHNESS);
         assert!(summaries.iter().map(|summary| summary.policy).eq(policies));
@@ -201,13 +206,13 @@ mod tests {
             Some((days(0), vec![missing(2, "", days(1))])),
         ]);
         let from = |start, deadline| states(&fleet, &[policy("p", deadline, start)])[0];
-        assert_eq!(from(DeadlineStart::FirstSeen, days(14)), [0, 3, 0, 0]);
+        assert_eq!(from(DeadlineStart::FirstSeen, days(14)), [0, 3, 0, 0, 0]);
         assert_eq!(
             from(DeadlineStart::Released, days(14)),
-            [0, 1, 2, 0],
+            [0, 1, 2, 0, 0],
             "the second machine misses the same update, though it does not report the title"
         );
-        assert_eq!(from(DeadlineStart::Released, days(20)), [0, 3, 0, 0], "released 20 days ago");
+        assert_eq!(from(DeadlineStart::Released, days(20)), [0, 3, 0, 0, 0], "released 20 days ago");
     }
 
     #[test]
@@ -217,7 +222,7 @@ mod tests {
             Some((days(0), vec![missing(1, "KB of no batch", days(15))])),
             Some((days(0), vec![missing(1, "KB of no batch", days(13))])),
         ]);
-        assert_eq!(states(&fleet, &[policy]), [[0, 1, 1, 0]]);
+        assert_eq!(states(&fleet, &[policy]), [[0, 1, 1, 0, 0]]);
     }
 
     #[test]
@@ -232,19 +237,26 @@ mod tests {
             Some((days(3), old_and_new())),
             Some((days(0), vec![])),
             None,
+            Some((days(0), old_and_new())),
+            Some((days(0), vec![])),
         ]);
         let inactive = fleet.machines.get_mut(&MachineId::parse("6").unwrap()).unwrap();
         Arc::make_mut(inactive).facts.last_seen = Some(ago(days(31)));
+        for (number, last_seen) in [("8", 0), ("9", 31)] {
+            let phone = fleet.machines.get_mut(&MachineId::parse(number).unwrap()).unwrap();
+            let facts = &mut Arc::make_mut(phone).facts;
+            (facts.os_platform, facts.last_seen) = ("iOS".to_owned(), Some(ago(days(last_seen))));
+        }
         let policies = [
             policy("14d", days(14), DeadlineStart::FirstSeen),
             policy("1h", Duration::from_hours(1), DeadlineStart::FirstSeen),
         ];
-        assert_eq!(states(&fleet, &policies), [[2, 1, 2, 3], [2, 0, 3, 3]]);
+        assert_eq!(states(&fleet, &policies), [[2, 1, 2, 3, 2], [2, 0, 3, 3, 2]]);
     }
 
     #[test]
     fn without_a_policy_nothing_is_counted() {
-        assert_eq!(states(&fleet(vec![None]), &[]), Vec::<[u64; 4]>::new());
+        assert_eq!(states(&fleet(vec![None]), &[]), Vec::<[u64; 5]>::new());
         assert_eq!(strictest(&[]), None);
     }
 

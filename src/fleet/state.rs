@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{DatedUpdate, MachineFacts, MissingUpdate, ReportedUpdate};
+use super::totals::Totals;
+use super::{DatedUpdate, MachineFacts, MissingUpdate, Onboarding, ReportedUpdate};
 use crate::model::{Freshness, KbId, MachineId, Source};
 
 /// The state of a machine, by the age of its data.
@@ -21,11 +22,13 @@ pub enum MachineState {
     Inactive,
     /// Never read, or so long ago that the data expired.
     Unknown,
+    /// Not a Windows machine, or not onboarded: Defender lists no missing updates of it, and it is not asked.
+    Unsupported,
 }
 
 impl MachineState {
     /// Every state, in the order of exposition.
-    pub const ALL: [Self; 4] = [Self::Current, Self::Stale, Self::Inactive, Self::Unknown];
+    pub const ALL: [Self; 5] = [Self::Current, Self::Stale, Self::Inactive, Self::Unknown, Self::Unsupported];
 
     /// The value of the label `state`.
     #[must_use]
@@ -35,6 +38,7 @@ impl MachineState {
             Self::Stale => "stale",
             Self::Inactive => "inactive",
             Self::Unknown => "unknown",
+            Self::Unsupported => "unsupported",
         }
     }
 
@@ -42,6 +46,12 @@ impl MachineState {
     #[must_use]
     pub fn is_assessed(self) -> bool {
         matches!(self, Self::Current | Self::Stale)
+    }
+
+    /// Returns whether an answer about the machine is trusted, so that it is worth a call.
+    #[must_use]
+    pub fn is_asked(self) -> bool {
+        !matches!(self, Self::Inactive | Self::Unsupported)
     }
 }
 
@@ -92,6 +102,9 @@ impl Machine {
     #[must_use]
     pub fn state(&self, now: Timestamp, freshness: &Freshness) -> MachineState {
         let older = |at, limit| is_older(at, limit, now);
+        if !self.facts.is_supported() {
+            return MachineState::Unsupported;
+        }
         if self.facts.last_seen.is_some_and(|at| older(at, freshness.inactive_after)) {
             return MachineState::Inactive;
         }
@@ -160,42 +173,6 @@ pub struct PollStatus {
     pub last_error: Option<String>,
 }
 
-/// Counts of the missing updates that appeared and disappeared. They never fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Missing updates that were detected, those of the first assessment included.
-    pub detected: u64,
-    /// Missing updates that were fixed.
-    pub resolved: u64,
-    /// Missing updates that were dropped with their machine, after a change of the source, or because their
-    /// KB is ignored now. They are neither missing nor fixed.
-    pub dropped: u64,
-    /// The times from first seen to fixed.
-    pub resolution: ResolutionHistogram,
-}
-
-/// A histogram of the times from first seen to fixed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResolutionHistogram {
-    /// Counts by the first bound that is not exceeded; the last bucket is beyond every bound.
-    pub buckets: [u64; Self::BOUNDS_DAYS.len() + 1],
-    /// The sum of the times, in milliseconds.
-    pub sum_millis: u64,
-}
-
-impl ResolutionHistogram {
-    /// The upper bounds in days.
-    pub const BOUNDS_DAYS: [u32; 8] = [1, 3, 7, 14, 30, 60, 90, 180];
-
-    /// Counts a missing update that was fixed after `open`.
-    pub fn observe(&mut self, open: Duration) {
-        let within = |days: &u32| open <= Duration::from_hours(24 * u64::from(*days));
-        let bucket = Self::BOUNDS_DAYS.iter().position(within).unwrap_or(Self::BOUNDS_DAYS.len());
-        self.buckets[bucket] += 1;
-        self.sum_millis = self.sum_millis.saturating_add(u64::try_from(open.as_millis()).unwrap_or(u64::MAX));
-    }
-}
-
 /// The data of one tenant. Cheap to clone: the machines are shared.
 #[derive(Clone, Debug)]
 pub struct TenantFleet {
@@ -239,6 +216,11 @@ impl TenantFleet {
         }
     }
 
+    /// The machines in scope of which Defender can list missing updates.
+    pub fn supported_machines(&self) -> impl Iterator<Item = &Arc<Machine>> + Clone {
+        self.machines.values().filter(|machine| machine.facts.is_supported())
+    }
+
     /// Makes the machines `listed` at `now` the scope. Machines that stay keep their data, and machines that
     /// come back get theirs again. Machines that are not listed leave, which fixes nothing; those that left
     /// more than `expire_after` ago are dropped. Of a machine that is listed twice, the first record counts.
@@ -277,7 +259,8 @@ impl TenantFleet {
     /// are not in the reply are fixed. A machine that has left the scope meanwhile is ignored.
     ///
     /// A reply about an inactive machine is not trusted, because Defender drops the missing updates of
-    /// machines that it no longer sees: the previous data stays, and nothing is fixed.
+    /// machines that it no longer sees: the previous data stays, and nothing is fixed. The same applies to an
+    /// unsupported machine, of which Defender lists no missing updates at all.
     pub fn apply_answer(
         &mut self,
         id: &MachineId,
@@ -293,9 +276,9 @@ impl TenantFleet {
     }
 
     /// Applies an export version. `take_updates` returns the updates of a machine, or none if the export has
-    /// no row of it. A machine without a row misses nothing only if it is onboarded and Defender has seen it
-    /// since the version was generated; otherwise its previous data stays, and the attempt counts as failed.
-    /// Returns the number of machines that have data from this version.
+    /// no row of it. A machine without a row misses nothing only if it is known to be onboarded and
+    /// Defender has seen it since the version was generated; otherwise its previous data stays, and the attempt
+    /// counts as failed. Unsupported machines stay as they are. Returns the number of machines that have data from this version.
     pub fn apply_export(
         &mut self,
         version: ExportVersion,
@@ -304,9 +287,11 @@ impl TenantFleet {
     ) -> u64 {
         let ExportVersion { generated_at: as_of, checked_at: fetched_at } = version;
         let mut applied = 0;
-        for (id, machine) in &mut self.machines {
+        let supported = self.machines.iter_mut().filter(|(_, machine)| machine.facts.is_supported());
+        for (id, machine) in supported {
             let seen_since = || machine.facts.last_seen.is_some_and(|seen| seen >= as_of);
-            let misses_nothing = || (machine.facts.onboarded && seen_since()).then(Vec::new);
+            let misses_nothing =
+                || (machine.facts.onboarding == Onboarding::Onboarded && seen_since()).then(Vec::new);
             if let Some(updates) = take_updates(id).or_else(misses_nothing) {
                 let reply = SourceReply { fetched_at, as_of, source: Source::Export, updates };
                 reply.apply(machine, &mut self.totals, freshness);
@@ -355,7 +340,7 @@ impl SourceReply {
     fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
         let Self { fetched_at, as_of, source, mut updates } = self;
         let attempt = Some(Attempt { at: fetched_at, succeeded: true });
-        if machine.state(fetched_at, freshness) == MachineState::Inactive {
+        if !machine.state(fetched_at, freshness).is_asked() {
             Arc::make_mut(machine).attempt = attempt;
             return;
         }

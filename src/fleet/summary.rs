@@ -228,7 +228,7 @@ impl<'a> MissingByUpdate<'a> {
 mod tests {
 
     use super::*;
-    use crate::fleet::{MachineFacts, ReportedUpdate};
+    use crate::fleet::{Assessment, MachineFacts, Onboarding, ReportedUpdate};
     use crate::model::MachineId;
 
     const FRESHNESS: Freshness = Freshness::DEFAULT;
@@ -278,7 +278,10 @@ mod tests {
             machine("inactive", "b", Some(hour(-1000))),
             machine("never-read", "b", None),
             machine("clean", "a", Some(hour(0))),
+            MachineFacts { onboarding: Onboarding::NotOnboarded, ..machine("discovered", "a", None) },
         ]);
+        let discovered = Arc::make_mut(fleet.machines.get_mut(&id("discovered")).unwrap());
+        discovered.assessment = Some(Assessment::of_now(hour(0), vec![]));
         let missing = || vec![update("1", "x", &["edge"], Some(7))];
         fleet.apply_answer(&id("current"), hour(0), missing(), &FRESHNESS);
         fleet.apply_answer(&id("stale"), hour(-20), missing(), &FRESHNESS);
@@ -291,8 +294,8 @@ mod tests {
             let key = MachineGroup::from(("Windows11", group));
             MachineState::ALL.map(|state| summary.groups[&key].machines(state))
         };
-        assert_eq!(states("a"), [2, 1, 0, 1]);
-        assert_eq!(states("b"), [0, 0, 1, 1]);
+        assert_eq!(states("a"), [2, 1, 0, 1, 1]);
+        assert_eq!(states("b"), [0, 0, 1, 1, 0]);
         let compliant: Vec<u64> = summary.groups.values().map(|group| group.compliant).collect();
         assert_eq!(compliant, [1, 0], "the zero of an inactive machine is not trusted");
         assert_eq!(summary.missing_updates(None), 2);

@@ -82,7 +82,8 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_assessed_machines",
-        "Machines in scope by state: current, stale (old data), inactive (not seen by Defender), unknown.",
+        "Machines in scope by state: current, stale (old data), inactive (not seen by Defender), unknown, unsupported \
+         (not Windows, or not onboarded).",
         ["tenant", "os_platform", "device_group", "state"],
         |scope, writer| {
             for (key, group) in &scope.summary.groups {
@@ -96,7 +97,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_compliant_machines",
-        "Machines, current or stale, that miss no update. Unknown and inactive machines are not counted.",
+        "Machines, current or stale, that miss no update. Machines in other states are not counted.",
         ["tenant", "os_platform", "device_group"],
         |scope, writer| {
             for (key, group) in &scope.summary.groups {
@@ -179,7 +180,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_policy_machines",
-        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive too).",
+        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive too), unsupported.",
         ["tenant", "policy", "state"],
         |scope, writer| {
             for summary in &scope.policies {
@@ -211,7 +212,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     family!(
         Counter "mde_missing_updates_resolved_total",
         "Pairs of machine and update that were fixed; survives restarts. A machine that leaves the scope, \
-         expires or goes inactive fixes nothing.",
+         expires, or becomes inactive or unsupported fixes nothing.",
         ["tenant"],
         |scope, writer| writer.sample(&[scope.tenant()], Value::Count(scope.fleet.totals.resolved))
     ),

@@ -80,7 +80,8 @@ impl Renderer {
         let mut previous = std::mem::take(&mut self.blocks);
         for scope in scopes {
             let tenant = &scope.fleet.tenant;
-            let machines = scope.fleet.machines.values().map(|machine| assess(machine, scope, now, options));
+            let machines =
+                scope.fleet.supported_machines().map(|machine| assess(machine, scope, now, options));
             let kept = previous.remove(tenant).unwrap_or_default();
             let blocks = blocks::partition(kept, machines, self.machines_per_block);
             self.blocks.insert(Arc::clone(tenant), blocks);

@@ -41,10 +41,10 @@ impl MachineFetcher {
     /// everything has no time limit.
     pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
         let machines = match mode {
-            PollMode::Everything => plan::all(&context.fleet),
+            PollMode::Everything => plan::all(&context.fleet, context.clock.now(), &context.freshness),
             PollMode::Due => {
                 report.until = Some(Instant::now() + context.interval);
-                plan::due(&context.fleet, context.clock.now(), context.interval)
+                plan::due(&context.fleet, context.clock.now(), context.interval, &context.freshness)
             }
         };
         self.fetch_machines(machines, context, report).await;

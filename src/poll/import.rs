@@ -50,11 +50,12 @@ impl ExportImporter {
     /// Checks for a new export version if that is due, and applies it.
     pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
         let is_due = mode == PollMode::Everything || self.is_due(context.clock.now(), context.interval);
-        // Without a machine in scope every row would be dropped.
-        if context.fleet.machines.is_empty() || !is_due {
+        let scope: HashSet<_> =
+            context.fleet.supported_machines().map(|machine| machine.facts.id.clone()).collect();
+        // Without a supported machine in scope every row would be dropped.
+        if scope.is_empty() || !is_due {
             return;
         }
-        let scope: HashSet<_> = context.fleet.machines.keys().cloned().collect();
         let current = self.checked_at.and(context.fleet.export_version).map(|version| version.generated_at);
         match context.client.export(Arc::new(scope), current).await {
             Ok(ExportOutcome::Unchanged) => self.mark_checked(context),
@@ -103,7 +104,7 @@ impl ExportImporter {
         let was_exported = |machine: &&Arc<Machine>| {
             machine.assessment.as_ref().is_some_and(|assessment| assessment.source == Source::Export)
         };
-        let exported = context.fleet.machines.values().filter(was_exported);
+        let exported = context.fleet.supported_machines().filter(was_exported);
         let known = exported.clone().count();
         let lost = exported.filter(|machine| !export.contains(&machine.facts.id)).count();
         let Verdict::Hold { is_first } = self.guard.check(lost, known, now) else {

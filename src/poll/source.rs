@@ -36,11 +36,13 @@ impl DataSource {
         }
     }
 
-    /// The time at which data comes due; none without a machine in scope.
+    /// The time at which data comes due; none without a machine that is asked.
     pub(super) fn next_due(&self, context: &PollContext) -> Option<Timestamp> {
         match self {
-            Self::Machines(_) => plan::next_due(&context.fleet, context.interval),
-            Self::Export(_) if context.fleet.machines.is_empty() => None,
+            Self::Machines(_) => {
+                plan::next_due(&context.fleet, context.clock.now(), context.interval, &context.freshness)
+            }
+            Self::Export(_) if context.fleet.supported_machines().next().is_none() => None,
             Self::Export(importer) => Some(importer.next_due(context.interval)),
         }
     }

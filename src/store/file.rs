@@ -152,10 +152,12 @@ pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Load
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags).ok()?;
     match check_file(&connection).ok()? {
-        SchemaAge::Current => {}
-        SchemaAge::Older => schema::view_as_current(&connection).ok()?,
+        SchemaAge::Current => load(&connection, now).ok(),
+        SchemaAge::Older => {
+            schema::view_as_current(&connection).ok()?;
+            Some(load(&connection, now).ok()?.without_lists())
+        }
     }
-    load(&connection, now).ok()
 }
 
 /// The path, escaped for a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.

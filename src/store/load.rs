@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::persisted_state::{
-    PersistedState, PersistedTenant, RecordedCalls, resolution_bounds, severity_number, source_name,
+    PersistedState, PersistedTenant, RecordedCalls, onboarding_number, resolution_bounds, severity_number,
+    source_name,
 };
 use crate::fleet::{
-    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, OutOfScope, PollStatus,
-    ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
+    PollStatus, ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
 use crate::model::{ApiOperation, KbId, MachineId, Severity, Source};
 
@@ -32,6 +33,14 @@ impl LoadedState {
     pub(super) fn fleets(&self) -> BTreeMap<Arc<str>, Arc<TenantFleet>> {
         let tenants = self.persisted.tenants.iter();
         tenants.map(|(name, tenant)| (Arc::clone(name), Arc::clone(&tenant.fleet))).collect()
+    }
+
+    /// The same data without the times of the machine lists, as a migration leaves it.
+    pub(super) fn without_lists(mut self) -> Self {
+        for tenant in self.persisted.tenants.values_mut() {
+            Arc::make_mut(&mut tenant.fleet).listed_at = None;
+        }
+        self
     }
 }
 
@@ -162,7 +171,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             os_version: text(row, 6)?.to_owned(),
             device_group: text(row, 7)?.to_owned(),
             last_seen: optional(row, 8, at)?,
-            onboarded: integer(row, 12)? != 0,
+            onboarding: onboarding(integer(row, 12)?)?,
         };
         let assessment = match optional(row, 9, at)? {
             Some(read_at) => Some(Assessment {
@@ -265,6 +274,11 @@ fn operation(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
         None => Some(ApiOperation::MissingKbs),
         Some(name) => ApiOperation::ALL.into_iter().find(|operation| operation.as_str() == name),
     }
+}
+
+fn onboarding(number: i64) -> Option<Onboarding> {
+    let all = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
+    all.into_iter().find(|onboarding| onboarding_number(*onboarding) == number)
 }
 
 fn source(name: &str) -> Option<Source> {

@@ -19,7 +19,8 @@
 //!   to resolution, and the times at which the newest export version was generated and last checked.
 //! - `resolution`: the histogram of resolved updates (`pairs`), by the first bound in days that is not
 //!   exceeded.
-//! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope.
+//! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope;
+//!   `onboarded` is 1 for onboarded, -1 for not onboarded, and 0 where no list has shown a status.
 //! - `times`: per machine the last report to Defender, the newest attempt, and the assessment with its source
 //!   (`machines` or `export`), the time at which it was fetched (`read_at`) and the time that it describes
 //!   (`as_of`; NULL if it equals `read_at`).

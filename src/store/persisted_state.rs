@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Machine, ResolutionHistogram, TenantFleet, UpdateFacts};
+use crate::fleet::{Machine, Onboarding, ResolutionHistogram, TenantFleet, UpdateFacts};
 use crate::model::{ApiOperation, MachineId, Severity, Source};
 
 /// Everything in the file except the calls.
@@ -119,6 +119,15 @@ pub(super) fn severity_number(severity: Severity) -> i64 {
         Severity::Medium => 2,
         Severity::High => 3,
         Severity::Critical => 4,
+    }
+}
+
+/// The number of an onboarding status in the file. Earlier releases wrote 0 for each status but onboarded.
+pub(super) fn onboarding_number(onboarding: Onboarding) -> i64 {
+    match onboarding {
+        Onboarding::Onboarded => 1,
+        Onboarding::Unreported => 0,
+        Onboarding::NotOnboarded => -1,
     }
 }
 

@@ -10,11 +10,14 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 /// [`migrate`] for older files.
 ///
 /// - 1: the first release.
-/// - 2: the columns of [`SINCE_2`].
+/// - 2: columns of [`ADDED`].
 /// - 3: `tenant.selectors` holds a digest. SQL cannot compute it from the older text, so a migrated file
 ///   keeps that text; the poller recognises it and replaces it with the digest
 ///   ([`Selectors::is_stored_as`](crate::config::Selectors::is_stored_as)).
-pub(super) const VERSION: i64 = 3;
+/// - 4: columns of [`ADDED`], the tables of [`ADDED_TABLES`], and the value -1 of `machine.onboarded`: earlier
+///   releases wrote 0 both for a machine that is not onboarded and for an unknown status. A migrated file has
+///   no machine list, so that the list is read at once.
+pub(super) const VERSION: i64 = 4;
 
 /// The tables. `gap` holds the missing updates, and `pairs` counts them. There are no foreign keys and no
 /// other indexes than the keys: the exporter is the only writer, knows every key, and checks each row when it
@@ -32,7 +35,8 @@ CREATE TABLE tenant (
     dropped INTEGER NOT NULL,
     resolution_millis INTEGER NOT NULL,
     snapshot_generated_at INTEGER,
-    snapshot_checked_at INTEGER
+    snapshot_checked_at INTEGER,
+    snapshot_unreadable INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE resolution (
     tenant INTEGER NOT NULL,
@@ -83,6 +87,10 @@ CREATE TABLE call (
 CREATE INDEX call_at ON call (at);
 ";
 
+/// The tables that schema 4 added, by name.
+const ADDED_TABLES: [(&str, &str); 1] =
+    [("unreadable", "machine INTEGER PRIMARY KEY, ids TEXT NOT NULL, held TEXT NOT NULL")];
+
 /// Views for people. The exporter does not read them.
 const VIEWS: &str = "
 CREATE VIEW open_gaps AS
@@ -110,10 +118,17 @@ CREATE VIEW machines AS
         LEFT JOIN times ON times.machine = machine.key;
 ";
 
-/// The columns that schema 2 added, with their values in rows of schema 1: its calls went to endpoints
-/// without a quota of their own, and its assessments came from one call per machine.
-const SINCE_2: [(&str, &[Column]); 5] = [
-    ("tenant", &[Column::unknown("snapshot_generated_at"), Column::unknown("snapshot_checked_at")]),
+/// The columns that later schemas added, with their values in older rows. The calls of schema 1 went to
+/// endpoints without a quota of their own, and its assessments came from one call per machine.
+const ADDED: [(&str, &[Column]); 5] = [
+    (
+        "tenant",
+        &[
+            Column::unknown("snapshot_generated_at"),
+            Column::unknown("snapshot_checked_at"),
+            Column { name: "snapshot_unreadable", kind: "INTEGER NOT NULL", old: "0" },
+        ],
+    ),
     ("machine", &[Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" }]),
     (
         "times",
@@ -168,21 +183,33 @@ pub(super) fn identify(connection: &Connection) -> rusqlite::Result<Origin> {
 /// Creates the tables in an empty file.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "BEGIN; {TABLES} {VIEWS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
-         COMMIT;"
+        "BEGIN; {TABLES} {} {VIEWS} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
+         COMMIT;",
+        added_tables("CREATE TABLE", &ADDED_TABLES)
     ))
+}
+
+/// Statements that create `tables`, each beginning with `create`.
+fn added_tables<'a>(
+    create: &str,
+    tables: impl IntoIterator<Item = &'a (&'static str, &'static str)>,
+) -> String {
+    let tables = tables.into_iter();
+    tables.map(|(name, columns)| format!("{create} {name} ({columns}) STRICT; ")).collect()
 }
 
 /// Migrates an older file in one transaction. Rows are not rewritten: SQLite stores the value of a new column
 /// in old rows once, in the table definition.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
-    for (table, columns) in SINCE_2 {
+    for (table, columns) in ADDED {
         for Column { name, kind, old } in missing_columns(&transaction, table, columns)? {
             let column = format!("ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {old}");
             transaction.execute_batch(&column)?;
         }
     }
+    transaction.execute_batch(&added_tables("CREATE TABLE IF NOT EXISTS", &ADDED_TABLES))?;
+    transaction.execute_batch("UPDATE tenant SET listed_at = NULL")?;
     replace_views(&transaction)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
@@ -196,12 +223,18 @@ fn replace_views(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 /// Makes an older file look migrated for `connection` alone. For files that cannot be written.
 pub(super) fn view_as_current(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    for (table, columns) in SINCE_2 {
+    for (table, columns) in ADDED {
         let columns = missing_columns(connection, table, columns)?;
         let mut shown = vec!["*".to_owned()];
         shown.extend(columns.map(|Column { name, old, .. }| format!("{old} AS {name}")));
         let shown = shown.join(", ");
         connection.execute_batch(&format!("CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}"))?;
+    }
+    for table in &ADDED_TABLES {
+        let is_table = "SELECT count(*) FROM main.sqlite_schema WHERE name = ?1";
+        if connection.query_row(is_table, [table.0], |row| row.get::<_, i64>(0))? == 0 {
+            connection.execute_batch(&added_tables("CREATE TEMP TABLE", [table]))?;
+        }
     }
     Ok(())
 }

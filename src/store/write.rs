@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Statement, Transaction, params};
 
 use super::persisted_state::{
-    MachineEntry, PersistedState, PersistedTenant, RecordedCalls, machines, merge_join, resolution_bounds,
-    severity_number, source_name,
+    MachineEntry, PersistedState, PersistedTenant, RecordedCalls, machines, merge_join, onboarding_number,
+    resolution_bounds, severity_number, source_name,
 };
 use crate::fleet::{Machine, MissingUpdate, TenantFleet, Totals, UpdateFacts};
 use crate::model::{ApiOperation, KbId, MachineId};
@@ -205,8 +205,8 @@ impl<'a> Writer<'a> {
             tenant_fields(fleet);
         self.rows += self.transaction.execute(
             "INSERT OR REPLACE INTO tenant (key, name, selectors, listed_at, last_poll, last_success, \
-             detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
+             snapshot_unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
             params![
                 key,
                 &*fleet.tenant,
@@ -241,7 +241,7 @@ impl<'a> Writer<'a> {
             facts.os_version,
             facts.device_group,
             new.departed_at.map(Timestamp::as_millisecond),
-            facts.onboarded
+            onboarding_number(facts.onboarding)
         ])?;
         let key = self.transaction.last_insert_rowid();
         self.times(key, new.machine)?;
@@ -264,7 +264,7 @@ impl<'a> Writer<'a> {
                 facts.os_version,
                 facts.device_group,
                 new.departed_at.map(Timestamp::as_millisecond),
-                facts.onboarded
+                onboarding_number(facts.onboarding)
             ])?;
         }
         if Arc::ptr_eq(old.machine, new.machine) {
@@ -342,11 +342,11 @@ fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], Totals, &str) {
 }
 
 /// The columns of the row of a machine that can change, to compare.
-fn machine_fields(entry: MachineEntry<'_>) -> ([&str; 4], Option<i64>, bool) {
+fn machine_fields(entry: MachineEntry<'_>) -> ([&str; 4], Option<i64>, i64) {
     let facts = &entry.machine.facts;
     let texts = [&facts.name, &facts.os_platform, &facts.os_version, &facts.device_group];
     let departed_at = entry.departed_at.map(Timestamp::as_millisecond);
-    (texts.map(String::as_str), departed_at, facts.onboarded)
+    (texts.map(String::as_str), departed_at, onboarding_number(facts.onboarding))
 }
 
 /// The columns of a row of times, to compare and to write.

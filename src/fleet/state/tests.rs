@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::UpdateFacts;
+use crate::fleet::{Onboarding, UpdateFacts};
 use crate::model::KbId;
+
+mod unsupported;
 
 const FRESHNESS: Freshness = Freshness::DEFAULT;
 
@@ -239,12 +241,18 @@ fn export_data_is_as_old_as_the_export_version() {
 
 #[test]
 fn machine_without_rows_is_compliant_only_if_seen_since() {
-    let seen = |number, onboarded, last_seen| MachineFacts {
-        onboarded,
+    let seen = |number, onboarding, last_seen| MachineFacts {
+        onboarding,
         last_seen: Some(second(last_seen)),
         ..named(number, "a")
     };
-    let listed = [seen(1, true, 100), seen(2, false, 100), seen(3, true, 99), named(4, "a"), named(5, "a")];
+    let listed = [
+        seen(1, Onboarding::Onboarded, 100),
+        seen(2, Onboarding::Unreported, 100),
+        seen(3, Onboarding::Onboarded, 99),
+        named(4, "a"),
+        named(5, "a"),
+    ];
     let mut fleet = fleet_of(&listed);
     fleet.apply_answer(&id(3), second(1), missing(&[7]), &FRESHNESS);
     assert_eq!(export(&mut fleet, 100, &[(5, &[])]), 2);

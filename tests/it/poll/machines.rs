@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::config::{Quota, Selectors};
-use mde_exporter::fleet::MachineState;
 use mde_exporter::model::MachineId;
 use mde_exporter::publish::Snapshot;
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
@@ -30,13 +29,13 @@ async fn realistic_fleet_is_complete_after_one_poll() {
 
     let control = harness.api.control();
     let now = harness.api.clock.now();
-    // Replies about inactive machines are not stored.
-    let is_inactive = |id: &str| {
+    // Inactive and unsupported machines are not asked.
+    let is_asked = |id: &str| {
         let machine = &harness.poller.fleet().machines[&MachineId::parse(id).unwrap()];
-        machine.state(now, &harness.freshness) == MachineState::Inactive
+        machine.state(now, &harness.freshness).is_asked()
     };
     let truth = control.machine_ids().into_iter().map(|id| {
-        let expected = (!is_inactive(&id)).then(|| (now, control.missing(&id)));
+        let expected = is_asked(&id).then(|| (now, control.missing(&id)));
         (id, expected)
     });
     assert_eq!(harness.assessments(), truth.collect());

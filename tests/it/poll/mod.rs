@@ -6,3 +6,4 @@ mod list_changes;
 mod log_of_a_day;
 mod machines;
 mod quota;
+mod unsupported;

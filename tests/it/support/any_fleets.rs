@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, OutOfScope, ReportedUpdate,
-    ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
+    ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
 use mde_exporter::model::{KbId, MachineId, Severity, Source};
 use proptest::collection::{btree_map, vec};
@@ -52,13 +52,15 @@ fn assessments() -> impl Strategy<Value = Assessment> {
 fn machines() -> impl Strategy<Value = Machine> {
     let assessment = proptest::option::of(assessments());
     let attempt = proptest::option::of((times(), any::<bool>()));
+    let statuses = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
+    let onboarding = prop::sample::select(statuses.to_vec());
     let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
-    (vec("\\PC{0,6}", 4), proptest::option::of(times()), any::<bool>(), assessment, attempt).prop_map(
-        |(texts, last_seen, onboarded, assessment, attempt)| {
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), onboarding, assessment, attempt).prop_map(
+        |(texts, last_seen, onboarding, assessment, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
             let facts =
-                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded };
+                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding };
             Machine { facts, assessment, attempt }
         },
     )

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::fleet::{MachineFacts, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts};
+use mde_exporter::fleet::{
+    MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
+};
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
     ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Freshness, KbId, MachineId, Policy,
@@ -187,7 +189,7 @@ prop_compose! {
     ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
         let id = id(&format!("{number:x}"));
         let last_seen = seen.map(hours_ago);
-        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarded: true };
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded };
         (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
     }
 }
