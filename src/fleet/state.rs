@@ -15,7 +15,7 @@ use crate::model::{Freshness, KbId, MachineId, Source};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MachineState {
     /// Read within `stale_after`.
-    Current,
+    Fresh,
     /// Read longer ago than `stale_after`, but within `expire_after`; still served.
     Stale,
     /// Not seen by Defender for `inactive_after`: replies about it are not trusted.
@@ -28,13 +28,13 @@ pub enum MachineState {
 
 impl MachineState {
     /// Every state, in the order of exposition.
-    pub const ALL: [Self; 5] = [Self::Current, Self::Stale, Self::Inactive, Self::Unknown, Self::Unsupported];
+    pub const ALL: [Self; 5] = [Self::Fresh, Self::Stale, Self::Inactive, Self::Unknown, Self::Unsupported];
 
     /// The value of the label `state`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Current => "current",
+            Self::Fresh => "fresh",
             Self::Stale => "stale",
             Self::Inactive => "inactive",
             Self::Unknown => "unknown",
@@ -45,7 +45,7 @@ impl MachineState {
     /// Returns whether the missing updates of the machine are served and counted.
     #[must_use]
     pub fn is_assessed(self) -> bool {
-        matches!(self, Self::Current | Self::Stale)
+        matches!(self, Self::Fresh | Self::Stale)
     }
 
     /// Returns whether an answer about the machine is trusted, so that it is worth a call.
@@ -112,7 +112,7 @@ impl Machine {
             None => MachineState::Unknown,
             Some(assessment) if older(assessment.as_of, freshness.expire_after) => MachineState::Unknown,
             Some(assessment) if older(assessment.as_of, freshness.stale_after) => MachineState::Stale,
-            Some(_) => MachineState::Current,
+            Some(_) => MachineState::Fresh,
         }
     }
 

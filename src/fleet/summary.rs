@@ -1,6 +1,6 @@
 //! Counts over a [`TenantFleet`] for the metrics of level `fleet` and for the status page.
 //!
-//! One pass over the machines. Only assessed machines (state `current` or `stale`) contribute missing
+//! One pass over the machines. Only assessed machines (state `fresh` or `stale`) contribute missing
 //! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn only_assessed_machines_contribute_missing_updates() {
         let mut fleet = fleet(vec![
-            machine("current", "a", None),
+            machine("fresh", "a", None),
             machine("stale", "a", None),
             machine("expired", "a", None),
             machine("inactive", "b", Some(hour(-1000))),
@@ -283,7 +283,7 @@ mod tests {
         let discovered = Arc::make_mut(fleet.machines.get_mut(&id("discovered")).unwrap());
         discovered.assessment = Some(Assessment::of_now(hour(0), vec![]));
         let missing = || vec![update("1", "x", &["edge"], Some(7))];
-        fleet.apply_answer(&id("current"), hour(0), missing(), &FRESHNESS);
+        fleet.apply_answer(&id("fresh"), hour(0), missing(), &FRESHNESS);
         fleet.apply_answer(&id("stale"), hour(-20), missing(), &FRESHNESS);
         fleet.apply_answer(&id("expired"), hour(-60), missing(), &FRESHNESS);
         fleet.apply_answer(&id("inactive"), hour(0), vec![], &FRESHNESS);
@@ -360,7 +360,7 @@ mod tests {
             let mut summary = Summary::of(&fleet, hour(0), &FRESHNESS);
             summary.fold_groups(bound);
             assert_eq!(summary.machines(MachineState::Unknown), 12);
-            assert_eq!(summary.machines(MachineState::Current), 1);
+            assert_eq!(summary.machines(MachineState::Fresh), 1);
             assert_eq!(summary.groups.values().map(|group| group.compliant).sum::<u64>(), 1);
             let names = summary.groups.keys().map(|key| key.device_group.clone());
             names.collect::<Vec<_>>()

@@ -82,7 +82,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_assessed_machines",
-        "Machines in scope by state: current, stale (old data), inactive (not seen by Defender), unknown, unsupported \
+        "Machines in scope by state: fresh, stale (old data), inactive (not seen by Defender), unknown, unsupported \
          (not Windows, or not onboarded).",
         ["tenant", "os_platform", "device_group", "state"],
         |scope, writer| {
@@ -97,7 +97,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_compliant_machines",
-        "Machines, current or stale, that miss no update. Machines in other states are not counted.",
+        "Machines, fresh or stale, that miss no update. Machines in other states are not counted.",
         ["tenant", "os_platform", "device_group"],
         |scope, writer| {
             for (key, group) in &scope.summary.groups {

@@ -8,7 +8,7 @@
 //! 3. `swap` replaces the snapshot that readers see.
 //!
 //! Readers never wait and never see half a change, because everything is in one value. Fleets that are
-//! submitted in quick succession are published together. Freshness changes without an event (current
+//! submitted in quick succession are published together. Freshness changes without an event (fresh
 //! becomes stale), so the task also publishes after [`task::LONGEST_WAIT`] without a submission; parts of
 //! the exposition that did not change are not rendered again.
 //!

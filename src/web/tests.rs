@@ -71,13 +71,13 @@ pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {
     }
 }
 
-/// A tenant with a current, a stale, an inactive and an unknown machine.
+/// A tenant with a fresh, a stale, an inactive and an unknown machine.
 pub(super) fn polled(tenant: &str) -> TenantFleet {
     let mut fleet = TenantFleet::new(tenant.into());
     let id = |name: &str| MachineId::parse(name).unwrap();
     let facts = |name: &str| MachineFacts { name: HOSTILE.to_owned(), ..MachineFacts::unlisted(id(name)) };
     let inactive = MachineFacts { last_seen: Some(ago(40 * 86_400)), ..facts("inactive") };
-    fleet.apply_list(vec![facts("current"), facts("stale"), inactive, facts("unknown")], now(), &FRESHNESS);
+    fleet.apply_list(vec![facts("fresh"), facts("stale"), inactive, facts("unknown")], now(), &FRESHNESS);
     let update = ReportedUpdate {
         kb: KbId::new(5_039_212).unwrap(),
         facts: Arc::default(),
@@ -85,7 +85,7 @@ pub(super) fn polled(tenant: &str) -> TenantFleet {
         reported_machines: None,
         severity: None,
     };
-    fleet.apply_answer(&id("current"), ago(60), vec![update], &FRESHNESS);
+    fleet.apply_answer(&id("fresh"), ago(60), vec![update], &FRESHNESS);
     fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &FRESHNESS);
     fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &FRESHNESS);
     fleet.status.up = true;

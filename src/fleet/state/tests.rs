@@ -136,16 +136,16 @@ fn state_follows_the_age_of_data_and_machine() {
     let at = |hour: i64| second(hour * HOUR);
     for (read, last_seen, now, expected) in [
         (None, None, at(0), MachineState::Unknown),
-        (Some(at(0)), None, at(0), MachineState::Current),
-        (Some(at(0)), None, at(13), MachineState::Current),
+        (Some(at(0)), None, at(0), MachineState::Fresh),
+        (Some(at(0)), None, at(13), MachineState::Fresh),
         (Some(at(0)), None, second(13 * HOUR + 1), MachineState::Stale),
         (Some(at(0)), None, at(48), MachineState::Stale),
         (Some(at(0)), None, second(48 * HOUR + 1), MachineState::Unknown),
-        (Some(at(1000)), Some(at(280)), at(1000), MachineState::Current),
+        (Some(at(1000)), Some(at(280)), at(1000), MachineState::Fresh),
         (Some(at(1000)), Some(at(279)), at(1000), MachineState::Inactive),
         (None, Some(at(0)), at(1000), MachineState::Inactive),
         // A clock that was set back makes nothing old.
-        (Some(at(1000)), Some(at(5000)), at(0), MachineState::Current),
+        (Some(at(1000)), Some(at(5000)), at(0), MachineState::Fresh),
     ] {
         let assessment = read.map(|at| Assessment::of_now(at, vec![]));
         let facts = MachineFacts { last_seen, ..named(1, "a") };
@@ -233,7 +233,7 @@ fn export_data_is_as_old_as_the_export_version() {
         (assessment.fetched_at, assessment.as_of, assessment.source),
         (second(3600), second(0), Source::Export)
     );
-    assert_eq!(machine.state(second(13 * 3600), &FRESHNESS), MachineState::Current);
+    assert_eq!(machine.state(second(13 * 3600), &FRESHNESS), MachineState::Fresh);
     assert_eq!(machine.state(second(13 * 3600 + 1), &FRESHNESS), MachineState::Stale);
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
     assert_eq!(fleet.export_version.unwrap().generated_at, second(0));

@@ -187,7 +187,7 @@ async fn tenant_and_state_filter_the_list() {
     for (query, found) in [
         ("", vec!["a1", "b1", "a2", "b2"]),
         ("?tenant=two", vec!["b1", "b2"]),
-        ("?tenant=two&state=current", vec!["b1"]),
+        ("?tenant=two&state=fresh", vec!["b1"]),
         ("?state=unknown&q=same", vec!["a2", "b2"]),
         ("?tenant=none", vec![]),
         ("?tenant=&state=&q=&page=", vec!["a1", "b1", "a2", "b2"]),

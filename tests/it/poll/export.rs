@@ -378,7 +378,7 @@ async fn data_is_as_old_as_the_export() {
     let scrape = exporter.harness.scrape();
     let states = scrape.sum_by("mde_assessed_machines", "state");
     assert_eq!(
-        (states["current"], states["stale"]),
+        (states["fresh"], states["stale"]),
         (0.0, 6.0),
         "read two simulator_clock ago, made fourteen simulator_clock ago"
     );

@@ -93,5 +93,5 @@ async fn inactive_machines_are_not_asked_until_the_list_shows_them() {
     control.add_machine(machine_record("a0", "a0.example", now));
     harness.poller.poll_all().await;
     assert_eq!(control.requests(Endpoint::MissingKbs), 1);
-    assert_eq!(state(&harness), MachineState::Current);
+    assert_eq!(state(&harness), MachineState::Fresh);
 }

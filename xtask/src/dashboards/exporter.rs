@@ -74,10 +74,10 @@ fn trust() -> Vec<(u32, u32, Panel)> {
             .value_text(1.0, "up", Color::Good).value_text(0.0, "down", Color::Bad)),
         (12, 7, Panel::stacked(
             "Machines by age of data",
-            "All machines in scope. Good: nearly all current. Stale means that a poll failed or is late; \
+            "All machines in scope. Good: nearly all fresh. Stale means that a poll failed or is late; \
              unknown means that there is no data yet, or that it expired.",
         ).query("sum by (state) (@mde_assessed_machines)", "{{state}}")
-            .color("current", Color::Neutral).color("stale", Color::Warning)
+            .color("fresh", Color::Neutral).color("stale", Color::Warning)
             .color("inactive", Color::Inactive).color("unknown", Color::Unknown)),
     ]
 }

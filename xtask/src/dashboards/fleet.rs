@@ -23,7 +23,7 @@ const FILTERS: Filters = &[
 ];
 
 /// Selects the assessed machines.
-const ASSESSED: &str = "@mde_assessed_machines{state=~\"current|stale\"}";
+const ASSESSED: &str = "@mde_assessed_machines{state=~\"fresh|stale\"}";
 
 /// URL parameters that keep the selected variables and the time range.
 macro_rules! selection {

@@ -26,7 +26,7 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
                 Column::value("Value #F", "By Defender", Unit::Count),
             ],
         ).query(format!("topk(20, sum by (kb, title) (@mde_update_missing_machines * {titled}))"), "")
-            .query(format!("{top} / on () group_left () (sum(#mde_assessed_machines{{state=~\"current|stale\"}}) > 0)"), "")
+            .query(format!("{top} / on () group_left () (sum(#mde_assessed_machines{{state=~\"fresh|stale\"}}) > 0)"), "")
             .query(format!("max by (kb) (@mde_update_addressed_cves) and on (kb) {top}"), "")
             .query(format!("time() - min by (kb) (@mde_update_released_timestamp_seconds) and on (kb) {top}"), "")
             .query(format!("time() - min by (kb) (@mde_update_first_seen_timestamp_seconds) and on (kb) {top}"), "")
