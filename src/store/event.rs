@@ -14,6 +14,11 @@ pub enum StoreEvent {
         /// The new path of the file.
         path: PathBuf,
     },
+    /// The state file belongs to another user, and a copy with the same content replaces it.
+    Copied {
+        /// The file.
+        path: PathBuf,
+    },
     /// The state is not saved for now; each save tries again.
     WithoutDisk(SaveError),
     /// Saves reach the disk again.
@@ -38,6 +43,11 @@ impl fmt::Display for StoreEvent {
                     path.display()
                 )
             }
+            Self::Copied { path } => write!(
+                f,
+                "state file `{}` cannot be written by this user; a copy with the same content replaces it",
+                path.display()
+            ),
             Self::WithoutDisk(error) => {
                 write!(f, "state is not saved to disk for now, each save tries again: {error}")?;
                 match std::error::Error::source(error) {

@@ -11,14 +11,18 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::event::{SaveError, SetAsideReason, StoreEvent};
 use super::load::{LoadedState, load};
+use super::permissions;
 use super::schema::{self, Origin};
 
 /// The name of the state file.
 pub(super) const NAME: &str = "state.db";
 
+/// The name of a state file that is not complete yet.
+pub(super) const DRAFT: &str = "state.db.new";
+
 /// The file name suffixes of a database and the files that SQLite keeps with it. They are always renamed
 /// together: the newest transactions are in the `-wal`.
-const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+pub(super) const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The time that a save waits while another tool reads the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +35,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
     let path = folder.join("lock");
     let writable = File::options().create(true).truncate(false).write(true).open(&path);
     let file = writable.or_else(|error| File::open(&path).map_err(|_| error)).map_err(failed)?;
+    permissions::share_with_group(folder, &path);
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SaveError::Locked { path: folder.to_owned() }),
@@ -94,7 +99,10 @@ pub(super) fn open_or_create(
     if !exists {
         return Ok((create(folder, now, events)?, LoadedState::default()));
     }
-    match open(&path, now) {
+    if permissions::replace_by_copy(folder) {
+        events.push(StoreEvent::Copied { path: path.clone() });
+    }
+    match open(folder, now) {
         Ok(opened) => Ok(opened),
         Err(Unusable::Disk(source)) => Err(SaveError::File { path, source }),
         Err(Unusable::Content(reason)) => {
@@ -104,7 +112,8 @@ pub(super) fn open_or_create(
     }
 }
 
-fn open(path: &Path, now: Timestamp) -> Result<(Connection, LoadedState), Unusable> {
+fn open(folder: &Path, now: Timestamp) -> Result<(Connection, LoadedState), Unusable> {
+    let path = &folder.join(NAME);
     if !path.is_file() {
         return Err(Unusable::Content(SetAsideReason::Foreign));
     }
@@ -123,7 +132,7 @@ fn open(path: &Path, now: Timestamp) -> Result<(Connection, LoadedState), Unusab
         let read_only = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
         return Err(Unusable::Disk(rusqlite::Error::SqliteFailure(read_only, None)));
     }
-    configure_for_saves(&connection)?;
+    configure_for_saves(folder, &connection)?;
     Ok((connection, loaded))
 }
 
@@ -167,7 +176,7 @@ fn uri_path(path: &Path) -> Option<String> {
     Some([("%", "%25"), ("?", "%3f"), ("#", "%23")].into_iter().fold(path.to_str()?.to_owned(), escape))
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -206,14 +215,15 @@ fn check_file(connection: &Connection) -> Result<SchemaAge, Unusable> {
     Ok(age)
 }
 
-/// Sets the journal and cache options of the connection.
-fn configure_for_saves(connection: &Connection) -> rusqlite::Result<()> {
+/// Sets the journal and cache options of the connection, and the permissions of the files.
+fn configure_for_saves(folder: &Path, connection: &Connection) -> rusqlite::Result<()> {
     // NORMAL: in WAL mode a crash of the process loses nothing, and a crash of the host at most the newest
     // saves, never the file. The size limit returns the space of a large save to the disk.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 16777216; \
          PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY;",
     )?;
+    permissions::share_database(folder, connection)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
 }
 
@@ -228,21 +238,31 @@ pub(super) fn create(
     if COMPANIONS.iter().any(|end| folder.join(format!("{NAME}{end}")).exists()) {
         set_aside(folder, SetAsideReason::Damaged, now, events)?;
     }
-    let (path, draft) = (folder.join(NAME), folder.join(format!("{NAME}.new")));
-    for end in ["", "-journal"] {
-        match fs::remove_file(folder.join(format!("{NAME}.new{end}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder_failed(error)),
-            _ => {}
-        }
-    }
+    let (path, draft) = (folder.join(NAME), folder.join(DRAFT));
+    remove_draft(folder).map_err(folder_failed)?;
     let file_failed = |source| SaveError::File { path: path.clone(), source };
     let connection = Connection::open(&draft).map_err(file_failed)?;
     schema::create(&connection).map_err(file_failed)?;
     connection.close().map_err(|(_, error)| file_failed(error))?;
     fs::rename(&draft, &path).map_err(folder_failed)?;
     let connection = connect(&path).map_err(file_failed)?;
-    configure_for_saves(&connection).map_err(file_failed)?;
+    configure_for_saves(folder, &connection).map_err(file_failed)?;
     Ok(connection)
+}
+
+/// Removes what an interrupted creation left.
+pub(super) fn remove_draft(folder: &Path) -> io::Result<()> {
+    ["", "-journal", "-wal", "-shm"]
+        .into_iter()
+        .try_for_each(|end| remove_if_present(&folder.join(format!("{DRAFT}{end}"))))
+}
+
+/// Removes a file that need not exist.
+pub(super) fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Renames the file and its companions, never onto another file. No connection may be open.

@@ -8,7 +8,8 @@
 //! Only a second instance on the same folder is an error at the start. A file of an earlier release is
 //! migrated in one transaction, or read as it is if it cannot be written. A file that cannot be used is set
 //! aside (renamed to `state.db.<reason>-<time>`) and replaced by a new one. If the disk cannot be written,
-//! the state stays in memory until a later save succeeds. [`StoreEvent`]s report all of this. SQLite keeps no
+//! the state stays in memory until a later save succeeds. The files can be written by the group of the folder if
+//! the folder can. [`StoreEvent`]s report all of this. SQLite keeps no
 //! checksums, so corruption that turns one valid value into another is not detected.
 //!
 //! The tables, for inspection with `sqlite3` (`application_id` is `mdeX`, the schema number is in
@@ -34,6 +35,7 @@
 mod event;
 mod file;
 mod load;
+mod permissions;
 mod persisted_state;
 mod schema;
 mod shared;

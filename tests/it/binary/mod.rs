@@ -10,3 +10,4 @@ mod secrets;
 mod serving;
 mod stop;
 mod systemd;
+mod users;
