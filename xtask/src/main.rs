@@ -5,6 +5,7 @@
 //! - [`rules`] generates the Prometheus rules as Kubernetes resources.
 //! - [`history`] writes the metrics of a simulated past.
 //! - [`package`] writes the manual page and the shell completions.
+//! - [`simulate`] serves a simulated API.
 //!
 //! Generated files are committed. A test below fails if one of them is out of date.
 
@@ -14,6 +15,7 @@ mod generated;
 mod history;
 mod package;
 mod rules;
+mod simulate;
 
 use std::error::Error;
 use std::io;
@@ -61,6 +63,16 @@ enum Task {
         /// target/release/package.
         folder: PathBuf,
     },
+    /// Serve a simulated Defender API with the documented quotas until the process is killed.
+    ///
+    /// The configuration `mde_exporter.yml` exists once the API can be polled.
+    Simulate {
+        /// Folder for a configuration of the exporter and its files; created if missing.
+        folder: PathBuf,
+        /// Number of machines.
+        #[arg(long, default_value_t = 200)]
+        machines: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -79,6 +91,7 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
         Task::Docs { check } => Ok(generated::run(&docs::files(), check)?),
         Task::History { days } => history::write(days, std::io::stdout().lock()),
         Task::Package { folder } => Ok(package::write(&folder)?),
+        Task::Simulate { folder, machines } => simulate::serve(&folder, machines),
     }
 }
 
