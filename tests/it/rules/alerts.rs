@@ -46,19 +46,6 @@ fn values_in_links_are_escaped() {
 }
 
 #[test]
-fn alerts_keep_tenant_instance_and_job() {
-    for file in FILES {
-        for rule in rules(file) {
-            let place = rule.alert.or(rule.record).unwrap();
-            // `by` would drop what the scrape configuration adds; `topk` would let alerts come and go.
-            for word in [" by (", "topk", "bottomk"] {
-                assert!(!rule.expr.contains(word), "{place} uses {word}");
-            }
-        }
-    }
-}
-
-#[test]
 fn rules_use_existing_metrics_of_their_level() {
     let is_deeper = |name: &str| name.starts_with("mde_machine_");
     for (file, recorded_by) in [("fleet", &FILES[..1]), ("machine", &FILES[..])] {

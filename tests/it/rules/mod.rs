@@ -2,6 +2,7 @@
 //! tests of the rules with Prometheus; these tests assert that nothing is missing.
 
 mod alerts;
+mod labels;
 mod provisioning;
 mod rule_tests;
 mod runbooks;

@@ -38,8 +38,8 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         ).query("min(@up)", "").value_text(1.0, "yes", Color::Good).value_text(0.0, "no", Color::Bad)),
         (4, 4, Panel::stat(
             "Tenants that fail",
-            "Tenants whose newest poll could not use the API. Good: 0. The panel of failures below and the \
-             log show the reason.",
+            "Tenants whose API cannot be used now. Good: 0. The panel of failures below and the log show the \
+             reason.",
         ).query("sum(@mde_up == bool 0)", "").bounds(Bounds::bad_from(1.0))),
         (4, 4, Panel::stat(
             "Age in poll intervals",
@@ -49,10 +49,12 @@ fn trust() -> Vec<(u32, u32, Panel)> {
             .bounds(Bounds::falling_from(1.5, STALE_INTERVALS))),
         (4, 4, Panel::stat(
             "Nothing known",
-            "Share of the machines in scope that are unknown. Good: 0 after the first poll of all machines; \
-             above 5 % `MdeCollectionIncomplete` fires.",
+            "Share of the machines in scope that are unknown, without unsupported ones. Good: 0 after the \
+             first poll of all machines; above 5 % `MdeCollectionIncomplete` fires.",
         ).query(
-            "sum(@mde_assessed_machines{state=\"unknown\"}) / (sum(@mde_assessed_machines) > 0)", "",
+            "sum(@mde_assessed_machines{state=\"unknown\"}) \
+             / (sum(@mde_assessed_machines{state!=\"unsupported\"}) > 0)",
+            "",
         ).unit(Unit::Share).bounds(Bounds::falling(UNKNOWN_SHARE))),
         (4, 4, Panel::stat(
             "Series left out",
@@ -68,15 +70,15 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         (24, 7, tenants()),
         (12, 7, Panel::state_timeline(
             "API could be used",
-            "Result of each tenant's newest poll. Good: an unbroken line. Short interruptions are failures of \
-             the API; a long one is caused by a credential, a role or the network.",
+            "Usability of the API of each tenant, as the exporter's calls show. Good: an unbroken line. Short \
+             interruptions are failures of the API; a long one is caused by a credential, a role or the network.",
         ).query("min by (tenant) (@mde_up)", "{{tenant}}")
             .value_text(1.0, "up", Color::Good).value_text(0.0, "down", Color::Bad)),
         (12, 7, Panel::stacked(
             "Machines by age of data",
-            "All machines in scope. Good: nearly all fresh. Stale means that a poll failed or is late; \
-             unknown means that there is no data yet, or that it expired.",
-        ).query("sum by (state) (@mde_assessed_machines)", "{{state}}")
+            "The machines in scope without unsupported ones. Good: nearly all fresh. Stale means that a poll \
+             failed or is late; unknown means that there is no data yet, or that it expired.",
+        ).query("sum by (state) (@mde_assessed_machines{state!=\"unsupported\"})", "{{state}}")
             .color("fresh", Color::Neutral).color("stale", Color::Warning)
             .color("inactive", Color::Inactive).color("unknown", Color::Unknown)),
     ]

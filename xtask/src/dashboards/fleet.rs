@@ -25,6 +25,9 @@ const FILTERS: Filters = &[
 /// Selects the assessed machines.
 const ASSESSED: &str = "@mde_assessed_machines{state=~\"fresh|stale\"}";
 
+/// Selects the machines that can be judged at all.
+const SUPPORTED: &str = "@mde_assessed_machines{state!=\"unsupported\"}";
+
 /// URL parameters that keep the selected variables and the time range.
 macro_rules! selection {
     () => {
@@ -94,14 +97,14 @@ fn compliance(by: &str) -> String {
 
 fn share_in_state(state: &str, by: &str) -> String {
     let by = grouping(by);
-    format!("sum {by}(@mde_assessed_machines{{state=\"{state}\"}}) / (sum {by}(@mde_assessed_machines) > 0)")
+    format!("sum {by}(@mde_assessed_machines{{state=\"{state}\"}}) / (sum {by}({SUPPORTED}) > 0)")
 }
 
 fn overdue_share(by: &str) -> String {
     let by = grouping(by);
     format!(
         "sum {by}(@mde_policy_machines{{state=\"overdue\"}}) \
-         / (sum {by}(@mde_policy_machines{{state=~\"compliant|due|overdue\"}}) > 0)"
+         / (sum {by}(@mde_policy_machines{{state!~\"unknown|unsupported\"}}) > 0)"
     )
 }
 
@@ -121,21 +124,22 @@ fn patched() -> Vec<(u32, u32, Panel)> {
         ).query(compliance(""), "").unit(Unit::Share).bounds(Bounds::rising(COMPLIANCE_LOW, COMPLIANCE_GOOD))),
         (4, 4, Panel::stat(
             "Past the deadline",
-            "Share of the machines in scope that miss an update for longer than the chosen policy allows. \
+            "Share of the judged machines that miss an update for longer than the chosen policy allows. \
              Good: none; above 5 % `MdeMachinesOverdue` fires. The table of machines in the last row lists \
              them.",
         ).query(overdue_share(""), "").unit(Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE))),
         (4, 4, Panel::stat(
             "Nothing known",
-            "Share of the machines in scope that were never read, or not within `poll.expire_after`. They \
-             count as neither patched nor unpatched. Good: none; above 5 % `MdeCollectionIncomplete` fires. \
+            "Share of the machines in scope that were never read, or not within `poll.expire_after`, without \
+             unsupported machines. They count as neither patched nor unpatched. Good: none; above 5 % `MdeCollectionIncomplete` fires. \
              To find the cause, open the dashboard of the exporter.",
         ).query(share_in_state("unknown", ""), "").unit(Unit::Share)
             .bounds(Bounds::falling(UNKNOWN_SHARE)).link("Exporter", TO_EXPORTER)),
         (4, 4, Panel::stat(
             "Not seen by Defender",
             "Share of the machines in scope that are inactive: Defender has not seen them for \
-             `poll.inactive_after`, so its data about them is not used. Good: few; above 10 % \
+             `poll.inactive_after`, so its data about them is not used. Unsupported machines are left out. \
+             Good: few; above 10 % \
              `MdeMachinesInactive` fires. Find these machines or remove them from Defender.",
         ).query(share_in_state("inactive", ""), "").unit(Unit::Share).bounds(Bounds::falling(INACTIVE_SHARE))),
         (4, 4, Panel::stat(
@@ -159,8 +163,8 @@ fn patched() -> Vec<(u32, u32, Panel)> {
         ).query(compliance(""), "compliance").unit(Unit::Share).bounds(Bounds::rising(COMPLIANCE_LOW, COMPLIANCE_GOOD))),
         (12, 8, Panel::stacked(
             "Machines by state",
-            "All machines in scope. Good: nearly all patched. Grey is not green: nothing is known about \
-             unknown machines, and the data of inactive machines is not used.",
+            "The machines in scope without unsupported ones. Good: nearly all patched. Grey is not green: \
+             nothing is known about unknown machines, and the data of inactive machines is not used.",
         ).query("sum(@mde_compliant_machines)", "patched")
             .query(missing, "missing updates")
             .query("sum(@mde_assessed_machines{state=\"inactive\"})", "inactive")
@@ -179,8 +183,9 @@ fn better() -> Vec<(u32, u32, Panel)> {
         (8, 8, Panel::stacked(
             "Policy",
             "Machines by their state under the chosen policy. Due machines miss updates within the deadline, \
-             overdue machines past it. Good: no machine is overdue, and none is due at the end of the deadline.",
-        ).query("sum by (state) (@mde_policy_machines)", "{{state}}")
+             overdue machines past it. Unsupported machines are left out. Good: no machine is overdue, and none \
+             is due at the end of the deadline.",
+        ).query("sum by (state) (@mde_policy_machines{state!=\"unsupported\"})", "{{state}}")
             .color("compliant", Color::Good).color("due", Color::Warning)
             .color("overdue", Color::Bad).color("unknown", Color::Unknown)),
         (8, 8, Panel::bars(
@@ -250,22 +255,25 @@ fn worst() -> Vec<(u32, u32, Panel)> {
         ).query(compliance("os_platform"), "{{os_platform}}").unit(Unit::Share).bounds(good())),
         (9, 8, Panel::table(
             "By device group",
-            "Compliance of each device group, and its share of unknown machines. Good: every group at 95 % or \
-             more. The group without a name contains the machines that are in no device group of Defender. \
+            "Compliance of each device group, and its share of unknown machines. Unsupported machines, such \
+             as phones, are counted in the last column alone. Good: every group at 95 % or more. The group without a name contains the machines that are in no device group of Defender. \
              Click a group to filter the dashboard by it.",
             vec![
                 Column::label("device_group", "Device group").link("Show this group", TO_GROUP),
                 Column::value("Value #A", "Compliance", Unit::Share).bounds(good()).bar(),
                 Column::value("Value #B", "Machines", Unit::Count),
                 Column::value("Value #C", "Unknown", Unit::Share).bounds(Bounds::falling(UNKNOWN_SHARE)),
+                Column::value("Value #D", "Unsupported", Unit::Count),
             ],
         ).query(compliance("device_group"), "")
-            .query("sum by (device_group) (@mde_assessed_machines)", "")
-            .query(share_in_state("unknown", "device_group"), "")),
+            .query(format!("sum by (device_group) ({SUPPORTED})"), "")
+            .query(share_in_state("unknown", "device_group"), "")
+            .query("sum by (device_group) (@mde_assessed_machines{state=\"unsupported\"})", "")),
         (9, 8, Panel::table(
             "By tenant",
-            "One row for each tenant. Good: up, with recent data, and no machine past the deadline. Click a \
-             tenant to filter the dashboard by it.",
+            "One row for each tenant. Good: up, with recent data, and no machine past the deadline. \
+             Unsupported machines, such as phones, are counted in the last column alone. Click a tenant to \
+             filter the dashboard by it.",
             vec![
                 Column::label("tenant", "Tenant").link("Show this tenant", TO_TENANT),
                 Column::value("Value #A", "Compliance", Unit::Share).bounds(good()).bar(),
@@ -273,12 +281,14 @@ fn worst() -> Vec<(u32, u32, Panel)> {
                 Column::value("Value #C", "Past the deadline", Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE)),
                 Column::value("Value #D", "Age of data", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
                 Column::value("Value #E", "Oldest missing update", Unit::Seconds),
+                Column::value("Value #F", "Unsupported", Unit::Count),
             ],
         ).query(compliance("tenant"), "")
-            .query("sum by (tenant) (@mde_assessed_machines)", "")
+            .query(format!("sum by (tenant) ({SUPPORTED})"), "")
             .query(overdue_share("tenant"), "")
             .query("time() - min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)", "")
-            .query("time() - min by (tenant) (@mde_oldest_missing_update_timestamp_seconds)", "")),
+            .query("time() - min by (tenant) (@mde_oldest_missing_update_timestamp_seconds)", "")
+            .query("sum by (tenant) (@mde_assessed_machines{state=\"unsupported\"})", "")),
     ]
 }
 

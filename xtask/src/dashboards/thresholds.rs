@@ -15,7 +15,7 @@ const THRESHOLDS: [(&str, &str, f64); 9] = [
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
     ("MdeMachinesInactive", "> 0.10", bounds::INACTIVE_SHARE),
     ("MdeUpdateSpread", "> 0.25", bounds::SPREAD_SHARE),
-    ("MdeDataStale", "> 3 * clamp_min", bounds::STALE_INTERVALS),
+    ("MdeDataStale", "3 * clamp_min", bounds::STALE_INTERVALS),
     ("MdeDataStaleLong", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeExportSnapshotOld", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
