@@ -16,6 +16,9 @@ pub(crate) type Filters = &'static [Filter];
 pub(crate) struct Filter {
     pub(crate) label: &'static str,
     pub(crate) variable: &'static str,
+    /// `=~` for a variable that may have several values, which Grafana escapes and joins; `=` for a variable with
+    /// one value, which Grafana does not escape.
+    pub(crate) operator: &'static str,
     pub(crate) picks: Picks,
 }
 
@@ -31,9 +34,12 @@ pub(crate) enum Picks {
 }
 
 /// Filters of every dashboard.
-pub(crate) const JOB: Filter = Filter { label: "job", variable: "job", picks: Picks::Tenants };
-pub(crate) const INSTANCE: Filter = Filter { label: "instance", variable: "instance", picks: Picks::Tenants };
-pub(crate) const TENANT: Filter = Filter { label: "tenant", variable: "tenant", picks: Picks::Tenants };
+pub(crate) const JOB: Filter =
+    Filter { label: "job", variable: "job", operator: "=~", picks: Picks::Tenants };
+pub(crate) const INSTANCE: Filter =
+    Filter { label: "instance", variable: "instance", operator: "=~", picks: Picks::Tenants };
+pub(crate) const TENANT: Filter =
+    Filter { label: "tenant", variable: "tenant", operator: "=~", picks: Picks::Tenants };
 
 /// Labels that Prometheus adds to every series of a target.
 const TARGET_LABELS: [&str; 2] = ["job", "instance"];
@@ -123,7 +129,8 @@ pub(crate) fn expand(query: &str, filters: Filters) -> String {
         let applied = filters.iter().filter(|filter| {
             metric.has_label(filter.label) && (mark == '@' || filter.picks != Picks::Machines)
         });
-        let matchers = applied.map(|Filter { label, variable, .. }| format!("{label}=~\"${variable}\""));
+        let matchers = applied
+            .map(|Filter { label, variable, operator, .. }| format!("{label}{operator}\"${variable}\""));
         let matchers: Vec<_> = matchers.chain(own.map(str::to_owned)).collect();
         expanded.extend([name, "{", &matchers.join(", "), "}", rest]);
     }
@@ -134,7 +141,8 @@ pub(crate) fn expand(query: &str, filters: Filters) -> String {
 mod tests {
     use super::*;
 
-    const GROUP: Filter = Filter { label: "device_group", variable: "group", picks: Picks::Machines };
+    const GROUP: Filter =
+        Filter { label: "device_group", variable: "group", operator: "=~", picks: Picks::Machines };
     const FILTERS: Filters = &[JOB, TENANT, GROUP];
 
     #[test]

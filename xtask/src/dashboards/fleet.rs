@@ -17,9 +17,9 @@ const FILTERS: Filters = &[
     JOB,
     INSTANCE,
     TENANT,
-    Filter { label: "os_platform", variable: "os_platform", picks: Picks::Machines },
-    Filter { label: "device_group", variable: "device_group", picks: Picks::Machines },
-    Filter { label: "policy", variable: "policy", picks: Picks::Policy },
+    Filter { label: "os_platform", variable: "os_platform", operator: "=~", picks: Picks::Machines },
+    Filter { label: "device_group", variable: "device_group", operator: "=~", picks: Picks::Machines },
+    Filter { label: "policy", variable: "policy", operator: "=", picks: Picks::Policy },
 ];
 
 /// Selects the assessed machines.

@@ -346,6 +346,17 @@ fn variables_are_exactly_those_that_are_used() {
 }
 
 #[test]
+fn a_variable_of_one_value_is_compared_with_equality() {
+    for (file, dashboard) in crate::dashboards::all() {
+        let text = dashboard.text();
+        for variable in &dashboard.variables {
+            let wrong = if variable.is_several() { "=\\\"$" } else { "=~\\\"$" };
+            assert!(!text.contains(&format!("{wrong}{}\\\"", variable.name)), "{file}: {}", variable.name);
+        }
+    }
+}
+
+#[test]
 fn links_lead_to_dashboards_that_have_their_variables() {
     let dashboards: BTreeMap<&str, BTreeSet<String>> =
         crate::dashboards::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();

@@ -6,8 +6,12 @@ use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
 };
 
-const FILTERS: Filters =
-    &[JOB, INSTANCE, TENANT, Filter { label: "machine_id", variable: "machine", picks: Picks::Machines }];
+const FILTERS: Filters = &[
+    JOB,
+    INSTANCE,
+    TENANT,
+    Filter { label: "machine_id", variable: "machine", operator: "=", picks: Picks::Machines },
+];
 
 /// Seconds after which a machine that Defender has not seen is marked: a week.
 const SILENT_SECS: f64 = 7.0 * 86_400.0;

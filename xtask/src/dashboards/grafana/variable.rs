@@ -68,6 +68,12 @@ impl Variable {
         Self { name, label, kind: VariableKind::One { query: format!("query_result({query})"), regex } }
     }
 
+    /// Returns whether the variable may have several values, which Grafana writes as a regular expression.
+    #[cfg(test)]
+    pub(crate) fn is_several(&self) -> bool {
+        matches!(self.kind, VariableKind::Several { .. })
+    }
+
     pub(crate) fn json(&self) -> Value {
         match &self.kind {
             VariableKind::DataSource => json!({
