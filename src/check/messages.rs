@@ -109,8 +109,12 @@ pub(super) fn no_token(error: &TokenError, auth: &Auth) -> String {
             SecretError::Unreadable { .. } => "check auth; the user of the exporter must be able to read it",
             SecretError::Empty { .. } => "write the secret into it",
             SecretError::NotSet { .. } => "set it in the environment of the exporter, or name a file in auth",
+            SecretError::Unexpected { .. } => "another program may answer for the agent of Azure Arc",
             SecretError::Certificate { .. } => "one PEM file must contain the certificate and its RSA key",
         },
+        TokenError::Paused { .. } => "the authority asked to wait; try again then",
+        // It includes its own advice.
+        TokenError::UnsupportedIdentity { .. } => return error.to_string(),
         TokenError::Unusable { .. } => "check tenant_id, client_id and authority_url",
         TokenError::Refused(refusal) => match (&refusal.code, refusal.hint) {
             (Some(code), None) => {
@@ -173,7 +177,7 @@ pub(super) fn after(step: &str) -> String {
 pub(super) fn api(error: &ApiError, auth: &Auth) -> String {
     let advice = match error {
         ApiError::Token(error) => return no_token(error, auth),
-        ApiError::Forbidden { detail, .. } if !detail.message.contains("roles") => {
+        ApiError::Forbidden { detail, .. } if !detail.names_roles() => {
             "the tenant may not have this feature of Defender for Endpoint, or it is turned off"
         }
         ApiError::Unauthorized { .. } => {

@@ -109,6 +109,8 @@ impl Reloader {
             Ok(prepared) => prepared,
             Err(problems) => return Ok(ReloadOutcome::Rejected { problems }),
         };
+        // A role may have been granted, or a secret replaced.
+        self.supervisor.renew_tokens();
         if plan.changes.is_empty() {
             return Ok(ReloadOutcome::Unchanged);
         }

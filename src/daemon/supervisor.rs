@@ -76,6 +76,11 @@ impl Supervisor {
         while self.pollers.join_next().await.is_some() {}
     }
 
+    /// Makes the next call of every tenant take a new token.
+    pub(super) fn renew_tokens(&self) {
+        self.running.values().for_each(|handle| handle.client.renew_token());
+    }
+
     /// The digest of each CA file when it was last read.
     pub(super) fn ca_digests(&self) -> CaDigests {
         self.running.iter().map(|(name, handle)| (Arc::clone(name), handle.ca_digest)).collect()

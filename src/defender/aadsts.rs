@@ -21,6 +21,13 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
         "700027" | "50012" => {
             "the certificate is not registered with the application; upload it under Certificates & secrets"
         }
+        "1000502" | "7000274" => {
+            "the client certificate has expired or is not valid yet; upload a new one under Certificates & \
+             secrets, and put it with its key into client_certificate_file"
+        }
+        "7000214" | "7000277" => {
+            "the client certificate was revoked; upload a new one under Certificates & secrets"
+        }
         "700021" => "client_id does not match the assertion",
         "700023" => "the assertion is for another token URL; check authority_url and tenant_id",
         "700024" | "500133" => {
@@ -50,8 +57,9 @@ pub(super) fn advice(code: &str) -> Option<&'static str> {
 
         // The tenant and its cloud.
         "90002" | "900023" => "check tenant_id and cloud: there is no such tenant",
-        "90038" | "900382" | "900432" => {
-            "the tenant is in another cloud; set cloud, and drop authority_url, api_url and scope"
+        "90038" | "900382" | "900432" | "900439" | "900440" => {
+            "the tenant or the application is in another cloud; set cloud, and drop authority_url, api_url and \
+             scope"
         }
         "50059" | "50194" | "9001023" => "tenant_id must name one tenant",
 
@@ -86,7 +94,10 @@ mod tests {
     fn known_codes_have_advice_of_one_log_line() {
         assert_eq!(advice("1"), None);
         assert_eq!(advice(""), None);
-        for code in ["7000215", "7000222", "700024", "700027", "700016", "90002", "900382", "53003"] {
+        for code in [
+            "7000215", "7000222", "700024", "700027", "1000502", "700016", "90002", "900382", "900439",
+            "900440", "53003",
+        ] {
             let advice = advice(code).unwrap();
             assert!(advice.len() < 200 && !advice.contains("  ") && !advice.ends_with('.'), "{advice}");
         }

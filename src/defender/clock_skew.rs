@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{DATE, HeaderMap};
 
+use super::retry::http_date;
 use crate::clock::Clock;
 
 /// The newest clock difference. Cheap to clone; clones share it.
@@ -39,7 +39,7 @@ impl ClockSkew {
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    DateTimeParser::new().parse_timestamp(headers.get(DATE)?.to_str().ok()?).ok()
+    http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 #[cfg(test)]

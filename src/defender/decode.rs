@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Json;
+use super::json_repair::repair_strings;
 use crate::fleet::{MachineFacts, Onboarding, ReportedUpdate, UpdateFacts};
 use crate::model::{KbId, MachineId, RejectReason};
 
@@ -38,15 +39,22 @@ pub(super) struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Decodes a page, each record with `decode`.
+    /// Decodes a page, each record with `decode`. A broken string in `body` is repaired.
     ///
     /// # Errors
     /// Returns an error if the body is not a JSON object with a `value` array. A null or absent `value` is an
     /// error and not an empty page, which would mean "no missing update".
     pub(super) fn decode(
-        body: &[u8],
+        body: &mut [u8],
         decode: fn(Json<'_>) -> Result<T, RejectReason>,
     ) -> serde_json::Result<Self> {
+        match Self::read(body, decode) {
+            Err(_) if repair_strings(body) => Self::read(body, decode),
+            page => page,
+        }
+    }
+
+    fn read(body: &[u8], decode: fn(Json<'_>) -> Result<T, RejectReason>) -> serde_json::Result<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let page = deserializer.deserialize_map(PageVisitor { decode })?;
@@ -281,21 +289,25 @@ mod tests {
         assert_eq!(missing_kb(json!("5001234")), Err(RejectReason::WrongType));
     }
 
+    fn decoded(body: &[u8]) -> serde_json::Result<Page<ReportedUpdate>> {
+        Page::decode(&mut body.to_vec(), super::missing_kb)
+    }
+
     #[test]
     fn reply_without_a_value_array_is_an_error() {
         for body in
             ["{}", r#"{"value":null}"#, r#"{"value":{}}"#, "[]", "null", "", "<html>", r#"{"value":["#]
         {
-            assert!(Page::decode(body.as_bytes(), super::missing_kb).is_err(), "{body}");
+            assert!(decoded(body.as_bytes()).is_err(), "{body}");
         }
-        let page = Page::decode(br#"{"value":[],"@odata.nextLink":""}"#, super::missing_kb).unwrap();
+        let page = decoded(br#"{"value":[],"@odata.nextLink":""}"#).unwrap();
         assert!(page.records.is_empty() && page.next_link.is_none());
     }
 
     #[test]
     fn bad_record_is_skipped_alone() {
         let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
-        let page = Page::decode(body, super::missing_kb).unwrap();
+        let page = decoded(body).unwrap();
         assert_eq!(page.records.len(), 2);
         assert_eq!(page.rejected, [RejectReason::WrongType, RejectReason::NoId]);
         assert_eq!(page.next_link.as_deref(), Some("https://x/"));
@@ -304,8 +316,8 @@ mod tests {
     proptest! {
         #[test]
         fn decoders_do_not_panic_on_any_bytes(body: Vec<u8>) {
-            drop(Page::decode(&body, super::missing_kb));
-            drop(Page::decode(&body, super::machine));
+            drop(Page::decode(&mut body.clone(), super::missing_kb));
+            drop(Page::decode(&mut body.clone(), super::machine));
         }
 
         #[test]

@@ -4,23 +4,18 @@
 //! avoided here, because a rejected token must not be returned again and a replaced secret must be used at
 //! once.
 //!
-//! The library sends its requests through [`Transport`], which adds what the library lacks: the configured
-//! connection settings, a limit on the size of replies, and the body of an error reply. The library's own
-//! errors are not sufficient for that: they lose the status of every reply that is not JSON, and cannot parse
-//! a description with a line break, which all of Entra's descriptions have.
+//! The library sends its requests through [`TokenTransport`], which adds what the library lacks: the configured
+//! connection settings, a limit on the size of replies, tolerant decoding, and the body of an error reply. The
+//! library's own errors are not sufficient for that: they lose the status of every reply that is not JSON, and
+//! cannot parse a description with a line break, which all of Entra's descriptions have.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::cloud::CustomConfiguration;
-use azure_core::credentials::{AccessToken, Secret, TokenCredential};
-use azure_core::error::ErrorKind;
-use azure_core::http::headers::Headers;
-use azure_core::http::{
-    AsyncRawResponse, Body, ClientMethodOptions, ClientOptions, HttpClient, Request, RetryOptions,
-};
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::http::{ClientMethodOptions, ClientOptions, RetryOptions};
 use azure_identity::{
     ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
     ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
@@ -30,13 +25,11 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::certificate;
-use super::clock_skew::ClockSkew;
+use super::managed_identity::IdentityHost;
 use super::token_error::{SecretError, TokenError, TokenRefusal, read, read_variable};
-use super::transport_error::TransportError;
+use super::token_reply::IssuedToken;
+use super::token_transport::{TokenReply, TokenTransport};
 use crate::config::{Auth, SecretSource, Tenant};
-
-/// The longest reply that is read. A token has a few kilobytes.
-const LONGEST_REPLY_BYTES: usize = 256 * 1024;
 
 /// The variable with the path of the federated token, used if the configuration names no file. Azure's
 /// workload identity webhook sets it in a pod
@@ -76,36 +69,47 @@ impl Grant {
     /// 72 seconds; the time limit applies to all of them together.
     pub(super) async fn request_token(
         &self,
-        client: &reqwest::Client,
+        transport: TokenTransport,
         now: Timestamp,
-        clock_skew: &ClockSkew,
-    ) -> Result<AccessToken, TokenError> {
-        let transport = Arc::new(Transport {
-            client: client.clone(),
-            clock_skew: clock_skew.clone(),
-            last: Mutex::default(),
-        });
-        let credential = self.credential(Arc::clone(&transport), now)?;
-        let scopes = [self.scope.as_str()];
-        let reply = tokio::time::timeout(self.time_limit, credential.get_token(&scopes, None)).await;
-        match (reply, transport.last()) {
-            (Ok(Ok(token)), _) if !token.token.secret().is_empty() => Ok(token),
-            (_, Some(TokenReply::Failed(source))) => {
+    ) -> Result<IssuedToken, TokenError> {
+        let transport = Arc::new(transport);
+        let reply = tokio::time::timeout(self.time_limit, self.send(&transport, now)).await;
+        match (transport.last(), reply) {
+            (_, Ok(Err(error))) => Err(error),
+            (Some(TokenReply::Issued(token)), _) if token.life.is_zero() => {
+                Err(self.bad_reply(200, "its token has expired; check the clock of this machine"))
+            }
+            (Some(TokenReply::Issued(token)), _) => Ok(token),
+            (Some(TokenReply::Failed(source)), _) => {
                 Err(TokenError::Network { endpoint: Arc::clone(&self.endpoint), source })
             }
-            (_, Some(TokenReply::TooLong { status })) => Err(self.bad_reply(status, "it is too long")),
-            (_, Some(TokenReply::Refused { status, body })) => Err(self.refusal(status, &body)),
-            (Ok(_), Some(TokenReply::Success { status })) => {
-                Err(self.bad_reply(status, "it contains no token"))
-            }
-            (Ok(Err(error)), None) => Err(TokenError::Unusable { source: Arc::new(error) }),
-            (_, Some(TokenReply::TimedOut)) | (Ok(Ok(_)) | Err(_), _) => Err(self.timeout()),
+            (Some(TokenReply::TooLong { status }), _) => Err(self.bad_reply(status, "it is too long")),
+            (Some(TokenReply::Refused { status, body }), _) => Err(self.refusal(status, &body)),
+            (Some(TokenReply::Empty { status }), _) => Err(self.bad_reply(status, "it contains no token")),
+            (None, Ok(Ok(Some(error)))) => Err(TokenError::Unusable { source: Arc::new(error) }),
+            (Some(TokenReply::TimedOut) | None, _) => Err(self.timeout()),
         }
+    }
+
+    /// Sends the requests for a token, whose outcome `transport` keeps. Returns the error of the library.
+    async fn send(
+        &self,
+        transport: &Arc<TokenTransport>,
+        now: Timestamp,
+    ) -> Result<Option<azure_core::Error>, TokenError> {
+        if let Auth::ManagedIdentity { client_id } = &self.auth
+            && let Some(host) = IdentityHost::beyond_the_library()
+        {
+            let resource = self.scope.trim_end_matches("/.default");
+            return host.request_token(transport, resource, client_id.as_deref()).await.map(|()| None);
+        }
+        let credential = self.credential(Arc::clone(transport), now)?;
+        Ok(credential.get_token(&[self.scope.as_str()], None).await.err())
     }
 
     fn credential(
         &self,
-        transport: Arc<Transport>,
+        transport: Arc<TokenTransport>,
         now: Timestamp,
     ) -> Result<Arc<dyn TokenCredential>, TokenError> {
         let client_options = self.client_options(transport);
@@ -149,7 +153,7 @@ impl Grant {
     }
 
     /// The caller retries, because it knows how long it may wait.
-    fn client_options(&self, transport: Arc<Transport>) -> ClientOptions {
+    fn client_options(&self, transport: Arc<TokenTransport>) -> ClientOptions {
         let mut cloud = CustomConfiguration::default();
         cloud.authority_host = self.authority.to_string();
         ClientOptions {
@@ -180,11 +184,21 @@ impl Grant {
         }
     }
 
+    /// Host for messages.
+    pub(super) fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
+    }
+
+    /// Returns whether tokens come from the same endpoint as those of `other`.
+    pub(super) fn has_endpoint_of(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint && self.authority == other.authority
+    }
+
     fn timeout(&self) -> TokenError {
         TokenError::Timeout { endpoint: Arc::clone(&self.endpoint) }
     }
 
-    pub(super) fn bad_reply(&self, status: u16, problem: &'static str) -> TokenError {
+    fn bad_reply(&self, status: u16, problem: &'static str) -> TokenError {
         TokenError::BadReply { endpoint: Arc::clone(&self.endpoint), status, problem }
     }
 }
@@ -217,90 +231,5 @@ struct Assertion(Secret);
 impl ClientAssertion for Assertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         Ok(self.0.secret().to_owned())
-    }
-}
-
-/// Sends the library's requests with the tenant's HTTP client and keeps the outcome of the last one.
-struct Transport {
-    client: reqwest::Client,
-    clock_skew: ClockSkew,
-    last: Mutex<Option<TokenReply>>,
-}
-
-/// The outcome of a token request.
-#[derive(Clone)]
-enum TokenReply {
-    /// No complete reply in time.
-    TimedOut,
-    /// No complete reply because of a transport error.
-    Failed(TransportError),
-    /// A reply above the size limit.
-    TooLong { status: u16 },
-    /// A reply with a status outside of 200 to 299.
-    Refused { status: u16, body: Vec<u8> },
-    /// A reply with a status of 200 to 299. Its body is not kept, because it contains a token.
-    Success { status: u16 },
-}
-
-impl Transport {
-    fn last(&self) -> Option<TokenReply> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn ended(&self, outcome: TokenReply) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-    }
-
-    fn failed(&self, error: reqwest::Error) -> azure_core::Error {
-        self.ended(if error.is_timeout() {
-            TokenReply::TimedOut
-        } else {
-            TokenReply::Failed(TransportError::of(error))
-        });
-        azure_core::Error::with_message(ErrorKind::Io, "the request failed")
-    }
-}
-
-impl fmt::Debug for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Transport")
-    }
-}
-
-#[async_trait::async_trait]
-impl HttpClient for Transport {
-    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let method = reqwest::Method::from_bytes(request.method().as_ref().as_bytes())
-            .map_err(|error| azure_core::Error::new(ErrorKind::DataConversion, error))?;
-        let mut builder = self.client.request(method, request.url().clone());
-        for (name, value) in request.headers().iter() {
-            builder = builder.header(name.as_str(), value.as_str());
-        }
-        if let Body::Bytes(body) = request.body() {
-            builder = builder.body(body.clone());
-        }
-        let mut reply = builder.send().await.map_err(|error| self.failed(error))?;
-
-        self.clock_skew.read(reply.headers());
-        let status = reply.status().as_u16();
-        let mut headers = Headers::new();
-        for (name, value) in reply.headers() {
-            if let Ok(value) = value.to_str() {
-                headers.insert(name.as_str().to_owned(), value.to_owned());
-            }
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = reply.chunk().await.map_err(|error| self.failed(error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LONGEST_REPLY_BYTES {
-                self.ended(TokenReply::TooLong { status });
-                return Err(azure_core::Error::with_message(ErrorKind::Other, "the reply is too long"));
-            }
-        }
-        self.ended(match status {
-            200..=299 => TokenReply::Success { status },
-            _ => TokenReply::Refused { status, body: body.clone() },
-        });
-        Ok(AsyncRawResponse::from_bytes(status.into(), headers, body))
     }
 }

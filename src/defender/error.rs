@@ -211,7 +211,7 @@ impl ApiError {
 
 /// The role to grant if the error text reports a missing role. (A disabled feature is a 403 too.)
 fn grant_hint(endpoint: ApiOperation, detail: &ErrorDetail) -> String {
-    if !detail.message.contains("roles") {
+    if !detail.names_roles() {
         return String::new();
     }
     let role = role(endpoint);
@@ -256,6 +256,14 @@ impl ErrorDetail {
         let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let part = |name: &str| value["error"][name].as_str().map(printable).unwrap_or_default();
         Self { code: part("code"), message: part("message"), target: part("target") }
+    }
+}
+
+impl ErrorDetail {
+    /// Returns whether the text reports a missing application role.
+    #[must_use]
+    pub fn names_roles(&self) -> bool {
+        self.message.contains("roles")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The quotas of one tenant: sliding windows over the calls made, and the pause after a 429.
+//! The quotas of one tenant: sliding windows over the calls made, and the pauses that the API requests.
 //!
 //! Every request to the API, including retries, passes [`Limiter::reserve`] first and counts for a minute
 //! and for an hour, so that no window of that length ever holds more calls than the configured share,
@@ -8,8 +8,8 @@
 //! Callers queue in order of arrival. A caller that waits for the quota of the export list alone lets the
 //! others pass.
 //!
-//! A 429 pauses the whole tenant for as long as the API requests, and reduces the allowance of the window
-//! that it names, see [`window`](super::window). The recorder keeps calls over a restart. Pauses and
+//! A reply with `Retry-After` pauses the whole tenant for as long as the API requests. A 429 also pauses it
+//! without one, and reduces the allowance of the window that it names, see [`window`](super::window). The recorder keeps calls over a restart. Pauses and
 //! reductions are not kept: the API repeats its 429 to the first call of a new process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::pause::RequestedPause;
 use super::quota_history::QuotaHistory;
 use super::retry::named_windows;
 use super::window::{Ledger, sustainable_interval};
@@ -78,6 +79,8 @@ struct CallCounts {
     /// The quota of the whole tenant, then the quota of the export list.
     ledgers: [Ledger; 2],
     paused_until: Option<Instant>,
+    /// The newest pause that a `Retry-After` requested.
+    requested_pause: Option<RequestedPause>,
     /// The number of calls granted since the start.
     made: u64,
 }
@@ -91,6 +94,7 @@ impl Limiter {
             tenant: Arc::clone(&tenant.name),
             ledgers: shares(&tenant.quota).map(Ledger::new),
             paused_until: None,
+            requested_pause: None,
             made: 0,
         };
         let now = Instant::now();
@@ -179,6 +183,11 @@ impl Limiter {
         }
     }
 
+    /// The pause that a `Retry-After` of the API requested, if it has not ended.
+    pub(super) fn requested_pause(&self) -> Option<RequestedPause> {
+        self.with_calls(|calls| calls.requested_pause.filter(RequestedPause::is_running))
+    }
+
     /// The number of calls granted by this process.
     pub(super) fn calls_made(&self) -> u64 {
         self.with_calls(|calls| calls.made)
@@ -232,6 +241,15 @@ impl Reservation<'_> {
 }
 
 impl Permit {
+    /// Pauses every call for `wait`, as the `Retry-After` of a reply requests.
+    pub(super) fn retry_after(&self, wait: Duration) {
+        let mut calls = lock(&self.calls);
+        let new = RequestedPause::starting_now(wait);
+        let running = calls.requested_pause.filter(RequestedPause::is_running);
+        calls.requested_pause = Some(running.map_or(new, |old| old.joined(new)));
+        calls.pause_until(new.until);
+    }
+
     /// Pauses every call for `wait` after a 429 with the text `message`. A shorter pause never ends a longer
     /// one.
     pub(super) fn throttled(&self, wait: Duration, message: &str) {
@@ -306,7 +324,10 @@ impl CallCounts {
                     "API throttled below the configured quota; reducing the request rate");
             }
         }
-        let until = now + wait;
+        self.pause_until(now + wait);
+    }
+
+    fn pause_until(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The client has three operations: [`Client::machines`], [`Client::missing_kbs`] and [`Client::export`].
 //! A call passes through these modules in order: [`limit`] waits for the quota ([`window`]), [`token`]
-//! provides a token, [`request`] sends the call and retries it ([`retry`]), [`page`] follows next links, and
-//! [`decode`] decodes the records. [`export`] reads the files of the bulk export. Every reply is bounded in
+//! provides a token, [`request`] sends the call and retries it ([`retry`]), [`page`] reads the
+//! pages ([`next_link`]), and [`decode`] decodes the records. [`export`] reads the files of the bulk export. Every reply is bounded in
 //! size, pages and time, and every failure is an [`ApiError`] with a closed kind.
 //!
 //! The token is sent to the configured host and, if that host belongs to Microsoft, to the hosts of the same
@@ -20,18 +20,25 @@ mod export;
 mod export_file_error;
 pub mod http;
 mod json;
+mod json_repair;
 mod limit;
+mod managed_identity;
+mod next_link;
 mod page;
+mod pause;
 mod quota_history;
 mod request;
 mod retry;
 pub mod token;
 mod token_error;
+mod token_reply;
+mod token_transport;
 mod transport_error;
 mod window;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +51,7 @@ pub use error::{ApiError, ErrorDetail, role};
 pub use export::{Export, ExportOutcome, ListedExport};
 pub use export_file_error::ExportFileError;
 pub use http::{HttpError, ProxyMode};
+pub use pause::RequestedPause;
 pub use quota_history::{CallRecorder, QuotaHistory};
 pub use retry::RetryPolicy;
 pub use token::TokenError;
@@ -55,7 +63,7 @@ use crate::fleet::{ReportedUpdate, UpdateFacts};
 use crate::model::{ApiOperation, MachineId};
 use crate::self_metrics::TenantMetrics;
 use limit::Limiter;
-use page::ListLimits;
+use page::{ListLimits, RecordKind};
 use token::TokenSource;
 
 /// The part of the machine list to request.
@@ -139,6 +147,7 @@ impl Client {
     #[must_use]
     pub fn inherit_quota(mut self, older: &Self, tenant: &Tenant) -> Self {
         self.limiter.inherit(&older.limiter, tenant);
+        self.tokens.inherit_pause(&older.tokens);
         self
     }
 
@@ -151,7 +160,15 @@ impl Client {
     /// ended, or a call was made in the last hour.
     #[must_use]
     pub fn has_quota_state(&self) -> bool {
-        self.limiter.has_quota_state()
+        self.limiter.has_quota_state() || self.tokens.requested_pause().is_some()
+    }
+
+    /// The pause that the `Retry-After` of a reply requested, of the API or of the token endpoint, if it has
+    /// not ended. Nothing is sent to that host until it ends.
+    #[must_use]
+    pub fn requested_pause(&self) -> Option<RequestedPause> {
+        let (api, tokens) = (self.limiter.requested_pause(), self.tokens.requested_pause());
+        api.into_iter().chain(tokens).reduce(RequestedPause::joined)
     }
 
     /// Fetches the machines that `query` selects, each once. Merged and excluded machines are marked, not
@@ -170,7 +187,11 @@ impl Client {
                 vec![("tag", tag), ("useStartsWithFilter", "false")],
             ),
         };
-        match self.pages(endpoint, self.url(path, &pairs), &ListLimits::LIST, decode::machine).await {
+        let machines = RecordKind {
+            decode: decode::machine,
+            id: |machine: &ListedMachine| digest(machine.facts.id.as_str()),
+        };
+        match self.pages(endpoint, self.url(path, &pairs), ListLimits::LIST, machines).await {
             Ok(listed) => Ok(self.each_once(listed)),
             Err(ApiError::NotFound { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -184,8 +205,9 @@ impl Client {
     /// second or third attempt (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/13047>).
     pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
         let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
-        let mut updates =
-            self.pages(ApiOperation::MissingKbs, url, &ListLimits::MISSING_KBS, decode::missing_kb).await?;
+        let updates =
+            RecordKind { decode: decode::missing_kb, id: |update: &ReportedUpdate| digest(update.kb) };
+        let mut updates = self.pages(ApiOperation::MissingKbs, url, ListLimits::MISSING_KBS, updates).await?;
         let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
         // Drops facts that no machine refers to any more, so that the set does not grow without bound.
         if known.len() > 10_000 {
@@ -210,6 +232,11 @@ impl Client {
     /// Returns an error if no token is available.
     pub async fn token_facts(&self) -> Result<TokenFacts, TokenError> {
         Ok(self.tokens.token().await?.facts())
+    }
+
+    /// Makes the next call take a new token.
+    pub fn renew_token(&self) {
+        self.tokens.renew();
     }
 
     /// The difference between the clock of Entra or the API, by its newest reply, and the local clock, with a
@@ -260,6 +287,12 @@ impl Client {
     }
 }
 
+fn digest(id: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The HTTP clients of a tenant. Their settings are validated; no connection is open yet.
 #[derive(Debug)]
 pub struct HttpClients {
@@ -293,8 +326,8 @@ impl fmt::Debug for Client {
 pub fn decode_anything(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else { return };
     match choice % 4 {
-        0 => drop(decode::Page::decode(body, decode::machine)),
-        1 => drop(decode::Page::decode(body, decode::missing_kb)),
+        0 => drop(decode::Page::decode(&mut body.to_vec(), decode::machine)),
+        1 => drop(decode::Page::decode(&mut body.to_vec(), decode::missing_kb)),
         2 => drop(ErrorDetail::parse(body)),
         _ => export::read_anything(body, usize::from(*choice)),
     }

@@ -7,14 +7,11 @@ use reqwest::{Response, StatusCode, Url};
 use tokio::time::Instant;
 
 use super::limit::{Permit, QuotaPaused};
-use super::retry::{retry_after, throttle_default};
+use super::retry::{PATIENCE, retry_after, throttle_default, whole_seconds};
 use super::token::Token;
 use super::transport_error::TransportError;
-use super::{ApiError, Client, ErrorDetail};
+use super::{ApiError, Client, ErrorDetail, role};
 use crate::model::ApiOperation;
-
-/// The longest pause that a poll waits for. With a longer one, the poll ends with an error.
-pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The number of bytes of an error reply that are read for its message.
 const ERROR_BYTES: usize = 64 << 10;
@@ -73,14 +70,14 @@ impl Client {
     ) -> Result<Vec<u8>, AttemptError> {
         // The token comes first: token requests do not count against the quota, and neither should their
         // failures.
-        self.token().await?;
+        self.token(endpoint).await?;
         let paused = |paused: QuotaPaused| {
             let (wait, detail) = (whole_seconds(paused.remaining), ErrorDetail::default());
             AttemptError::Lasting(ApiError::Throttled { endpoint, wait, detail })
         };
         let reservation = self.limiter.reserve(endpoint, PATIENCE).await.map_err(paused)?;
         // The wait may have been longer than the lifetime of the first token.
-        let token = self.token().await?;
+        let token = self.token(endpoint).await?;
         let permit = reservation.take().await.map_err(paused)?;
         let started = Instant::now();
         let request = self.http.get(url.clone()).bearer_auth(token.expose());
@@ -99,6 +96,11 @@ impl Client {
         };
         self.tokens.clock_skew().read(response.headers());
         let status = response.status();
+        let hint = retry_after(response.headers(), self.clock.now()).filter(|_| !status.is_success());
+        // Before the body arrives, so that no other call is granted meanwhile.
+        if let Some(wait) = hint {
+            permit.retry_after(wait);
+        }
         let limit = if status.is_success() { limit_bytes } else { ERROR_BYTES };
         let body = read(&mut response, limit).await;
         self.metrics.request_finished(endpoint, Some(status.as_u16()), started.elapsed());
@@ -110,22 +112,22 @@ impl Client {
             };
         }
         let detail = ErrorDetail::parse(&body.ok().flatten().unwrap_or_default());
-        Err(self.classify(endpoint, status, &response, detail, token, &permit))
+        Err(self.classify(endpoint, status, hint, detail, token, &permit))
     }
 
-    async fn token(&self) -> Result<Token, AttemptError> {
-        self.tokens.token().await.map_err(|error| {
+    async fn token(&self, endpoint: ApiOperation) -> Result<Token, AttemptError> {
+        self.tokens.token_with(role(endpoint)).await.map_err(|error| {
             let kind = if error.is_transient() { AttemptError::Transient } else { AttemptError::Lasting };
             kind(error.into())
         })
     }
 
-    /// Classifies a reply other than a success.
+    /// Classifies a reply other than a success. `hint` is its `Retry-After`.
     fn classify(
         &self,
         endpoint: ApiOperation,
         status: StatusCode,
-        response: &Response,
+        hint: Option<Duration>,
         detail: ErrorDetail,
         token: Token,
         permit: &Permit,
@@ -135,18 +137,27 @@ impl Client {
                 AttemptError::Unauthorized(token, ApiError::Unauthorized { endpoint, detail })
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let hint = retry_after(response.headers(), self.clock.now());
                 let wait = hint.unwrap_or_else(|| throttle_default(&detail.message));
                 permit.throttled(wait, &detail.message);
                 self.metrics.throttled();
                 let error = ApiError::Throttled { endpoint, wait: whole_seconds(wait), detail };
                 if wait > PATIENCE { AttemptError::Lasting(error) } else { AttemptError::Throttled(error) }
             }
-            StatusCode::FORBIDDEN => AttemptError::Lasting(ApiError::Forbidden { endpoint, detail }),
+            StatusCode::FORBIDDEN => {
+                if detail.names_roles() {
+                    self.tokens.doubt(&token);
+                }
+                AttemptError::Lasting(ApiError::Forbidden { endpoint, detail })
+            }
             StatusCode::NOT_FOUND => AttemptError::Lasting(ApiError::NotFound { endpoint, detail }),
             StatusCode::BAD_REQUEST => AttemptError::Lasting(ApiError::BadRequest { endpoint, detail }),
             _ if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
-                AttemptError::Transient(ApiError::Server { endpoint, status, detail })
+                let error = ApiError::Server { endpoint, status, detail };
+                match hint {
+                    Some(wait) if wait > PATIENCE => AttemptError::Lasting(error),
+                    // The limiter delays the next attempt.
+                    _ => AttemptError::Transient(error),
+                }
             }
             _ => AttemptError::Lasting(ApiError::UnexpectedStatus { endpoint, status, detail }),
         }
@@ -176,9 +187,4 @@ pub(super) fn transport_failure(endpoint: ApiOperation, error: reqwest::Error) -
     } else {
         ApiError::Network { endpoint, source: TransportError::of(error) }
     }
-}
-
-/// Rounds up to whole seconds, for messages.
-pub(super) fn whole_seconds(wait: Duration) -> Duration {
-    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }

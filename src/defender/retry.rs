@@ -7,7 +7,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::TimeZone;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+
+/// The longest pause that a poll waits for. With a longer one, the poll ends with an error.
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The number of attempts of one request, and the delays between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,9 @@ impl RetryPolicy {
 /// The delay that a reply requests: `Retry-After` in seconds, as the API documents
 /// (<https://learn.microsoft.com/defender-endpoint/api/common-errors>), or as an HTTP date, which
 /// RFC 9110 section 10.2.3 also allows. At most one day.
+///
+/// A date is compared with the `Date` of the reply, so that a wrong clock of this machine does not shorten the
+/// delay; without that header, with `now`.
 #[must_use]
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -47,11 +56,27 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
         Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
         Ok(_) => Duration::ZERO,
         Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-            Duration::try_from(date.duration_since(now)).unwrap_or_default()
+            let sent = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
+            Duration::try_from(http_date(value)?.duration_since(sent)).unwrap_or_default()
         }
     };
     Some(wait.min(Duration::from_hours(24)))
+}
+
+/// Rounds up to whole seconds, for messages.
+pub(super) fn whole_seconds(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+/// Parses an HTTP date: the format that is generated today, and the two obsolete ones (RFC 9110 section
+/// 5.6.7).
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+    let obsolete = |format: &str| {
+        let date = BrokenDownTime::parse(format, text).ok()?.to_datetime().ok()?;
+        TimeZone::UTC.to_timestamp(date).ok()
+    };
+    let today = DateTimeParser::new().parse_timestamp(text).ok();
+    today.or_else(|| obsolete("%A, %d-%b-%y %H:%M:%S GMT")).or_else(|| obsolete("%a %b %e %H:%M:%S %Y"))
 }
 
 /// The delay after a 429 without a usable `Retry-After`. The message names the exhausted quota:
@@ -86,6 +111,18 @@ mod tests {
         assert_eq!(hint("17"), Some(Duration::from_secs(17)));
         assert_eq!(hint(" 1.5 "), Some(Duration::from_millis(1500)));
         assert_eq!(hint("Tue, 10 Mar 2026 17:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(hint("Tuesday, 10-Mar-26 17:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(hint("Tue Mar 10 17:00:30 2026"), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn retry_after_date_is_compared_with_the_date_of_the_reply() {
+        let headers = HeaderMap::from_iter([
+            (RETRY_AFTER, "Tue, 10 Mar 2026 08:00:14 GMT".parse().unwrap()),
+            (DATE, "Tue, 10 Mar 2026 08:00:00 GMT".parse().unwrap()),
+        ]);
+        let nine_hours_ahead = "2026-03-10T17:00:00Z".parse().unwrap();
+        assert_eq!(retry_after(&headers, nine_hours_ahead), Some(Duration::from_secs(14)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -36,6 +37,22 @@ pub enum TokenError {
     Unusable {
         /// The error of the library.
         source: Arc<azure_core::Error>,
+    },
+    /// The environment announces a managed identity that is not supported.
+    #[error("{what} is not supported [{advice}]")]
+    UnsupportedIdentity {
+        /// The identity and its host.
+        what: &'static str,
+        /// The alternative.
+        advice: &'static str,
+    },
+    /// An earlier reply requested a pause that is longer than a caller waits.
+    #[error("`{endpoint}` gives out no token for another {}", humantime::format_duration(*.wait))]
+    Paused {
+        /// Host of the token endpoint.
+        endpoint: Arc<str>,
+        /// The remaining time, rounded up to seconds.
+        wait: Duration,
     },
     /// The endpoint refused the request with a reason.
     #[error("{0}")]
@@ -74,8 +91,10 @@ impl TokenError {
         match self {
             Self::Network { .. } => FailureReason::Network,
             Self::Timeout { .. } => FailureReason::Timeout,
+            Self::Paused { .. } => FailureReason::Throttled,
             Self::SecretUnreadable { .. }
             | Self::Unusable { .. }
+            | Self::UnsupportedIdentity { .. }
             | Self::Refused(_)
             | Self::BadReply { .. } => FailureReason::Token,
         }
@@ -87,7 +106,7 @@ impl TokenError {
         self.reason().as_str()
     }
 
-    /// Returns whether a retry can succeed without a change by an operator.
+    /// Returns whether a retry within a minute or two can succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -95,7 +114,10 @@ impl TokenError {
             Self::Timeout { .. } => true,
             Self::Refused(refusal) => is_transient_status(refusal.status),
             Self::BadReply { status, .. } => is_transient_status(*status),
-            Self::SecretUnreadable { .. } | Self::Unusable { .. } => false,
+            Self::SecretUnreadable { .. }
+            | Self::Unusable { .. }
+            | Self::UnsupportedIdentity { .. }
+            | Self::Paused { .. } => false,
         }
     }
 }
@@ -194,6 +216,14 @@ pub enum SecretError {
     NotSet {
         /// Name of the variable.
         name: String,
+    },
+    /// The path, which another program named, is not one that is read.
+    #[error("`{}` is not read; expected is {expected}", .path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// The description of a usable one.
+        expected: &'static str,
     },
     /// The file does not contain a certificate and an RSA key in PEM form.
     #[error("`{}` is not usable: {problem}", .path.display())]

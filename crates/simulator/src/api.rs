@@ -16,7 +16,7 @@ use super::endpoint::Endpoint;
 use super::export::list;
 use super::faults::{Fault, FaultyCall, forbidden};
 use super::fleet::MissingKbsReply;
-use super::odata::{PageRequest, next_page, query_pairs};
+use super::odata::{PageRequest, next_link, query_pairs};
 use super::open_call::{OpenCall, path_and_query};
 use super::options::Realism;
 use super::record::MachineRecord;
@@ -69,6 +69,7 @@ pub(super) async fn handle(
             tokio::time::sleep(delay).await;
             answer(&state, &routed)
         }
+        Some((Fault::BrokenName(name), _)) => broken_name(answer(&state, &routed), &name).await,
         Some((fault, number)) => FaultyCall {
             endpoint,
             machine: routed.machine.as_deref(),
@@ -81,6 +82,19 @@ pub(super) async fn handle(
     };
     open.end(response.status());
     dated(response, state.now())
+}
+
+/// The reply with `name` as the name of its first record.
+async fn broken_name(response: Response<Body>, name: &[u8]) -> Response<Body> {
+    const FIELD: &[u8] = b"\"computerDnsName\":\"";
+    let (parts, body) = response.into_parts();
+    let mut body = to_bytes(body, usize::MAX).await.unwrap_or_default().to_vec();
+    if let Some(field) = body.windows(FIELD.len()).position(|part| part == FIELD) {
+        let start = field + FIELD.len();
+        let length = body[start..].iter().position(|&byte| byte == b'"').unwrap_or_default();
+        body.splice(start..start + length, name.iter().copied());
+    }
+    Response::from_parts(parts, body.into())
 }
 
 fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
@@ -231,11 +245,13 @@ fn page(
         && request.skip < listing.len()
         && request.token.is_none();
     let (slice, next) = if is_empty_page {
-        (&[][..], Some(next_page(uri, request.skip, Some("empty"))))
+        (&[][..], Some((request.skip, Some("empty"))))
     } else {
         let more = request.top.is_none() && end < listing.len();
-        (&listing[request.skip.min(end)..end], more.then(|| next_page(uri, end, None)))
+        (&listing[request.skip.min(end)..end], more.then_some((end, None)))
     };
+    let next =
+        next.and_then(|(skip, token)| next_link(state.next_links(), &state.base_url, uri, skip, token));
     let now = state.now();
     // Text, record by record: ten thousand records as JSON values take many times the memory.
     let mut body = format!("{{\"@odata.context\":\"{CONTEXT}#Machines\",\"value\":[");
@@ -245,9 +261,8 @@ fn page(
     }
     body.push(']');
     if let Some(next) = next {
-        let next = json!(format!("{}{next}", state.base_url));
         body.push_str(",\"@odata.nextLink\":");
-        body.push_str(&next.to_string());
+        body.push_str(&json!(next).to_string());
     }
     body.push('}');
     Ok(json_text(StatusCode::OK, body))

@@ -14,6 +14,7 @@ use super::export::list;
 use super::export::update_catalog::ExportedKb;
 use super::faults::{Fault, Times};
 use super::fleet::MissingKb;
+use super::odata::NextLinks;
 use super::state::{CallQuotas, SimulatorState};
 
 /// Controls a running simulator and returns what it recorded. Cheap to clone.
@@ -137,6 +138,11 @@ impl Control {
     #[must_use]
     pub fn missing(&self, machine_id: &str) -> BTreeSet<String> {
         self.state.fleet().missing(machine_id, self.state.today())
+    }
+
+    /// Sets the form of the next links in lists of machines.
+    pub fn set_next_links(&self, links: NextLinks) {
+        self.state.set_next_links(links);
     }
 
     /// Moves the simulated calendar forward by `days`, or back if negative.

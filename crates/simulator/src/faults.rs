@@ -34,6 +34,8 @@ pub enum Fault {
         /// The quota named in the text.
         window: QuotaPeriod,
     },
+    /// 503 with this `Retry-After`: seconds or an HTTP date.
+    Unavailable(String),
     /// 200 with a body that ends before its `Content-Length`.
     Truncated,
     /// 200 with text that is not JSON.
@@ -50,7 +52,7 @@ pub enum Fault {
     EndlessPaging,
     /// Pages that are empty and each have a new next link.
     EndlessEmptyPages,
-    /// A page whose next link is the page itself.
+    /// A page whose next link is the page itself. Its record is always the same.
     RepeatedLink,
     /// A page whose next link is this URL; for the export, a list whose only file is this URL.
     ForeignNextLink(String),
@@ -73,6 +75,9 @@ pub enum Fault {
     Body(Vec<u8>),
     /// The ordinary answer, after this delay.
     Delay(Duration),
+    /// The ordinary list of machines, with these bytes as the name of its first machine: they need not be
+    /// UTF-8, and are not escaped.
+    BrokenName(Vec<u8>),
 }
 
 /// The number of calls that a fault applies to.
@@ -145,21 +150,22 @@ impl FaultyCall<'_> {
             Fault::Aadsts(code) => self.status(400, code),
             Fault::HtmlError(code) => reply(status(code), "text/html", gateway_page(code)),
             Fault::Throttle { retry_after, window } => self.throttled(retry_after, window),
+            Fault::Unavailable(retry_after) => with_retry_after(self.status(503, TRANSIENT), &retry_after),
             Fault::Truncated => broken("application/json", self.first_bytes()),
             Fault::NotJson => reply(StatusCode::OK, "application/json", "The service is being updated."),
             Fault::WrongShape => json_reply(StatusCode::OK, &self.wrong_shape()),
             Fault::SlowDrip => dripping("application/json", self.first_bytes(), b" "),
             Fault::HugeBody => huge(self.first_bytes()),
             Fault::CompressedBomb => compressed_bomb(),
-            Fault::EndlessPaging => self.page(&[self.invented_record()], &self.new_link()),
+            Fault::EndlessPaging => self.page(&[self.invented_record(self.number)], &self.new_link()),
             Fault::EndlessEmptyPages => self.page(&[], &self.new_link()),
             Fault::RepeatedLink => {
-                self.page(&[self.invented_record()], &format!("{}{}", self.base_url, self.path_and_query))
+                self.page(&[self.invented_record(0)], &format!("{}{}", self.base_url, self.path_and_query))
             }
             Fault::ForeignNextLink(url) if self.endpoint == Endpoint::Export => {
                 json_reply(StatusCode::OK, &Self::list_of_files(&[json!(url)]))
             }
-            Fault::ForeignNextLink(url) => self.page(&[self.invented_record()], &url),
+            Fault::ForeignNextLink(url) => self.page(&[self.invented_record(self.number)], &url),
             Fault::Redirect(url) => {
                 let mut redirect = reply(StatusCode::FOUND, "text/html", "");
                 if let Ok(url) = url.parse() {
@@ -174,7 +180,9 @@ impl FaultyCall<'_> {
             Fault::Forbidden(role) => forbidden(&role, &[]),
             Fault::NotFound => self.not_found(),
             Fault::Body(bytes) => reply(StatusCode::OK, "application/json", bytes),
-            Fault::Hang | Fault::Reset | Fault::Delay(_) => reply(StatusCode::BAD_GATEWAY, "text/html", ""),
+            Fault::Hang | Fault::Reset | Fault::Delay(_) | Fault::BrokenName(_) => {
+                reply(StatusCode::BAD_GATEWAY, "text/html", "")
+            }
         }
     }
 
@@ -218,14 +226,14 @@ impl FaultyCall<'_> {
             (QuotaPeriod::Minute, _) => "API calls quota exceeded! maximum allowed 50 per 00:01:00",
             (QuotaPeriod::Hour, _) => "API calls quota exceeded! maximum allowed 1500 per 01:00:00",
         };
-        let mut response = match self.endpoint {
+        let response = match self.endpoint {
             Endpoint::Token => self.status(429, TRANSIENT),
             _ => envelope(StatusCode::TOO_MANY_REQUESTS, "429", message),
         };
-        if let Some(value) = retry_after.and_then(|value| value.parse().ok()) {
-            response.headers_mut().insert(header::RETRY_AFTER, value);
+        match retry_after {
+            Some(value) => with_retry_after(response, &value),
+            None => response,
         }
-        response
     }
 
     fn first_bytes(&self) -> Bytes {
@@ -247,17 +255,17 @@ impl FaultyCall<'_> {
         }
     }
 
-    fn invented_record(&self) -> Value {
+    fn invented_record(&self, number: u64) -> Value {
         if self.endpoint == Endpoint::Export {
-            return json!(format!("{}/tvm-export/{}.json.gz?sig={LINK_CANARY}", self.base_url, self.number));
+            return json!(format!("{}/tvm-export/{number}.json.gz?sig={LINK_CANARY}", self.base_url));
         }
         if self.endpoint == Endpoint::MissingKbs {
-            let kb = 4_000_000 + self.number;
+            let kb = 4_000_000 + number;
             return json!({"id": kb.to_string(), "name": "March 2020 Security Updates", "cveAddressed": 1,
                 "productsNames": ["windows_10"], "machineMissedOn": 1, "url": "", "osBuild": 19045});
         }
-        let name = format!("made-up-{}.corp.example", self.number);
-        machine_record(&machine_id(99, self.number), &name, jiff::Timestamp::UNIX_EPOCH)
+        let name = format!("made-up-{number}.corp.example");
+        machine_record(&machine_id(99, number), &name, jiff::Timestamp::UNIX_EPOCH)
     }
 
     fn new_link(&self) -> String {
@@ -293,6 +301,13 @@ impl FaultyCall<'_> {
         };
         envelope(StatusCode::NOT_FOUND, "ResourceNotFound", &message)
     }
+}
+
+fn with_retry_after(mut response: Response<Body>, value: &str) -> Response<Body> {
+    if let Ok(value) = value.parse() {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    response
 }
 
 /// The API's answer to a token without the required role.

@@ -51,6 +51,7 @@ pub use export::update_catalog::ExportedKb;
 pub use faults::{Fault, Times};
 pub use fleet::MissingKb;
 pub use machine::machine_record;
+pub use odata::NextLinks;
 pub use options::{Now, Options, Realism};
 pub use simulator::Simulator;
 

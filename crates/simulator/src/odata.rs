@@ -137,8 +137,57 @@ impl PageRequest {
     }
 }
 
+/// The form of the next links in the pages of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NextLinks {
+    /// The request with another `$skip`.
+    #[default]
+    Complete,
+    /// No link, although more records follow.
+    Absent,
+    /// A link without the names of the options: `?=value&$skip=1`. It grows from page to page.
+    Growing,
+    /// A link to the page itself.
+    SamePage,
+    /// A link to the first page.
+    FirstPage,
+    /// A complete link with the scheme `http`.
+    Http,
+    /// A complete link with this port.
+    Port(u16),
+}
+
+/// The next link of the page at `uri`, which ends after `skip` records; none if there is no link.
+pub(super) fn next_link(
+    links: NextLinks,
+    base_url: &str,
+    uri: &Uri,
+    skip: usize,
+    token: Option<&str>,
+) -> Option<String> {
+    let complete = || next_page(uri, skip, token);
+    let here = uri.path_and_query().map_or("/", |both| both.as_str());
+    Some(match links {
+        NextLinks::Complete => format!("{base_url}{}", complete()),
+        NextLinks::Absent => return None,
+        NextLinks::Growing => {
+            let value = |part: &str| format!("={}&", part.split_once('=').map_or("", |(_, value)| value));
+            let values: String = uri.query().unwrap_or_default().split('&').map(value).collect();
+            let token = token.map(|token| format!("&$skiptoken={token}")).unwrap_or_default();
+            format!("{base_url}{}?{values}$skip={skip}{token}", uri.path())
+        }
+        NextLinks::SamePage => format!("{base_url}{here}"),
+        NextLinks::FirstPage => format!("{base_url}{}", next_page(uri, 0, None)),
+        NextLinks::Http => format!("{base_url}{}", complete()).replacen("https", "http", 1),
+        NextLinks::Port(port) => {
+            let host = base_url.rsplit_once(':').map_or(base_url, |(host, _)| host);
+            format!("{host}:{port}{}", complete())
+        }
+    })
+}
+
 /// The path and query of the page after `skip` records. The rest of the query is kept unchanged.
-pub(super) fn next_page(uri: &Uri, skip: usize, token: Option<&str>) -> String {
+fn next_page(uri: &Uri, skip: usize, token: Option<&str>) -> String {
     let kept = uri.query().unwrap_or_default().split('&').filter(|part| {
         let key = part.split('=').next().unwrap_or_default().replace("%24", "$");
         !part.is_empty() && key != "$skip" && key != "$skiptoken"

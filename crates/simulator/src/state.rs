@@ -11,6 +11,7 @@ use super::calls::CallLog;
 use super::export_versions::ExportHistory;
 use super::faults::FaultQueue;
 use super::fleet::SimulatedFleet;
+use super::odata::NextLinks;
 use super::options::{Now, Options, Realism};
 use super::quota::CallQuota;
 
@@ -32,6 +33,7 @@ pub(super) struct SimulatorState {
     calls: Mutex<CallLog>,
     authority: Mutex<Authority>,
     quotas: Mutex<CallQuotas>,
+    next_links: Mutex<NextLinks>,
     /// Notified at every call.
     pub(super) called: watch::Sender<()>,
 }
@@ -72,6 +74,7 @@ impl SimulatorState {
             faults: Mutex::default(),
             calls: Mutex::default(),
             quotas: Mutex::new(quotas),
+            next_links: Mutex::default(),
             called: watch::Sender::new(()),
         }
     }
@@ -106,6 +109,14 @@ impl SimulatorState {
 
     pub(super) fn quotas(&self) -> MutexGuard<'_, CallQuotas> {
         lock(&self.quotas)
+    }
+
+    pub(super) fn next_links(&self) -> NextLinks {
+        *lock(&self.next_links)
+    }
+
+    pub(super) fn set_next_links(&self, links: NextLinks) {
+        *lock(&self.next_links) = links;
     }
 
     pub(super) fn notify_called(&self) {

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::builder::{ExportBuilder, FileCount};
 use super::list::Link;
 use crate::defender::export_file_error::ExportFileError;
-use crate::defender::request::{PATIENCE, transport_failure, whole_seconds};
-use crate::defender::retry::retry_after;
+use crate::defender::request::transport_failure;
+use crate::defender::retry::{PATIENCE, retry_after, whole_seconds};
 use crate::defender::{ApiError, Client, ErrorDetail};
 use crate::model::ApiOperation;
 

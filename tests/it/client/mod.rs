@@ -3,7 +3,9 @@
 mod export;
 mod faults;
 mod links;
+mod paging;
 mod replies;
+mod roles;
 mod throttle;
 mod token;
 mod token_routes;

@@ -1,4 +1,4 @@
-//! Throttling: after a 429, every call of the tenant waits for the time that the API requests.
+//! Throttling: after a `Retry-After`, every call of the tenant waits for the time that the API requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -63,6 +63,68 @@ async fn throttled_reply_pauses_every_caller() {
     assert_eq!(throttled(&api), 2.0);
     assert_eq!(api.count("api_retries_total", &[]), 2.0);
     assert!(api.count("api_throttle_wait_seconds_total", &[]) > 1.0);
+}
+
+/// The moment in 14 seconds, as an HTTP date of the simulator's clock.
+fn in_14_seconds(api: &Api) -> String {
+    let then = api.clock.now() + Duration::from_secs(14);
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).unwrap()
+}
+
+#[tokio::test]
+async fn retry_after_of_any_reply_pauses_every_caller() {
+    let throttle =
+        |hint: &str| Fault::Throttle { retry_after: Some(hint.to_owned()), window: QuotaPeriod::Minute };
+    for is_date in [false, true] {
+        for unavailable in [false, true] {
+            let api = Api::plain(3).await;
+            let hint = if is_date { in_14_seconds(&api) } else { "14".to_owned() };
+            let fault = if unavailable { Fault::Unavailable(hint) } else { throttle(&hint) };
+            api.control().inject(Endpoint::MissingKbs, fault, Times::Next(1));
+            let code = if unavailable { "503" } else { "429" };
+            let first = api.fetch_kbs();
+            let others = async {
+                while api.count("api_requests_total", &[("endpoint", "getmissingkbs"), ("code", code)]) < 1.0
+                {
+                    tokio::task::yield_now().await;
+                }
+                let list = api.client.machines(ListQuery::All);
+                let (kbs, more_kbs, list) = tokio::join!(api.fetch_kbs(), api.fetch_kbs(), list);
+                kbs.unwrap();
+                more_kbs.unwrap();
+                assert_eq!(list.unwrap().len(), 3);
+            };
+            let time = async {
+                while api.client.requested_pause().is_none() {
+                    tokio::task::yield_now().await;
+                }
+                pause();
+                assert_eq!(api.client.requested_pause().unwrap().length, Duration::from_secs(14));
+                for _ in 0..13 {
+                    settle().await;
+                    advance(Duration::from_secs(1)).await;
+                }
+                settle().await;
+                assert_eq!(api.requests(), 1, "nothing is sent in the 14 s");
+                advance(Duration::from_secs(1)).await;
+                resume();
+            };
+            let (first, (), ()) = tokio::join!(first, others, time);
+            first.unwrap();
+            assert_eq!((api.requests(), api.client.requested_pause()), (5, None));
+        }
+    }
+}
+
+#[tokio::test]
+async fn retry_after_of_more_than_a_day_counts_as_a_day() {
+    let api = Api::plain(1).await;
+    let fault = Fault::Unavailable("200000".to_owned());
+    api.control().inject(Endpoint::MissingKbs, fault, Times::Next(1));
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "server_error");
+    assert_eq!(api.client.requested_pause().unwrap().length, Duration::from_hours(24));
+    assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "throttled");
+    assert_eq!(api.requests(), 1, "no attempt within the pause");
 }
 
 #[tokio::test]

@@ -11,9 +11,10 @@ use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::{TokenError, TokenSource};
 use mde_exporter::model::ExpositionFormat;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_simulator::{Endpoint, Fault, Times};
+use mde_simulator::{Endpoint, Fault, QuotaPeriod, Times};
 use reqwest::StatusCode;
 use tokio::task::JoinSet;
+use tokio::time::{advance, pause, resume};
 
 use crate::support::certificates::client_certificate;
 use crate::support::tenant::{SCOPE, TestTenant, call_api, source, source_at, text};
@@ -226,6 +227,55 @@ async fn concurrent_callers_share_one_request_and_its_failure() {
     assert_eq!(test_tenant.requests(), 1);
     assert!(request_ten_times().await.iter().all(Result::is_ok));
     assert_eq!(test_tenant.requests(), 2);
+}
+
+#[tokio::test]
+async fn retry_after_of_the_token_endpoint_is_obeyed() {
+    let throttled = Fault::Throttle { retry_after: Some("14".to_owned()), window: QuotaPeriod::Minute };
+    for fault in [Fault::Unavailable("14".to_owned()), throttled] {
+        let test_tenant = TestTenant::new().await;
+        let source = source(&test_tenant.config());
+        test_tenant.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
+        assert!(source.token().await.unwrap_err().is_transient());
+        let time = async {
+            pause();
+            for _ in 0..13 {
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                advance(Duration::from_secs(1)).await;
+            }
+            assert_eq!(test_tenant.requests(), 1, "nothing is sent in the 14 s");
+            advance(Duration::from_secs(1)).await;
+            resume();
+        };
+        let (first, second, ()) = tokio::join!(source.token(), source.token(), time);
+        assert_eq!(first.unwrap().expose(), second.unwrap().expose());
+        assert_eq!(test_tenant.requests(), 2);
+    }
+}
+
+#[tokio::test]
+async fn long_pause_of_the_token_endpoint_fails_at_once() {
+    let test_tenant = TestTenant::new().await;
+    let source = source(&test_tenant.config());
+    let fault = Fault::Unavailable("200000".to_owned());
+    test_tenant.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
+    source.token().await.unwrap_err();
+    let error = source.token().await.unwrap_err();
+    assert_eq!((error.kind(), test_tenant.requests()), ("throttled", 1));
+    assert!(error.to_string().contains("for another 1day"), "{error}");
+}
+
+#[tokio::test]
+async fn lifetime_of_a_token_may_be_text_or_missing() {
+    for lifetime in [r#","expires_in":"3599""#, r#","expires_in":3599.0"#, "", r#","expires_in":null"#] {
+        let test_tenant = TestTenant::new().await;
+        let body = format!(r#"{{"token_type":"Bearer","access_token":"opaque"{lifetime}}}"#);
+        let fault = Fault::Body(body.into_bytes());
+        test_tenant.sim.control().inject(Endpoint::Token, fault, Times::Next(1));
+        assert_eq!(source(&test_tenant.config()).token().await.unwrap().expose(), "opaque", "{lifetime}");
+    }
 }
 
 #[tokio::test]

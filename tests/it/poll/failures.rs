@@ -47,7 +47,6 @@ fn tenant_wide() -> Vec<(&'static [Endpoint], Fault, &'static str)> {
         (BOTH, Fault::SlowDrip, "timeout"),
         (BOTH, Fault::EndlessPaging, "page_limit"),
         (BOTH, Fault::EndlessEmptyPages, "page_limit"),
-        (BOTH, Fault::RepeatedLink, "page_limit"),
         (BOTH, Fault::Redirect("https://evil.example/".to_owned()), "unexpected_status"),
         // The last one, as it stays in effect.
         (BOTH, long, "throttled"),

@@ -47,6 +47,13 @@ pub(super) fn fault_reply(fault: Fault, number: u64, first: Option<Bytes>) -> Re
         Fault::WrongShape => reply(StatusCode::OK, CONTENT_TYPE, gzip(WRONG_SHAPES)),
         Fault::SlowDrip => dripping(CONTENT_TYPE, gzip_beginning(&rows(number, 5_000)), EMPTY_BLOCK),
         Fault::HugeBody => huge_gzip(CONTENT_TYPE, &rows(number, PIECE_BYTES)),
+        Fault::Unavailable(retry_after) => {
+            let mut busy = error(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", "The server is busy.");
+            if let Ok(value) = retry_after.parse() {
+                busy.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+            busy
+        }
         Fault::CompressedBomb => huge_gzip(CONTENT_TYPE, &vec![b' '; PIECE_BYTES]),
         Fault::Redirect(url) => {
             let mut redirect = reply(StatusCode::FOUND, "text/html", "");
@@ -71,7 +78,8 @@ pub(super) fn fault_reply(fault: Fault, number: u64, first: Option<Bytes>) -> Re
         | Fault::ForeignNextLink(_)
         | Fault::Hang
         | Fault::Reset
-        | Fault::Delay(_) => error(
+        | Fault::Delay(_)
+        | Fault::BrokenName(_) => error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalError",
             "The server encountered an internal error. Please retry the request.",
