@@ -22,17 +22,27 @@ fn main() -> ExitCode {
         }
     };
     let self_metrics = Arc::new(SelfMetrics::new(env!("CARGO_PKG_VERSION")));
-    let counter = Arc::clone(&self_metrics);
-    let count = move |level| counter.log_message(level);
-    if let Err(error) = logging::init(cli.flags.log_level, cli.flags.log_format, count) {
-        eprintln!("error: {}", Chain(&error));
-        return ExitCode::FAILURE;
-    }
-    match app::run(cli, self_metrics) {
-        Ok(()) => ExitCode::SUCCESS,
+    let (lines, dropped) = (Arc::clone(&self_metrics), Arc::clone(&self_metrics));
+    let log = logging::init(
+        cli.flags.log_level,
+        cli.flags.log_format,
+        move |level| lines.log_message(level),
+        move |count| dropped.log_messages_dropped(count),
+    );
+    let log = match log {
+        Ok(log) => log,
         Err(error) => {
             eprintln!("error: {}", Chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match app::run(cli, self_metrics) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.print(&format!("error: {}", Chain(&error)));
             error.exit_code()
         }
-    }
+    };
+    log.drain();
+    code
 }

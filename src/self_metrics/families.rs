@@ -57,6 +57,7 @@ pub(super) struct Families {
     pub(super) config_last_reload_success: GaugeVec,
     pub(super) web_certificate_expiry: GaugeVec,
     pub(super) log_messages: IntCounterVec,
+    pub(super) log_messages_dropped: IntCounter,
     /// One function for each family with the label `tenant`.
     of_tenants: Vec<Forget>,
 }
@@ -101,7 +102,7 @@ impl Families {
                 &["tenant", "endpoint", "code"]),
             api_request_duration: table.histogram("api_request_duration_seconds",
                 "Time from sending a request to the Defender API to the end of its reply.",
-                &["tenant", "endpoint"], &API_BUCKETS),
+                &["endpoint"], &API_BUCKETS),
             api_retries: table.counter("api_retries_total",
                 "Requests to the Defender API that were sent again.", &["tenant"]),
             api_throttled: table.counter("api_throttled_responses_total",
@@ -168,7 +169,9 @@ impl Families {
                 "When the configuration in force was applied.", &[]),
             web_certificate_expiry: table.gauge("web_certificate_expiry_timestamp_seconds",
                 "When the certificate of the exporter's own web server expires; absent without TLS.", &[]),
-            log_messages: table.counter("log_messages_total", "Log messages written.", &["level"]),
+            log_messages: table.counter("log_messages_total", "Log messages, dropped ones included.", &["level"]),
+            log_messages_dropped: table.add(IntCounter::with_opts(opts("log_messages_dropped_total",
+                "Log messages that were dropped because stderr did not take them in time."))),
             of_tenants: table.of_tenants.take(),
         }
     }

@@ -192,6 +192,11 @@ impl SelfMetrics {
         self.families.log_messages.with_label_values(&[level.as_str()]).inc();
     }
 
+    /// Counts log lines that were dropped.
+    pub fn log_messages_dropped(&self, lines: u64) {
+        self.families.log_messages_dropped.inc_by(lines);
+    }
+
     /// Encodes all self metrics: families by name, series by labels, `process_*` last. `OpenMetrics` is
     /// without its end marker.
     #[must_use]

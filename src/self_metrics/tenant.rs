@@ -22,7 +22,7 @@ impl TenantMetrics {
         let families = &metrics.families;
         for endpoint in ApiOperation::ALL {
             families.api_requests.with_label_values(&[name, endpoint.as_str(), "200"]);
-            families.api_request_duration.with_label_values(&[name, endpoint.as_str()]);
+            families.api_request_duration.with_label_values(&[endpoint.as_str()]);
         }
         for reason in FailureReason::ALL {
             families.poll_failures.with_label_values(&[name, reason.as_str()]);
@@ -58,7 +58,7 @@ impl TenantMetrics {
         let endpoint = endpoint.as_str();
         let families = self.families();
         families.api_requests.with_label_values(&[&*self.tenant, endpoint, &code]).inc();
-        let durations = families.api_request_duration.with_label_values(&[&*self.tenant, endpoint]);
+        let durations = families.api_request_duration.with_label_values(&[endpoint]);
         durations.observe(took.as_secs_f64());
     }
 

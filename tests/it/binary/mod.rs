@@ -4,6 +4,8 @@ mod commands;
 #[cfg(feature = "demo")]
 mod demo;
 mod listen;
+#[cfg(feature = "demo")]
+mod log;
 mod reload;
 mod restart;
 mod secrets;

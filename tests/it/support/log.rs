@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use mde_exporter::logging::{LogFormat, layer};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::filter::Targets;
@@ -25,7 +26,7 @@ impl Write for CapturedLog {
 impl CapturedLog {
     pub(crate) fn capture(&self) -> DefaultGuard {
         let log = self.clone();
-        let lines = tracing_logfmt::builder().with_target(false).layer().with_writer(move || log.clone());
+        let lines = layer(LogFormat::Logfmt, move || log.clone());
         let own = Targets::new().with_target("mde_exporter", LevelFilter::INFO);
         set_default(tracing_subscriber::registry().with(lines.with_filter(own)))
     }
