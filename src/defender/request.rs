@@ -39,21 +39,22 @@ impl Client {
         let mut renewed = false;
         let mut attempt = 1;
         loop {
-            let (error, wait) = match self.attempt(endpoint, url, limit_bytes).await {
-                Ok(body) => return Ok(body),
-                Err(AttemptError::Lasting(error)) => return Err(error),
-                // A second 401 with a new token means that the token is not the cause.
-                Err(AttemptError::Unauthorized(_, error)) if renewed => return Err(error),
-                Err(AttemptError::Unauthorized(token, _)) => {
-                    renewed = true;
-                    self.tokens.reject(&token);
-                    self.metrics.request_retried();
-                    continue;
-                }
-                // The limiter delays the next attempt for as long as the API requested.
-                Err(AttemptError::Throttled(error)) => (error, self.retry.wait(attempt, 0.0)),
-                Err(AttemptError::Transient(error)) => (error, self.retry.wait(attempt, self.random())),
-            };
+            let (error, wait) =
+                match self.attempt(endpoint, url, limit_bytes, attempt + u32::from(renewed)).await {
+                    Ok(body) => return Ok(body),
+                    Err(AttemptError::Lasting(error)) => return Err(error),
+                    // A second 401 with a new token means that the token is not the cause.
+                    Err(AttemptError::Unauthorized(_, error)) if renewed => return Err(error),
+                    Err(AttemptError::Unauthorized(token, _)) => {
+                        renewed = true;
+                        self.tokens.reject(&token);
+                        self.metrics.request_retried();
+                        continue;
+                    }
+                    // The limiter delays the next attempt for as long as the API requested.
+                    Err(AttemptError::Throttled(error)) => (error, self.retry.wait(attempt, 0.0)),
+                    Err(AttemptError::Transient(error)) => (error, self.retry.wait(attempt, self.random())),
+                };
             let Some(wait) = wait else { return Err(error) };
             tracing::debug!(tenant = self.metrics.name(), %endpoint, attempt, wait_ms = wait.as_millis(), reason = error.kind(), "retrying the request");
             self.metrics.request_retried();
@@ -67,6 +68,7 @@ impl Client {
         endpoint: ApiOperation,
         url: &Url,
         limit_bytes: usize,
+        attempt: u32,
     ) -> Result<Vec<u8>, AttemptError> {
         // The token comes first: token requests do not count against the quota, and neither should their
         // failures.
@@ -84,7 +86,7 @@ impl Client {
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                self.metrics.request_finished(endpoint, None, started.elapsed());
+                self.request_ended(endpoint, url, attempt, None, started.elapsed());
                 let error = transport_failure(endpoint, error);
                 let lasting = error.is_lasting();
                 return Err(if lasting {
@@ -103,7 +105,7 @@ impl Client {
         }
         let limit = if status.is_success() { limit_bytes } else { ERROR_BYTES };
         let body = read(&mut response, limit).await;
-        self.metrics.request_finished(endpoint, Some(status.as_u16()), started.elapsed());
+        self.request_ended(endpoint, url, attempt, Some(status), started.elapsed());
         if status.is_success() {
             return match body {
                 Ok(Some(body)) => Ok(body),
@@ -113,6 +115,21 @@ impl Client {
         }
         let detail = ErrorDetail::parse(&body.ok().flatten().unwrap_or_default());
         Err(self.classify(endpoint, status, hint, detail, token, &permit))
+    }
+
+    /// Counts a request and logs it without its query, which can contain names of machines and tags.
+    fn request_ended(
+        &self,
+        endpoint: ApiOperation,
+        url: &Url,
+        attempt: u32,
+        status: Option<StatusCode>,
+        took: Duration,
+    ) {
+        let status = status.map(|status| status.as_u16());
+        self.metrics.request_finished(endpoint, status, took);
+        let duration_ms = took.as_millis();
+        tracing::debug!(tenant = self.metrics.name(), %endpoint, path = url.path(), attempt, status, duration_ms, "request ended");
     }
 
     async fn token(&self, endpoint: ApiOperation) -> Result<Token, AttemptError> {

@@ -251,7 +251,8 @@ impl TokenSource {
             tokio::time::sleep_until(pause.until).await;
         }
         let (clock, skew) = (self.clock.clone(), self.clock_skew.clone());
-        let transport = TokenTransport::new(self.client.clone(), clock, skew, self.pause.clone());
+        let transport =
+            TokenTransport::new(self.metrics.name(), self.client.clone(), clock, skew, self.pause.clone());
         let issued = self.grant.request_token(transport, self.clock.now()).await?;
         Ok(Token::new(issued.secret, self.clock.now(), issued.life))
     }

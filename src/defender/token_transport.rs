@@ -1,6 +1,7 @@
 //! The requests for tokens: sent with the tenant's HTTP client, within limits.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use azure_core::error::ErrorKind;
@@ -8,6 +9,7 @@ use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
 
 use super::clock_skew::ClockSkew;
 use super::pause::HostPause;
@@ -21,10 +23,13 @@ const LONGEST_REPLY_BYTES: usize = 256 * 1024;
 
 /// Sends requests for one token and keeps the outcome of the last one.
 pub(super) struct TokenTransport {
+    /// Name of the tenant for the log.
+    tenant: String,
     client: reqwest::Client,
     clock: Clock,
     clock_skew: ClockSkew,
     pause: HostPause,
+    attempts: AtomicU32,
     last: Mutex<Option<TokenReply>>,
 }
 
@@ -57,12 +62,14 @@ pub(super) struct NoTokenReply;
 
 impl TokenTransport {
     pub(super) fn new(
+        tenant: &str,
         client: reqwest::Client,
         clock: Clock,
         clock_skew: ClockSkew,
         pause: HostPause,
     ) -> Self {
-        Self { client, clock, clock_skew, pause, last: Mutex::default() }
+        let (tenant, attempts) = (tenant.to_owned(), AtomicU32::new(0));
+        Self { tenant, client, clock, clock_skew, pause, attempts, last: Mutex::default() }
     }
 
     pub(super) fn client(&self) -> &reqwest::Client {
@@ -78,7 +85,31 @@ impl TokenTransport {
         if self.pause.running().is_some() {
             return Err(NoTokenReply);
         }
-        let mut reply = request.send().await.map_err(|error| self.failed(error))?;
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| self.failed(error))?;
+        let (started, url) = (Instant::now(), request.url().clone());
+        let reply = self.receive(client.execute(request)).await;
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        let status = reply.as_ref().ok().map(|reply| reply.status);
+        let duration_ms = started.elapsed().as_millis();
+        tracing::debug!(
+            tenant = self.tenant,
+            endpoint = "token",
+            host = url.host_str(),
+            path = url.path(),
+            attempt,
+            status,
+            duration_ms,
+            "request ended"
+        );
+        reply
+    }
+
+    async fn receive(
+        &self,
+        sent: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    ) -> Result<RawTokenReply, NoTokenReply> {
+        let mut reply = sent.await.map_err(|error| self.failed(error))?;
         self.clock_skew.read(reply.headers());
         let status = reply.status().as_u16();
         let now = self.clock.now();

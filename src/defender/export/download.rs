@@ -37,6 +37,20 @@ pub(super) enum DownloadError {
     Lasting(ApiError),
 }
 
+/// One attempt to download the file with a number in its list.
+#[derive(Clone, Copy)]
+pub(super) struct DownloadAttempt {
+    file: usize,
+    attempt: u32,
+    started: Instant,
+}
+
+impl DownloadAttempt {
+    pub(super) fn start(file: usize, attempt: u32) -> Self {
+        Self { file, attempt, started: Instant::now() }
+    }
+}
+
 impl From<DownloadError> for ApiError {
     fn from(failure: DownloadError) -> Self {
         match failure {
@@ -57,10 +71,11 @@ impl Client {
     ) -> Result<FileCount, DownloadError> {
         let mut attempt = 1;
         loop {
-            let (error, hint) = match self.try_file(link, file, builder).await {
-                Err(DownloadError::Transient(error, hint)) => (error, hint.unwrap_or_default()),
-                ended => return ended,
-            };
+            let (error, hint) =
+                match self.try_file(link, DownloadAttempt::start(file, attempt), builder).await {
+                    Err(DownloadError::Transient(error, hint)) => (error, hint.unwrap_or_default()),
+                    ended => return ended,
+                };
             let Some(wait) = self.retry.wait(attempt, self.random()).filter(|_| hint <= PATIENCE) else {
                 return Err(DownloadError::Lasting(error));
             };
@@ -75,11 +90,11 @@ impl Client {
     async fn try_file(
         &self,
         link: &Link,
-        file: usize,
+        attempt: DownloadAttempt,
         builder: &mut ExportBuilder,
     ) -> Result<FileCount, DownloadError> {
-        let started = Instant::now();
-        let mut response = self.open_file(link).await?;
+        let file = attempt.file;
+        let mut response = self.open_file(link, attempt).await?;
         let (sender, chunks) = chunks();
         let mut local_builder = std::mem::take(builder);
         let reading = tokio::task::spawn_blocking(move || {
@@ -90,7 +105,7 @@ impl Client {
         let (local_builder, count) =
             reading.await.expect("Safe: reading does not panic, and nobody aborts it");
         *builder = local_builder;
-        self.download_finished(Some(response.status()), started);
+        self.download_ended(Some(response.status()), attempt);
         match (moved, count) {
             (Ok(()), Ok(count)) => Ok(count),
             (_, Err(ExportFileError::TooLarge { limit_bytes })) => {
@@ -106,13 +121,16 @@ impl Client {
     }
 
     /// Requests the file at `link` and returns after its headers. Only failures are counted here.
-    pub(super) async fn open_file(&self, link: &Link) -> Result<Response, DownloadError> {
-        let started = Instant::now();
+    pub(super) async fn open_file(
+        &self,
+        link: &Link,
+        attempt: DownloadAttempt,
+    ) -> Result<Response, DownloadError> {
         let sent = timeout(self.stall, self.downloads.get(link.expose().clone()).send()).await;
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                self.download_finished(None, started);
+                self.download_ended(None, attempt);
                 let error = transport_failure(ENDPOINT, error);
                 let lasting = error.is_lasting();
                 return Err(if lasting {
@@ -122,20 +140,25 @@ impl Client {
                 });
             }
             Err(_) => {
-                self.download_finished(None, started);
+                self.download_ended(None, attempt);
                 return Err(DownloadError::Transient(ApiError::Timeout { endpoint: ENDPOINT }, None));
             }
         };
         if response.status().is_success() {
             return Ok(response);
         }
-        self.download_finished(Some(response.status()), started);
+        self.download_ended(Some(response.status()), attempt);
         Err(self.classify_file_reply(&response))
     }
 
-    pub(super) fn download_finished(&self, status: Option<StatusCode>, started: Instant) {
-        let code = status.map(|status| status.as_u16());
-        self.metrics.request_finished(ENDPOINT, code, started.elapsed());
+    /// Counts a download and logs it without its path, which is part of the secret link.
+    pub(super) fn download_ended(&self, status: Option<StatusCode>, attempt: DownloadAttempt) {
+        let status = status.map(|status| status.as_u16());
+        let DownloadAttempt { file, attempt, started } = attempt;
+        let took = started.elapsed();
+        self.metrics.request_finished(ENDPOINT, status, took);
+        let duration_ms = took.as_millis();
+        tracing::debug!(tenant = self.metrics.name(), endpoint = %ENDPOINT, file, attempt, status, duration_ms, "request ended");
     }
 
     /// Classifies a reply other than a success.

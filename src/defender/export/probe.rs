@@ -1,8 +1,8 @@
 //! A probe of the export without reading it: the list exists and a file can be fetched.
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
+use super::download::DownloadAttempt;
 use super::list::Link;
 use crate::defender::{ApiError, Client};
 
@@ -41,9 +41,9 @@ impl Client {
     /// # Errors
     /// Returns an error if the host does not answer, or not with the file.
     pub async fn reach_files(&self, export: &ListedExport) -> Result<(), ApiError> {
-        let started = Instant::now();
-        let response = self.open_file(&export.first).await?;
-        self.download_finished(Some(response.status()), started);
+        let attempt = DownloadAttempt::start(1, 1);
+        let response = self.open_file(&export.first, attempt).await?;
+        self.download_ended(Some(response.status()), attempt);
         Ok(())
     }
 }
