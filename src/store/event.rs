@@ -13,6 +13,13 @@ pub enum StoreEvent {
         reason: SetAsideReason,
         /// The new path of the file.
         path: PathBuf,
+        /// True if the new file gets the data from memory, as after the start; otherwise it is empty.
+        keeps_data: bool,
+    },
+    /// The state file was removed while the exporter used it. The data in memory is written to a new one.
+    Removed {
+        /// The file.
+        path: PathBuf,
     },
     /// The state file belongs to another user, and a copy with the same content replaces it.
     Copied {
@@ -36,16 +43,19 @@ pub enum StoreEvent {
 impl fmt::Display for StoreEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SetAside { reason, path } => {
-                write!(
-                    f,
-                    "state file {reason}; set aside as `{}`, starting with an empty one",
-                    path.display()
-                )
+            Self::SetAside { reason, path, keeps_data } => {
+                let next =
+                    if *keeps_data { "writing all data to a new one" } else { "starting with an empty one" };
+                write!(f, "state file {reason}; set aside as `{}`, {next}", path.display())
             }
             Self::Copied { path } => write!(
                 f,
                 "state file `{}` cannot be written by this user; a copy with the same content replaces it",
+                path.display()
+            ),
+            Self::Removed { path } => write!(
+                f,
+                "state file `{}` was removed while the exporter used it; no data is lost, all of it was written to a new file",
                 path.display()
             ),
             Self::WithoutDisk(error) => {
@@ -74,6 +84,8 @@ pub enum SetAsideReason {
     Newer,
     /// Not readable at the start and readable later, so its data is not in memory.
     Unread,
+    /// Removed, but not the log that SQLite keeps with it.
+    Missing,
 }
 
 impl SetAsideReason {
@@ -85,6 +97,7 @@ impl SetAsideReason {
             Self::Foreign => "foreign",
             Self::Newer => "newer",
             Self::Unread => "unread",
+            Self::Missing => "missing",
         }
     }
 }
@@ -96,6 +109,7 @@ impl fmt::Display for SetAsideReason {
             Self::Foreign => "was written by another program",
             Self::Newer => "was written by a later release",
             Self::Unread => "was not readable at the start",
+            Self::Missing => "is missing but its log is left",
         })
     }
 }

@@ -236,7 +236,7 @@ pub(super) fn create(
     let folder_failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     // SQLite would take a log without its file for the log of the new one.
     if COMPANIONS.iter().any(|end| folder.join(format!("{NAME}{end}")).exists()) {
-        set_aside(folder, SetAsideReason::Damaged, now, events)?;
+        set_aside(folder, SetAsideReason::Missing, now, events)?;
     }
     let (path, draft) = (folder.join(NAME), folder.join(DRAFT));
     remove_draft(folder).map_err(folder_failed)?;
@@ -285,6 +285,6 @@ pub(super) fn set_aside(
             _ => {}
         }
     }
-    events.push(StoreEvent::SetAside { reason, path: folder.join(name) });
+    events.push(StoreEvent::SetAside { reason, path: folder.join(name), keeps_data: false });
     Ok(())
 }

@@ -153,10 +153,11 @@ impl Store {
         let named = fleets.iter().map(|fleet| (Arc::clone(&fleet.tenant), Arc::clone(fleet)));
         self.fleets.extend(named);
         let mut events = Vec::new();
-        self.reopen_if_removed();
+        let was_removed = self.close_if_removed();
         if self.disk.is_none() {
             self.connect(&mut events)?;
-            events.push(StoreEvent::OnDisk { path: self.path() });
+            let path = self.path();
+            events.push(if was_removed { StoreEvent::Removed { path } } else { StoreEvent::OnDisk { path } });
         }
         let changed = match self.write() {
             Err(error) if self.is_damaged(&error) => {
@@ -166,6 +167,11 @@ impl Store {
             other => other,
         };
         let changed = changed.map_err(|source| SaveError::File { path: self.path(), source })?;
+        for event in &mut events {
+            if let StoreEvent::SetAside { keeps_data, .. } = event {
+                *keeps_data = true;
+            }
+        }
         Ok(Saved { changed, events })
     }
 
@@ -224,11 +230,14 @@ impl Store {
         Ok(())
     }
 
-    /// Closes a file that was removed: SQLite would keep writing to a file without a path.
-    fn reopen_if_removed(&mut self) {
-        if self.disk.is_some() && !self.path().exists() {
+    /// Closes a file that was removed: SQLite would keep writing to a file without a path. Returns whether it
+    /// was.
+    fn close_if_removed(&mut self) -> bool {
+        let was_removed = self.disk.is_some() && !self.path().exists();
+        if was_removed {
             self.disk = None;
         }
+        was_removed
     }
 
     fn write(&mut self) -> rusqlite::Result<bool> {

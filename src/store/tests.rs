@@ -92,7 +92,7 @@ fn assert_damage_is_repaired(damage: impl FnOnce(&Path, &Store)) {
     let (mut store, _) = open(folder.path());
     damage(folder.path(), &store);
     let saved = store.save(&[fleet("one", 400)]).unwrap();
-    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path }] = &saved.events[..] else {
+    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path, .. }] = &saved.events[..] else {
         panic!("{:?}", saved.events);
     };
     assert!(path.exists());

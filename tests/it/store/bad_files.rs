@@ -88,7 +88,7 @@ fn assert_is_set_aside(folder: &Path, reason: SetAsideReason) -> PathBuf {
     let bytes = fs::read(folder.join("state.db")).unwrap();
     let (mut store, restored) = open(folder);
     assert!(!restored.restored && store.is_on_disk());
-    let [StoreEvent::SetAside { reason: found, path }] = &restored.events[..] else {
+    let [StoreEvent::SetAside { reason: found, path, .. }] = &restored.events[..] else {
         panic!("{:?}", restored.events);
     };
     assert_eq!(*found, reason);
@@ -242,7 +242,12 @@ fn removed_file_is_written_again() {
     let fleet = Arc::new(plain_fleet("one", 2, NOW));
     store.save(&[Arc::clone(&fleet)]).unwrap();
     fs::remove_file(folder.path().join("state.db")).unwrap();
-    store.save(&[Arc::clone(&fleet)]).unwrap();
+    let events = store.save(&[Arc::clone(&fleet)]).unwrap().events;
+    let log: Vec<_> = events.iter().map(ToString::to_string).collect();
+    let [log_left, removed] = &log[..] else { panic!("{log:#?}") };
+    assert!(log_left.starts_with("state file is missing but its log is left; set aside as"), "{log_left}");
+    assert!(log_left.ends_with("writing all data to a new one"), "{log_left}");
+    assert!(removed.contains("was removed while the exporter used it; no data is lost"), "{removed}");
     drop(store);
     assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[TenantFleet::clone(&fleet)]));
 }

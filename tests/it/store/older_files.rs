@@ -201,7 +201,7 @@ fn failed_migration_leaves_the_file_unchanged() {
     drop(connection);
     let before = columns(folder.path());
     let (store, restored) = open(folder.path());
-    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path }] = &restored.events[..] else {
+    let [StoreEvent::SetAside { reason: SetAsideReason::Damaged, path, .. }] = &restored.events[..] else {
         panic!("{:?}", restored.events);
     };
     drop(store);
