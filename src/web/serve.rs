@@ -10,12 +10,14 @@
 //! request. With TLS the client selects HTTP/2 or HTTP/1; without TLS there is HTTP/1 only.
 
 mod connections;
+mod handshake_log;
 #[cfg(test)]
 mod tests;
 mod watched;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,6 +42,7 @@ use super::security::WebSecurityReader;
 use super::tls::HTTP2;
 pub use connections::Limits;
 use connections::{Connection, Connections};
+use handshake_log::HandshakeLog;
 use watched::{WatchedBody, WatchedStream};
 
 /// The maximum size of the request line and headers together; a larger head is answered with 431. It leaves
@@ -65,6 +68,11 @@ pub trait Listen: Send + 'static {
     /// # Errors
     /// Returns an error if the client has disconnected already, or if file descriptors or memory are exhausted.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Returns the address of the client, if it has one.
+    fn client(_: &Self::Stream) -> Option<SocketAddr> {
+        None
+    }
 }
 
 impl Listen for TcpListener {
@@ -77,6 +85,10 @@ impl Listen for TcpListener {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         Ok(stream)
+    }
+
+    fn client(stream: &TcpStream) -> Option<SocketAddr> {
+        stream.peer_addr().ok()
     }
 }
 
@@ -96,6 +108,7 @@ pub struct Server {
     access: WebSecurityReader,
     http1: http1::Builder,
     connections: Arc<Connections>,
+    handshakes: Arc<HandshakeLog>,
 }
 
 impl Server {
@@ -106,12 +119,12 @@ impl Server {
         // The time limits of `connections` need no timer per request.
         http1.header_read_timeout(None).max_header_size(MAX_HEAD_BYTES.into());
         let connections = Arc::new(Connections::new(limits));
-        Self { router, access, http1, connections }
+        Self { router, access, http1, connections, handshakes: Arc::default() }
     }
 
     /// Serves `listener` until `stop`, then finishes the replies in flight. The caller limits the time for
     /// that: dropping the future closes all connections.
-    pub async fn serve(self, listener: impl Listen, stop: CancellationToken) {
+    pub async fn serve<L: Listen>(self, listener: L, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +134,8 @@ impl Server {
                 () = stop.cancelled() => {}
                 stream = self.accept(&listener, &mut warned) => {
                     let connection = self.connections.add();
-                    tasks.spawn(self.clone().handle(stream, connection, stop.clone()));
+                    let client = L::client(&stream);
+                    tasks.spawn(self.clone().handle(stream, client, connection, stop.clone()));
                 }
                 Some(_) = tasks.join_next() => {}
                 _ = sweep.tick(), if !tasks.is_empty() => self.connections.close_overdue(),
@@ -163,20 +177,30 @@ impl Server {
     }
 
     /// Handles the requests of a connection until it ends or is closed.
-    async fn handle<S>(self, stream: S, connection: Arc<Connection>, stop: CancellationToken)
-    where
+    async fn handle<S>(
+        self,
+        stream: S,
+        client: Option<SocketAddr>,
+        connection: Arc<Connection>,
+        stop: CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         tokio::select! {
             biased;
-            () = self.serve_stream(stream, &connection, &stop) => {}
+            () = self.serve_stream(stream, client, &connection, &stop) => {}
             () = connection.closed() => {}
         }
         self.connections.remove(&connection);
     }
 
-    async fn serve_stream<S>(&self, stream: S, connection: &Arc<Connection>, stop: &CancellationToken)
-    where
+    async fn serve_stream<S>(
+        &self,
+        stream: S,
+        client: Option<SocketAddr>,
+        connection: &Arc<Connection>,
+        stop: &CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let tls = self.access.borrow().tls.clone();
@@ -185,10 +209,7 @@ impl Server {
         };
         let stream = match TlsAcceptor::from(tls).accept(stream).await {
             Ok(stream) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                return;
-            }
+            Err(error) => return self.handshakes.failed(client, &error),
         };
         if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
             self.serve_http2(stream, connection, stop).await;

@@ -61,19 +61,18 @@ pub(super) fn authorities(
     section: &MapReader<'_>,
     folder: &Path,
     files: &mut Vec<PathBuf>,
-) -> Option<Option<Arc<RootCertStore>>> {
+) -> Option<Option<Vec<CertificateDer<'static>>>> {
     let keys = ["client_ca_file", "client_ca"];
     let Some(pem) = Pem::read(section, keys, "the certificates of authorities", folder, files)? else {
         return Some(None);
     };
+    let certificates = pem.certificates()?;
     let mut store = RootCertStore::empty();
-    for certificate in pem.certificates()? {
-        if store.add(certificate).is_err() {
-            pem.field.problem(UNUSABLE);
-            return None;
-        }
+    if certificates.iter().any(|certificate| store.add(certificate.clone()).is_err()) {
+        pem.field.problem(UNUSABLE);
+        return None;
     }
-    Some(Some(Arc::new(store)))
+    Some(Some(certificates))
 }
 
 /// PEM text and the reader of its configuration key.

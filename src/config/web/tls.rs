@@ -11,9 +11,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::SupportedKxGroup;
 use tokio_rustls::rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, cipher_suite as suite, kx_group};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
+use tokio_rustls::rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::pem::{self, ServingCertificate};
 use crate::config::reader::{MapReader, ValueReader};
@@ -40,11 +41,11 @@ pub struct Tls {
 pub struct ClientAuth {
     /// True if a client without a certificate is rejected.
     pub mandatory: bool,
-    /// True if one of the authorities must have issued the certificate.
+    /// True if the certificate must be one of `authorities` or issued by one.
     pub verified: bool,
-    /// Authorities, whose names are sent to clients so that they can select a certificate. Not empty if
-    /// `verified`.
-    pub authorities: Arc<RootCertStore>,
+    /// Certificates of authorities and of single clients. Their names are sent to clients so that they can
+    /// select a certificate. Not empty if `verified`.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Subject alternative names of which a certificate must have one; none to accept any certificate.
     pub allowed_names: Option<BTreeSet<String>>,
 }
@@ -254,7 +255,7 @@ fn client_auth(
         let what = "accepts any client certificate, including self-signed ones";
         section.warning(key, what, "RequireAndVerifyClientCert is advised");
     }
-    let authorities = authorities.unwrap_or_else(|| Arc::new(RootCertStore::empty()));
+    let authorities = authorities.unwrap_or_default();
     Some(Some(ClientAuth { mandatory, verified, authorities, allowed_names }))
 }
 

@@ -62,3 +62,14 @@ pub(crate) fn client_certificate() -> (String, String) {
     let certificate = CertificateParams::default().self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
+
+/// A self-signed certificate of a client, as `openssl req -x509` makes it: an authority without an extended key
+/// usage.
+pub(crate) fn self_signed_client(change: impl FnOnce(&mut CertificateParams)) -> IssuedCertificate {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["prometheus.example".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap();
+    IssuedCertificate { chain: certificate.pem(), key: key.serialize_pem() }
+}

@@ -18,21 +18,28 @@ use crate::support::certificates::{CertificateAuthority, IssuedCertificate};
 use crate::support::exposition;
 use crate::support::tenant::TestTenant;
 
-const TLS: &str = "tls_server_config: { cert_file: server.pem, key_file: server.key";
+pub(super) const TLS: &str = "tls_server_config: { cert_file: server.pem, key_file: server.key";
 
 /// An exporter with a web configuration, and the authority that issued its certificate.
-struct TlsHarness {
+pub(super) struct TlsHarness {
     test_tenant: TestTenant,
     authority: CertificateAuthority,
-    running: RunningExporter,
+    pub(super) running: RunningExporter,
 }
 
 impl TlsHarness {
     async fn new(web: &str) -> Self {
+        Self::with_files(web, &[]).await
+    }
+
+    pub(super) async fn with_files(web: &str, files: &[(&str, &str)]) -> Self {
         let (test_tenant, authority) = (test_tenant(1).await, CertificateAuthority::new());
         configure_contoso(&test_tenant);
         test_tenant.write("ca.clients.pem", &authority.pem());
         test_tenant.write("web.yml", web);
+        for (name, text) in files {
+            test_tenant.write(name, text);
+        }
         write_certificate(&test_tenant, &authority.issue(&["127.0.0.1"]));
         let arguments = [LOOPBACK, "--web.config.file=web.yml"];
         let running = RunningExporter::start(command(&test_tenant.folder, &arguments)).await;
@@ -40,7 +47,7 @@ impl TlsHarness {
     }
 
     /// A client that trusts the authority, with a connection for each request.
-    fn client(&self) -> ClientBuilder {
+    pub(super) fn client(&self) -> ClientBuilder {
         let authority = Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         Client::builder().no_proxy().pool_max_idle_per_host(0).tls_certs_only([authority]).tls_info(true)
     }
@@ -51,7 +58,7 @@ impl TlsHarness {
     }
 
     /// Returns whether a client is accepted.
-    async fn accepts(&self, client: ClientBuilder) -> bool {
+    pub(super) async fn accepts(&self, client: ClientBuilder) -> bool {
         match self.get(client, "/-/healthy").await {
             Ok(reply) => reply.status() == StatusCode::OK,
             Err(error) => {
@@ -98,7 +105,7 @@ fn der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-fn identity(issued: &IssuedCertificate) -> Identity {
+pub(super) fn identity(issued: &IssuedCertificate) -> Identity {
     Identity::from_pem(format!("{}{}", issued.key, issued.chain).as_bytes()).unwrap()
 }
 
