@@ -7,14 +7,16 @@ use std::sync::Arc;
 use url::Url;
 
 use super::reader::ValueReader;
+use crate::model::MAX_LABEL_BYTES;
 
 pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-000000000000 is allowed";
 
-/// Parses the value of a label: visible text.
+/// Parses the value of a label: visible text that is not cut in the exposition.
 pub(super) fn label(text: &str) -> Result<Arc<str>, &'static str> {
     match text {
         text if text.trim().is_empty() => Err("is blank"),
         text if text.contains(char::is_control) => Err("holds a control character"),
+        text if text.len() > MAX_LABEL_BYTES => Err("is longer than 256 bytes"),
         text => Ok(text.into()),
     }
 }

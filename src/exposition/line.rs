@@ -1,14 +1,15 @@
 //! Single lines: the header of a family, a sample, the lines of a histogram.
 //!
-//! Self metrics are written at each scrape, so nothing here allocates beyond the output.
+//! Self metrics are written at each scrape, so nothing here allocates beyond the output, except for a label value
+//! that is cut or escaped. Every label value is cut here.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Display;
 use std::io::Write as _;
 
 use memchr::memchr3;
 
 use super::{BucketBound, MetricType};
-use crate::model::ExpositionFormat;
+use crate::model::{ExpositionFormat, MAX_LABEL_BYTES, bounded_label};
 
 /// Writes the lines `HELP` and `TYPE` of the family `name`.
 pub fn write_header(
@@ -59,7 +60,7 @@ impl<'a> SampleLine<'a> {
     /// Adds a label whose value is text; faster than [`label`](Self::label).
     pub fn text_label(&mut self, name: &str, value: &str) {
         put(self.text, &[",", name, "=\""]);
-        escape::<true>(self.text, value);
+        escape::<true>(self.text, &bounded_label(value));
         self.text.push(b'"');
     }
 
@@ -134,21 +135,17 @@ impl LabelPrefix {
     }
 }
 
-/// Writes `,name="value"`.
+/// Writes `,name="value"`, cut and escaped.
 fn write_label(text: &mut Vec<u8>, name: &str, value: impl Display) {
     put(text, &[",", name, "=\""]);
-    write!(EscapedLabel(text), "{value}").expect("Safe: writing to memory cannot fail");
-    text.push(b'"');
-}
-
-/// Writes text with the escapes of a label value.
-struct EscapedLabel<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for EscapedLabel<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape::<true>(self.0, text);
-        Ok(())
+    let start = text.len();
+    write!(text, "{value}").expect("Safe: writing to memory cannot fail");
+    let written = &text[start..];
+    if written.len() > MAX_LABEL_BYTES || memchr3(b'\\', b'\n', b'"', written).is_some() {
+        let written = text.split_off(start);
+        escape::<true>(text, &bounded_label(&String::from_utf8_lossy(&written)));
     }
+    text.push(b'"');
 }
 
 fn put(text: &mut Vec<u8>, pieces: &[&str]) {

@@ -185,3 +185,16 @@ h_count{a="x"} 9
     assert!(is_independent("Help.", MetricType::Gauge) && !is_independent("A \" quote.", MetricType::Gauge));
     assert!(!is_independent("Help.", MetricType::Counter) && !is_independent("Help.", MetricType::Histogram));
 }
+
+#[test]
+fn long_label_values_are_cut_before_they_are_escaped() {
+    let long = "\"".repeat(300);
+    let cut = format!("{}…", "\\\"".repeat(253));
+    let mut text = Vec::new();
+    let mut line = SampleLine::start(&mut text, "a", "");
+    line.label("b", &long);
+    line.text_label("c", &long);
+    line.prefix(&LabelPrefix::new(&["d"], &[&long]));
+    line.end(1);
+    assert_eq!(String::from_utf8(text).unwrap(), format!("a{{b=\"{cut}\",c=\"{cut}\",d=\"{cut}\"}} 1\n"));
+}

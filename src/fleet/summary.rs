@@ -3,6 +3,7 @@
 //! One pass over the machines. Only assessed machines (state `fresh` or `stale`) contribute missing
 //! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use super::release::release_time;
 use super::{MachineState, MissingUpdate, TenantFleet, UpdateFacts};
-use crate::model::{Freshness, KbId, Severity};
+use crate::model::{Freshness, KbId, Severity, bounded_label};
 
 /// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,13 +76,15 @@ impl Summary {
     /// The counts over `fleet` at `now`.
     #[must_use]
     pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness) -> Self {
-        let mut groups: BTreeMap<(&str, &str), GroupSummary> = BTreeMap::new();
+        // Names that the exposition cuts to the same label value are one group.
+        let mut groups: BTreeMap<(Cow<'_, str>, Cow<'_, str>), GroupSummary> = BTreeMap::new();
         let mut updates: BTreeMap<KbId, MissingByUpdate<'_>> = BTreeMap::new();
         let mut summary = Self::default();
         let mut has_assessed = false;
         for machine in fleet.machines.values() {
             let facts = &machine.facts;
-            let group = groups.entry((&facts.os_platform, &facts.device_group)).or_default();
+            let names = (bounded_label(&facts.os_platform), bounded_label(&facts.device_group));
+            let group = groups.entry(names).or_default();
             group.by_state[machine.state(now, freshness) as usize] += 1;
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
@@ -105,7 +108,9 @@ impl Summary {
         if has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
-        summary.groups = groups.into_iter().map(|(key, group)| (MachineGroup::from(key), group)).collect();
+        let names =
+            |(platform, group): &(Cow<'_, str>, Cow<'_, str>)| MachineGroup::from((&**platform, &**group));
+        summary.groups = groups.into_iter().map(|(key, group)| (names(&key), group)).collect();
         summary.updates = updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish())).collect();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.first_seen).min();
         summary

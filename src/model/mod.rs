@@ -7,11 +7,13 @@
 
 mod freshness;
 mod ids;
+mod label_value;
 mod labels;
 mod policy;
 
 pub use freshness::Freshness;
 pub use ids::{KbId, MachineId};
+pub use label_value::{MAX_LABEL_BYTES, bounded_label};
 pub use labels::{
     ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FailureReason, HttpPath, LogLevel,
     RejectReason, Severity, SnapshotRejectReason, Source,

@@ -213,3 +213,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_that_do_not_fit_a_label_are_problems() {
+    let with = |tenant: usize, policy: usize| {
+        let policies = format!("policies: [{{ name: {}, deadline: 14d }}]\n", "p".repeat(policy));
+        format!(
+            "{}{policies}",
+            MINIMAL.replace("  - tenant_id", &format!("  - name: {}\n    tenant_id", "t".repeat(tenant)))
+        )
+    };
+    assert_eq!(config(&with(256, 256)).tenants[0].name.len(), 256);
+    let error = read(&with(257, 257)).unwrap_err().to_string();
+    for key in ["tenants[0].name", "policies[0].name"] {
+        let line = error.lines().find(|line| line.contains(key));
+        assert!(line.is_some_and(|line| line.contains("is longer than 256 bytes")), "{error}");
+    }
+}

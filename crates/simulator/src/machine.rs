@@ -115,8 +115,8 @@ impl SimulatedMachine {
             11 => self.name = Some("Anna's \"iPad\" (new) [2]\n<script>alert(1)</script> \\".to_owned()),
             13 => self.kind = MachineKind::Linux,
             19 => self.kind = MachineKind::Inactive,
-            // Reverses the direction of writing, and is long.
-            31 => self.name = Some(format!("photo\u{202e}gpj.exe{}", "-and-so-on".repeat(30))),
+            // Reverses the direction of writing, and is longer than the usual `label_value_length_limit`.
+            31 => self.name = Some(format!("photo\u{202e}gpj.exe{}", "-and-so-on".repeat(60))),
             index if index % 9 == 2 => self.name = Some(format!("{}-{number:04}", site.to_uppercase())),
             index if index % 9 == 5 => self.name = Some(format!("Lab-{site}-{number:04}.Corp.Example")),
             index if index % 23 == 22 => self.group = None,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Longest text from outside in characters; longer text is cut, so that it cannot fill the page.
-const LONGEST_NAME: usize = 200;
+/// Longest text from outside in characters; longer text is cut, so that it cannot fill the page. A real name is
+/// far shorter and is shown whole, unlike in a label.
+const LONGEST_NAME: usize = 4096;
 const LONGEST_ERROR: usize = 2000;
 
 /// A time, exact and relative to now.

@@ -2,6 +2,7 @@
 
 mod formats;
 mod golden;
+mod long_labels;
 mod parser;
 mod policies;
 mod series_limit;
