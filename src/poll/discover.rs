@@ -3,7 +3,7 @@
 //! [`discover`] fetches the lists that the selectors need, and [`MachineLists::select`] chooses from them. If
 //! one list cannot be fetched, there is no result: in a part of the scope, machines would seem to have left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::Selectors;
 use crate::defender::{ApiError, Client, ListQuery, ListedMachine};
@@ -42,7 +42,10 @@ pub(super) async fn discover(client: &Client, selectors: &Selectors) -> Result<S
     for tag in &selectors.tags {
         lists.tagged.push((tag.clone(), client.machines(ListQuery::Tag(tag)).await?));
     }
-    Ok(lists.select(selectors))
+    let selectors = selectors.clone();
+    // Thousands of patterns and machines take a while, during which the thread must serve scrapes.
+    let selecting = tokio::task::spawn_blocking(move || lists.select(&selectors));
+    Ok(selecting.await.expect("Safe: the selection does not panic and is never aborted"))
 }
 
 /// The scope without a machine list: the configured ids, or none if another selector needs the list.
@@ -80,16 +83,13 @@ impl MachineLists {
         if selectors.all {
             add(self.all.iter().collect(), "all".to_owned());
         }
+        let by_id = self.by_id(&selectors.ids);
         for id in &selectors.ids {
-            let with_id = self.all.iter().filter(|machine| machine.facts.id.as_str() == id);
-            add(with_id.collect(), format!("ids: {id}"));
+            add(by_id.get(id.as_str()).copied().into_iter().collect(), format!("ids: {id}"));
         }
+        let by_name = self.by_name(&selectors.names);
         for name in &selectors.names {
-            let named =
-                self.all.iter().filter(|machine| !machine.excluded_by_defender && is_named(machine, name));
-            // One DNS name can have several ids, of which one is in use.
-            let in_use = named.max_by_key(|machine| (machine.active, machine.facts.last_seen));
-            add(in_use.into_iter().collect(), format!("names: {name}"));
+            add(by_name.get(name.as_str()).copied().into_iter().collect(), format!("names: {name}"));
         }
         if let Some(filter) = &selectors.filter {
             add(self.filtered.iter().collect(), format!("filter: {filter}"));
@@ -97,19 +97,87 @@ impl MachineLists {
         for (tag, machines) in &self.tagged {
             add(machines.iter().collect(), format!("tags: {tag}"));
         }
-        let machines = chosen.into_values().filter(|machine| !is_excluded(selectors, machine));
-        Scope { machines: machines.map(|machine| machine.facts.clone()).collect(), unmatched }
+        let excluded_ids: HashSet<_> = selectors.exclude_ids.iter().map(String::as_str).collect();
+        let excluded_names = NamePatterns::new(&selectors.exclude_names);
+        let is_excluded = |facts: &MachineFacts| {
+            excluded_ids.contains(facts.id.as_str()) || excluded_names.match_name(&facts.name.to_lowercase())
+        };
+        let machines = chosen.into_values().map(|machine| &machine.facts).filter(|facts| !is_excluded(facts));
+        Scope { machines: machines.cloned().collect(), unmatched }
+    }
+
+    /// The machines with one of `ids`.
+    fn by_id<'a>(&'a self, ids: &[String]) -> HashMap<&'a str, &'a ListedMachine> {
+        let wanted: HashSet<_> = ids.iter().map(String::as_str).collect();
+        let machines = self.all.iter().map(|machine| (machine.facts.id.as_str(), machine));
+        machines.filter(|(id, _)| wanted.contains(id)).collect()
+    }
+
+    /// The machine that is in use for each of `names`: one DNS name can have several ids.
+    fn by_name<'s>(&self, names: &'s [String]) -> HashMap<&'s str, &ListedMachine> {
+        let wanted: HashSet<_> = names.iter().map(String::as_str).collect();
+        let mut found: HashMap<&str, &ListedMachine> = HashMap::new();
+        if wanted.is_empty() {
+            return found;
+        }
+        let use_of = |machine: &ListedMachine| (machine.active, machine.facts.last_seen);
+        for machine in self.all.iter().filter(|machine| !machine.excluded_by_defender) {
+            if let Some(&name) = wanted.get(machine.facts.name.to_lowercase().as_str()) {
+                let best = found.entry(name).or_insert(machine);
+                if use_of(machine) >= use_of(best) {
+                    *best = machine;
+                }
+            }
+        }
+        found
     }
 }
 
-fn is_named(machine: &ListedMachine, name: &str) -> bool {
-    machine.facts.name.to_lowercase() == name
+/// Patterns of names, indexed so that a name is compared with few of thousands.
+#[derive(Debug, Default)]
+struct NamePatterns<'a> {
+    /// Patterns without a wildcard.
+    whole: HashSet<&'a str>,
+    /// Patterns with text before the first wildcard, by this text, for each length of it.
+    by_start: BTreeMap<usize, HashMap<&'a str, Vec<&'a str>>>,
+    /// Other patterns with text after the last wildcard, by this text, for each length of it.
+    by_end: BTreeMap<usize, HashMap<&'a str, Vec<&'a str>>>,
+    /// Patterns that start and end with a wildcard.
+    others: Vec<&'a str>,
 }
 
-fn is_excluded(selectors: &Selectors, machine: &ListedMachine) -> bool {
-    let name = machine.facts.name.to_lowercase();
-    selectors.exclude_ids.iter().any(|id| machine.facts.id.as_str() == id)
-        || selectors.exclude_names.iter().any(|pattern| matches(pattern, &name))
+impl<'a> NamePatterns<'a> {
+    fn new(patterns: &'a [String]) -> Self {
+        let mut index = Self::default();
+        for pattern in patterns.iter().map(String::as_str) {
+            let (Some((start, _)), Some((_, end))) = (pattern.split_once('*'), pattern.rsplit_once('*'))
+            else {
+                index.whole.insert(pattern);
+                continue;
+            };
+            let (lengths, text) = match (start, end) {
+                ("", "") => {
+                    index.others.push(pattern);
+                    continue;
+                }
+                ("", end) => (&mut index.by_end, end),
+                (start, _) => (&mut index.by_start, start),
+            };
+            lengths.entry(text.len()).or_default().entry(text).or_default().push(pattern);
+        }
+        index
+    }
+
+    /// Returns whether one of the patterns matches the whole of `name`.
+    fn match_name(&self, name: &str) -> bool {
+        let starts = self.by_start.iter().filter_map(|(&length, texts)| texts.get(name.get(..length)?));
+        let ends = self
+            .by_end
+            .iter()
+            .filter_map(|(&length, texts)| texts.get(name.get(name.len().checked_sub(length)?..)?));
+        let mut candidates = starts.chain(ends).flatten().chain(&self.others);
+        self.whole.contains(name) || candidates.any(|pattern| matches(pattern, name))
+    }
 }
 
 /// Returns whether `pattern`, in which `*` stands for any text, matches the whole of `name`.
@@ -127,6 +195,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn machine(id: &str, name: &str) -> ListedMachine {
@@ -206,15 +276,31 @@ mod tests {
         assert_eq!(scope_without_list(&Selectors { tags: texts(&["x"]), ..selectors }), None);
     }
 
+    fn is_match(pattern: &str, name: &str) -> bool {
+        NamePatterns::new(&[pattern.to_owned()]).match_name(name)
+    }
+
     #[test]
     fn a_star_stands_for_any_text() {
         for (pattern, name) in
             [("*", ""), ("a*", "a"), ("*a", "aba"), ("a*b*c", "axxbxbc"), ("*.lab.*", "x.lab.y")]
         {
-            assert!(matches(pattern, name), "{pattern} {name}");
+            assert!(is_match(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("a", "ab"), ("a*a", "a"), ("*b", "abc"), ("a*b*c", "acb"), ("", "a")] {
-            assert!(!matches(pattern, name), "{pattern} {name}");
+            assert!(!is_match(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    proptest! {
+        /// Few letters, so that many of the patterns match.
+        #[test]
+        fn indexed_patterns_match_as_each_pattern_does(
+            patterns in proptest::collection::vec("[aé*]{0,5}", 0..6),
+            name in "[aé]{0,5}",
+        ) {
+            let expected = patterns.iter().any(|pattern| matches(pattern, &name));
+            prop_assert_eq!(NamePatterns::new(&patterns).match_name(&name), expected);
         }
     }
 }
