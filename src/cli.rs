@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use url::Url;
 
 use crate::logging::LogFormat;
 use crate::model::LogLevel;
@@ -64,6 +65,9 @@ pub struct Flags {
     /// Path under which the metrics are served
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path, global = true)]
     pub telemetry_path: String,
+    /// URL under which users reach the exporter, for links behind a reverse proxy; links are relative without it
+    #[arg(long = "web.external-url", value_name = "URL", value_parser = external_url, global = true)]
+    pub external_url: Option<Url>,
     /// File with TLS, passwords and limits of the web server, in the format of the Prometheus exporter toolkit
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
@@ -100,6 +104,19 @@ pub struct DemoFlags {
 
 fn path(text: &str) -> Result<String, &'static str> {
     if text.starts_with('/') { Ok(text.to_owned()) } else { Err("the path must start with `/`") }
+}
+
+fn external_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "the value must be a URL, such as https://proxy.example/mde/")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        Err("the URL must start with http:// or https://")
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err("the URL must not contain a user or password")
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err("the URL must not contain a query or fragment")
+    } else {
+        Ok(url)
+    }
 }
 
 /// Checks only the form of an address.

@@ -17,7 +17,7 @@ use mde_exporter::metrics::RenderOptions;
 use mde_exporter::model::DetailLevel;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::web::{self, ScrapeLimiter, WebState};
+use mde_exporter::web::{self, LinkBase, ScrapeLimiter, WebState};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +119,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         published: reader,
         self_metrics,
         telemetry_path: "/metrics".to_owned(),
+        links: LinkBase::default(),
         scrape_slots: ScrapeLimiter::new(0),
         version: "bench",
         clock: fleet::clock(),

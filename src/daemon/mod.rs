@@ -32,7 +32,7 @@ use crate::metrics::{RenderOptions, Renderer};
 use crate::poll::Poller;
 use crate::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use crate::self_metrics::SelfMetrics;
-use crate::web::{self, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
+use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
 pub(crate) use active_config::{ActiveConfig, log_warnings};
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
@@ -207,6 +207,7 @@ impl Daemon {
             published: self.reader.clone(),
             self_metrics: Arc::clone(&self.factory.self_metrics),
             telemetry_path: flags.telemetry_path.clone(),
+            links: LinkBase::new(flags.external_url.as_ref()),
             scrape_slots: ScrapeLimiter::new(flags.max_requests),
             version: env!("CARGO_PKG_VERSION"),
             clock: self.factory.clock.clone(),

@@ -12,6 +12,7 @@
 mod auth;
 mod config_watcher;
 mod health;
+mod links;
 mod negotiation;
 mod rate_limit;
 mod reload;
@@ -40,6 +41,7 @@ use crate::model::HttpPath;
 use crate::publish::SnapshotReader;
 use crate::self_metrics::SelfMetrics;
 pub use config_watcher::{WebConfigError, WebConfigWatcher};
+pub use links::LinkBase;
 pub use reload::ReloadRequest;
 pub use scrape_limiter::ScrapeLimiter;
 pub use security::{WebSecurity, WebSecurityError, WebSecurityReader};
@@ -54,6 +56,8 @@ pub struct WebState {
     pub self_metrics: Arc<SelfMetrics>,
     /// Path of the metrics, starting with `/`. It takes precedence over another page with the same path.
     pub telemetry_path: String,
+    /// The base of the links on the pages.
+    pub links: LinkBase,
     /// Limits the number of concurrent scrapes; a further one is answered with 503.
     pub scrape_slots: ScrapeLimiter,
     /// Shown on the status page.

@@ -63,6 +63,7 @@ pub(super) fn state(fleets: Vec<TenantFleet>) -> WebState {
         published: published(fleets, Vec::new(), 0),
         self_metrics: Arc::new(SelfMetrics::new("1.2.3")),
         telemetry_path: "/metrics".to_owned(),
+        links: LinkBase::default(),
         scrape_slots: ScrapeLimiter::new(2),
         version: "1.2.3",
         clock: Clock::new(now),

@@ -85,7 +85,10 @@ fn respond(page: askama::Result<String>) -> Response {
 struct StatusPage {
     style: &'static str,
     version: &'static str,
-    telemetry_path: String,
+    /// The start of every link to another page.
+    links: String,
+    /// The link to the metrics.
+    metrics: String,
     tenants: Vec<TenantCard>,
     levels: Vec<LevelRow>,
     series_limit: String,
@@ -119,10 +122,12 @@ impl StatusPage {
         let query = MachineQuery::parse(query);
         let now = state.clock.now();
         let budget = snapshot.body.budget();
+        let links = state.links.start("/");
         Self {
             style: STYLE,
             version: state.version,
-            telemetry_path: state.telemetry_path.clone(),
+            metrics: format!("{links}{}", state.telemetry_path.trim_start_matches('/')),
+            links,
             tenants: tenants(&snapshot, now),
             levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, budget)).collect(),
             series_limit: if budget.limit == 0 { "none".to_owned() } else { grouped(budget.limit) },

@@ -239,7 +239,7 @@ async fn large_results_are_cut_to_a_page() {
     let search = "%3C%E2%80%AE".repeat(5_000);
     let page = get(&state(vec![fleet]), &format!("/?page=2&q={search}")).await;
     assert_eq!(ids(page.text()).len(), 50);
-    assert!(page.text().len() < 200_000, "{}", page.text().len());
+    assert!(page.text().len() < 2_000_000, "{}", page.text().len());
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn suppressed_series_are_shown() {
     let page = get(&state, "/").await;
     let page = page.text();
     assert!(page.contains("<dt>limit of all levels</dt><dd>100</dd>"), "{page}");
-    let levels = between(page, "<a href=\"/metrics?detail=", "</div>");
+    let levels = between(page, "<a href=\"./metrics?detail=", "</div>");
     assert_eq!(
         levels,
         [

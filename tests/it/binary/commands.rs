@@ -58,6 +58,9 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
         (["run", "--web.telemetry-path=metrics"], "must start with `/`"),
         (["run", "--web.listen-address=localhost"], "localhost"),
         (["run", "--web.listen-address=127.0.0.1:99999"], "127.0.0.1:99999"),
+        (["run", "--web.external-url=proxy.example/mde"], "must be a URL"),
+        (["run", "--web.external-url=ftp://proxy.example/mde"], "must start with http:// or https://"),
+        (["demo", "--web.external-url=https://proxy.example/?a=b"], "must not contain a query"),
         (["demo", "--machines=many"], "many"),
     ] {
         let output = run(&folder, &arguments).await;

@@ -12,7 +12,7 @@ use mde_exporter::metrics::RenderOptions;
 use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId};
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
-use mde_exporter::web::{Limits, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};
+use mde_exporter::web::{Limits, LinkBase, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -63,6 +63,7 @@ impl InMemoryExporter {
             published,
             self_metrics: Arc::clone(&self_metrics),
             telemetry_path: "/metrics".to_owned(),
+            links: LinkBase::default(),
             scrape_slots: ScrapeLimiter::new(max_requests),
             version: "0.0.0",
             clock,
