@@ -9,6 +9,11 @@ use mde_exporter::error::Chain;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::{app, logging};
 
+/// The allocator of the C library keeps memory in one pool per thread. The pools grow for hours while calls and
+/// publications move between threads; see "Memory" in `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code `EX_USAGE` of BSD's sysexits.
 const USAGE: u8 = 64;
 

@@ -90,6 +90,7 @@ fn options(demo: DemoFlags, clock: Clock) -> Options {
         day_length: Some(DAY),
         quota_per_minute: Some(PER_MINUTE),
         quota_per_hour: Some(60 * PER_MINUTE),
+        logged_calls: 0,
         ..Options::new(move || clock.now())
     }
 }

@@ -204,8 +204,9 @@ impl Authority {
             claims["roles"] = json!(roles);
         }
         let token = encode(&Header::default(), &claims, &self.key).unwrap_or_default();
-        let until = Instant::now() + self.lifetime;
-        self.issued.insert(token.clone(), IssuedToken { until, roles });
+        let now = Instant::now();
+        self.issued.retain(|_, issued| now < issued.until);
+        self.issued.insert(token.clone(), IssuedToken { until: now + self.lifetime, roles });
         token
     }
 

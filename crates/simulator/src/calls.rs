@@ -1,7 +1,8 @@
 //! The log of calls, for assertions.
 //!
-//! Counters cover the whole run. Of the calls themselves only the newest are kept, so that a demo can run for
-//! weeks.
+//! Counters cover the whole run. Of the calls themselves only the newest are kept. A demo keeps none: their
+//! many small strings would lie between the buffers of later calls, and the allocator could not return the
+//! memory of those.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,9 +10,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-
-/// Maximum number of calls, and of token requests, that are kept.
-const MAX_KEPT: usize = 20_000;
 
 /// A request to the API or the authority, as received.
 #[derive(Debug, Clone)]
@@ -63,8 +61,10 @@ struct CallCount {
 }
 
 /// The calls so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CallLog {
+    /// Maximum number of calls, and of token requests, that are kept.
+    capacity: usize,
     calls: VecDeque<Call>,
     dropped: u64,
     tokens: VecDeque<TokenRequest>,
@@ -72,6 +72,16 @@ pub(super) struct CallLog {
 }
 
 impl CallLog {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            calls: VecDeque::new(),
+            dropped: 0,
+            tokens: VecDeque::new(),
+            counts: [CallCount::default(); Endpoint::COUNT],
+        }
+    }
+
     /// Logs a call and returns its number for [`end`](Self::end).
     pub(super) fn begin(&mut self, mut call: Call) -> u64 {
         // One token serves thousands of calls: they share one string.
@@ -84,12 +94,13 @@ impl CallLog {
         count.requests += 1;
         count.in_flight += 1;
         count.peak = count.peak.max(count.in_flight);
-        if self.calls.len() == MAX_KEPT {
+        let number = self.dropped + self.calls.len() as u64;
+        self.calls.push_back(call);
+        if self.calls.len() > self.capacity {
             self.calls.pop_front();
             self.dropped += 1;
         }
-        self.calls.push_back(call);
-        self.dropped + self.calls.len() as u64 - 1
+        number
     }
 
     pub(super) fn end(&mut self, number: u64, endpoint: Endpoint, status: Option<u16>) {
@@ -101,10 +112,10 @@ impl CallLog {
     }
 
     pub(super) fn token(&mut self, request: TokenRequest) {
-        if self.tokens.len() == MAX_KEPT {
+        self.tokens.push_back(request);
+        if self.tokens.len() > self.capacity {
             self.tokens.pop_front();
         }
-        self.tokens.push_back(request);
     }
 
     pub(super) fn requests(&self, endpoint: Endpoint) -> u64 {
@@ -121,5 +132,34 @@ impl CallLog {
 
     pub(super) fn tokens(&self) -> Vec<TokenRequest> {
         self.tokens.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(path: &str) -> Call {
+        Call {
+            endpoint: Endpoint::Machines,
+            path_and_query: path.to_owned(),
+            machine_id: None,
+            authorization: None,
+            at: Instant::now(),
+            status: None,
+        }
+    }
+
+    #[test]
+    fn only_the_newest_calls_are_kept_and_all_are_counted() {
+        for (capacity, kept) in [(0, vec![]), (2, vec![("/2", Some(202)), ("/3", None)])] {
+            let mut log = CallLog::new(capacity);
+            let numbers: Vec<_> = ["/1", "/2", "/3"].map(|path| log.begin(call(path))).into();
+            log.end(numbers[1], Endpoint::Machines, Some(202));
+            let calls = log.calls();
+            let seen: Vec<_> = calls.iter().map(|call| (call.path_and_query.as_str(), call.status)).collect();
+            assert_eq!(seen, kept);
+            assert_eq!((log.requests(Endpoint::Machines), log.peak(Endpoint::Machines)), (3, 3));
+        }
     }
 }

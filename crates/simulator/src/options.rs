@@ -63,6 +63,8 @@ pub struct Options {
     pub roles: Vec<String>,
     /// The lifetime of a token.
     pub token_lifetime: Duration,
+    /// The number of calls, and of token requests, that are kept for assertions. Counters cover all calls.
+    pub logged_calls: usize,
     /// The listen address; port 0 takes a free port.
     pub listen: SocketAddr,
 }
@@ -93,6 +95,7 @@ impl Options {
                 .map(str::to_owned)
                 .into(),
             token_lifetime: Duration::from_secs(3_599),
+            logged_calls: 20_000,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }

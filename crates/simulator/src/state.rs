@@ -72,7 +72,7 @@ impl SimulatorState {
             exports: Mutex::new(ExportHistory::new(options)),
             fleet: Mutex::new(SimulatedFleet::generate(options)),
             faults: Mutex::default(),
-            calls: Mutex::default(),
+            calls: Mutex::new(CallLog::new(options.logged_calls)),
             quotas: Mutex::new(quotas),
             next_links: Mutex::default(),
             called: watch::Sender::new(()),
