@@ -19,6 +19,7 @@
 //! - [`publish`] persists fleets, renders them, and swaps the one snapshot that readers see.
 //! - [`web`] serves the newest snapshot; a request never causes an API call.
 //! - [`file_watch`] detects changes of files on disk. A leaf.
+//! - [`text`] removes the byte order marks of text files and replies. A leaf.
 //! - [`check`] is the online diagnosis: it calls each required endpoint once and gives advice on failures.
 //! - [`self_metrics`] counts events of the exporter itself and holds the live status of each tenant.
 //! - [`daemon`] builds, runs, reloads and stops every part.
@@ -47,4 +48,5 @@ pub mod poll;
 pub mod publish;
 pub mod self_metrics;
 pub mod store;
+pub mod text;
 pub mod web;

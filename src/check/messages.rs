@@ -19,6 +19,8 @@ pub(super) const NO_TOKEN: &str = "there is no token";
 pub(super) const NO_LIST: &str = "there is no list of machines";
 pub(super) const NO_EXPORT_LIST: &str = "there is no list of files";
 pub(super) const NO_MACHINE: &str = "no machine is in scope";
+
+pub(super) const NO_JUDGED_MACHINE: &str = "no machine in scope can be judged";
 pub(super) const NO_TIME: &str = "no reply contained the time";
 pub(super) const OPAQUE_TOKEN: &str = "the token is opaque; the calls below show which roles it has";
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
+use super::judgement::{is_asked, judgement};
 use super::report::{CheckSection, StepOutcome};
 use super::{cloud, messages};
 use crate::clock::Clock;
 use crate::config::{Poll, Tenant};
 use crate::defender::{ApiError, Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role};
 use crate::error::Chain;
+use crate::fleet::MachineFacts;
 use crate::model::{ApiOperation, MachineId, Source};
 use crate::poll::{self, MachineLists, Scope};
 use crate::self_metrics::TenantMetrics;
@@ -222,23 +224,28 @@ impl TenantCheck {
             let text = format!("{} in scope", messages::count(machines, "machine"));
             self.section.add("selectors", StepOutcome::Ok, &text);
         }
+        if let Some((outcome, text)) = judgement(&scope.machines, self.clock.now(), &self.poll.freshness) {
+            self.section.add("machines", outcome, &text);
+        }
     }
 
     async fn missing_kbs(&mut self, scope: Option<&Scope>) {
         let step = "getmissingkbs";
-        let machine = match (scope.map(last_seen_machine), &self.blocked) {
+        let machine = match (scope.map(|scope| self.last_seen_machine(scope)), &self.blocked) {
             (Some(Some(machine)), _) => machine,
             // The original reason is more useful than the missing list.
             (_, Some(reason)) => return self.section.add(step, StepOutcome::Skipped, reason),
             (Some(None), None) => {
-                return self.section.add(step, StepOutcome::Skipped, messages::NO_MACHINE);
+                let is_empty = scope.is_none_or(|scope| scope.machines.is_empty());
+                let reason = if is_empty { messages::NO_MACHINE } else { messages::NO_JUDGED_MACHINE };
+                return self.section.add(step, StepOutcome::Skipped, reason);
             }
             (None, None) => return self.section.add(step, StepOutcome::Skipped, messages::NO_LIST),
         };
         let client = Arc::clone(&self.client);
         let answer = async {
             match client.missing_kbs(&machine).await {
-                Ok(missing) => Ok(Some(missing.len())),
+                Ok(answer) => Ok(Some(answer.updates.len())),
                 Err(ApiError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -255,8 +262,20 @@ impl TenantCheck {
         }
     }
 
+    /// The machines in scope whose missing updates are read.
+    fn asked_machines<'a>(&self, scope: &'a Scope) -> impl Iterator<Item = &'a MachineFacts> + use<'a> {
+        let (now, freshness) = (self.clock.now(), self.poll.freshness);
+        scope.machines.iter().filter(move |facts| is_asked(facts, now, &freshness))
+    }
+
+    /// Returns the machine that was seen last, which is the least likely to have left.
+    fn last_seen_machine(&self, scope: &Scope) -> Option<MachineId> {
+        let newest = self.asked_machines(scope).max_by_key(|facts| (facts.last_seen, &facts.id));
+        newest.map(|facts| facts.id.clone())
+    }
+
     fn quota(&mut self, scope: Option<&Scope>) {
-        let Some(machines) = scope.map(|scope| scope.machines.len()) else {
+        let Some(machines) = scope.map(|scope| self.asked_machines(scope).count()) else {
             return self.section.add("quota", StepOutcome::Skipped, messages::NO_LIST);
         };
         let possible = self.client.sustainable_interval(self.client.calls_made() + machines as u64);
@@ -307,10 +326,4 @@ impl TenantCheck {
         };
         self.section.add("clock", outcome, &text);
     }
-}
-
-/// Returns the machine that was seen last, which is the least likely to have left.
-fn last_seen_machine(scope: &Scope) -> Option<MachineId> {
-    let newest = scope.machines.iter().max_by_key(|facts| (facts.last_seen, &facts.id));
-    newest.map(|facts| facts.id.clone())
 }

@@ -24,10 +24,11 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         keys.compare("poll.expire_after", expire_after, &new.poll.freshness.expire_after);
         keys.compare("poll.inactive_after", inactive_after, &new.poll.freshness.inactive_after);
     }
-    let Metrics { detail, series_limit, ignore_kbs } = metrics;
+    let Metrics { detail, series_limit, ignore_kbs, ignore_ids } = metrics;
     keys.compare("metrics.detail", detail, &new.metrics.detail);
     keys.compare("metrics.series_limit", series_limit, &new.metrics.series_limit);
     keys.compare("metrics.ignore_kbs", ignore_kbs, &new.metrics.ignore_kbs);
+    keys.compare("metrics.ignore_ids", ignore_ids, &new.metrics.ignore_ids);
     keys.named("policies", (policies, &new.policies), |policy| &policy.name, policy);
     keys.0
 }
@@ -198,8 +199,8 @@ policies:
             ),
             (
                 "policies:",
-                "metrics: { detail: fleet, series_limit: 1, ignore_kbs: ['1'] }\npolicies:",
-                "metrics.detail,metrics.series_limit,metrics.ignore_kbs",
+                "metrics: { detail: fleet, series_limit: 1, ignore_kbs: ['1000001'], ignore_ids: [x] }\npolicies:",
+                "metrics.detail,metrics.series_limit,metrics.ignore_kbs,metrics.ignore_ids",
             ),
             (
                 "machines: { all: true }",

@@ -28,8 +28,27 @@ pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {
             let kbs: Vec<_> = items.iter().map(|item| item.text(kb)).collect();
             kbs.into_iter().collect()
         });
+    let ignore_ids =
+        section.optional_or("ignore_ids", "a list of update ids is allowed", Vec::new(), |field| {
+            let items = field.list("an update id that is no KB, such as Click to Run, is allowed")?;
+            let ids: Vec<_> = items.iter().map(|item| item.text(unreadable_id)).collect();
+            ids.into_iter().collect()
+        });
     section.finish();
-    Some(Metrics { detail: detail?, series_limit: series_limit?, ignore_kbs: ignore_kbs? })
+    Some(Metrics {
+        detail: detail?,
+        series_limit: series_limit?,
+        ignore_kbs: ignore_kbs?,
+        ignore_ids: ignore_ids?,
+    })
+}
+
+fn unreadable_id(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("is empty"),
+        id if KbId::parse(id).is_some() => Err("is the number of a KB, which belongs in ignore_kbs"),
+        id => Ok(id.to_owned()),
+    }
 }
 
 fn kb(text: &str) -> Result<KbId, &'static str> {

@@ -225,10 +225,17 @@ pub struct Metrics {
     pub series_limit: u64,
     /// Ignored KBs, for example of definition updates that are released daily. Default: none.
     pub ignore_kbs: Vec<KbId>,
+    /// Update ids that are no KBs and are ignored, in any case. Default: none, because an id may stand for a KB.
+    pub ignore_ids: Vec<String>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { detail: DetailLevel::Update, series_limit: 100_000, ignore_kbs: Vec::new() }
+        Self {
+            detail: DetailLevel::Update,
+            series_limit: 100_000,
+            ignore_kbs: Vec::new(),
+            ignore_ids: Vec::new(),
+        }
     }
 }

@@ -36,7 +36,7 @@ use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher,
 pub(crate) use active_config::{ActiveConfig, log_warnings};
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
-use reload_plan::ignored_kbs;
+use reload_plan::ignored_updates;
 pub(crate) use signals::Signals;
 use supervisor::Supervisor;
 use tenant::{PreparedTransport, TenantFactory, TenantHandle};
@@ -79,10 +79,10 @@ impl Daemon {
     ) -> Result<Self, AppError> {
         let config = &active.config;
         let options = RenderOptions::from(config);
-        let ignored = ignored_kbs(config);
+        let ignored = ignored_updates(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| store.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
-            fleet.drop_updates(&ignored);
+            fleet.ignore(&ignored);
         }
         let (sender, publication, reader) = publication(
             fleets.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Tenant};
 use crate::file_watch::ContentDigest;
-use crate::model::KbId;
+use crate::model::IgnoredUpdates;
 
 /// The name of a tenant in the configuration.
 pub(crate) type TenantName = Arc<str>;
@@ -70,7 +70,7 @@ impl ReloadPlan {
     /// still count against a quota, the latest last.
     pub(crate) fn new(old: ConfigVersion<'_>, new: ConfigVersion<'_>, retired: &[Tenant]) -> Self {
         let affects_all =
-            old.config.poll != new.config.poll || ignored_kbs(old.config) != ignored_kbs(new.config);
+            old.config.poll != new.config.poll || ignored_updates(old.config) != ignored_updates(new.config);
         let old_tenants: BTreeMap<_, _> =
             old.config.tenants.iter().map(|tenant| (&tenant.name, tenant)).collect();
         let mut changes = config::changes(old.config, new.config);
@@ -152,9 +152,10 @@ fn keeps(planned: &[(TenantName, TenantChange)], tenant: &TenantName) -> bool {
     planned.iter().any(|(name, change)| name == tenant && *change == TenantChange::Keep)
 }
 
-/// The KBs that are excluded from all metrics.
-pub(crate) fn ignored_kbs(config: &Config) -> BTreeSet<KbId> {
-    config.metrics.ignore_kbs.iter().copied().collect()
+/// The updates that are excluded from all metrics.
+pub(crate) fn ignored_updates(config: &Config) -> IgnoredUpdates {
+    let ids = config.metrics.ignore_ids.iter().map(String::as_str);
+    IgnoredUpdates::new(config.metrics.ignore_kbs.iter().copied(), ids)
 }
 
 #[cfg(test)]
@@ -176,7 +177,7 @@ tenants:
     auth: { client_secret_env: B }
     machines: { all: true }
 poll: { interval: 6h }
-metrics: { ignore_kbs: ['1', '2'] }
+metrics: { ignore_kbs: ['1000001', '1000002'] }
 ";
     const FABRIKAM: &str = "  - name: fabrikam
     tenant_id: fabrikam.example
@@ -234,10 +235,10 @@ metrics: { ignore_kbs: ['1', '2'] }
             // What is rendered does not concern the pollers.
             (&[("poll:", "policies: []\npoll:")], "contoso=Keep fabrikam=Keep"),
             (&[("ignore_kbs", "detail: fleet, ignore_kbs")], "contoso=Keep fabrikam=Keep"),
-            (&[("['1', '2']", "['2', '1']")], "contoso=Keep fabrikam=Keep"),
+            (&[("['1000001', '1000002']", "['1000002', '1000001']")], "contoso=Keep fabrikam=Keep"),
             // What every poller uses concerns them all.
             (&[("6h", "7h")], "contoso=Restart fabrikam=Restart"),
-            (&[("['1', '2']", "['1']")], "contoso=Restart fabrikam=Restart"),
+            (&[("['1000001', '1000002']", "['1000001']")], "contoso=Restart fabrikam=Restart"),
             // What is polled.
             (&[("all: true", "ids: [a]")], "contoso=Restart fabrikam=Keep"),
             (&[("machines:", "source: export\n    machines:")], "contoso=Restart fabrikam=Keep"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::reload_plan::{CaDigests, ReloadPlan, TenantChange, TenantName, ignored_kbs};
+use super::reload_plan::{CaDigests, ReloadPlan, TenantChange, TenantName, ignored_updates};
 use super::tenant::{PreparedTransport, TenantFactory, TenantHandle};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config, Tenant};
@@ -111,7 +111,7 @@ impl Supervisor {
             let (fleet, history) =
                 stored.remove(name).expect("Safe: the state of each new poller was loaded");
             let mut fleet = stopped.remove(name).unwrap_or(fleet);
-            fleet.drop_updates(&ignored_kbs(config));
+            fleet.ignore(&ignored_updates(config));
             let handle = self.handle(tenant, change, transports.remove(name), history);
             let poller = self.factory.poller(&handle, fleet.clone(), config);
             starting.insert(Arc::clone(name), StartingTenant { handle, poller, fleet });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::reload_plan::{TenantName, ignored_kbs};
+use super::reload_plan::{TenantName, ignored_updates};
 use super::tenant_store::TenantStore;
 use crate::clock::Clock;
 use crate::config::{Config, Tenant};
@@ -110,6 +110,6 @@ impl TenantFactory {
             self.self_metrics.tenant(&tenant.name),
             self.clock.clone(),
         );
-        poller.ignoring(Arc::new(ignored_kbs(config)))
+        poller.ignoring(Arc::new(ignored_updates(config)))
     }
 }

@@ -15,6 +15,7 @@ use super::json::Json;
 use super::json_repair::repair_strings;
 use crate::fleet::{MachineFacts, Onboarding, ReportedUpdate, UpdateFacts};
 use crate::model::{KbId, MachineId, RejectReason};
+use crate::text::without_byte_order_mark;
 
 /// A machine of the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl<T> Page<T> {
     }
 
     fn read(body: &[u8], decode: fn(Json<'_>) -> Result<T, RejectReason>) -> serde_json::Result<Self> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let body = without_byte_order_mark(body);
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let page = deserializer.deserialize_map(PageVisitor { decode })?;
         deserializer.end()?;
@@ -159,32 +160,68 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
     })
 }
 
-/// Decodes a record of `getmissingkbs`.
-///
-/// # Errors
-/// Returns the reason if there is no usable KB number.
-pub(super) fn missing_kb(record: Json<'_>) -> Result<ReportedUpdate, RejectReason> {
-    let Json::Object(record) = record else { return Err(RejectReason::WrongType) };
+/// A record of `getmissingkbs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KbRecord {
+    /// Names a KB.
+    Update(ReportedUpdate),
+    /// Names no KB, although it may stand for one.
+    Unreadable {
+        /// The id, or a description of a record without one.
+        id: String,
+        /// The reason under which it is counted.
+        reason: RejectReason,
+    },
+}
+
+impl KbRecord {
+    /// The KB or the unreadable id, which identifies the record.
+    pub(super) fn key(&self) -> (Option<KbId>, &str) {
+        match self {
+            Self::Update(update) => (Some(update.kb), ""),
+            Self::Unreadable { id, .. } => (None, id),
+        }
+    }
+
+    /// Returns whether it has an id, readable or not.
+    pub(super) fn has_id(&self) -> bool {
+        !matches!(self, Self::Unreadable { reason: RejectReason::NoId | RejectReason::WrongType, .. })
+    }
+}
+
+/// Decodes a record of `getmissingkbs`. No record is rejected: one that cannot be read proves that the answer
+/// is not complete.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is that of the decoders of all records")]
+pub(super) fn missing_kb(record: Json<'_>) -> Result<KbRecord, RejectReason> {
+    let unreadable = |id: &str, reason| Ok(KbRecord::Unreadable { id: id.to_owned(), reason });
+    let Json::Object(record) = record else {
+        return unreadable("(no record)", RejectReason::WrongType);
+    };
     let id = match record.field("id") {
-        Json::List(_) | Json::Object(_) | Json::Bool(_) => return Err(RejectReason::WrongType),
+        Json::List(_) | Json::Object(_) | Json::Bool(_) => {
+            return unreadable("(id of a wrong type)", RejectReason::WrongType);
+        }
         Json::Null | Json::Number(_) | Json::Text(_) => record.text("id"),
     };
     if id.is_empty() {
-        return Err(RejectReason::NoId);
+        return unreadable("(no id)", RejectReason::NoId);
     }
+    let Some(kb) = KbId::parse(&id) else {
+        return unreadable(&id, RejectReason::BadKb);
+    };
     let mut products: Vec<String> = match record.field("productsNames") {
         Json::List(names) => names.iter().filter_map(Json::as_str).map(str::to_owned).collect(),
         _ => Some(record.text("productsNames")).filter(|name| !name.is_empty()).into_iter().collect(),
     };
     products.sort_unstable();
     products.dedup();
-    Ok(ReportedUpdate {
-        kb: KbId::parse(&id).ok_or(RejectReason::BadKb)?,
+    Ok(KbRecord::Update(ReportedUpdate {
+        kb,
         facts: Arc::new(UpdateFacts { title: record.text("name"), products }),
         cves: record.count("cveAddressed"),
         reported_machines: record.count("machineMissedOn"),
         severity: None,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -200,8 +237,15 @@ mod tests {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a record is written where it is read")]
-    fn missing_kb(record: Value) -> Result<ReportedUpdate, RejectReason> {
-        super::missing_kb(serde_json::from_str(&record.to_string()).unwrap())
+    fn missing_kb(record: Value) -> KbRecord {
+        super::missing_kb(serde_json::from_str(&record.to_string()).unwrap()).unwrap()
+    }
+
+    fn update(record: Value) -> ReportedUpdate {
+        match missing_kb(record) {
+            KbRecord::Update(update) => update,
+            unreadable @ KbRecord::Unreadable { .. } => panic!("{unreadable:?}"),
+        }
     }
 
     #[test]
@@ -269,27 +313,37 @@ mod tests {
 
     #[test]
     fn kb_records_are_decoded_in_every_observed_spelling() {
-        let update = missing_kb(json!({
+        let read = update(json!({
             "id": "KB5001234", "name": "March 2020 Security Updates", "osBuild": "19041",
             "productsNames": ["windows_10", null, "edge", "edge"], "machineMissedOn": "5", "cveAddressed": 97,
-        }))
-        .unwrap();
-        assert_eq!(update.kb, KbId::parse("5001234").unwrap());
-        assert_eq!(update.facts.products, ["edge", "windows_10"]);
-        assert_eq!((update.cves, update.reported_machines), (Some(97), Some(5)));
-        let bare = missing_kb(json!({"id": 5_001_234, "productsNames": null, "cveAddressed": -1})).unwrap();
-        assert_eq!((bare.kb, bare.cves), (update.kb, None));
+        }));
+        assert_eq!(read.kb, KbId::parse("5001234").unwrap());
+        assert_eq!(read.facts.products, ["edge", "windows_10"]);
+        assert_eq!((read.cves, read.reported_machines), (Some(97), Some(5)));
+        let bare = update(json!({"id": 5_001_234, "productsNames": null, "cveAddressed": -1}));
+        assert_eq!((bare.kb, bare.cves), (read.kb, None));
     }
 
     #[test]
-    fn kb_records_without_a_kb_number_are_rejected_by_reason() {
-        assert_eq!(missing_kb(json!({"name": "x"})), Err(RejectReason::NoId));
-        assert_eq!(missing_kb(json!({"id": "ADV200002"})), Err(RejectReason::BadKb));
-        assert_eq!(missing_kb(json!({"id": ["5001234"]})), Err(RejectReason::WrongType));
-        assert_eq!(missing_kb(json!("5001234")), Err(RejectReason::WrongType));
+    fn kb_records_without_a_kb_number_are_unreadable() {
+        for (record, expected, expected_reason) in [
+            (json!({"name": "x"}), "(no id)", RejectReason::NoId),
+            (json!({"id": " "}), "(no id)", RejectReason::NoId),
+            (json!({"id": " ADV200002 "}), "ADV200002", RejectReason::BadKb),
+            (json!({"id": "Click to Run"}), "Click to Run", RejectReason::BadKb),
+            (json!({"id": "5036892;5036893"}), "5036892;5036893", RejectReason::BadKb),
+            (json!({"id": 12_345}), "12345", RejectReason::BadKb),
+            (json!({"id": ["5001234"]}), "(id of a wrong type)", RejectReason::WrongType),
+            (json!("5001234"), "(no record)", RejectReason::WrongType),
+        ] {
+            let read = missing_kb(record);
+            let KbRecord::Unreadable { id, reason } = &read else { panic!("{read:?}") };
+            assert_eq!((id.as_str(), *reason), (expected, expected_reason));
+            assert_eq!(read.has_id(), expected_reason == RejectReason::BadKb);
+        }
     }
 
-    fn decoded(body: &[u8]) -> serde_json::Result<Page<ReportedUpdate>> {
+    fn decoded(body: &[u8]) -> serde_json::Result<Page<KbRecord>> {
         Page::decode(&mut body.to_vec(), super::missing_kb)
     }
 
@@ -306,8 +360,8 @@ mod tests {
 
     #[test]
     fn bad_record_is_skipped_alone() {
-        let body = br#"{"Value":[{"id":"1"},7,{"id":"2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
-        let page = decoded(body).unwrap();
+        let body = br#"{"Value":[{"id":"a1"},7,{"id":"a2"},{"id":""}],"@odata.NextLink":"https://x/"}"#;
+        let page = Page::decode(&mut body.to_vec(), super::machine).unwrap();
         assert_eq!(page.records.len(), 2);
         assert_eq!(page.rejected, [RejectReason::WrongType, RejectReason::NoId]);
         assert_eq!(page.next_link.as_deref(), Some("https://x/"));

@@ -10,6 +10,7 @@ use super::token::TokenError;
 use super::token_error::TIMEOUT_ADVICE;
 use super::transport_error::TransportError;
 use crate::model::{ApiOperation, FailureReason};
+use crate::text::without_byte_order_mark;
 
 /// A call without a usable reply. [`ApiError::kind`] is the metric label.
 #[derive(Debug, thiserror::Error)]
@@ -253,7 +254,8 @@ impl ErrorDetail {
     /// Parses `body` and shortens the texts for log lines.
     #[must_use]
     pub fn parse(body: &[u8]) -> Self {
-        let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let value: serde_json::Value =
+            serde_json::from_slice(without_byte_order_mark(body)).unwrap_or_default();
         let part = |name: &str| value["error"][name].as_str().map(printable).unwrap_or_default();
         Self { code: part("code"), message: part("message"), target: part("target") }
     }

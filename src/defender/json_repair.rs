@@ -6,7 +6,7 @@
 
 /// Replaces what a string of a JSON text must not contain: bytes that are not UTF-8, control characters, and
 /// wrong escapes. Returns whether there was any. The length stays the same, so no memory is needed.
-pub(super) fn repair_strings(text: &mut [u8]) -> bool {
+pub(in crate::defender) fn repair_strings(text: &mut [u8]) -> bool {
     let mut repaired = false;
     let mut in_string = false;
     let mut at = 0;

@@ -10,6 +10,7 @@
 //! cloud; never to any other host. Export files are fetched without a token.
 
 mod aadsts;
+mod answer;
 mod certificate;
 mod claims;
 mod clock_skew;
@@ -36,10 +37,9 @@ mod token_transport;
 mod transport_error;
 mod window;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -59,9 +59,11 @@ pub use transport_error::TransportError;
 
 use crate::clock::Clock;
 use crate::config::Tenant;
-use crate::fleet::{ReportedUpdate, UpdateFacts};
+use crate::fleet::MachineAnswer;
 use crate::model::{ApiOperation, MachineId};
 use crate::self_metrics::TenantMetrics;
+use answer::SharedValues;
+use decode::KbRecord;
 use limit::Limiter;
 use page::{ListLimits, RecordKind};
 use token::TokenSource;
@@ -92,7 +94,7 @@ pub struct Client {
     random: Mutex<fastrand::Rng>,
     clock: Clock,
     metrics: TenantMetrics,
-    known_updates: Mutex<HashSet<Arc<UpdateFacts>>>,
+    shared: Mutex<SharedValues>,
 }
 
 impl Client {
@@ -138,7 +140,7 @@ impl Client {
             random: Mutex::new(random),
             clock,
             metrics,
-            known_updates: Mutex::default(),
+            shared: Mutex::default(),
         }
     }
 
@@ -198,32 +200,16 @@ impl Client {
         }
     }
 
-    /// Fetches the KBs that are missing on a machine, each once.
+    /// Fetches the KBs that are missing on a machine, each once, and the ids that are no KBs.
     ///
     /// # Errors
     /// Any [`ApiError`]. `NotFound` can be transient: the same call has been observed to succeed on the
     /// second or third attempt (<https://github.com/MicrosoftDocs/microsoft-365-docs/issues/13047>).
-    pub async fn missing_kbs(&self, id: &MachineId) -> Result<Vec<ReportedUpdate>, ApiError> {
+    pub async fn missing_kbs(&self, id: &MachineId) -> Result<MachineAnswer, ApiError> {
         let url = self.url(&format!("/api/machines/{id}/getmissingkbs"), &[]);
-        let updates =
-            RecordKind { decode: decode::missing_kb, id: |update: &ReportedUpdate| digest(update.kb) };
-        let mut updates = self.pages(ApiOperation::MissingKbs, url, ListLimits::MISSING_KBS, updates).await?;
-        let mut known = self.known_updates.lock().unwrap_or_else(PoisonError::into_inner);
-        // Drops facts that no machine refers to any more, so that the set does not grow without bound.
-        if known.len() > 10_000 {
-            known.retain(|facts| Arc::strong_count(facts) > 1);
-        }
-        let mut seen = HashSet::new();
-        let received = updates.len();
-        updates.retain(|update| seen.insert(update.kb));
-        self.metrics.duplicates_dropped((received - updates.len()) as u64);
-        for update in &mut updates {
-            match known.get(&update.facts) {
-                Some(facts) => update.facts = Arc::clone(facts),
-                None => drop(known.insert(Arc::clone(&update.facts))),
-            }
-        }
-        Ok(updates)
+        let kbs = RecordKind { decode: decode::missing_kb, id: |record: &KbRecord| digest(record.key()) };
+        let records = self.pages(ApiOperation::MissingKbs, url, ListLimits::MISSING_KBS, kbs).await?;
+        self.machine_answer(records)
     }
 
     /// Takes a token as calls do and returns its expiry and claims.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::aadsts;
 use super::transport_error::TransportError;
 use crate::model::FailureReason;
+use crate::text::{read_text_file, without_byte_order_mark};
 
 /// The advice if there is no complete reply.
 pub(super) const TIMEOUT_ADVICE: &str =
@@ -156,7 +157,7 @@ fn part(before: &str, value: Option<&str>, after: &str) -> String {
 impl TokenRefusal {
     /// Parses the refusal in the body of a reply.
     pub(super) fn parse(endpoint: &Arc<str>, status: u16, body: &[u8]) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+        let body: Value = serde_json::from_slice(without_byte_order_mark(body)).ok()?;
         let text = |key: &str| body.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         // App Service uses `message` in place of Entra's `error_description`.
         let description = text("error_description").or_else(|| text("message")).or_else(|| text("error"))?;
@@ -238,7 +239,7 @@ pub enum SecretError {
 /// Reads the file of a secret without surrounding white space. The read blocks, because the files are small
 /// and local and are read about once an hour.
 pub(super) fn read(path: &Path) -> Result<String, SecretError> {
-    let text = std::fs::read_to_string(path)
+    let text = read_text_file(path)
         .map_err(|source| SecretError::Unreadable { path: path.to_path_buf(), source: Arc::new(source) })?;
     match text.trim() {
         "" => Err(SecretError::Empty { path: path.to_path_buf() }),

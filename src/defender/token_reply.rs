@@ -11,6 +11,8 @@ use azure_core::credentials::Secret;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::text::without_byte_order_mark;
+
 /// The lifetime of a token if nothing states it. A token that expires earlier is refused with 401 and replaced.
 const UNKNOWN_LIFE: Duration = Duration::from_mins(10);
 
@@ -24,7 +26,7 @@ pub(super) struct IssuedToken {
 impl IssuedToken {
     /// Parses a reply that was sent at `now`; none if it contains no token.
     pub(super) fn parse(body: &[u8], now: Timestamp) -> Option<Self> {
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let body = without_byte_order_mark(body);
         let reply: Value = serde_json::from_slice(body).ok()?;
         let token = reply.get("access_token")?.as_str().filter(|token| !token.is_empty())?;
         let until = |end: f64| end - (now.as_duration().as_secs_f64());

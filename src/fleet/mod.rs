@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{KbId, MachineId, Severity};
+use crate::model::{IgnoredUpdates, KbId, MachineId, Severity};
 
 /// The facts about a machine from the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,30 @@ pub struct DatedUpdate {
     pub first_seen: Option<Timestamp>,
 }
 
+/// The part of an answer of a source that concerns one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineAnswer {
+    /// The missing updates.
+    pub updates: Vec<DatedUpdate>,
+    /// The ids that are no KBs, without those that the configuration ignores.
+    pub unreadable: Vec<Arc<str>>,
+}
+
+impl MachineAnswer {
+    /// Removes the KBs and ids that the configuration ignores.
+    pub fn ignore(&mut self, ignored: &IgnoredUpdates) {
+        self.updates.retain(|dated| !ignored.kbs.contains(&dated.update.kb));
+        self.unreadable.retain(|id| !ignored.contains_id(id));
+    }
+}
+
+impl From<Vec<ReportedUpdate>> for MachineAnswer {
+    fn from(updates: Vec<ReportedUpdate>) -> Self {
+        let undated = |update| DatedUpdate { update, first_seen: None };
+        Self { updates: updates.into_iter().map(undated).collect(), unreadable: Vec::new() }
+    }
+}
+
 /// An update that is missing on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingUpdate {
@@ -109,15 +133,16 @@ pub struct MissingUpdate {
     pub first_seen: Timestamp,
 }
 
+mod machine;
 pub mod overview;
 pub mod policy;
 pub mod release;
 pub mod state;
 pub mod summary;
 mod totals;
+pub mod unreadable;
 
+pub use machine::{Assessment, Attempt, Machine, MachineState};
 pub use overview::Overview;
-pub use state::{
-    Assessment, Attempt, ExportVersion, Machine, MachineState, OutOfScope, PollStatus, TenantFleet,
-};
+pub use state::{ExportVersion, OutOfScope, PollStatus, TenantFleet};
 pub use totals::{ResolutionHistogram, Totals};

@@ -158,7 +158,7 @@ mod tests {
 
     fn missing(kb: u32, title: &str, age: Duration) -> MissingUpdate {
         let update = ReportedUpdate {
-            kb: KbId::parse(&kb.to_string()).unwrap(),
+            kb: KbId::new(kb).unwrap(),
             facts: Arc::new(UpdateFacts { title: title.to_owned(), products: Vec::new() }),
             cves: None,
             reported_machines: None,

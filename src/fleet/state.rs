@@ -1,144 +1,18 @@
 //! Applies machine lists, replies and exports to the fleet of one tenant.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::machine::{age, is_older};
 use super::totals::Totals;
-use super::{DatedUpdate, MachineFacts, MissingUpdate, Onboarding, ReportedUpdate};
-use crate::model::{Freshness, KbId, MachineId, Source};
-
-/// The state of a machine, by the age of its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MachineState {
-    /// Read within `stale_after`.
-    Fresh,
-    /// Read longer ago than `stale_after`, but within `expire_after`; still served.
-    Stale,
-    /// Not seen by Defender for `inactive_after`: replies about it are not trusted.
-    Inactive,
-    /// Never read, or so long ago that the data expired.
-    Unknown,
-    /// Not a Windows machine, or not onboarded: Defender lists no missing updates of it, and it is not asked.
-    Unsupported,
-}
-
-impl MachineState {
-    /// Every state, in the order of exposition.
-    pub const ALL: [Self; 5] = [Self::Fresh, Self::Stale, Self::Inactive, Self::Unknown, Self::Unsupported];
-
-    /// The value of the label `state`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-            Self::Inactive => "inactive",
-            Self::Unknown => "unknown",
-            Self::Unsupported => "unsupported",
-        }
-    }
-
-    /// Returns whether the missing updates of the machine are served and counted.
-    #[must_use]
-    pub fn is_assessed(self) -> bool {
-        matches!(self, Self::Fresh | Self::Stale)
-    }
-
-    /// Returns whether an answer about the machine is trusted, so that it is worth a call.
-    #[must_use]
-    pub fn is_asked(self) -> bool {
-        !matches!(self, Self::Inactive | Self::Unsupported)
-    }
-}
-
-/// The last good data of a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assessment {
-    /// The time at which it was fetched.
-    pub fetched_at: Timestamp,
-    /// The time that it describes, from which its age is counted. With an export this is the generation time
-    /// of the export version, which is earlier than `fetched_at`.
-    pub as_of: Timestamp,
-    /// The source that delivered it.
-    pub source: Source,
-    /// The missing updates, sorted by KB, each KB once.
-    pub missing_updates: Vec<MissingUpdate>,
-}
-
-impl Assessment {
-    /// The assessment from a call for one machine, which describes the time of the call.
-    #[must_use]
-    pub fn of_now(now: Timestamp, missing_updates: Vec<MissingUpdate>) -> Self {
-        Self { fetched_at: now, as_of: now, source: Source::Machines, missing_updates }
-    }
-}
-
-/// The newest attempt to read a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// The time at which it ended.
-    pub at: Timestamp,
-    /// True if it returned data.
-    pub succeeded: bool,
-}
-
-/// A machine in scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The facts from the machine list.
-    pub facts: MachineFacts,
-    /// The last good data.
-    pub assessment: Option<Assessment>,
-    /// The newest attempt, successful or not.
-    pub attempt: Option<Attempt>,
-}
-
-impl Machine {
-    /// The state of the machine at `now`.
-    #[must_use]
-    pub fn state(&self, now: Timestamp, freshness: &Freshness) -> MachineState {
-        let older = |at, limit| is_older(at, limit, now);
-        if !self.facts.is_supported() {
-            return MachineState::Unsupported;
-        }
-        if self.facts.last_seen.is_some_and(|at| older(at, freshness.inactive_after)) {
-            return MachineState::Inactive;
-        }
-        match &self.assessment {
-            None => MachineState::Unknown,
-            Some(assessment) if older(assessment.as_of, freshness.expire_after) => MachineState::Unknown,
-            Some(assessment) if older(assessment.as_of, freshness.stale_after) => MachineState::Stale,
-            Some(_) => MachineState::Fresh,
-        }
-    }
-
-    /// The missing updates of the last assessment, whether they are served or not.
-    #[must_use]
-    pub fn missing_updates(&self) -> &[MissingUpdate] {
-        self.assessment.as_ref().map_or(&[], |assessment| &assessment.missing_updates)
-    }
-
-    /// The missing updates that are served and counted at `now`. None while the machine is not assessed,
-    /// which differs from a machine without missing updates.
-    #[must_use]
-    pub fn assessed_updates(&self, now: Timestamp, freshness: &Freshness) -> Option<&[MissingUpdate]> {
-        let assessment = self.assessment.as_ref()?;
-        self.state(now, freshness).is_assessed().then_some(&assessment.missing_updates)
-    }
-}
-
-/// The age of `at` at `now`; zero for a time in the future, as after a clock was set back.
-fn age(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(at)).unwrap_or_default()
-}
-
-fn is_older(at: Timestamp, limit: Duration, now: Timestamp) -> bool {
-    age(at, now) > limit
-}
+use super::unreadable::{Absence, Doubt, UnreadableIds};
+use super::{
+    Assessment, Attempt, DatedUpdate, Machine, MachineAnswer, MachineFacts, MissingUpdate, Onboarding,
+};
+use crate::model::{Freshness, IgnoredUpdates, KbId, MachineId, Source};
 
 /// A machine that left the scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +30,30 @@ pub struct ExportVersion {
     pub generated_at: Timestamp,
     /// The time of the last check that found it to be the newest version.
     pub checked_at: Timestamp,
+    /// True if it has lines of which not even the machine can be read.
+    pub has_unreadable_lines: bool,
+    /// True if the version that was applied before it has such lines.
+    pub follows_unreadable_lines: bool,
+}
+
+impl ExportVersion {
+    /// The version that replaces `previous`, or `previous` itself when it is read again.
+    #[must_use]
+    pub fn new(
+        generated_at: Timestamp,
+        checked_at: Timestamp,
+        has_unreadable_lines: bool,
+        previous: Option<&Self>,
+    ) -> Self {
+        let follows_unreadable_lines = previous.is_some_and(|previous| {
+            if previous.generated_at == generated_at {
+                previous.follows_unreadable_lines
+            } else {
+                previous.has_unreadable_lines
+            }
+        });
+        Self { generated_at, checked_at, has_unreadable_lines, follows_unreadable_lines }
+    }
 }
 
 /// The results of the polls of a tenant.
@@ -256,7 +154,7 @@ impl TenantFleet {
     }
 
     /// Applies a reply about a machine: updates that stay missing keep their first-seen time, and those that
-    /// are not in the reply are fixed. A machine that has left the scope meanwhile is ignored.
+    /// are not in the reply are fixed or, if an unreadable id may stand for them, held. A machine that has left the scope meanwhile is ignored.
     ///
     /// A reply about an inactive machine is not trusted, because Defender drops the missing updates of
     /// machines that it no longer sees: the previous data stays, and nothing is fixed. The same applies to an
@@ -265,35 +163,39 @@ impl TenantFleet {
         &mut self,
         id: &MachineId,
         at: Timestamp,
-        reported: Vec<ReportedUpdate>,
+        answer: impl Into<MachineAnswer>,
         freshness: &Freshness,
     ) {
-        let updates = reported.into_iter().map(|update| DatedUpdate { update, first_seen: None }).collect();
-        let reply = SourceReply { fetched_at: at, as_of: at, source: Source::Machines, updates };
+        let (source, answer) = (Source::Machines, answer.into());
+        let reply = SourceReply { fetched_at: at, as_of: at, source, answer, is_incomplete: false };
         if let Some(machine) = self.machines.get_mut(id) {
             reply.apply(machine, &mut self.totals, freshness);
         }
     }
 
-    /// Applies an export version. `take_updates` returns the updates of a machine, or none if the export has
-    /// no row of it. A machine without a row misses nothing only if it is known to be onboarded and
-    /// Defender has seen it since the version was generated; otherwise its previous data stays, and the attempt
-    /// counts as failed. Unsupported machines stay as they are. Returns the number of machines that have data from this version.
+    /// Applies an export version. `take_answer` returns the rows of a machine, or none if the export has no row
+    /// of it. A machine without a row misses nothing only if it is known to be onboarded and Defender has seen
+    /// it since the version was generated; otherwise its previous data stays, and the attempt counts as failed.
+    /// Unsupported machines stay as they are. Returns the number of machines that have data from this version.
+    ///
+    /// A line without a readable machine may be about any missing update. So a version with such lines fixes
+    /// nothing, unless the version before it has such lines too, which therefore are something else.
     pub fn apply_export(
         &mut self,
         version: ExportVersion,
-        mut take_updates: impl FnMut(&MachineId) -> Option<Vec<DatedUpdate>>,
+        mut take_answer: impl FnMut(&MachineId) -> Option<MachineAnswer>,
         freshness: &Freshness,
     ) -> u64 {
-        let ExportVersion { generated_at: as_of, checked_at: fetched_at } = version;
+        let ExportVersion { generated_at: as_of, checked_at: fetched_at, .. } = version;
+        let is_incomplete = version.has_unreadable_lines && !version.follows_unreadable_lines;
         let mut applied = 0;
         let supported = self.machines.iter_mut().filter(|(_, machine)| machine.facts.is_supported());
         for (id, machine) in supported {
+            let is_onboarded = machine.facts.onboarding == Onboarding::Onboarded;
             let seen_since = || machine.facts.last_seen.is_some_and(|seen| seen >= as_of);
-            let misses_nothing =
-                || (machine.facts.onboarding == Onboarding::Onboarded && seen_since()).then(Vec::new);
-            if let Some(updates) = take_updates(id).or_else(misses_nothing) {
-                let reply = SourceReply { fetched_at, as_of, source: Source::Export, updates };
+            let misses_nothing = || (is_onboarded && seen_since()).then(MachineAnswer::default);
+            if let Some(answer) = take_answer(id).or_else(misses_nothing) {
+                let reply = SourceReply { fetched_at, as_of, source: Source::Export, answer, is_incomplete };
                 reply.apply(machine, &mut self.totals, freshness);
                 applied += 1;
             } else {
@@ -304,18 +206,24 @@ impl TenantFleet {
         applied
     }
 
-    /// Drops the missing updates of `ignored` KBs. They do not count as fixed.
-    pub fn drop_updates(&mut self, ignored: &BTreeSet<KbId>) {
-        let is_ignored = |missing: &MissingUpdate| ignored.contains(&missing.update.kb);
+    /// Drops the missing updates of `ignored` KBs, which do not count as fixed, and the `ignored` ids.
+    pub fn ignore(&mut self, ignored: &IgnoredUpdates) {
+        let is_ignored = |missing: &MissingUpdate| ignored.kbs.contains(&missing.update.kb);
         let out_of_scope = self.out_of_scope.values_mut().map(|out_of_scope| &mut out_of_scope.machine);
         for machine in self.machines.values_mut().chain(out_of_scope) {
-            if !machine.missing_updates().iter().any(is_ignored) {
+            let Some(assessment) = &machine.assessment else { continue };
+            let concerns = |unreadable: &UnreadableIds| unreadable.is_concerned_by(ignored);
+            let is_concerned = assessment.missing_updates.iter().any(is_ignored)
+                || assessment.unreadable.as_deref().is_some_and(concerns);
+            if !is_concerned {
                 continue;
             }
             if let Some(assessment) = &mut Arc::make_mut(machine).assessment {
                 let before = assessment.missing_updates.len();
                 assessment.missing_updates.retain(|missing| !is_ignored(missing));
                 self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
+                let unreadable = assessment.unreadable.take();
+                assessment.unreadable = unreadable.and_then(|unreadable| unreadable.without(ignored));
             }
         }
     }
@@ -333,19 +241,24 @@ struct SourceReply {
     fetched_at: Timestamp,
     as_of: Timestamp,
     source: Source,
-    updates: Vec<DatedUpdate>,
+    answer: MachineAnswer,
+    /// True if the source has data that may be about this machine and cannot be read.
+    is_incomplete: bool,
 }
 
 impl SourceReply {
     fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
-        let Self { fetched_at, as_of, source, mut updates } = self;
+        let Self { fetched_at, as_of, source, answer, is_incomplete } = self;
         let attempt = Some(Attempt { at: fetched_at, succeeded: true });
         if !machine.state(fetched_at, freshness).is_asked() {
             Arc::make_mut(machine).attempt = attempt;
             return;
         }
+        let MachineAnswer { mut updates, mut unreadable } = answer;
         updates.sort_by_key(|dated| dated.update.kb);
         updates.dedup_by_key(|dated| dated.update.kb);
+        unreadable.sort_unstable();
+        unreadable.dedup();
         let previous = machine.missing_updates();
         let missing = |DatedUpdate { update, first_seen }: DatedUpdate| {
             let earlier = find(previous, update.kb).map(|missing| missing.first_seen);
@@ -353,20 +266,38 @@ impl SourceReply {
             let ours = earlier.unwrap_or(as_of);
             MissingUpdate { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
         };
-        let missing_updates: Vec<MissingUpdate> = updates.into_iter().map(missing).collect();
-        let same_source = machine.assessment.as_ref().is_none_or(|assessment| assessment.source == source);
+        let mut missing_updates: Vec<MissingUpdate> = updates.into_iter().map(missing).collect();
+        let doubt = Doubt {
+            earlier: machine.assessment.as_ref().and_then(|assessment| assessment.unreadable.as_deref()),
+            ids: &unreadable,
+            about_all: is_incomplete,
+            at: as_of,
+            longest: freshness.inactive_after,
+            earlier_source: machine.assessment.as_ref().map_or(source, |assessment| assessment.source),
+        };
+        let (mut kept, mut held) = (Vec::new(), Vec::new());
         let is_gone = |missing: &&MissingUpdate| find(&missing_updates, missing.update.kb).is_none();
         for missing in previous.iter().filter(is_gone) {
-            if same_source {
-                totals.resolved += 1;
-                totals.resolution.observe(age(missing.first_seen, as_of));
-            } else {
-                totals.dropped += 1;
+            match doubt.absence(missing.update.kb) {
+                Absence::Held(since) => {
+                    kept.push(missing.clone());
+                    held.push(since);
+                }
+                Absence::Gone(listed_by) if listed_by == source => {
+                    totals.resolved += 1;
+                    totals.resolution.observe(age(missing.first_seen, as_of));
+                }
+                Absence::Gone(_) => totals.dropped += 1,
             }
         }
+        if !kept.is_empty() {
+            missing_updates.extend(kept);
+            missing_updates.sort_by_key(|missing| missing.update.kb);
+        }
+        let unreadable = doubt.knowledge(&missing_updates, held, previous);
         *machine = Arc::new(Machine {
             facts: machine.facts.clone(),
-            assessment: Some(Assessment { fetched_at, as_of, source, missing_updates }),
+            assessment: Some(Assessment { fetched_at, as_of, source, missing_updates, unreadable }),
             attempt,
         });
     }

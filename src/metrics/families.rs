@@ -174,7 +174,8 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_update_released_timestamp_seconds",
-        "When the update was released, where its title tells the month: the second Tuesday, 17:00 UTC.",
+        "When the update was released, where its title tells the month: the second Tuesday, 17:00 UTC; not later \
+         than its first seen time.",
         ["tenant", "kb"],
         |scope, writer| scope.per_update(writer, |update| update.released.map(Value::Time))
     ),
@@ -244,7 +245,7 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
     ),
     family!(
         Gauge "mde_machine_missing_updates",
-        "Updates that the machine misses; absent when that is unknown or the machine is inactive.",
+        "Updates that the machine misses; absent when that is unknown (inactive and unreadable too).",
         ["tenant", "machine_id", "machine"],
         |scope, writer| {
             scope.value(writer, scope.missing_updates.map(|updates| Value::Count(updates.len() as u64)));

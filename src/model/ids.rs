@@ -44,19 +44,28 @@ impl Borrow<str> for MachineId {
 pub struct KbId(u32);
 
 impl KbId {
-    /// Parses up to nine digits with an optional `KB` in front, in any case.
+    /// Parses an update id that names a KB: six or seven digits, after an optional `KB` (`KB5036892`,
+    /// `KB 5036892`, `KB-5036892`), before an optional remark in parentheses (`5036892 (x64)`), in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let digits = match text.get(..2) {
-            Some(prefix) if prefix.eq_ignore_ascii_case("kb") => &text[2..],
+        let number = match text.split_at_checked(2) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case("kb") => {
+                rest.strip_prefix([' ', '-']).unwrap_or(rest)
+            }
             _ => text,
         };
-        let fits = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-        fits.then(|| digits.parse().ok().map(Self)).flatten()
+        let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, remark) = number.split_at(digits);
+        let remark = remark.trim_start();
+        let is_remark =
+            remark.len() >= 2 && remark.starts_with('(') && remark.ends_with(')') && !remark.contains('\n');
+        let is_kb = (6..=7).contains(&digits.len()) && (remark.is_empty() || is_remark);
+        is_kb.then(|| digits.parse().ok().map(Self)).flatten()
     }
 
-    /// Returns the KB with this number, or none for a number of more than nine digits.
+    /// Returns the KB with this number, or none for a number of more than nine digits. A state file of an earlier
+    /// release may hold any of them.
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
         (number < 1_000_000_000).then_some(Self(number))
@@ -72,5 +81,64 @@ impl KbId {
 impl fmt::Display for KbId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_name_a_kb_are_parsed() {
+        for id in [
+            "5036892",
+            "KB5036892",
+            "kb5036892",
+            "Kb 5036892",
+            "KB-5036892",
+            " 5036892\t",
+            "5036892 (x64)",
+            "5036892(x64)",
+            "KB 5036892  (x64) (Windows 10)",
+            "5036892 ()",
+            "\u{a0}5036892",
+        ] {
+            assert_eq!(KbId::parse(id), KbId::new(5_036_892), "{id}");
+        }
+        assert_eq!(KbId::parse("890830"), KbId::new(890_830));
+        assert_eq!(KbId::parse("0000001"), KbId::new(1));
+    }
+
+    #[test]
+    fn other_ids_are_no_kbs() {
+        for id in [
+            "",
+            " ",
+            "KB",
+            "Click to Run",
+            "ADV200002",
+            "5036892;5036893",
+            "5036892, 5036893",
+            "5036892 5036893",
+            "KB5036892x64",
+            "5036892 x64",
+            "5036892 (x64",
+            "5036892 x64)",
+            "5036892 (x64) x",
+            "5036892 (x\ny)",
+            "5036892 (",
+            "KB  5036892",
+            "KB--5036892",
+            "KBKB5036892",
+            "K5036892",
+            "12345",
+            "12345678",
+            "-5036892",
+            "5036892.0",
+            "５０３６８９２",
+            "äb5036892",
+        ] {
+            assert_eq!(KbId::parse(id), None, "{id}");
+        }
     }
 }

@@ -7,12 +7,14 @@
 
 mod freshness;
 mod ids;
+mod ignored;
 mod label_value;
 mod labels;
 mod policy;
 
 pub use freshness::Freshness;
 pub use ids::{KbId, MachineId};
+pub use ignored::IgnoredUpdates;
 pub use label_value::{MAX_LABEL_BYTES, bounded_label};
 pub use labels::{
     ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FailureReason, HttpPath, LogLevel,

@@ -1,14 +1,14 @@
 //! The data that the parts of a poller share.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::paced_sender::PacedSender;
+use super::unreadable_log::UnreadableLog;
 use crate::clock::Clock;
 use crate::defender::Client;
 use crate::fleet::TenantFleet;
-use crate::model::{Freshness, KbId};
+use crate::model::{Freshness, IgnoredUpdates};
 use crate::self_metrics::TenantMetrics;
 
 /// The fleet of one tenant, the client that fetches its data, and the sender that publishes it.
@@ -20,8 +20,9 @@ pub(super) struct PollContext {
     /// The time between two reads of a machine.
     pub(super) interval: Duration,
     pub(super) freshness: Freshness,
-    /// KBs that are dropped from every reply.
-    pub(super) ignored: Arc<BTreeSet<KbId>>,
+    /// The updates that are dropped from every reply.
+    pub(super) ignored: Arc<IgnoredUpdates>,
+    pub(super) unreadable_log: UnreadableLog,
     pub(super) sender: PacedSender,
     pub(super) metrics: TenantMetrics,
     pub(super) clock: Clock,

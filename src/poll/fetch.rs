@@ -11,7 +11,7 @@ use super::context::PollContext;
 use super::plan;
 use super::report::PollReport;
 use crate::defender::ApiError;
-use crate::fleet::ReportedUpdate;
+use crate::fleet::MachineAnswer;
 use crate::model::MachineId;
 
 /// The number of calls in flight. The quota bounds the rate; this bounds the load on an API that is slow.
@@ -24,8 +24,8 @@ const FAILURES_IN_A_ROW: u32 = 10;
 /// next call.
 const NOT_FOUND_RETRIES: u32 = 3;
 
-/// The missing updates of one machine, or the failure to fetch them.
-type FetchResult = Result<Vec<ReportedUpdate>, ApiError>;
+/// The answer about one machine, or the failure to fetch it.
+type FetchResult = Result<MachineAnswer, ApiError>;
 
 /// Fetches the missing updates machine by machine.
 #[derive(Debug, Default)]
@@ -138,9 +138,10 @@ async fn wait_until(at: Option<Instant>) {
 fn apply_result(id: &MachineId, result: FetchResult, context: &mut PollContext, report: &mut PollReport) {
     let now = context.clock.now();
     match result {
-        Ok(mut reported) => {
-            reported.retain(|update| !context.ignored.contains(&update.kb));
-            context.fleet.apply_answer(id, now, reported, &context.freshness);
+        Ok(mut answer) => {
+            answer.ignore(&context.ignored);
+            context.unreadable_log.report(&context.fleet.tenant, id, &answer.unreadable);
+            context.fleet.apply_answer(id, now, answer, &context.freshness);
             report.machine_read();
         }
         Err(error) if error.stops_the_poll() => report.failed(&error, true),

@@ -16,7 +16,7 @@ use super::report::PollReport;
 use super::shrink_guard::{ShrinkGuard, Verdict};
 use crate::defender::{ApiError, Export, ExportOutcome};
 use crate::fleet::{ExportVersion, Machine, TenantFleet};
-use crate::model::{SnapshotRejectReason, Source};
+use crate::model::{MachineId, SnapshotRejectReason, Source};
 
 /// Decides when to fetch the export, and whether to accept it.
 #[derive(Debug, Default)]
@@ -91,7 +91,9 @@ impl ExportImporter {
         if self.is_held(&export, now, context) {
             return;
         }
-        let version = ExportVersion { generated_at: export.generated_at(), checked_at: now };
+        let previous = context.fleet.export_version;
+        let version =
+            ExportVersion::new(export.generated_at(), now, export.has_unreadable_lines(), previous.as_ref());
         let rows = export.rows();
         let machines = apply(export, version, context).await;
         context.metrics.source_snapshot(version.generated_at);
@@ -130,17 +132,20 @@ async fn apply(mut export: Export, version: ExportVersion, context: &mut PollCon
     let mut fleet = context.fleet.clone();
     let freshness = context.freshness;
     let ignored = Arc::clone(&context.ignored);
+    let mut log = std::mem::take(&mut context.unreadable_log);
     let applied = tokio::task::spawn_blocking(move || {
-        let take_updates = |id: &_| {
-            let mut updates = export.take(id)?;
-            updates.retain(|dated| !ignored.contains(&dated.update.kb));
-            Some(updates)
+        let tenant = Arc::clone(&fleet.tenant);
+        let take_answer = |id: &MachineId| {
+            let mut answer = export.take(id)?;
+            answer.ignore(&ignored);
+            log.report(&tenant, id, &answer.unreadable);
+            Some(answer)
         };
-        let machines = fleet.apply_export(version, take_updates, &freshness);
-        (fleet, machines)
+        let machines = fleet.apply_export(version, take_answer, &freshness);
+        (fleet, machines, log)
     });
-    let (fleet, machines) = applied.await.expect("Safe: applying does not panic and is never aborted");
-    context.fleet = fleet;
+    let (fleet, machines, log) = applied.await.expect("Safe: applying does not panic and is never aborted");
+    (context.fleet, context.unreadable_log) = (fleet, log);
     machines
 }
 

@@ -21,8 +21,8 @@ mod report;
 mod scope;
 mod shrink_guard;
 mod source;
+mod unreadable_log;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Poll, Tenant};
 use crate::defender::{ApiError, Client};
 use crate::fleet::{PollStatus, TenantFleet};
-use crate::model::{KbId, Source};
+use crate::model::{IgnoredUpdates, Source};
 use crate::publish::FleetSender;
 use crate::self_metrics::TenantMetrics;
 
@@ -46,6 +46,7 @@ use quota_advisor::QuotaAdvisor;
 use report::{LoggedFailures, PollReport};
 use scope::ScopeTracker;
 use source::DataSource;
+use unreadable_log::UnreadableLog;
 
 /// The time without [`progress`](Poller::progress) after which a poller counts as stalled. It exceeds the
 /// longest call of the client, which is two hours including the wait for the quota.
@@ -98,6 +99,7 @@ impl Poller {
                 interval: poll.interval,
                 freshness: poll.freshness,
                 ignored: Arc::default(),
+                unreadable_log: UnreadableLog::default(),
                 sender: PacedSender::new(publisher),
                 metrics,
                 clock,
@@ -105,10 +107,10 @@ impl Poller {
         }
     }
 
-    /// The same poller, which drops `kbs` from every reply. Its fleet must not hold them.
+    /// The same poller, which drops the `ignored` updates from every reply. Its fleet must not hold them.
     #[must_use]
-    pub fn ignoring(mut self, kbs: Arc<BTreeSet<KbId>>) -> Self {
-        self.context.ignored = kbs;
+    pub fn ignoring(mut self, ignored: Arc<IgnoredUpdates>) -> Self {
+        self.context.ignored = ignored;
         self
     }
 

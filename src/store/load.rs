@@ -11,13 +11,14 @@ use rusqlite::{Connection, Row};
 
 use super::persisted_state::{
     PersistedState, PersistedTenant, RecordedCalls, onboarding_number, resolution_bounds, severity_number,
-    source_name,
 };
+use super::row::{MachineRow, at, count, each, integer, optional, source, text, time};
+use super::unreadable;
 use crate::fleet::{
     Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
     PollStatus, ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
-use crate::model::{ApiOperation, KbId, MachineId, Severity, Source};
+use crate::model::{ApiOperation, KbId, MachineId, Severity};
 
 /// The data of a file.
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     let mut facts = facts(connection, &mut skipped)?;
     let mut machines = machines(connection, &mut skipped)?;
     missing_updates(connection, &mut machines, &mut facts, &mut skipped)?;
+    unreadable::load(connection, &mut machines, &mut skipped)?;
     for row in machines {
         add_to_tenant(row, &mut tenants, &mut skipped);
     }
@@ -81,32 +83,11 @@ struct SharedFacts {
     is_used: bool,
 }
 
-struct MachineRow {
-    key: i64,
-    tenant: i64,
-    departed_at: Option<Timestamp>,
-    machine: Machine,
-}
-
-/// Calls `take` with each row of `query`, and counts the rows that it rejects.
-fn each(
-    connection: &Connection,
-    query: &str,
-    skipped: &mut u64,
-    mut take: impl FnMut(&Row<'_>) -> Option<()>,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(query)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        *skipped += u64::from(take(row).is_none());
-    }
-    Ok(())
-}
-
 fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<TenantRows> {
     let mut tenants = TenantRows::new();
     let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
-                 dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at FROM tenant";
+                 dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
+                 snapshot_unreadable FROM tenant";
     each(connection, query, skipped, |row| {
         let mut fleet = TenantFleet::new(text(row, 1)?.into());
         fleet.selectors = text(row, 2)?.into();
@@ -123,8 +104,13 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
             resolution: ResolutionHistogram { sum_millis: count(row, 9)?, ..ResolutionHistogram::default() },
         };
         let version = optional(row, 10, at)?.zip(optional(row, 11, at)?);
-        fleet.export_version =
-            version.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
+        let unreadable_lines = integer(row, 12)?;
+        fleet.export_version = version.map(|(generated_at, checked_at)| ExportVersion {
+            generated_at,
+            checked_at,
+            has_unreadable_lines: unreadable_lines & 1 != 0,
+            follows_unreadable_lines: unreadable_lines & 2 != 0,
+        });
         if tenants.values().any(|(other, _)| other.tenant == fleet.tenant) {
             return None;
         }
@@ -179,6 +165,7 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
                 as_of: optional(row, 13, at)?.unwrap_or(read_at),
                 source: source(text(row, 14)?)?,
                 missing_updates: Vec::new(),
+                unreadable: None,
             }),
             None => None,
         };
@@ -281,42 +268,6 @@ fn onboarding(number: i64) -> Option<Onboarding> {
     all.into_iter().find(|onboarding| onboarding_number(*onboarding) == number)
 }
 
-fn source(name: &str) -> Option<Source> {
-    [Source::Machines, Source::Export].into_iter().find(|source| source_name(*source) == name)
-}
-
 fn severity(number: i64) -> Option<Severity> {
     Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number)
-}
-
-fn integer(row: &Row<'_>, column: usize) -> Option<i64> {
-    row.get_ref(column).ok()?.as_i64().ok()
-}
-
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Option<&'a str> {
-    row.get_ref(column).ok()?.as_str().ok()
-}
-
-fn count(row: &Row<'_>, column: usize) -> Option<u64> {
-    u64::try_from(integer(row, column)?).ok()
-}
-
-fn time(row: &Row<'_>, column: usize) -> Option<Timestamp> {
-    at(integer(row, column)?)
-}
-
-fn at(millis: i64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(millis).ok()
-}
-
-/// The value of a column that may be NULL, which is `Some(None)`.
-#[expect(
-    clippy::option_option,
-    reason = "the outer one stands for invalid values, as everywhere in this module"
-)]
-fn optional<T>(row: &Row<'_>, column: usize, convert: impl FnOnce(i64) -> Option<T>) -> Option<Option<T>> {
-    match row.get_ref(column).ok()?.as_i64_or_null().ok()? {
-        None => Some(None),
-        Some(number) => convert(number).map(Some),
-    }
 }

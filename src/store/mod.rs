@@ -17,7 +17,8 @@
 //!
 //! - `tenant`: per tenant the digest of the selectors and the time of the newest machine list, the times of
 //!   the polls, the counts of missing updates that were detected, resolved and dropped, the sum of the times
-//!   to resolution, and the times at which the newest export version was generated and last checked.
+//!   to resolution, and the times at which the newest export version was generated and last checked; `snapshot_unreadable` is
+//!   1 if it has lines of which not even the machine can be read, plus 2 if the version before it has such lines.
 //! - `resolution`: the histogram of resolved updates (`pairs`), by the first bound in days that is not
 //!   exceeded.
 //! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope;
@@ -27,6 +28,7 @@
 //!   (`as_of`; NULL if it equals `read_at`).
 //! - `gap`: the missing updates, by machine and KB, with their first-seen time and the data of the newest
 //!   assessment; `severity` is 1 for low to 4 for critical.
+//! - `unreadable`: per machine the ids that are no KBs, and the missing updates that they hold, both as JSON.
 //! - `update_facts`: titles and products (a JSON array) of updates, shared by missing updates.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in calls of schema 1).
 //! - `machines` and `open_gaps`: views of the machines and of the missing updates in scope, with names and
@@ -37,8 +39,11 @@ mod file;
 mod load;
 mod permissions;
 mod persisted_state;
+mod row;
 mod schema;
 mod shared;
+mod statements;
+mod unreadable;
 mod write;
 
 use std::collections::BTreeMap;

@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Statement, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::persisted_state::{
     MachineEntry, PersistedState, PersistedTenant, RecordedCalls, machines, merge_join, onboarding_number,
     resolution_bounds, severity_number, source_name,
 };
+use super::statements::Statements;
+use super::unreadable;
+use crate::fleet::unreadable::UnreadableIds;
 use crate::fleet::{Machine, MissingUpdate, TenantFleet, Totals, UpdateFacts};
 use crate::model::{ApiOperation, KbId, MachineId};
 
@@ -28,7 +31,7 @@ pub(super) fn write<'a>(
     let transaction = connection.transaction()?;
     if persisted.needs_rewrite {
         let tables = "DELETE FROM gap; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
-                      DELETE FROM tenant; DELETE FROM update_facts";
+                      DELETE FROM tenant; DELETE FROM update_facts; DELETE FROM unreadable";
         transaction.execute_batch(tables)?;
     }
     let (changes, new_facts, rows) = {
@@ -118,47 +121,6 @@ struct Writer<'a> {
     rows: usize,
 }
 
-struct Statements<'a> {
-    insert_machine: Statement<'a>,
-    update_machine: Statement<'a>,
-    delete_machine: Statement<'a>,
-    put_times: Statement<'a>,
-    delete_times: Statement<'a>,
-    put_missing_update: Statement<'a>,
-    delete_missing_update: Statement<'a>,
-    delete_missing_updates: Statement<'a>,
-    insert_facts: Statement<'a>,
-}
-
-impl<'a> Statements<'a> {
-    fn new(transaction: &'a Transaction<'a>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            insert_machine: transaction.prepare(
-                "INSERT INTO machine (tenant, id, name, os_platform, os_version, device_group, departed_at, \
-                 onboarded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?,
-            update_machine: transaction.prepare(
-                "UPDATE machine SET name = ?2, os_platform = ?3, os_version = ?4, device_group = ?5, \
-                 departed_at = ?6, onboarded = ?7 WHERE key = ?1",
-            )?,
-            delete_machine: transaction.prepare("DELETE FROM machine WHERE key = ?1")?,
-            put_times: transaction.prepare(
-                "INSERT OR REPLACE INTO times (machine, last_seen, read_at, attempt_at, attempt_succeeded, \
-                 as_of, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?,
-            delete_times: transaction.prepare("DELETE FROM times WHERE machine = ?1")?,
-            put_missing_update: transaction.prepare(
-                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?,
-            delete_missing_update: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,
-            delete_missing_updates: transaction.prepare("DELETE FROM gap WHERE machine = ?1")?,
-            insert_facts: transaction
-                .prepare("INSERT INTO update_facts (title, products) VALUES (?1, ?2)")?,
-        })
-    }
-}
-
 impl<'a> Writer<'a> {
     fn new(transaction: &'a Transaction<'a>, persisted: &'a PersistedState) -> rusqlite::Result<Self> {
         let statements = Statements::new(transaction)?;
@@ -201,12 +163,16 @@ impl<'a> Writer<'a> {
             return Ok(unchanged.key);
         }
         let key = persisted.map(|persisted| persisted.key);
-        let ([listed_at, last_poll, last_success, generated_at, checked_at], totals, selectors) =
-            tenant_fields(fleet);
+        let (
+            [listed_at, last_poll, last_success, generated_at, checked_at],
+            unreadable_lines,
+            totals,
+            selectors,
+        ) = tenant_fields(fleet);
         self.rows += self.transaction.execute(
             "INSERT OR REPLACE INTO tenant (key, name, selectors, listed_at, last_poll, last_success, \
              detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
-             snapshot_unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+             snapshot_unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 key,
                 &*fleet.tenant,
@@ -219,7 +185,8 @@ impl<'a> Writer<'a> {
                 integer(totals.dropped),
                 integer(totals.resolution.sum_millis),
                 generated_at,
-                checked_at
+                checked_at,
+                unreadable_lines
             ],
         )?;
         let key = key.unwrap_or_else(|| self.transaction.last_insert_rowid());
@@ -246,6 +213,7 @@ impl<'a> Writer<'a> {
         let key = self.transaction.last_insert_rowid();
         self.times(key, new.machine)?;
         self.missing_updates(key, &[], new.machine.missing_updates())?;
+        self.unreadable(key, None, unreadable::of(new.machine))?;
         Ok(key)
     }
 
@@ -273,13 +241,15 @@ impl<'a> Writer<'a> {
         if times_of(old.machine) != times_of(new.machine) {
             self.times(key, new.machine)?;
         }
-        self.missing_updates(key, old.machine.missing_updates(), new.machine.missing_updates())
+        self.missing_updates(key, old.machine.missing_updates(), new.machine.missing_updates())?;
+        self.unreadable(key, unreadable::of(old.machine), unreadable::of(new.machine))
     }
 
     fn removed_machine(&mut self, key: i64) -> rusqlite::Result<()> {
         self.rows += self.statements.delete_machine.execute([key])?;
         self.rows += self.statements.delete_times.execute([key])?;
         self.rows += self.statements.delete_missing_updates.execute([key])?;
+        self.rows += self.statements.delete_unreadable.execute([key])?;
         Ok(())
     }
 
@@ -320,6 +290,23 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    fn unreadable(
+        &mut self,
+        machine: i64,
+        old: Option<&UnreadableIds>,
+        new: Option<&UnreadableIds>,
+    ) -> rusqlite::Result<()> {
+        match new {
+            _ if old == new => {}
+            None => self.rows += self.statements.delete_unreadable.execute([machine])?,
+            Some(new) => {
+                let (ids, held) = unreadable::encode(new);
+                self.rows += self.statements.put_unreadable.execute(params![machine, ids, held])?;
+            }
+        }
+        Ok(())
+    }
+
     fn facts_key(&mut self, facts: &UpdateFacts) -> rusqlite::Result<i64> {
         if let Some(key) = self.persisted.facts.get(facts).or_else(|| self.new_facts.get(facts)) {
             return Ok(*key);
@@ -333,12 +320,15 @@ impl<'a> Writer<'a> {
 }
 
 /// The columns of the row of a tenant, to compare and to write.
-fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], Totals, &str) {
+fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], u8, Totals, &str) {
     let status = &fleet.status;
     let generated_at = fleet.export_version.map(|version| version.generated_at);
     let checked_at = fleet.export_version.map(|version| version.checked_at);
     let times = [fleet.listed_at, status.last_poll, status.last_success, generated_at, checked_at];
-    (times.map(|at| at.map(Timestamp::as_millisecond)), fleet.totals, &fleet.selectors)
+    let unreadable_lines = fleet.export_version.map_or(0, |version| {
+        u8::from(version.has_unreadable_lines) | u8::from(version.follows_unreadable_lines) << 1
+    });
+    (times.map(|at| at.map(Timestamp::as_millisecond)), unreadable_lines, fleet.totals, &fleet.selectors)
 }
 
 /// The columns of the row of a machine that can change, to compare.

@@ -6,7 +6,7 @@ use crate::support::source::{Module, Package};
 
 /// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
@@ -45,7 +45,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
     ("publish", &["clock", "exposition", "fleet", "metrics", "model", "self_metrics", "store"]),
     ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
-    ("defender", &["clock", "config", "fleet", "model", "self_metrics"]),
+    ("defender", &["clock", "config", "fleet", "model", "self_metrics", "text"]),
     ("metrics", &["clock", "config", "exposition", "fleet", "model"]),
     ("self_metrics", &["clock", "exposition", "model"]),
     ("fleet", &["clock", "model"]),
@@ -57,6 +57,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("file_watch", &[]),
     ("clock", &[]),
     ("model", &[]),
+    ("text", &[]),
 ];
 
 #[test]

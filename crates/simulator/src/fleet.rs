@@ -361,12 +361,24 @@ fn add_entry_oddities(entries: &mut Vec<Value>, index: usize) {
             entry["productsNames"] = Value::Null;
         }
         if index % 17 == 5 {
-            entry["id"] = json!(format!("KB{}", entry["id"].as_str().unwrap_or_default()));
+            let id = entry["id"].as_str().unwrap_or_default().to_owned();
+            entry["id"] = json!(match index % 3 {
+                0 => format!("KB{id}"),
+                1 => format!("KB {id}"),
+                _ => format!("{id} (x64)"),
+            });
         }
     }
     if index % 11 == 4
         && let Some(first) = entries.first().cloned()
     {
+        entries.push(first);
+    }
+    if index % 29 == 8
+        && let Some(mut first) = entries.first().cloned()
+    {
+        // An update of Office is reported without a KB.
+        first["id"] = json!("Click to Run");
         entries.push(first);
     }
     if index % 13 == 6

@@ -9,7 +9,7 @@
 //! that such a row looks up its CVE only.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::BufRead;
 use std::sync::Arc;
 
@@ -18,11 +18,13 @@ use jiff::Timestamp;
 use super::cves::{CveSet, packed};
 use super::lines::{LineReader, RawLine};
 use super::packed_timestamp::PackedTimestamp;
-use super::row::{ExportRow, RowField};
-use super::version::{Export, PackedUpdate};
+use super::row::{ExportRow, RowField, UnreadableRow};
+use super::version::{Export, PackedUpdate, UnreadableLines};
 use crate::defender::export_file_error::ExportFileError;
+use crate::defender::json_repair::repair_strings;
 use crate::fleet::UpdateFacts;
 use crate::model::{KbId, MachineId, RejectReason, Severity};
+use crate::text::without_byte_order_mark;
 
 /// The maximum memory of one export, enough for about ten million missing updates.
 const MEMORY_BYTES: usize = 1 << 30;
@@ -32,6 +34,9 @@ const PRODUCTS: usize = 100;
 
 /// The maximum length of a title or product name in characters.
 const TEXT_CHARS: usize = 1024;
+
+/// The start of the id of a line that cannot be read.
+const UNREADABLE_LINE: &str = "(unreadable line";
 
 /// The counts of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(super) struct FileCount {
     complete: u64,
     /// Rejected lines by reason, in the order of [`RejectReason::ALL`].
     rejected: [u64; RejectReason::ALL.len()],
+    /// True if the machine of a line could not be read.
+    has_unreadable_lines: bool,
 }
 
 impl FileCount {
@@ -75,6 +82,12 @@ pub(super) struct ExportBuilder {
     /// Rows of the files that were read completely.
     rows: u64,
     complete: u64,
+    /// The ids that are no KBs, by the index of the machine.
+    unreadable: HashMap<usize, BTreeSet<Arc<str>>>,
+    /// The same ids, to share their text.
+    unreadable_texts: HashSet<Arc<str>>,
+    /// True if the machine of a line could not be read.
+    has_unreadable_lines: bool,
 }
 
 /// The data of one KB.
@@ -105,13 +118,18 @@ impl ExportBuilder {
         let mut lines = LineReader::new(file)?;
         let mut count = FileCount::default();
         while let Some(line) = lines.next()? {
-            let row = match line {
-                RawLine::TooLong => Err(RejectReason::TooLong),
-                RawLine::Text(line) if line.trim_ascii().is_empty() => continue,
-                RawLine::Text(line) => ExportRow::parse(line),
+            let added = match line {
+                RawLine::TooLong => {
+                    count.has_unreadable_lines = true;
+                    Err(RejectReason::TooLong)
+                }
+                RawLine::Text(line) => match without_byte_order_mark(line) {
+                    line if line.trim_ascii().is_empty() => continue,
+                    line => self.add_line(line, &mut count),
+                },
             };
             count.lines += 1;
-            if let Err(reason) = row.and_then(|row| self.add(&row, &mut count)) {
+            if let Err(reason) = added {
                 count.reject(reason);
             }
             if self.bytes > MEMORY_BYTES {
@@ -120,6 +138,7 @@ impl ExportBuilder {
         }
         self.rows += count.rows;
         self.complete += count.complete;
+        self.has_unreadable_lines |= count.has_unreadable_lines;
         Ok(count)
     }
 
@@ -138,12 +157,39 @@ impl ExportBuilder {
         let facts =
             |kb: CollectedKb| (kb.id, Arc::new(UpdateFacts { title: kb.title, products: kb.products }));
         let updates = self.kbs.into_iter().map(facts).collect();
-        let export = Export::new(generated_at, self.rows, self.index, self.machines, updates);
+        let unreadable = UnreadableLines {
+            ids: self.unreadable.into_iter().map(|(place, ids)| (place, ids.into_iter().collect())).collect(),
+            of_unknown_machines: self.has_unreadable_lines,
+        };
+        let export = Export::new(generated_at, self.rows, self.index, self.machines, updates, unreadable);
         (export, self.complete.saturating_sub(distinct))
     }
 
+    fn add_line(&mut self, line: &[u8], count: &mut FileCount) -> Result<(), RejectReason> {
+        match ExportRow::parse(line) {
+            Ok(row) => self.add(&row, count),
+            Err(UnreadableRow { reason, fields }) => {
+                let mut repaired = line.to_vec();
+                if repair_strings(&mut repaired)
+                    && let Ok(row) = ExportRow::parse(&repaired)
+                {
+                    return self.add(&row, count);
+                }
+                if let Ok(machine) = self.machine_of(&fields, count)
+                    && let Some(machine) = machine.filter(|_| !fields.is_of_another_vendor())
+                {
+                    let ids = self.unreadable.get(&machine).into_iter().flatten();
+                    // Several such lines may stand for several updates, so their number counts.
+                    let number = ids.filter(|id| id.starts_with(UNREADABLE_LINE)).count() + 1;
+                    self.add_unreadable(machine, &format!("{UNREADABLE_LINE} {number})"));
+                }
+                Err(reason)
+            }
+        }
+    }
+
     fn add(&mut self, row: &ExportRow<'_>, count: &mut FileCount) -> Result<(), RejectReason> {
-        let machine = self.machine(&row.device)?;
+        let machine = self.machine_of(row, count)?;
         count.rows += 1;
         let added = self.add_update(row, machine, count);
         if let Some(machine) = machine {
@@ -152,18 +198,58 @@ impl ExportBuilder {
         added
     }
 
+    /// The index of the machine of a row; `None` if it is out of scope. Notes a row without a readable machine,
+    /// unless it cannot be about a KB.
+    fn machine_of(
+        &mut self,
+        row: &ExportRow<'_>,
+        count: &mut FileCount,
+    ) -> Result<Option<usize>, RejectReason> {
+        let machine = self.machine(&row.device);
+        count.has_unreadable_lines |= machine.is_err() && !row.is_of_another_vendor();
+        machine
+    }
+
+    /// Adds an id of a machine that is no KB.
+    fn add_unreadable(&mut self, machine: usize, id: &str) {
+        let id = bounded(id);
+        let id = match self.unreadable_texts.get(id) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new: Arc<str> = id.into();
+                self.bytes += new.len() + 64;
+                self.unreadable_texts.insert(Arc::clone(&new));
+                new
+            }
+        };
+        self.machines[machine].get_or_insert_default();
+        if self.unreadable.entry(machine).or_default().insert(id) {
+            self.bytes += 64;
+        }
+    }
+
     fn add_update(
         &mut self,
         row: &ExportRow<'_>,
         machine: Option<usize>,
         count: &mut FileCount,
     ) -> Result<(), RejectReason> {
-        let Some(kb) = row.update.kb()? else { return Ok(()) };
-        if !row.vendor.text().eq_ignore_ascii_case("microsoft") {
+        let is_fixed = row.status.text().eq_ignore_ascii_case("fixed");
+        let kb = match row.update.kb() {
+            Ok(Some(kb)) => kb,
+            Ok(None) => return Ok(()),
+            Err(id) => {
+                if let Some(machine) = machine.filter(|_| row.is_of_microsoft() && !is_fixed) {
+                    self.add_unreadable(machine, &id);
+                }
+                return Err(RejectReason::BadKb);
+            }
+        };
+        if !row.is_of_microsoft() {
             return Err(RejectReason::BadKb);
         }
         let Some(machine) = machine else { return Ok(()) };
-        if row.status.text().eq_ignore_ascii_case("fixed") {
+        if is_fixed {
             return Ok(());
         }
         let place = self.kb(kb);

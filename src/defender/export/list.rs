@@ -13,6 +13,7 @@ use serde::de::Error as _;
 use crate::defender::ApiError;
 use crate::defender::json::Json;
 use crate::model::ApiOperation;
+use crate::text::without_byte_order_mark;
 
 /// The maximum size of a list: thousands of links of about 450 bytes.
 pub(super) const LIST_BYTES: usize = 4 << 20;
@@ -34,7 +35,7 @@ impl FileList {
     /// read completely or not at all.
     pub(super) fn decode(body: &[u8], allow_http: bool) -> Result<Self, ApiError> {
         let shape = |source| ApiError::Decode { endpoint: ApiOperation::Export, source };
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let body = without_byte_order_mark(body);
         // A value of the wrong type may be a link, so no message quotes it.
         let Json::Object(reply) = serde_json::from_slice(body).map_err(shape)? else {
             return Err(shape(serde_json::Error::custom("not an object")));

@@ -63,6 +63,10 @@ fn read(ids: &[&str], text: &str) -> (Export, FileCount, u64) {
     (export, count, duplicates)
 }
 
+fn taken(export: &mut Export, machine: &str) -> Option<Vec<DatedUpdate>> {
+    export.take(&id(machine)).map(|answer| answer.updates)
+}
+
 fn only(updates: Vec<DatedUpdate>) -> DatedUpdate {
     let [dated] = updates.try_into().unwrap();
     dated
@@ -86,7 +90,7 @@ fn rows_of_one_machine_and_kb_are_one_missing_update() {
     assert_eq!((export.rows(), export.machines(), duplicates), (4, 1, 0));
     assert_eq!((count.lines, count.rows, rejected(&count)), (4, 4, BTreeMap::new()));
     assert!(export.contains(&id("a1")) && !export.contains(&id("b2")));
-    let updates = export.take(&id("a1")).unwrap();
+    let updates = taken(&mut export, "a1").unwrap();
     let [older, newer] = updates.as_slice() else { panic!("{updates:?}") };
     assert_eq!(
         (older.update.kb, newer.update.kb),
@@ -117,7 +121,7 @@ fn a_row_without_an_update_makes_its_machine_known() {
         json!({"SoftwareVendor": "vmware", "RecommendedSecurityUpdateId": null}),
     ] {
         let (mut export, count, _) = read(&["a1"], &text(&[row(changes.clone())]));
-        assert_eq!(export.take(&id("a1")), Some(vec![]), "{changes}");
+        assert_eq!(taken(&mut export, "a1"), Some(vec![]), "{changes}");
         assert_eq!((count.rows, rejected(&count)), (1, BTreeMap::new()), "{changes}");
     }
 }
@@ -131,7 +135,7 @@ fn an_update_that_is_no_kb_is_counted_and_makes_its_machine_known() {
         json!({"SoftwareVendor": null}),
     ] {
         let (mut export, count, _) = read(&["a1"], &text(&[row(changes.clone())]));
-        assert_eq!(export.take(&id("a1")), Some(vec![]), "{changes}");
+        assert_eq!(taken(&mut export, "a1"), Some(vec![]), "{changes}");
         assert_eq!((count.rows, rejected(&count)), (1, [("bad_kb", 1)].into()), "{changes}");
     }
 }
@@ -141,7 +145,7 @@ fn status_other_than_fixed_is_a_missing_update() {
     for status in [json!("New"), json!("Updated"), json!(""), json!(null), json!(7)] {
         let (mut export, ..) =
             read(&["a1"], &text(&[row(json!({"Status": status, "SoftwareVendor": "MicroSoft"}))]));
-        assert_eq!(export.take(&id("a1")).unwrap().len(), 1, "{status}");
+        assert_eq!(taken(&mut export, "a1").unwrap().len(), 1, "{status}");
     }
 }
 
@@ -150,7 +154,7 @@ fn missing_update_needs_no_cve_and_nothing_else() {
     let bare =
         json!({"deviceId": "a1", "softwareVendor": "microsoft", "recommendedSecurityUpdateId": 5_065_429});
     let (mut export, _, duplicates) = read(&["a1"], &text(&[bare.clone(), bare]));
-    let dated = only(export.take(&id("a1")).unwrap());
+    let dated = only(taken(&mut export, "a1").unwrap());
     assert_eq!((dated.update.cves, dated.update.severity, dated.first_seen), (Some(0), None, None));
     assert_eq!((dated.update.facts.title.as_str(), dated.update.facts.products.len()), ("", 0));
     assert_eq!(duplicates, 0, "without a CVE there is no duplicate");
@@ -162,7 +166,7 @@ fn machines_out_of_scope_are_counted_and_dropped() {
     let (mut export, count, _) = read(&["b2"], &text(&rows));
     assert_eq!((export.rows(), export.machines(), count.rows), (3, 1, 3));
     assert!(export.take(&id("a1")).is_none());
-    assert_eq!(export.take(&id("b2")).unwrap().len(), 1);
+    assert_eq!(taken(&mut export, "b2").unwrap().len(), 1);
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn the_same_machine_kb_and_cve_count_once() {
     let other = row(json!({"CveId": "CVE-2025-2222"}));
     let (mut export, _, duplicates) = read(&["a1"], &text(&[row(json!({})), again, other, row(json!({}))]));
     assert_eq!(duplicates, 2);
-    assert_eq!(only(export.take(&id("a1")).unwrap()).update.cves, Some(2));
+    assert_eq!(only(taken(&mut export, "a1").unwrap()).update.cves, Some(2));
 }
 
 #[test]
@@ -202,8 +206,8 @@ fn every_machine_shares_the_facts_of_a_kb() {
         row(json!({"DeviceId": "b2", "RecommendedSecurityUpdate": "y".repeat(5000)})),
     ];
     let (mut export, ..) = read(&["a1", "b2"], &text(&rows));
-    let first = only(export.take(&id("a1")).unwrap()).update.facts;
-    assert!(Arc::ptr_eq(&first, &only(export.take(&id("b2")).unwrap()).update.facts));
+    let first = only(taken(&mut export, "a1").unwrap()).update.facts;
+    assert!(Arc::ptr_eq(&first, &only(taken(&mut export, "b2").unwrap()).update.facts));
     assert_eq!(first.title, "y".repeat(1024));
     assert_eq!(first.products, ["windows_10".to_owned(), "x".repeat(1024)]);
 }
@@ -214,7 +218,7 @@ fn the_products_of_a_kb_are_bounded_whatever_their_order() {
         (0..150).map(|n| row(json!({"SoftwareName": format!("product {:03}", n * 7 % 150)}))).collect();
     let (mut export, ..) = read(&["a1"], &text(&rows));
     let expected: Vec<_> = (0..100).map(|n| format!("product {n:03}")).collect();
-    assert_eq!(only(export.take(&id("a1")).unwrap()).update.facts.products, expected);
+    assert_eq!(only(taken(&mut export, "a1").unwrap()).update.facts.products, expected);
 }
 
 #[test]
@@ -228,7 +232,7 @@ fn a_file_that_is_read_again_after_a_break_counts_once() {
     assert_eq!((count.rows, rejected(&count)), (2, [("wrong_type", 1)].into()));
     let (mut export, duplicates) = builder.finish(now());
     assert_eq!((export.rows(), duplicates), (2, 0));
-    assert_eq!(only(export.take(&id("a1")).unwrap()).update.cves, Some(2));
+    assert_eq!(only(taken(&mut export, "a1").unwrap()).update.cves, Some(2));
 }
 
 #[test]
@@ -321,7 +325,7 @@ proptest! {
         prop_assert_eq!((export.rows(), duplicates), (facts.len() as u64, expected_duplicates));
         prop_assert_eq!(export.machines(), expected.len());
         for text in ids {
-            let updates = export.take(&id(&text));
+            let updates = taken(&mut export, &text);
             let kbs = updates.iter().flatten().map(|dated| dated.update.kb);
             prop_assert!(kbs.is_sorted());
             prop_assert_eq!(updates.map(plain), expected.get(&text).cloned());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::cves::CveSet;
 use super::packed_timestamp::PackedTimestamp;
-use crate::fleet::{DatedUpdate, ReportedUpdate, UpdateFacts};
+use crate::fleet::{DatedUpdate, MachineAnswer, ReportedUpdate, UpdateFacts};
 use crate::model::{KbId, MachineId, Severity};
 
 /// The missing updates of a whole fleet at one time. Compact, because it is held beside the fleet while it is
@@ -20,6 +20,16 @@ pub struct Export {
     index: HashMap<MachineId, u32>,
     machines: Vec<Option<Vec<PackedUpdate>>>,
     updates: Vec<(KbId, Arc<UpdateFacts>)>,
+    unreadable: UnreadableLines,
+}
+
+/// The content of an export that cannot be read and may be about a KB.
+#[derive(Debug, Default)]
+pub(super) struct UnreadableLines {
+    /// The ids that are no KBs, by the index of the machine.
+    pub ids: HashMap<usize, Vec<Arc<str>>>,
+    /// True if the machine of a line could not be read.
+    pub of_unknown_machines: bool,
 }
 
 /// One KB that one machine misses.
@@ -46,9 +56,10 @@ impl Export {
         index: HashMap<MachineId, u32>,
         machines: Vec<Option<Vec<PackedUpdate>>>,
         updates: Vec<(KbId, Arc<UpdateFacts>)>,
+        unreadable: UnreadableLines,
     ) -> Self {
         let known = machines.iter().flatten().count();
-        Self { generated_at, rows, known, index, machines, updates }
+        Self { generated_at, rows, known, index, machines, updates, unreadable }
     }
 
     /// The time at which Defender built the version; the time of the download if the list has no time.
@@ -75,14 +86,20 @@ impl Export {
         self.index.get(id).is_some_and(|place| self.machines[*place as usize].is_some())
     }
 
-    /// Takes out the missing updates of a machine with rows, sorted by KB; the list may be empty. Frees their
-    /// memory, so that little is held twice while the version is applied.
-    pub fn take(&mut self, id: &MachineId) -> Option<Vec<DatedUpdate>> {
-        let place = *self.index.get(id)?;
-        let packed = self.machines[place as usize].take()?;
+    /// Returns whether the export has lines of which not even the machine can be read.
+    #[must_use]
+    pub fn has_unreadable_lines(&self) -> bool {
+        self.unreadable.of_unknown_machines
+    }
+
+    /// Takes out the rows of a machine: its missing updates, sorted by KB, and its unreadable ids. Both may be
+    /// empty. Frees their memory, so that little is held twice while the version is applied.
+    pub fn take(&mut self, id: &MachineId) -> Option<MachineAnswer> {
+        let place = *self.index.get(id)? as usize;
+        let packed = self.machines[place].take()?;
         let mut updates: Vec<_> = packed.into_iter().map(|packed| self.unpack(&packed)).collect();
         updates.sort_unstable_by_key(|dated| dated.update.kb);
-        Some(updates)
+        Some(MachineAnswer { updates, unreadable: self.unreadable.ids.remove(&place).unwrap_or_default() })
     }
 
     fn unpack(&self, packed: &PackedUpdate) -> DatedUpdate {

@@ -1,11 +1,14 @@
 //! Machine lists, replies and exports, and the fleet that results from them.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::fleet::{Onboarding, UpdateFacts};
+use crate::fleet::{MachineState, Onboarding, ReportedUpdate, UpdateFacts};
 use crate::model::KbId;
 
+mod unreadable;
 mod unsupported;
 
 const FRESHNESS: Freshness = Freshness::DEFAULT;
@@ -24,7 +27,7 @@ fn named(number: u8, name: &str) -> MachineFacts {
 
 fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
     let update = |kb: &u32| ReportedUpdate {
-        kb: KbId::parse(&kb.to_string()).unwrap(),
+        kb: KbId::new(*kb).unwrap(),
         facts: Arc::new(UpdateFacts::default()),
         cves: None,
         reported_machines: None,
@@ -69,7 +72,7 @@ fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
 #[test]
 fn missing_update_that_comes_back_is_first_seen_again() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    let key = (id(1), KbId::parse("7").unwrap());
+    let key = (id(1), KbId::new(7).unwrap());
     for (at, kbs, first_seen) in
         [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
     {
@@ -212,15 +215,19 @@ fn fixed_update_is_counted_by_its_time_to_resolution() {
 /// Applies an export version that was generated at `generated` and read an hour later. A machine that `rows`
 /// lacks has no row in it. Returns the number of machines with data.
 fn export(fleet: &mut TenantFleet, generated: i64, rows: &[(u8, &[u32])]) -> u64 {
-    let version = ExportVersion { generated_at: second(generated), checked_at: second(generated + 3600) };
+    let version = version(generated, second(generated + 3600));
     let rows: Vec<_> = rows.iter().map(|(number, kbs)| (*number, kbs.to_vec())).collect();
     fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS)
 }
 
-fn updates_of(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<Vec<DatedUpdate>> {
+/// A version without unreadable lines.
+fn version(generated: i64, checked_at: Timestamp) -> ExportVersion {
+    ExportVersion::new(second(generated), checked_at, false, None)
+}
+
+fn updates_of(rows: &[(u8, Vec<u32>)], machine: &MachineId) -> Option<MachineAnswer> {
     let (_, kbs) = rows.iter().find(|(number, _)| id(*number) == *machine)?;
-    let undated = |update| DatedUpdate { update, first_seen: None };
-    Some(missing(kbs).into_iter().map(undated).collect())
+    Some(missing(kbs).into())
 }
 
 #[test]
@@ -271,10 +278,10 @@ fn earlier_first_seen_of_the_source_is_kept() {
     for (generated, theirs, ours) in [(1000, Some(1500), 1000), (2000, Some(400), 400), (3000, None, 400)] {
         let take_updates = |_: &MachineId| {
             let update = missing(&[7]).remove(0);
-            Some(vec![DatedUpdate { update, first_seen: theirs.map(second) }])
+            let updates = vec![DatedUpdate { update, first_seen: theirs.map(second) }];
+            Some(MachineAnswer { updates, unreadable: Vec::new() })
         };
-        let at = second(generated);
-        fleet.apply_export(ExportVersion { generated_at: at, checked_at: at }, take_updates, &FRESHNESS);
+        fleet.apply_export(version(generated, second(generated)), take_updates, &FRESHNESS);
         assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(ours)]);
     }
 }
@@ -298,7 +305,7 @@ fn ignored_updates_are_dropped_and_not_fixed() {
     }
     fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &FRESHNESS);
     let untouched = Arc::clone(&fleet.machines[&id(3)]);
-    fleet.drop_updates(&BTreeSet::from([KbId::new(7).unwrap()]));
+    fleet.ignore(&IgnoredUpdates::new([KbId::new(7).unwrap()], []));
     assert_eq!(kept(&fleet).keys().map(|(_, kb)| kb.number()).collect::<Vec<_>>(), [8, 8]);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (4, 0, 2));
     assert!(Arc::ptr_eq(&untouched, &fleet.machines[&id(3)]));
@@ -341,10 +348,10 @@ proptest! {
                 Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &FRESHNESS),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
                 Step::Export(rows) => {
-                    let version = ExportVersion { generated_at: now, checked_at: now };
+                    let version = ExportVersion::new(now, now, false, None);
                     fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS);
                 }
-                Step::Ignore(kb) => fleet.drop_updates(&BTreeSet::from([KbId::new(kb).unwrap()])),
+                Step::Ignore(kb) => fleet.ignore(&IgnoredUpdates::new([KbId::new(kb).unwrap()], [])),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
             let (was, is) = (before.totals, fleet.totals);

@@ -39,6 +39,8 @@ pub(super) struct MachineTableRow {
     pub(super) missing: Option<MissingCells>,
     pub(super) last_assessed: Option<ShownTime>,
     pub(super) newest_attempt_failed: bool,
+    /// True if the newest answer contains an update id that is no KB.
+    pub(super) has_unreadable_ids: bool,
 }
 
 pub(super) struct MissingCells {
@@ -131,6 +133,7 @@ impl MachineTableRow {
                 .assessment
                 .as_ref()
                 .map(|assessment| ShownTime::past(assessment.fetched_at, now)),
+            has_unreadable_ids: machine.has_unreadable_ids(),
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }

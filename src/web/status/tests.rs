@@ -70,7 +70,7 @@ fn text_and_tags(page: &str) -> (String, Vec<String>) {
 async fn page_shows_tenants_series_and_machines() {
     let mut failing = TenantFleet::new("fabrikam".into());
     failing.source = Source::Export;
-    failing.export_version = Some(ExportVersion { generated_at: ago(4 * 3600), checked_at: ago(5) });
+    failing.export_version = Some(ExportVersion::new(ago(4 * 3600), ago(5), false, None));
     failing.status.last_poll = Some(ago(5));
     failing.status.last_error = Some("token refused (AADSTS7000222)".to_owned());
     let mut state = state(vec![]);
@@ -254,7 +254,7 @@ async fn suppressed_series_are_shown() {
     assert_eq!(
         levels,
         [
-            "fleet\">fleet</a>, deepest</dt><dd>34</dd><dd class=\"left-out\">none suppressed</dd>",
+            "fleet\">fleet</a>, deepest</dt><dd>35</dd><dd class=\"left-out\">none suppressed</dd>",
             "machine\">machine</a></dt><dd>0</dd><dd class=\"left-out waiting\">80 suppressed</dd>",
             "update\">update</a></dt><dd>0</dd><dd class=\"left-out waiting\">60 suppressed</dd>",
         ]

@@ -5,5 +5,6 @@
 
 mod api;
 mod credentials;
+mod judgement;
 mod network;
 mod run;

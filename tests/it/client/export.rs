@@ -93,8 +93,8 @@ fn row(device: &str, kb: u32) -> Value {
 
 fn kbs(mut export: Export) -> [Vec<u32>; 2] {
     ["a1", "b2"].map(|text| {
-        let updates = export.take(&id(text)).unwrap();
-        updates.iter().map(|reported| reported.update.kb.number()).collect()
+        let answer = export.take(&id(text)).unwrap();
+        answer.updates.iter().map(|reported| reported.update.kb.number()).collect()
     })
 }
 

@@ -142,12 +142,13 @@ async fn missing_kbs_match_the_simulator_for_a_realistic_fleet() {
             not_found += 1;
             answer = api.client.missing_kbs(&key).await;
         }
-        let updates = answer.unwrap();
-        let kbs: BTreeSet<_> = updates.iter().map(|update| update.kb.to_string()).collect();
+        let updates = answer.unwrap().updates;
+        let kbs: BTreeSet<_> = updates.iter().map(|dated| dated.update.kb.to_string()).collect();
         assert_eq!(kbs.len(), updates.len(), "each KB once");
         assert_eq!(kbs, api.control().missing(&id), "{id}");
-        assert!(updates.iter().all(|update| update.facts.title.ends_with(" Security Updates")));
-        assert!(updates.iter().all(|update| update.cves.is_some() && update.reported_machines.is_some()));
+        let mut updates = updates.iter().map(|dated| &dated.update);
+        assert!(updates.clone().all(|update| update.facts.title.ends_with(" Security Updates")));
+        assert!(updates.all(|update| update.cves.is_some() && update.reported_machines.is_some()));
     }
     assert!(not_found > 0 && api.count("api_retries_total", &[]) == 0.0, "the caller retries a 404");
     assert!(api.count("duplicate_records_total", &[]) > 0.0);
@@ -162,8 +163,9 @@ async fn empty_reply_is_valid_and_a_reply_of_bad_records_is_not() {
     assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
     api.control().set_reply(id.as_str(), r#"{"value":[{"id":null},{"name":"x"},7]}"#);
     assert_eq!(api.fetch_kbs().await.unwrap_err().kind(), "decode");
-    // An advisory is not a KB, so no update is missing.
+    // An advisory is not a KB.
     api.control().set_missing(id.as_str(), vec![MissingKb::new("ADV200002", "March 2020 Security Updates")]);
-    assert_eq!(api.fetch_kbs().await.unwrap(), [""; 0]);
+    let answer = api.client.missing_kbs(&id).await.unwrap();
+    assert_eq!((answer.updates.len(), answer.unreadable), (0, vec!["ADV200002".into()]));
     assert_eq!(api.count("rejected_records_total", &[("reason", "bad_kb")]), 1.0);
 }

@@ -1,5 +1,6 @@
 //! The exposition of whole fleets, read by an independent parser.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
@@ -72,6 +73,8 @@ fn unknown_values_have_no_series() {
     assert_eq!(of("a3", "missing_updates"), Some(0.0));
     assert_eq!(of("a3", "overdue_updates"), Some(0.0));
     assert_eq!(of("a3", "oldest_missing_update_timestamp_seconds"), None);
+    assert_eq!(of("a8", "info"), None, "unsupported");
+    assert_eq!((of("a9", "up"), of("a9", "missing_updates")), (Some(1.0), None), "unreadable");
     assert_eq!(of("a4", "up"), Some(0.0), "a failed attempt");
     assert_eq!(of("a4", "missing_updates"), Some(1.0), "keeps the data");
     assert_eq!(of("a7", "up"), None, "no attempt yet");
@@ -87,10 +90,13 @@ proptest! {
         prop_assert_eq!(parsed.sum("mde_machine_missing_updates"), missing_updates);
         prop_assert_eq!(parsed.sum("mde_missing_updates"), missing_updates);
         prop_assert_eq!(parsed.sum_by("mde_update_missing_machines", "kb"), parsed.count_by(FIRST_SEEN, "kb"));
-        prop_assert_eq!(
-            parsed.sum_by("mde_assessed_machines", "tenant"),
-            parsed.count_by("mde_machine_info", "tenant")
-        );
+        let mut supported: BTreeMap<String, f64> = BTreeMap::new();
+        for sample in parsed.samples("mde_assessed_machines") {
+            if sample.label("state") != "unsupported" && sample.value > 0.0 {
+                *supported.entry(sample.label("tenant").to_owned()).or_default() += sample.value;
+            }
+        }
+        prop_assert_eq!(supported, parsed.count_by("mde_machine_info", "tenant"));
         let missing = parsed.samples("mde_machine_missing_updates").map(|sample| sample.value);
         let clean: f64 = missing.filter(|count| *count == 0.0).map(|_| 1.0).sum();
         prop_assert_eq!(parsed.sum("mde_compliant_machines"), clean);
@@ -101,7 +107,7 @@ proptest! {
         let parsed = parsed(&fleets);
         let mut infos = parsed.samples("mde_machine_info");
         for fleet in &fleets {
-            for machine in fleet.machines.values() {
+            for machine in fleet.supported_machines() {
                 let info = infos.next().unwrap();
                 prop_assert_eq!(info.label("tenant"), &*fleet.tenant);
                 prop_assert_eq!(info.label("machine_id"), machine.facts.id.as_str());

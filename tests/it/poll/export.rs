@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::config::Selectors;
 use mde_exporter::fleet::{MissingUpdate, PollStatus};
-use mde_exporter::model::{Severity, Source};
+use mde_exporter::model::{IgnoredUpdates, KbId, Severity, Source};
 use mde_simulator::{Control, Endpoint, ExportedKb, Fault, Options, Realism, Times};
 
 use crate::support::api::options;
@@ -113,8 +113,13 @@ impl ExportPoller {
     }
 
     fn truth(&self) -> BTreeMap<String, Option<Vec<ExportedKb>>> {
+        let is_windows = |id: &str| {
+            let record = self.control().machine(id).unwrap();
+            record["osPlatform"].as_str().is_some_and(|platform| platform.starts_with("Windows"))
+        };
+        let exported = |id: &str| self.control().exported(id).filter(|_| is_windows(id));
         let ids = self.control().machine_ids().into_iter();
-        ids.map(|id| (id.clone(), self.control().exported(&id))).collect()
+        ids.map(|id| (id.clone(), exported(&id))).collect()
     }
 }
 
@@ -346,8 +351,8 @@ async fn ignored_updates_are_not_stored() {
     let mut exporter = ExportPoller::of(12, Realism::Plain).await;
     exporter.poll().await;
     let ignored = exporter.missing_kbs().values().flatten().flatten().next().unwrap().kb.clone();
-    let kb = mde_exporter::model::KbId::parse(&ignored).unwrap();
-    exporter.harness.poller = exporter.harness.poller.ignoring(Arc::new([kb].into()));
+    let kb = KbId::parse(&ignored).unwrap();
+    exporter.harness.poller = exporter.harness.poller.ignoring(Arc::new(IgnoredUpdates::new([kb], [])));
     exporter.advance_to_next_export();
     exporter.poll().await;
     assert!(exporter.missing_kbs().values().flatten().flatten().all(|missing| missing.kb != ignored));

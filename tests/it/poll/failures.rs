@@ -257,7 +257,7 @@ async fn successful_machines_keep_a_poll_with_failures_running() {
 async fn unusable_reply_keeps_the_missing_updates() {
     let mut harness = PollerHarness::all(2).await;
     let id = harness.api.id().to_string();
-    harness.api.control().set_missing(&id, vec![MissingKb::new("5001", "May 2026 Security Updates")]);
+    harness.api.control().set_missing(&id, vec![MissingKb::new("5001001", "May 2026 Security Updates")]);
     harness.poller.poll().await;
     let before = harness.assessments();
     harness.api.control().set_reply(&id, r#"{"value":[{"id":null}]}"#);

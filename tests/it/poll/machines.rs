@@ -192,14 +192,14 @@ async fn machines_follow_the_list_and_updates_the_replies() {
     let mut harness = PollerHarness::all(3).await;
     let control = harness.api.control().clone();
     let ids = control.machine_ids();
-    control.set_missing(&ids[1], vec![MissingKb::new("5001", "May 2026 Security Updates")]);
+    control.set_missing(&ids[1], vec![MissingKb::new("5001001", "May 2026 Security Updates")]);
     harness.poller.poll().await;
     let first = harness.api.clock.now();
 
     control.remove_machine(&ids[0]);
     let record = mde_simulator::machine_record("ABCD", "new.corp.example", first);
     control.add_machine(record);
-    let missing = ["KB5001", "5002"].map(|id| MissingKb::new(id, "May 2026 Security Updates"));
+    let missing = ["KB5001001", "5001002"].map(|id| MissingKb::new(id, "May 2026 Security Updates"));
     control.set_missing(&ids[1], missing.to_vec());
     harness.api.clock.advance(INTERVAL);
     harness.poller.poll().await;
@@ -209,7 +209,7 @@ async fn machines_follow_the_list_and_updates_the_replies() {
     let missing_updates = machine.assessment.as_ref().unwrap().missing_updates.iter();
     let since: Vec<_> =
         missing_updates.map(|missing| (missing.update.kb.to_string(), missing.first_seen)).collect();
-    assert_eq!(since, [("5001".to_owned(), first), ("5002".to_owned(), first + INTERVAL)]);
+    assert_eq!(since, [("5001001".to_owned(), first), ("5001002".to_owned(), first + INTERVAL)]);
     assert_eq!(harness.poller.fleet().totals.resolved, 0, "a machine that left has fixed nothing");
 }
 

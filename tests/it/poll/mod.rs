@@ -6,4 +6,5 @@ mod list_changes;
 mod log_of_a_day;
 mod machines;
 mod quota;
+mod unreadable;
 mod unsupported;

@@ -39,7 +39,7 @@ fn id(number: u8) -> MachineId {
 
 fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
     let update = |kb: &u32| ReportedUpdate {
-        kb: KbId::parse(&kb.to_string()).unwrap(),
+        kb: KbId::new(*kb).unwrap(),
         facts: Arc::new(UpdateFacts::default()),
         cves: Some(*kb),
         reported_machines: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mde_exporter::fleet::unreadable::{HeldUpdate, UnreadableId, UnreadableIds};
 use mde_exporter::fleet::{
     Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
     ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
@@ -39,14 +40,38 @@ fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
 
 fn assessments() -> impl Strategy<Value = Assessment> {
     let source = prop::sample::select(&[Source::Machines, Source::Export][..]);
-    (times(), proptest::option::of(times()), source, missing_updates()).prop_map(
-        |(fetched_at, as_of, source, missing_updates)| Assessment {
-            fetched_at,
-            as_of: as_of.unwrap_or(fetched_at),
-            source,
-            missing_updates,
+    (times(), proptest::option::of(times()), source, missing_updates(), unreadable()).prop_map(
+        |(fetched_at, as_of, source, missing_updates, (ids, held))| {
+            let held = missing_updates.iter().zip(held).map(|(missing, (since, source))| HeldUpdate {
+                kb: missing.update.kb,
+                since,
+                source,
+            });
+            let unreadable = UnreadableIds { ids: ids.into(), held: held.collect() };
+            Assessment {
+                fetched_at,
+                as_of: as_of.unwrap_or(fetched_at),
+                source,
+                missing_updates,
+                unreadable: (unreadable != UnreadableIds::default()).then(|| Box::new(unreadable)),
+            }
         },
     )
+}
+
+type Unreadable = (Vec<UnreadableId>, Vec<(Timestamp, Source)>);
+
+fn unreadable() -> impl Strategy<Value = Unreadable> {
+    let sources = prop::sample::select(&[Source::Machines, Source::Export][..]);
+    let apart_from = prop::collection::btree_set(1..40u32, 0..4);
+    let ids = btree_map("\\PC{1,6}", (any::<bool>(), apart_from), 0..3).prop_map(|ids| {
+        let id = |(text, (is_newest, apart_from)): (String, (bool, std::collections::BTreeSet<u32>))| {
+            let apart_from = apart_from.into_iter().map(|kb| KbId::new(kb).unwrap()).collect();
+            UnreadableId { text: text.into(), is_newest, apart_from }
+        };
+        ids.into_iter().map(id).collect()
+    });
+    (ids, vec((times(), sources), 0..3))
 }
 
 fn machines() -> impl Strategy<Value = Machine> {
@@ -77,7 +102,7 @@ fn totals() -> impl Strategy<Value = Totals> {
 pub(crate) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet> {
     let machine = (proptest::option::weighted(0.2, times()), machines());
     let machines = btree_map("machine-[0-9]", machine, 0..8);
-    let snapshot = proptest::option::of((times(), times()));
+    let snapshot = proptest::option::of((times(), times(), any::<[bool; 2]>()));
     (machines, totals(), vec(proptest::option::of(times()), 3), "\\PC{0,6}", snapshot).prop_map(
         move |(machines, totals, times, selectors, snapshot)| {
             let mut fleet = TenantFleet::new(tenant.into());
@@ -92,8 +117,11 @@ pub(crate) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet>
             }
             fleet.totals = totals;
             fleet.selectors = selectors.into();
-            fleet.export_version =
-                snapshot.map(|(generated_at, checked_at)| ExportVersion { generated_at, checked_at });
+            fleet.export_version = snapshot.map(
+                |(generated_at, checked_at, [has_unreadable_lines, follows_unreadable_lines])| {
+                    ExportVersion { generated_at, checked_at, has_unreadable_lines, follows_unreadable_lines }
+                },
+            );
             fleet.listed_at = times[0];
             fleet.status.last_poll = times[1];
             fleet.status.last_success = times[2];

@@ -70,8 +70,8 @@ impl Api {
 
     /// Fetches the missing KBs of the first machine.
     pub(crate) async fn fetch_kbs(&self) -> Result<Vec<String>, ApiError> {
-        let updates = self.client.missing_kbs(&self.id()).await?;
-        Ok(updates.iter().map(|update| update.kb.to_string()).collect())
+        let answer = self.client.missing_kbs(&self.id()).await?;
+        Ok(answer.updates.iter().map(|dated| dated.update.kb.to_string()).collect())
     }
 
     /// The value of a self metric of the tenant; 0 without such a series.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::fleet::{
-    MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
+    MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
 };
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
@@ -44,7 +44,7 @@ fn machine(id_text: &str, name: &str, platform: &str, group: &str) -> MachineFac
 
 pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> ReportedUpdate {
     ReportedUpdate {
-        kb: KbId::parse(kb).expect("a valid KB"),
+        kb: KbId::new(kb.parse().expect("a number")).expect("a valid KB"),
         facts: Arc::new(UpdateFacts {
             title: title.to_owned(),
             products: products.iter().map(|&product| product.to_owned()).collect(),
@@ -55,7 +55,7 @@ pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>
     }
 }
 
-/// Two tenants with every special case: names that need escaping, machines in every state,
+/// Two tenants with every special case: names that need escaping, machines in every state, an unreadable update id,
 /// an update that two machines report differently and one reports twice, a reply without CVEs.
 pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
     let june = || ReportedUpdate {
@@ -75,6 +75,8 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
                 ..machine("a6", "inactive", "Windows11", "Clients")
             },
             MachineFacts::unlisted(id("a7")),
+            machine("a8", "ubuntu.contoso.example", "Ubuntu", "Servers"),
+            machine("a9", "unreadable.contoso.example", "Windows11", "Clients"),
         ],
         now(),
         &FRESHNESS,
@@ -95,6 +97,8 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
     contoso.apply_failure(&id("a4"), hours_ago(1));
     contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &FRESHNESS);
     contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &FRESHNESS);
+    let unreadable = MachineAnswer { unreadable: vec!["Click to Run".into()], ..MachineAnswer::default() };
+    contoso.apply_answer(&id("a9"), hours_ago(1), unreadable, &FRESHNESS);
     contoso.status.up = true;
     contoso.totals.resolution = ResolutionHistogram::default();
     for hours in [24, 25, 50 * 24, 400 * 24] {
@@ -167,7 +171,7 @@ prop_compose! {
         severity in prop::option::of(prop::sample::select(Severity::ALL.to_vec())),
     ) -> ReportedUpdate {
         ReportedUpdate {
-            kb: KbId::parse(&kb.to_string()).expect("a valid KB"),
+            kb: KbId::new(kb).expect("a valid KB"),
             facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
             cves: cves.map(u32::from),
             reported_machines: reported.map(u32::from),

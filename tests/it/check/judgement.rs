@@ -1,0 +1,42 @@
+//! The machines that can be judged, and the reasons of the others.
+
+use jiff::{SignedDuration, Timestamp};
+use mde_simulator::{Endpoint, machine_record};
+
+use crate::support::check::{check, config, test_tenant_of};
+use crate::support::tenant::TestTenant;
+
+/// Adds a machine of this platform and onboarding status that was seen `days` ago.
+fn add(test_tenant: &TestTenant, id: &str, platform: &str, status: &str, days: i64) {
+    let seen = Timestamp::now() - SignedDuration::from_hours(24 * days);
+    let mut record = machine_record(id, id, seen);
+    record["osPlatform"] = platform.into();
+    record["onboardingStatus"] = status.into();
+    test_tenant.sim.control().add_machine(record);
+}
+
+#[tokio::test]
+async fn check_states_how_many_machines_can_be_judged() {
+    let test_tenant = test_tenant_of(0, SignedDuration::ZERO).await;
+    for (number, platform) in ["iOS", "Android", "macOS", "Ubuntu", "iOS"].iter().enumerate() {
+        add(&test_tenant, &format!("a{number}"), platform, "Onboarded", 0);
+    }
+    add(&test_tenant, "b0", "Windows11", "CanBeOnboarded", 0);
+    add(&test_tenant, "c0", "Windows11", "Onboarded", 31);
+    let text = check(&test_tenant, &config(&test_tenant, &[])).await;
+    let reasons =
+        "5 not Windows (Android, Ubuntu, iOS, macOS), 1 not onboarded, 1 not seen by Defender for 30days";
+    let line =
+        format!("machines        warning: 0 of 7 machines can be judged; the others cannot: {reasons}");
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains("skipped: no machine in scope can be judged"), "{text}");
+    assert_eq!(test_tenant.sim.control().requests(Endpoint::MissingKbs), 0);
+
+    add(&test_tenant, "d0", "WindowsServer2022", "Onboarded", 1);
+    let text = check(&test_tenant, &config(&test_tenant, &[])).await;
+    let line =
+        format!("machines        ok:      1 of 8 machines can be judged; the others cannot: {reasons}");
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains("machine d0 misses 0 updates"), "{text}");
+    assert!(text.contains("enough for 1 machine every 6h"), "{text}");
+}
