@@ -13,9 +13,9 @@ pub(crate) const UNKNOWN_SHARE: f64 = 0.05;
 pub(crate) const INACTIVE_SHARE: f64 = 0.1;
 /// `MdeUpdateSpread`: share of assessed machines that miss the same update.
 pub(crate) const SPREAD_SHARE: f64 = 0.25;
-/// `MdeDataStale`: poll intervals since the last successful poll.
+/// `MdeDataStale`: poll intervals since the last good answer.
 pub(crate) const STALE_INTERVALS: f64 = 3.0;
-/// `MdeDataStaleLong`: seconds since the last successful poll.
+/// `MdeDataStaleLong`: seconds since the last good answer.
 pub(crate) const STALE_LONG_SECS: f64 = 86_400.0;
 /// `MdeWebCertificateExpiring`: seconds until the certificate expires.
 pub(crate) const CERTIFICATE_SECS: f64 = 14.0 * 86_400.0;

@@ -43,8 +43,8 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         ).query("sum(@mde_up == bool 0)", "").bounds(Bounds::bad_from(1.0))),
         (4, 4, Panel::stat(
             "Age in poll intervals",
-            "Time since the last successful poll of the tenant with the oldest data, in poll intervals. Good: \
-             below 2; above 3 `MdeDataStale` fires.",
+            "Time since the last good answer for the tenant that has had none for the longest time, in poll \
+             intervals. Good: below 2; above 3 `MdeDataStale` fires.",
         ).query(format!("max(({age}) / @mde_exporter_poll_interval_seconds)"), "").decimals(1)
             .bounds(Bounds::falling_from(1.5, STALE_INTERVALS))),
         (4, 4, Panel::stat(
@@ -94,9 +94,9 @@ fn tenants() -> Panel {
         vec![
             Column::label("tenant", "Tenant"),
             Column::value("Value #A", "Up", Unit::Count).bounds(Bounds::good_from(1.0)),
-            Column::value("Value #B", "Last good poll before", Unit::Seconds)
+            Column::value("Value #B", "Last good answer before", Unit::Seconds)
                 .bounds(Bounds::bad_from(STALE_LONG_SECS)),
-            Column::value("Value #C", "Last poll before", Unit::Seconds),
+            Column::value("Value #C", "Last answer before", Unit::Seconds),
             Column::value("Value #D", "Next poll in", Unit::Seconds),
             Column::value("Value #E", "Poll took", Unit::Seconds),
             Column::value("Value #F", "Age of source", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),

@@ -150,9 +150,9 @@ fn patched() -> Vec<(u32, u32, Panel)> {
         ).query("sum(@mde_missing_updates)", "updates").query("sum(@mde_missing_updates_addressed_cves)", "CVE fixes")),
         (4, 4, Panel::stat(
             "Age of the data",
-            "Time since the last successful poll of the tenant with the oldest data. Good: less than two poll \
-             intervals (6 h each by default). After a day `MdeDataStaleLong` fires, and this dashboard no \
-             longer shows the current situation.",
+            "Time since the last good answer for the tenant that has had none for the longest time. Good: \
+             less than two poll intervals (6 h each by default). After a day `MdeDataStaleLong` fires, and this \
+             dashboard no longer shows the current situation.",
         ).query("time() - min(@mde_exporter_last_poll_success_timestamp_seconds)", "").unit(Unit::Seconds)
             .decimals(1).bounds(Bounds::bad_from(STALE_LONG_SECS)).link("Exporter", TO_EXPORTER)),
         (12, 8, Panel::lines(
