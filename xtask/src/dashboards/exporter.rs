@@ -288,8 +288,10 @@ fn process() -> Vec<(u32, u32, Panel)> {
         (8, 8, Panel::bars(
             "Log lines",
             "Lines that the exporter has logged, by level. Good: no errors and few warnings; a poll without \
-             events is one line. Read the log when the number grows.",
+             events is one line. Read the log when the number grows. Lines are dropped when nobody reads \
+             stderr in time.",
         ).query(events("level", "@mde_exporter_log_messages_total"), "{{level}}")
+            .query("sum(increase(@mde_exporter_log_messages_dropped_total[$__rate_interval]))", "dropped")
             .color("error", Color::Bad).color("warn", Color::Warning)
             .color("info", Color::Neutral).color("debug", Color::Inactive)),
         (8, 8, Panel::table(
