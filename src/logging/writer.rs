@@ -160,7 +160,15 @@ mod tests {
         }
     }
 
-    fn gated() -> (LogWriter, Sender<()>, Arc<Mutex<Vec<u8>>>, Arc<AtomicU64>) {
+    /// A writer to a [`Gate`].
+    struct GatedLog {
+        writer: LogWriter,
+        allow: Sender<()>,
+        written: Arc<Mutex<Vec<u8>>>,
+        dropped: Arc<AtomicU64>,
+    }
+
+    fn gated() -> GatedLog {
         let (allow, open) = mpsc::channel();
         let (written, dropped) = (Arc::default(), Arc::new(AtomicU64::new(0)));
         let counter = Arc::clone(&dropped);
@@ -168,12 +176,13 @@ mod tests {
             counter.fetch_add(lines, Ordering::Relaxed);
         };
         let gate = Gate { open, written: Arc::clone(&written) };
-        (LogWriter::start(gate, count).unwrap(), allow, written, dropped)
+        let writer = LogWriter::start(gate, count).unwrap();
+        GatedLog { writer, allow, written, dropped }
     }
 
     #[test]
     fn lines_beyond_the_queue_are_dropped_and_counted() {
-        let (mut writer, allow, written, dropped) = gated();
+        let GatedLog { mut writer, allow, written, dropped } = gated();
         let line = vec![b'x'; 1 << 14];
         for _ in 0..20 {
             writer.write_all(&line).unwrap();
@@ -190,7 +199,7 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let (mut writer, allow, _, dropped) = gated();
+        let GatedLog { mut writer, allow, dropped, .. } = gated();
         drop(allow);
         for _ in 0..3 {
             writer.write_all(b"lost\n").unwrap();
@@ -201,7 +210,7 @@ mod tests {
 
     #[test]
     fn flush_of_an_unread_log_ends() {
-        let (writer, _allow, _, _) = gated();
+        let GatedLog { writer, allow: _allow, .. } = gated();
         writer.print("error: nobody reads this");
         writer.drain();
     }

@@ -179,10 +179,10 @@ impl FailureGroup {
                 machines = self.count,
                 machine = machine.as_str(),
                 error,
-                "machines could not be read; keeping their previous data"
+                "machines could not be read; trying them again"
             );
         } else {
-            tracing::warn!(tenant, reason, error, "poll failed; keeping previous data");
+            tracing::warn!(tenant, reason, error, "poll failed; trying again");
         }
     }
 }

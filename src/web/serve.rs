@@ -70,6 +70,7 @@ pub trait Listen: Send + 'static {
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
     /// Returns the address of the client, if it has one.
+    #[must_use]
     fn client(_: &Self::Stream) -> Option<SocketAddr> {
         None
     }

@@ -67,10 +67,10 @@ async fn listed_client_certificate_issues_no_other_certificate() {
     let listed = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let client_key = KeyPair::generate().unwrap();
-    let mut issued = CertificateParams::default();
-    issued.subject_alt_names = vec![SanType::DnsName("admin.example".try_into().unwrap())];
-    issued.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let chain = issued.signed_by(&client_key, &issuer).unwrap().pem();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::DnsName("admin.example".try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let chain = params.signed_by(&client_key, &issuer).unwrap().pem();
     let client = IssuedCertificate { chain, key: client_key.serialize_pem() };
     let harness = harness_with(&listed, "").await;
     assert!(!accepts(&harness, &client).await);
