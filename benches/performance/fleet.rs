@@ -59,7 +59,7 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             onboarding: Onboarding::Onboarded,
         },
         assessment: Some(Assessment::of_now(now(), (0..MISSING_UPDATES).map(missing).collect())),
-        attempt: Some(Attempt { at: now(), succeeded: true }),
+        attempt: Some(Attempt::ended(now(), true)),
     }
 }
 

@@ -89,7 +89,7 @@ fn fleet(machines: u32) -> TenantFleet {
             last_seen: Some(at(NOW)),
         };
         let assessment = Some(Assessment::of_now(at(NOW), (0..MISSING_UPDATES).map(missing).collect()));
-        let machine = Machine { facts, assessment, attempt: Some(Attempt { at: at(NOW), succeeded: true }) };
+        let machine = Machine { facts, assessment, attempt: Some(Attempt::ended(at(NOW), true)) };
         fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
     }
     fleet
@@ -129,7 +129,7 @@ fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Assessment)) -
         let machine = Arc::make_mut(machine);
         change(machine.assessment.as_mut().expect("every machine was read"));
         let at = machine.assessment.as_ref().expect("every machine was read").fetched_at;
-        machine.attempt = Some(Attempt { at, succeeded: true });
+        machine.attempt = Some(Attempt::ended(at, true));
     }
     fleet
 }

@@ -45,7 +45,7 @@ pub fn uses_same_connection(old: &Tenant, new: &Tenant) -> bool {
 /// Returns whether the API counts the calls of both in one quota, because both use the same application
 /// in the same Entra tenant, whatever their names here.
 #[must_use]
-pub fn is_same_app_registration(old: &Tenant, new: &Tenant) -> bool {
+pub fn shares_quota(one: &Tenant, other: &Tenant) -> bool {
     let ids = |tenant: &Tenant| {
         let application = match &tenant.auth {
             Auth::ManagedIdentity { client_id } => client_id,
@@ -56,7 +56,13 @@ pub fn is_same_app_registration(old: &Tenant, new: &Tenant) -> bool {
         let lower = |id: &String| id.to_ascii_lowercase();
         (lower(&tenant.tenant_id), application.as_ref().map(lower))
     };
-    ids(old) == ids(new) && old.api_url == new.api_url
+    ids(one) == ids(other)
+}
+
+/// Returns whether both use the same application for the same API host, so that one continues the other.
+#[must_use]
+pub fn is_same_app_registration(old: &Tenant, new: &Tenant) -> bool {
+    shares_quota(old, new) && old.api_url == new.api_url
 }
 
 fn tenant(keys: &mut Keys, path: &str, old: &Tenant, new: &Tenant) {

@@ -9,7 +9,7 @@ use super::document::{self, Node, SyntaxError};
 use super::problem::{LoadError, Problem, ProblemCollector, SourceLocation};
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
-use super::{Config, Metrics, Poll, Tenant, metrics, policy};
+use super::{Config, Metrics, Poll, Tenant, metrics, policy, shares_quota};
 use crate::model::{Freshness, Policy};
 
 /// Size limit of the file, many times the size of ten thousand machine ids.
@@ -130,7 +130,23 @@ fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {
     let mut names = TenantNames::default();
     // Collected first, so that the problems of every tenant are reported.
     let tenants: Vec<_> = items.iter().map(|item| tenant::read(item, folder, &mut names)).collect();
+    warn_of_shared_quotas(&items, &tenants);
     tenants.into_iter().collect()
+}
+
+/// Warns at each tenant that uses the application of an earlier one.
+fn warn_of_shared_quotas(items: &[ValueReader<'_>], tenants: &[Option<Tenant>]) {
+    for (index, (item, tenant)) in items.iter().zip(tenants).enumerate() {
+        let Some(tenant) = tenant else { continue };
+        let mut earlier = tenants[..index].iter().flatten();
+        if let Some(first) = earlier.find(|earlier| shares_quota(earlier, tenant)) {
+            let what = format!(
+                "uses the application of tenant {}, so both share one quota: the smaller of the two",
+                first.name
+            );
+            item.warning(what, "one entry for each tenant_id and client_id is advised");
+        }
+    }
 }
 
 fn poll(field: &ValueReader<'_>) -> Option<Poll> {

@@ -31,7 +31,7 @@ pub mod web;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ use url::Url;
 
 use crate::model::{DetailLevel, Freshness, KbId, Policy, Source};
 
-pub use changes::{changes, is_same_app_registration, uses_same_connection};
+pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
 pub use load::{LoadedConfig, load, parse};
 pub use problem::{LoadError, Problem, SourceLocation};
 
@@ -103,6 +103,19 @@ pub enum Auth {
         /// The file with the federated token.
         token_file: Option<PathBuf>,
     },
+}
+
+impl Auth {
+    /// The file whose content an administrator changes to renew the credential.
+    #[must_use]
+    pub fn renewed_file(&self) -> Option<&Path> {
+        match self {
+            Self::ClientSecret(SecretSource::File(file)) | Self::ClientCertificate(file) => Some(file),
+            Self::ClientSecret(SecretSource::Environment(_))
+            | Self::ManagedIdentity { .. }
+            | Self::WorkloadIdentity { .. } => None,
+        }
+    }
 }
 
 /// The place from which a client secret is read.

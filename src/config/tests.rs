@@ -216,6 +216,25 @@ fn an_unused_client_id_is_a_warning() {
 }
 
 #[test]
+fn entries_of_one_application_cause_a_warning() {
+    let (_, entry) = MINIMAL.split_once("tenants:\n").unwrap();
+    let named = |name: &str, client: &str| {
+        format!("{}    name: {name}\n", entry.replace("11111111-2222-3333-4444-555555555555", client))
+    };
+    let warned = |entries: &[String]| {
+        let loaded = read(&format!("tenants:\n{}", entries.concat())).unwrap();
+        loaded.warnings.iter().map(Problem::to_string).collect::<Vec<_>>()
+    };
+    let upper = "ABCDEF00-2222-3333-4444-555555555555";
+    let entries = [named("a", upper), named("b", "99999999-2222-3333-4444-555555555555")];
+    assert_eq!(warned(&entries), [""; 0]);
+    let warnings = warned(&[entries.as_slice(), &[named("c", &upper.to_lowercase())]].concat());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let text = "tenants[2] (line 12, column 5): uses the application of tenant a, so both share one quota";
+    assert!(warnings[0].contains(text), "{warnings:?}");
+}
+
+#[test]
 fn settings_can_be_shared_through_anchors() {
     let text = MINIMAL.replace("auth:", "http: &http { timeout: 90s }\n    auth:");
     let second = MINIMAL

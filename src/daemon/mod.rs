@@ -6,9 +6,11 @@
 //! configuration, and the [`watchdog`] reports to [`systemd`] as long as every task makes progress.
 
 mod active_config;
+mod credential_watch;
 mod listener;
 mod reload;
 mod reload_plan;
+mod shared_scope;
 mod signals;
 mod supervisor;
 mod systemd;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Flags;
 use crate::clock::Clock;
+use crate::config;
 use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
 use crate::metrics::{RenderOptions, Renderer};
@@ -34,12 +37,14 @@ use crate::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use crate::self_metrics::SelfMetrics;
 use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
 pub(crate) use active_config::{ActiveConfig, log_warnings};
+use credential_watch::CredentialWatch;
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
 use reload_plan::ignored_updates;
+use shared_scope::SharedScopeLog;
 pub(crate) use signals::Signals;
 use supervisor::Supervisor;
-use tenant::{PreparedTransport, TenantFactory, TenantHandle};
+use tenant::{PreparedTransport, TenantFactory, TenantHandle, apply_quotas};
 pub(crate) use tenant_store::TenantStore;
 use watchdog::Watchdog;
 
@@ -92,16 +97,19 @@ impl Daemon {
             Some(store.store.clone()),
         );
         let factory = TenantFactory { store, sender, self_metrics, clock };
-        let mut tenants = Vec::new();
+        let mut tenants: Vec<(TenantHandle, Poller)> = Vec::new();
         for (tenant, fleet) in config.tenants.iter().zip(fleets) {
             let transport = PreparedTransport::new(tenant, proxy_mode).map_err(|error| {
                 AppError::Configuration(format!("tenant `{}`: {}", tenant.name, Chain(&error)))
             })?;
             let history = factory.store.quota_history(&tenant.name);
-            let handle = factory.handle(tenant, transport, history, None);
+            let mut others = tenants.iter().map(|(handle, _)| handle);
+            let other = others.find(|other| config::shares_quota(&other.tenant, tenant));
+            let handle = factory.handle(tenant, transport, history, None, other);
             let poller = factory.poller(&handle, fleet, config);
             tenants.push((handle, poller));
         }
+        apply_quotas(tenants.iter().map(|(handle, _)| handle));
         Ok(Self { active, proxy_mode, factory, tenants, options, publication, reader })
     }
 
@@ -154,6 +162,7 @@ impl Daemon {
         signals: Signals,
     ) -> Result<(), AppError> {
         let Signals { stop: mut stop_signals, reload: reload_signal } = signals;
+        let shared_scope = SharedScopeLog::new(self.reader.clone());
         // One request waits in the channel; further clients wait to send theirs.
         let (request_tx, requests) = mpsc::channel(1);
         let web = self.web_state(web_config.as_ref(), flags, request_tx);
@@ -167,6 +176,8 @@ impl Daemon {
             tasks.spawn("web configuration watcher", watcher.run(stop.clone()));
         }
         let mut reloader = Reloader {
+            credentials: CredentialWatch::of(&self.active.config),
+            shared_scope,
             active: self.active,
             proxy_mode: self.proxy_mode,
             self_metrics: Arc::clone(&self.factory.self_metrics),

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
+use super::credential_watch::CredentialWatch;
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
+use super::shared_scope::SharedScopeLog;
 use super::signals::ReloadSignal;
 use super::supervisor::{Supervisor, Transports};
 use super::systemd;
@@ -29,6 +31,8 @@ use crate::web::ReloadRequest;
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) active: ActiveConfig,
+    pub(super) credentials: CredentialWatch,
+    pub(super) shared_scope: SharedScopeLog,
     pub(super) proxy_mode: ProxyMode,
     pub(super) supervisor: Supervisor,
     pub(super) signal: ReloadSignal,
@@ -69,6 +73,15 @@ impl Reloader {
                 () = self.signal.wait() => Trigger::Signal,
                 Some(request) = self.requests.recv() => Trigger::Request(request),
                 () = self.active.watch.changed() => Trigger::File,
+                () = self.credentials.changed() => {
+                    tracing::info!("credential file changed; trying tenants that failed");
+                    self.supervisor.wake();
+                    continue;
+                }
+                () = self.shared_scope.changed() => {
+                    self.shared_scope.update(&self.active.config);
+                    continue;
+                }
                 error = self.supervisor.unexpected_exit() => return error,
             };
             systemd::reloading();
@@ -77,6 +90,7 @@ impl Reloader {
                 Err(error) => return error,
             };
             systemd::ready();
+            self.supervisor.wake();
             self.record(&outcome, trigger.name());
             if let Trigger::Request(request) = trigger {
                 // A client that has disconnected needs no reply.
@@ -116,6 +130,9 @@ impl Reloader {
         }
         log_warnings(&warnings);
         self.supervisor.apply(&plan, transports, &config, RenderOptions::from(&config)).await?;
+        let watching = config.clone();
+        let watching = tokio::task::spawn_blocking(move || CredentialWatch::of(&watching));
+        self.credentials = watching.await.expect("Safe: the watch does not panic and is never aborted");
         self.active.config = config;
         Ok(ReloadOutcome::Applied { changes: plan.changes })
     }

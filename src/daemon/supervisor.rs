@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::reload_plan::{CaDigests, ReloadPlan, TenantChange, TenantName, ignored_updates};
-use super::tenant::{PreparedTransport, TenantFactory, TenantHandle};
+use super::tenant::{PreparedTransport, TenantFactory, TenantHandle, apply_quotas};
 use super::watchdog::Watchdog;
 use crate::config::{self, Config, Tenant};
 use crate::defender::QuotaHistory;
@@ -50,8 +50,14 @@ impl Supervisor {
         Self { factory, watchdog, running: BTreeMap::new(), retired: Vec::new(), pollers: JoinSet::new() }
     }
 
+    /// Makes every poller whose API has failed try it at once.
+    pub(super) fn wake(&self) {
+        self.running.values().for_each(|handle| handle.wake.notify_one());
+    }
+
     /// Starts the poller of a tenant.
-    pub(super) fn start(&mut self, handle: TenantHandle, poller: Poller) {
+    pub(super) fn start(&mut self, mut handle: TenantHandle, poller: Poller) {
+        handle.wake = poller.wake_signal();
         let name = Arc::clone(handle.name());
         let watchdog = self.watchdog.clone();
         let progress = poller.progress();
@@ -105,17 +111,19 @@ impl Supervisor {
     ) -> Result<(), AppError> {
         let mut stopped = self.stop_changed(plan).await?;
         let mut stored = self.save_and_load(plan, &stopped).await;
-        let mut starting = BTreeMap::new();
+        let mut starting: BTreeMap<TenantName, StartingTenant> = BTreeMap::new();
         for (tenant, change) in plan.tenants_of(config).filter(|(_, change)| change.needs_poller()) {
             let name = &tenant.name;
             let (fleet, history) =
                 stored.remove(name).expect("Safe: the state of each new poller was loaded");
             let mut fleet = stopped.remove(name).unwrap_or(fleet);
             fleet.ignore(&ignored_updates(config));
-            let handle = self.handle(tenant, change, transports.remove(name), history);
+            let handle = self.handle(tenant, change, transports.remove(name), history, &starting);
             let poller = self.factory.poller(&handle, fleet.clone(), config);
             starting.insert(Arc::clone(name), StartingTenant { handle, poller, fleet });
         }
+        let running = self.running.values().chain(starting.values().map(|starting| &starting.handle));
+        apply_quotas(running);
         self.publish(config, &starting, options).await?;
         for name in plan.names_with(|change| *change == TenantChange::Remove) {
             self.factory.self_metrics.forget_tenant(name);
@@ -180,6 +188,7 @@ impl Supervisor {
         change: &TenantChange,
         transport: Option<PreparedTransport>,
         history: QuotaHistory,
+        starting: &BTreeMap<TenantName, StartingTenant>,
     ) -> TenantHandle {
         let predecessor = match change {
             TenantChange::Rename { from } => self.take_retired(from, tenant),
@@ -190,7 +199,10 @@ impl Supervisor {
             return former.with_settings(tenant);
         }
         let transport = transport.expect("Safe: the reload prepared the connections that the plan needs");
-        self.factory.handle(tenant, transport, history, predecessor.as_ref())
+        let others = self.running.values().chain(starting.values().map(|starting| &starting.handle));
+        let mut others = others.chain(&self.retired);
+        let other = others.find(|other| config::shares_quota(&other.tenant, tenant));
+        self.factory.handle(tenant, transport, history, predecessor.as_ref(), other)
     }
 
     /// Takes the latest retired tenant called `name` that used the application of `tenant`.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::reload_plan::{TenantName, ignored_updates};
 use super::tenant_store::TenantStore;
 use crate::clock::Clock;
-use crate::config::{Config, Tenant};
+use crate::config::{self, Config, Tenant};
 use crate::defender::{Client, HttpClients, HttpError, ProxyMode, QuotaHistory, RetryPolicy};
 use crate::file_watch::{self, ContentDigest};
 use crate::fleet::TenantFleet;
@@ -47,6 +48,8 @@ pub(super) struct TenantHandle {
     pub(super) ca_digest: ContentDigest,
     pub(super) client: Arc<Client>,
     pub(super) stop: CancellationToken,
+    /// Makes the running poller try a failed API at once.
+    pub(super) wake: Arc<Notify>,
 }
 
 impl TenantHandle {
@@ -57,8 +60,16 @@ impl TenantHandle {
 
     /// Keeps the client, and with it connections, token and quota, for new settings of the same tenant.
     pub(super) fn with_settings(self, tenant: &Tenant) -> Self {
-        self.client.set_quota(tenant);
         Self { tenant: tenant.clone(), stop: CancellationToken::new(), ..self }
+    }
+}
+
+/// Applies the smallest quota of the tenants that use the same application to each of them.
+pub(super) fn apply_quotas<'a>(handles: impl Iterator<Item = &'a TenantHandle> + Clone) {
+    for handle in handles.clone() {
+        let sharing = handles.clone().map(|other| &other.tenant);
+        let sharing: Vec<_> = sharing.filter(|other| config::shares_quota(other, &handle.tenant)).collect();
+        handle.client.set_quota(&sharing);
     }
 }
 
@@ -73,13 +84,14 @@ pub(super) struct TenantFactory {
 
 impl TenantFactory {
     /// Makes the client of a tenant. It continues the quota of `predecessor`, which called the API for the
-    /// same application.
+    /// same application, or shares the one of `other`, which still does.
     pub(super) fn handle(
         &self,
         tenant: &Tenant,
         transport: PreparedTransport,
         history: QuotaHistory,
         predecessor: Option<&TenantHandle>,
+        other: Option<&TenantHandle>,
     ) -> TenantHandle {
         let PreparedTransport { http_clients, ca_digest } = transport;
         let metrics = self.self_metrics.tenant(&tenant.name);
@@ -89,12 +101,15 @@ impl TenantFactory {
             Client::over(http_clients, tenant, retry, random, history, self.clock.clone(), metrics);
         if let Some(predecessor) = predecessor {
             client = client.inherit_quota(&predecessor.client, tenant);
+        } else if let Some(other) = other {
+            client = client.share_quota(&other.client);
         }
         TenantHandle {
             tenant: tenant.clone(),
             ca_digest,
             client: Arc::new(client),
             stop: CancellationToken::new(),
+            wake: Arc::default(),
         }
     }
 

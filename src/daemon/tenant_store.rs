@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::defender::{CallRecorder, QuotaHistory};
 use crate::error::AppError;
 use crate::fleet::TenantFleet;
+use crate::poll;
 use crate::self_metrics::SelfMetrics;
 use crate::store::{SharedStore, Store};
 
@@ -14,6 +15,7 @@ use crate::store::{SharedStore, Store};
 #[derive(Clone, Debug)]
 pub(crate) struct TenantStore {
     pub(super) store: SharedStore,
+    clock: Clock,
 }
 
 impl TenantStore {
@@ -37,7 +39,7 @@ impl TenantStore {
             let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
             tracing::info!(%folder, machines, "state restored");
         }
-        Ok(Self { store: SharedStore::new(store, Arc::clone(self_metrics)) })
+        Ok(Self { store: SharedStore::new(store, Arc::clone(self_metrics)), clock: clock.clone() })
     }
 
     /// Saves fleets.
@@ -45,15 +47,15 @@ impl TenantStore {
         self.store.save(fleets);
     }
 
-    /// The stored data of a tenant, or an empty fleet.
+    /// The stored data of a tenant without times in the future, or an empty fleet.
     pub(super) fn fleet(&self, tenant: &Arc<str>) -> TenantFleet {
         let Some(fleet) = self.store.fleet(tenant) else {
             return TenantFleet::new(Arc::clone(tenant));
         };
         let mut fleet = TenantFleet::clone(&fleet);
-        // Fresh data is not fetched again, so the stored result may remain the latest one for hours.
-        let status = &mut fleet.status;
-        status.up = status.last_success.is_some() && status.last_success == status.last_poll;
+        if let Some(lead) = fleet.set_back_times(self.clock.now()) {
+            poll::log_times_set_back(tenant, lead);
+        }
         fleet
     }
 

@@ -200,6 +200,17 @@ impl ApiError {
         matches!(self, Self::Network { source, .. } if source.is_lasting())
     }
 
+    /// Returns whether the token, or the credential for it, is refused.
+    #[must_use]
+    pub fn refuses_token(&self) -> bool {
+        match self {
+            Self::Token(TokenError::Paused { .. }) => false,
+            Self::Token(error) => !error.is_transient(),
+            Self::Unauthorized { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Returns whether every further call of the tenant would fail in the same way.
     #[must_use]
     pub fn stops_the_poll(&self) -> bool {

@@ -1,4 +1,5 @@
-//! The quotas of one tenant: sliding windows over the calls made, and the pauses that the API requests.
+//! The quotas of one application in one tenant: sliding windows over the calls made, and the pauses that the API
+//! requests.
 //!
 //! Every request to the API, including retries, passes [`Limiter::reserve`] first and counts for a minute
 //! and for an hour, so that no window of that length ever holds more calls than the configured share,
@@ -9,9 +10,13 @@
 //! others pass.
 //!
 //! A reply with `Retry-After` pauses the whole tenant for as long as the API requests. A 429 also pauses it
-//! without one, and reduces the allowance of the window that it names, see [`window`](super::window). The recorder keeps calls over a restart. Pauses and
-//! reductions are not kept: the API repeats its 429 to the first call of a new process.
+//! without one, and reduces the allowance of the window that it names, see [`window`](super::window). The
+//! recorder keeps calls over a restart. Pauses and reductions are not kept: the API repeats its 429 to the first
+//! call of a new process.
 
+mod call_counts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +24,12 @@ use tokio::time::Instant;
 
 use super::pause::RequestedPause;
 use super::quota_history::QuotaHistory;
-use super::retry::named_windows;
 use super::window::{Ledger, sustainable_interval};
 use crate::clock::Clock;
 use crate::config::{Quota, Tenant};
 use crate::model::ApiOperation;
-use crate::self_metrics::{QuotaWindow, TenantMetrics};
+use crate::self_metrics::TenantMetrics;
+use call_counts::CallCounts;
 
 /// The API's limits for the export list, per minute and per hour
 /// (<https://learn.microsoft.com/defender-endpoint/api/get-assessment-software-vulnerabilities>).
@@ -38,6 +43,8 @@ pub(super) struct Limiter {
     history: Arc<QuotaHistory>,
     clock: Clock,
     metrics: TenantMetrics,
+    /// The number of calls granted to this client since the start.
+    made: Arc<AtomicU64>,
 }
 
 /// The queues of callers. The holder of a lock is at the head of its queue.
@@ -67,22 +74,9 @@ pub(super) struct Reservation<'a> {
 /// A granted call. Drop it when the reply has arrived or will not arrive.
 #[derive(Debug)]
 pub(super) struct Permit {
-    calls: Arc<Mutex<CallCounts>>,
+    limiter: Limiter,
     endpoint: ApiOperation,
     at: Instant,
-}
-
-/// The counted calls of a tenant.
-#[derive(Debug)]
-struct CallCounts {
-    tenant: Arc<str>,
-    /// The quota of the whole tenant, then the quota of the export list.
-    ledgers: [Ledger; 2],
-    paused_until: Option<Instant>,
-    /// The newest pause that a `Retry-After` requested.
-    requested_pause: Option<RequestedPause>,
-    /// The number of calls granted since the start.
-    made: u64,
 }
 
 impl Limiter {
@@ -91,11 +85,9 @@ impl Limiter {
     #[must_use]
     pub(super) fn new(tenant: &Tenant, history: QuotaHistory, clock: Clock, metrics: TenantMetrics) -> Self {
         let mut calls = CallCounts {
-            tenant: Arc::clone(&tenant.name),
             ledgers: shares(&tenant.quota).map(Ledger::new),
             paused_until: None,
             requested_pause: None,
-            made: 0,
         };
         let now = Instant::now();
         for (age, endpoint) in history.ages(clock.now()) {
@@ -105,7 +97,8 @@ impl Limiter {
             calls.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(at));
         }
         let (calls, queues) = (Arc::new(Mutex::new(calls)), Arc::default());
-        let limiter = Self { calls, queues, history: Arc::new(history), clock, metrics };
+        let limiter =
+            Self { calls, queues, history: Arc::new(history), clock, metrics, made: Arc::default() };
         limiter.register_reader();
         limiter
     }
@@ -116,23 +109,58 @@ impl Limiter {
         self.metrics.quota_from(move || lock(&calls).common_windows(Instant::now()));
     }
 
-    /// Shares the calls, pauses and reductions of `older` with the quota of `tenant`. Calls that `older` still
-    /// grants count here too.
+    /// Continues the calls, pauses and reductions of `older` with the quota of `tenant`. Calls that `older`
+    /// still grants count here too.
     pub(super) fn inherit(&mut self, older: &Self, tenant: &Tenant) {
         self.calls = Arc::clone(&older.calls);
         self.queues = Arc::clone(&older.queues);
-        self.set_quota(tenant);
+        self.set_quota(&[tenant]);
         self.register_reader();
     }
 
-    /// Applies the share of the quotas of `tenant` from now on.
-    pub(super) fn set_quota(&self, tenant: &Tenant) {
+    /// Shares one quota with `other`, which calls for the same application under another name. The calls of
+    /// both count.
+    pub(super) fn join(&mut self, other: &Self) {
+        if Arc::ptr_eq(&self.calls, &other.calls) {
+            return;
+        }
+        let own = std::mem::replace(&mut self.calls, Arc::clone(&other.calls));
+        self.queues = Arc::clone(&other.queues);
+        let (own, mut common) = (lock(&own), lock(&self.calls));
+        for (ledger, own) in common.ledgers.iter_mut().zip(&own.ledgers) {
+            ledger.add_all(own);
+        }
+        common.paused_until = common.paused_until.max(own.paused_until);
+        let pauses = [common.requested_pause, own.requested_pause];
+        common.requested_pause = pauses.into_iter().flatten().reduce(RequestedPause::joined);
+        drop((own, common));
+        self.register_reader();
+    }
+
+    /// Applies, from now on, the smallest share of the quotas of `tenants`, which use the same application.
+    pub(super) fn set_quota(&self, tenants: &[&Tenant]) {
+        let smallest = |index: usize, window: usize| {
+            tenants.iter().map(|tenant| shares(&tenant.quota)[index][window]).min()
+        };
         self.with_calls(|calls| {
-            calls.tenant = Arc::clone(&tenant.name);
-            for (ledger, share) in calls.ledgers.iter_mut().zip(shares(&tenant.quota)) {
-                ledger.set_allowance(share);
+            for (index, ledger) in calls.ledgers.iter_mut().enumerate() {
+                if let (Some(minute), Some(hour)) = (smallest(index, 0), smallest(index, 1)) {
+                    ledger.set_allowance([minute, hour]);
+                }
             }
         });
+    }
+
+    /// The time that the configured quota needs for `calls` more calls.
+    pub(super) fn time_for(&self, calls: u64) -> Duration {
+        let (configured, used) =
+            self.with_calls(|counts| (counts.configured(), counts.ledgers[0].used(Instant::now())));
+        let left_in_hour = configured[1].saturating_sub(used[1]);
+        if calls <= left_in_hour as u64 {
+            // The hour does not limit them.
+            return sustainable_interval(calls, [configured[0], usize::MAX]);
+        }
+        sustainable_interval(calls, configured)
     }
 
     /// Returns whether a call or a pause still counts.
@@ -167,7 +195,7 @@ impl Limiter {
             }
             let common = self.queues.common.lock().await;
             while self.with_calls(|calls| calls.own_busy_until(endpoint)).is_none() {
-                match self.with_calls(|calls| calls.common_busy_until(patience))? {
+                match self.with_calls(|calls| calls.common_busy_until(patience, self.metrics.name()))? {
                     Some(until) => self.sleep_until(until).await,
                     None => {
                         return Ok(Reservation {
@@ -190,12 +218,12 @@ impl Limiter {
 
     /// The number of calls granted by this process.
     pub(super) fn calls_made(&self) -> u64 {
-        self.with_calls(|calls| calls.made)
+        self.made.load(Ordering::Relaxed)
     }
 
     /// The configured share of the tenant's quota, per minute and per hour, without reductions.
     pub(super) fn configured(&self) -> [usize; 2] {
-        self.with_calls(|calls| calls.ledgers[0].windows.each_ref().map(|window| window.configured))
+        self.with_calls(|calls| calls.configured())
     }
 
     /// The shortest interval in which the configured share allows `calls` repeatedly.
@@ -223,17 +251,21 @@ impl Reservation<'_> {
     /// Returns an error if the API requested a long pause meanwhile; the call is not counted then.
     pub(super) async fn take(self) -> Result<Permit, QuotaPaused> {
         let Self { limiter, endpoint, patience, .. } = self;
-        let permit = |at| Permit { calls: Arc::clone(&limiter.calls), endpoint, at };
+        let tenant = limiter.metrics.name();
+        let permit = |at| Permit { limiter: limiter.clone(), endpoint, at };
         if endpoint == ApiOperation::ExportFile {
             return Ok(permit(Instant::now()));
         }
         loop {
             limiter.history.record(limiter.clock.now(), endpoint).await;
-            if let Some(at) = limiter.with_calls(|calls| calls.take(endpoint, patience))? {
+            if let Some(at) = limiter.with_calls(|calls| calls.take(endpoint, patience, tenant))? {
+                limiter.made.fetch_add(1, Ordering::Relaxed);
                 return Ok(permit(at));
             }
             // A 429 arrived meanwhile.
-            while let Some(until) = limiter.with_calls(|calls| calls.busy_until(endpoint, patience))? {
+            while let Some(until) =
+                limiter.with_calls(|calls| calls.busy_until(endpoint, patience, tenant))?
+            {
                 limiter.sleep_until(until).await;
             }
         }
@@ -243,7 +275,7 @@ impl Reservation<'_> {
 impl Permit {
     /// Pauses every call for `wait`, as the `Retry-After` of a reply requests.
     pub(super) fn retry_after(&self, wait: Duration) {
-        let mut calls = lock(&self.calls);
+        let mut calls = lock(&self.limiter.calls);
         let new = RequestedPause::starting_now(wait);
         let running = calls.requested_pause.filter(RequestedPause::is_running);
         calls.requested_pause = Some(running.map_or(new, |old| old.joined(new)));
@@ -253,105 +285,14 @@ impl Permit {
     /// Pauses every call for `wait` after a 429 with the text `message`. A shorter pause never ends a longer
     /// one.
     pub(super) fn throttled(&self, wait: Duration, message: &str) {
-        lock(&self.calls).throttled(self, wait, message);
+        lock(&self.limiter.calls).throttled(self, wait, message);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let (mut calls, now) = (lock(&self.calls), Instant::now());
+        let (mut calls, now) = (lock(&self.limiter.calls), Instant::now());
         calls.ledgers_of(self.endpoint).iter_mut().for_each(|ledger| ledger.settle(self.at, now));
-    }
-}
-
-impl CallCounts {
-    /// The quotas that calls of `endpoint` count against, the narrowest last.
-    fn ledgers_of(&mut self, endpoint: ApiOperation) -> &mut [Ledger] {
-        let count = match endpoint {
-            ApiOperation::ExportFile => 0,
-            ApiOperation::Machines | ApiOperation::FindByTag | ApiOperation::MissingKbs => 1,
-            ApiOperation::Export => 2,
-        };
-        &mut self.ledgers[..count]
-    }
-
-    /// The time to check again because of a quota that applies to this endpoint alone.
-    fn own_busy_until(&mut self, endpoint: ApiOperation) -> Option<Instant> {
-        let now = Instant::now();
-        self.ledgers_of(endpoint).iter_mut().skip(1).filter_map(|ledger| ledger.busy_until(now)).max()
-    }
-
-    /// The time to check again because of the tenant's quota or a pause.
-    fn common_busy_until(&mut self, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
-        let now = Instant::now();
-        self.log_recoveries(now);
-        let busy = self.ledgers[0].busy_until(now);
-        let pause = self.paused_until.filter(|until| *until > now);
-        match pause.filter(|until| *until > now + patience) {
-            Some(until) => Err(QuotaPaused { remaining: until - now }),
-            None => Ok(busy.max(pause)),
-        }
-    }
-
-    fn busy_until(
-        &mut self,
-        endpoint: ApiOperation,
-        patience: Duration,
-    ) -> Result<Option<Instant>, QuotaPaused> {
-        Ok(self.common_busy_until(patience)?.max(self.own_busy_until(endpoint)))
-    }
-
-    /// Counts a call now if every quota allows it, and returns the time.
-    fn take(&mut self, endpoint: ApiOperation, patience: Duration) -> Result<Option<Instant>, QuotaPaused> {
-        if self.busy_until(endpoint, patience)?.is_some() {
-            return Ok(None);
-        }
-        let now = Instant::now();
-        self.ledgers_of(endpoint).iter_mut().for_each(|ledger| ledger.add(now));
-        self.made += 1;
-        Ok(Some(now))
-    }
-
-    fn throttled(&mut self, permit: &Permit, wait: Duration, message: &str) {
-        let now = Instant::now();
-        let tenant = Arc::clone(&self.tenant);
-        let Some(ledger) = self.ledgers_of(permit.endpoint).last_mut() else { return };
-        for (window, name) in ledger.windows.iter_mut().zip(named_windows(message)) {
-            if let Some(name) = name
-                && let Some(reduction) = window.reduce(permit.at, now)
-            {
-                tracing::warn!(tenant = &*tenant, endpoint = %permit.endpoint, window = name, from = reduction.from, to = reduction.to,
-                    "API throttled below the configured quota; reducing the request rate");
-            }
-        }
-        self.pause_until(now + wait);
-    }
-
-    fn pause_until(&mut self, until: Instant) {
-        self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
-    }
-
-    fn log_recoveries(&mut self, now: Instant) {
-        let windows = self.ledgers.iter_mut().flat_map(|ledger| &mut ledger.windows);
-        for (window, name) in windows.zip(["1m", "1h", "1m", "1h"]) {
-            if window.has_recovered(now) {
-                tracing::info!(
-                    tenant = &*self.tenant,
-                    window = name,
-                    allowed = window.configured,
-                    "no recent throttling; restoring the configured request rate"
-                );
-            }
-        }
-    }
-
-    fn common_windows(&self, now: Instant) -> [QuotaWindow; 2] {
-        let [common, _] = &self.ledgers;
-        let used = common.used(now);
-        [0, 1].map(|index| QuotaWindow {
-            allowed: common.windows[index].allowed(now) as u64,
-            used: used[index] as u64,
-        })
     }
 }
 

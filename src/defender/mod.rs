@@ -153,9 +153,24 @@ impl Client {
         self
     }
 
-    /// Applies the quota of `tenant` from now on.
-    pub fn set_quota(&self, tenant: &Tenant) {
-        self.limiter.set_quota(tenant);
+    /// Returns the client with one quota for it and for `other`, a client of the same application under another
+    /// name. The calls of both count.
+    #[must_use]
+    pub fn share_quota(mut self, other: &Self) -> Self {
+        self.limiter.join(&other.limiter);
+        self.tokens.inherit_pause(&other.tokens);
+        self
+    }
+
+    /// Applies the smallest quota of `tenants` from now on.
+    pub fn set_quota(&self, tenants: &[&Tenant]) {
+        self.limiter.set_quota(tenants);
+    }
+
+    /// The time that the quota needs for `calls` more calls.
+    #[must_use]
+    pub fn time_for(&self, calls: usize) -> Duration {
+        self.limiter.time_for(calls as u64)
     }
 
     /// Returns whether earlier calls still affect the next one: a pause that the API requested has not

@@ -12,8 +12,8 @@ use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// The longest pause that a poll waits for. With a longer one, the poll ends with an error.
-pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+/// The longest pause that a call waits for. With a longer one the call fails, and the API counts as unusable.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The number of attempts of one request, and the delays between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -81,6 +81,12 @@ impl Ledger {
         self.counted.insert(place, from);
     }
 
+    /// Counts the calls of `other` too.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        self.counted.extend(&other.counted);
+        self.counted.make_contiguous().sort();
+    }
+
     /// Ends, at `now`, the call that was granted at `at`, successful or not.
     pub(super) fn settle(&mut self, at: Instant, now: Instant) {
         let from = at + TRANSIT;

@@ -83,6 +83,16 @@ pub struct Attempt {
     pub at: Timestamp,
     /// True if it returned data.
     pub succeeded: bool,
+    /// True if the API did not find the machine in several calls.
+    pub not_found: bool,
+}
+
+impl Attempt {
+    /// An attempt that ended at `at`, with data or because of another failure than a 404.
+    #[must_use]
+    pub fn ended(at: Timestamp, succeeded: bool) -> Self {
+        Self { at, succeeded, not_found: false }
+    }
 }
 
 /// A machine in scope.

@@ -133,9 +133,11 @@ pub struct MissingUpdate {
     pub first_seen: Timestamp,
 }
 
+mod future;
 mod machine;
 pub mod overview;
 pub mod policy;
+mod poll_status;
 pub mod release;
 pub mod state;
 pub mod summary;
@@ -144,5 +146,6 @@ pub mod unreadable;
 
 pub use machine::{Assessment, Attempt, Machine, MachineState};
 pub use overview::Overview;
-pub use state::{ExportVersion, OutOfScope, PollStatus, TenantFleet};
+pub use poll_status::PollStatus;
+pub use state::{ExportVersion, OutOfScope, TenantFleet};
 pub use totals::{ResolutionHistogram, Totals};

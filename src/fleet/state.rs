@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::machine::{age, is_older};
+use super::poll_status::PollStatus;
 use super::totals::Totals;
 use super::unreadable::{Absence, Doubt, UnreadableIds};
 use super::{
@@ -54,21 +55,6 @@ impl ExportVersion {
         });
         Self { generated_at, checked_at, has_unreadable_lines, follows_unreadable_lines }
     }
-}
-
-/// The results of the polls of a tenant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PollStatus {
-    /// True if the API was usable in the newest poll; false before the first.
-    pub up: bool,
-    /// The time at which the newest poll ended.
-    pub last_poll: Option<Timestamp>,
-    /// The time at which the newest successful poll ended.
-    pub last_success: Option<Timestamp>,
-    /// The time at which the next poll is due.
-    pub next_poll: Option<Timestamp>,
-    /// The failure of the newest poll as text for an operator; none after a successful poll.
-    pub last_error: Option<String>,
 }
 
 /// The data of one tenant. Cheap to clone: the machines are shared.
@@ -199,7 +185,7 @@ impl TenantFleet {
                 reply.apply(machine, &mut self.totals, freshness);
                 applied += 1;
             } else {
-                Arc::make_mut(machine).attempt = Some(Attempt { at: fetched_at, succeeded: false });
+                Arc::make_mut(machine).attempt = Some(Attempt::ended(fetched_at, false));
             }
         }
         self.export_version = Some(version);
@@ -230,8 +216,17 @@ impl TenantFleet {
 
     /// Records a failed attempt to read a machine. Its data stays as it is.
     pub fn apply_failure(&mut self, id: &MachineId, at: Timestamp) {
+        self.apply_attempt(id, Attempt::ended(at, false));
+    }
+
+    /// Records that the API did not find a machine in several calls. Its data stays as it is.
+    pub fn apply_not_found(&mut self, id: &MachineId, at: Timestamp) {
+        self.apply_attempt(id, Attempt { at, succeeded: false, not_found: true });
+    }
+
+    fn apply_attempt(&mut self, id: &MachineId, attempt: Attempt) {
         if let Some(machine) = self.machines.get_mut(id) {
-            Arc::make_mut(machine).attempt = Some(Attempt { at, succeeded: false });
+            Arc::make_mut(machine).attempt = Some(attempt);
         }
     }
 }
@@ -249,7 +244,7 @@ struct SourceReply {
 impl SourceReply {
     fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
         let Self { fetched_at, as_of, source, answer, is_incomplete } = self;
-        let attempt = Some(Attempt { at: fetched_at, succeeded: true });
+        let attempt = Some(Attempt::ended(fetched_at, true));
         if !machine.state(fetched_at, freshness).is_asked() {
             Arc::make_mut(machine).attempt = attempt;
             return;

@@ -76,7 +76,7 @@ macro_rules! family {
 pub const FLEET: &[Family<FleetSamples>] = &[
     family!(
         Gauge "mde_up",
-        "1 when the tenant's API could be used in the newest attempt, 0 before the first success.",
+        "1 when the tenant's API can be used, by the newest calls; 0 before the first good answer.",
         ["tenant"],
         |scope, writer| writer.sample(&[scope.tenant()], scope.fleet.status.up.into())
     ),

@@ -1,15 +1,16 @@
 //! The source `machines`: one call per machine, several in flight.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::PollMode;
+use super::api_health::Permission;
 use super::context::PollContext;
-use super::plan;
-use super::report::PollReport;
+use super::due_queue::DueQueue;
+use super::not_found::NotFoundRetries;
 use crate::defender::ApiError;
 use crate::fleet::MachineAnswer;
 use crate::model::MachineId;
@@ -17,139 +18,155 @@ use crate::model::MachineId;
 /// The number of calls in flight. The quota bounds the rate; this bounds the load on an API that is slow.
 const CONCURRENCY: usize = 8;
 
-/// The number of machines that fail in a row until the API counts as down and the poll stops.
-const FAILURES_IN_A_ROW: u32 = 10;
-
-/// The number of further attempts before a 404 counts as a failure of the machine: the API often answers the
-/// next call.
-const NOT_FOUND_RETRIES: u32 = 3;
-
 /// The answer about one machine, or the failure to fetch it.
-type FetchResult = Result<MachineAnswer, ApiError>;
+pub(super) type FetchResult = Result<MachineAnswer, ApiError>;
 
 /// Fetches the missing updates machine by machine.
 #[derive(Debug, Default)]
 pub(super) struct MachineFetcher {
+    queue: DueQueue,
+    not_found: NotFoundRetries,
     in_flight: JoinSet<(MachineId, FetchResult)>,
+    /// The machines of the calls in flight.
+    asked: HashSet<MachineId>,
+}
+
+/// The effect of a reply on its machine.
+#[derive(Debug)]
+pub(super) enum MachineOutcome {
+    /// The reply was applied.
+    Read,
+    /// The API did not find the machine, and is asked again.
+    Retry,
+    /// The attempt failed, and no data changed.
+    Failed(ApiError),
+    /// No call for any machine can succeed now. The machine stays due.
+    Unasked(ApiError),
 }
 
 impl MachineFetcher {
-    /// Fetches the machines that are due, or all.
-    ///
-    /// A poll of due machines ends after one interval. Machines that the quota does not allow within that
-    /// time are fetched by the next poll, oldest first, after a refresh of the machine list. A poll of
-    /// everything has no time limit.
-    pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
-        let machines = match mode {
-            PollMode::Everything => plan::all(&context.fleet, context.clock.now(), &context.freshness),
-            PollMode::Due => {
-                report.until = Some(Instant::now() + context.interval);
-                plan::due(&context.fleet, context.clock.now(), context.interval, &context.freshness)
+    /// Fills the queue again after a change of the scope or of the time. Calls in flight continue.
+    pub(super) fn scope_changed(&mut self, context: &PollContext) {
+        let PollContext { fleet, interval, freshness, clock, .. } = context;
+        self.not_found.retain(|id| fleet.machines.contains_key(id));
+        let (not_found, asked) = (&self.not_found, &self.asked);
+        let is_planned = |id: &MachineId| not_found.contains(id) || asked.contains(id);
+        self.queue.rebuild(fleet, clock.now(), *interval, freshness, is_planned);
+    }
+
+    /// Makes every machine due.
+    pub(super) fn make_all_due(&mut self) {
+        self.queue.make_all_due();
+    }
+
+    /// Makes the machines due whose time has come.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.queue.advance(now);
+    }
+
+    /// The number of machines that wait for an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.due() + self.not_found.waiting() + self.in_flight.len()
+    }
+
+    /// The number of machines without any attempt.
+    pub(super) fn never_asked(&self) -> usize {
+        self.queue.never_asked()
+    }
+
+    /// The time at which the next machine becomes due; none if there is none that is not due already.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.queue.next_due()
+    }
+
+    /// Returns whether no call is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Returns whether a machine is due now.
+    pub(super) fn has_due(&self) -> bool {
+        self.queue.due() > 0 || self.not_found.next().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Returns whether calls are in flight, or will be soon with this permission.
+    pub(super) fn is_busy(&self, permission: Permission) -> bool {
+        !self.is_idle() || (permission == Permission::Free && self.not_found.waiting() > 0)
+    }
+
+    /// The time of the next repeated attempt for a machine that was not found.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.not_found.next()
+    }
+
+    /// Starts the calls that are due and allowed.
+    pub(super) fn start(&mut self, context: &PollContext, permission: Permission) {
+        let limit = match permission {
+            Permission::Free => CONCURRENCY,
+            Permission::Probe => 1,
+            Permission::None => 0,
+        };
+        while self.in_flight.len() < limit {
+            let Some(id) = self.not_found.take(Instant::now()).or_else(|| self.queue.take()) else { break };
+            self.asked.insert(id.clone());
+            let client = Arc::clone(&context.client);
+            self.in_flight.spawn(async move {
+                let result = client.missing_kbs(&id).await;
+                (id, result)
+            });
+        }
+    }
+
+    /// Waits for the next reply; none without a call in flight. May be cancelled.
+    pub(super) async fn next_reply(&mut self) -> Option<(MachineId, FetchResult)> {
+        let ended = self.in_flight.join_next().await?;
+        Some(ended.expect("Safe: the task neither panics nor is aborted while the set lives"))
+    }
+
+    /// Applies a reply to the fleet and plans the next attempt for the machine.
+    pub(super) fn apply(
+        &mut self,
+        id: &MachineId,
+        result: FetchResult,
+        context: &mut PollContext,
+    ) -> MachineOutcome {
+        let (now, interval) = (context.clock.now(), context.interval);
+        self.asked.remove(id);
+        if !context.fleet.machines.contains_key(id) {
+            return result.map_or_else(MachineOutcome::Failed, |_| MachineOutcome::Read);
+        }
+        let outcome = match result {
+            Ok(mut answer) => {
+                answer.ignore(&context.ignored);
+                context.unreadable_log.report(&context.fleet.tenant, id, &answer.unreadable);
+                context.fleet.apply_answer(id, now, answer, &context.freshness);
+                MachineOutcome::Read
+            }
+            Err(ApiError::NotFound { .. }) if self.not_found.plan(id, Instant::now(), interval) => {
+                return MachineOutcome::Retry;
+            }
+            Err(error @ ApiError::NotFound { .. }) => {
+                context.fleet.apply_not_found(id, now);
+                MachineOutcome::Failed(error)
+            }
+            Err(error) if error.stops_the_poll() => {
+                if !self.not_found.put_back(id, Instant::now()) {
+                    self.queue.put_back(id, &context.fleet.machines[id]);
+                }
+                return MachineOutcome::Unasked(error);
+            }
+            Err(error) => {
+                context.fleet.apply_failure(id, now);
+                MachineOutcome::Failed(error)
             }
         };
-        self.fetch_machines(machines, context, report).await;
-    }
-
-    /// Fetches `machines` in their order, and those that the API does not find several times.
-    async fn fetch_machines(
-        &mut self,
-        machines: Vec<MachineId>,
-        context: &mut PollContext,
-        report: &mut PollReport,
-    ) {
-        let mut not_found = self.fetch_once(machines, context, report).await;
-        for _ in 0..NOT_FOUND_RETRIES {
-            if not_found.is_empty() {
-                break;
-            }
-            if report.stopped {
-                // Too few attempts for a verdict: these machines stay as they are, and due.
-                return;
-            }
-            // The retries ignore the end of the poll. A machine stays first in line until its 404 counts,
-            // so many of them would take every poll from the others.
-            report.until = None;
-            let pause = (context.interval / 100).min(Duration::from_secs(5));
-            tokio::time::sleep(pause).await;
-            let again = not_found.drain(..).map(|(id, _)| id).collect();
-            not_found = self.fetch_once(again, context, report).await;
-        }
-        for (id, error) in not_found {
-            context.fleet.apply_failure(&id, context.clock.now());
-            report.machine_failed(&context.fleet.tenant, &id, &error);
-        }
-    }
-
-    /// Fetches `machines` in their order. Returns those that the API does not find.
-    async fn fetch_once(
-        &mut self,
-        machines: Vec<MachineId>,
-        context: &mut PollContext,
-        report: &mut PollReport,
-    ) -> Vec<(MachineId, ApiError)> {
-        let mut not_found = Vec::new();
-        let mut waiting = machines.into_iter();
-        // Calls that a cancelled poll left in flight are aborted.
-        self.in_flight = JoinSet::new();
-        loop {
-            while self.in_flight.len() < CONCURRENCY && !report.stopped && !report.is_over() {
-                let Some(id) = waiting.next() else { break };
-                let client = Arc::clone(&context.client);
-                self.in_flight.spawn(async move {
-                    let result = client.missing_kbs(&id).await;
-                    (id, result)
-                });
-            }
-            let ended = tokio::select! {
-                ended = self.in_flight.join_next() => ended,
-                () = wait_until(context.sender.pending_until()) => {
-                    context.sender.submit(&context.fleet);
-                    continue;
-                }
-            };
-            let Some(ended) = ended else { break };
-            let (id, result) =
-                ended.expect("Safe: the task neither panics nor is aborted while the set lives");
-            match result {
-                Err(error @ ApiError::NotFound { .. }) => {
-                    report.in_a_row = 0;
-                    not_found.push((id, error));
-                }
-                result => apply_result(&id, result, context, report),
-            }
-        }
-        not_found
+        self.not_found.forget(id);
+        self.queue.attempted(id, &context.fleet.machines[id], interval);
+        outcome
     }
 
     /// Aborts the calls in flight and waits until they have ended.
     pub(super) async fn shutdown(&mut self) {
         self.in_flight.shutdown().await;
     }
-}
-
-/// Waits until `at`; for ever when there is no such time.
-async fn wait_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn apply_result(id: &MachineId, result: FetchResult, context: &mut PollContext, report: &mut PollReport) {
-    let now = context.clock.now();
-    match result {
-        Ok(mut answer) => {
-            answer.ignore(&context.ignored);
-            context.unreadable_log.report(&context.fleet.tenant, id, &answer.unreadable);
-            context.fleet.apply_answer(id, now, answer, &context.freshness);
-            report.machine_read();
-        }
-        Err(error) if error.stops_the_poll() => report.failed(&error, true),
-        Err(error) => {
-            context.fleet.apply_failure(id, now);
-            report.machine_failed(&context.fleet.tenant, id, &error);
-            report.stopped |= report.in_a_row >= FAILURES_IN_A_ROW;
-        }
-    }
-    context.fleet_changed();
 }

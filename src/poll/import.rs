@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::PollMode;
 use super::context::PollContext;
 use super::report::PollReport;
 use super::shrink_guard::{ShrinkGuard, Verdict};
@@ -25,15 +24,25 @@ pub(super) struct ExportImporter {
     /// whether it is new or not.
     checked_at: Option<Timestamp>,
     guard: ShrinkGuard,
+    /// True if a check was requested before its time.
+    is_requested: bool,
 }
 
 impl ExportImporter {
     /// An importer that does not read the export version of `fleet` again.
     pub(super) fn starting_from(fleet: &TenantFleet) -> Self {
-        Self {
-            checked_at: fleet.export_version.map(|version| version.checked_at),
-            guard: ShrinkGuard::default(),
-        }
+        Self { checked_at: fleet.export_version.map(|version| version.checked_at), ..Self::default() }
+    }
+
+    /// Requests a check before its time.
+    pub(super) fn make_due(&mut self) {
+        self.is_requested = true;
+    }
+
+    /// Sets times in the future back to `now`.
+    pub(super) fn set_back_times(&mut self, now: Timestamp) {
+        self.checked_at = self.checked_at.map(|at| at.min(now));
+        self.guard.set_back_times(now);
     }
 
     /// The time of the next check for a new version, or of the recheck of a held one.
@@ -42,20 +51,25 @@ impl ExportImporter {
         self.guard.recheck_at().map_or(regular, |at| at.min(regular))
     }
 
-    /// Returns whether a check is due at `now`. It may come a tenth of the interval early, as for machines.
-    fn is_due(&self, now: Timestamp, interval: Duration) -> bool {
-        self.checked_at.is_some_and(|at| at > now) || self.next_due(interval) <= now + interval / 10
+    /// Returns whether a check is due at `now`. Without a supported machine in scope every row would be
+    /// dropped.
+    pub(super) fn is_due(&self, context: &PollContext, now: Timestamp) -> bool {
+        let is_due = self.is_requested || self.next_due(context.interval) <= now;
+        is_due && context.fleet.supported_machines().next().is_some()
     }
 
-    /// Checks for a new export version if that is due, and applies it.
-    pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
-        let is_due = mode == PollMode::Everything || self.is_due(context.clock.now(), context.interval);
+    /// Checks for a new export version, and applies it.
+    ///
+    /// # Errors
+    /// If the export cannot be read. The data stays as it is then.
+    pub(super) async fn poll(
+        &mut self,
+        context: &mut PollContext,
+        report: &mut PollReport,
+    ) -> Result<(), ApiError> {
+        self.is_requested = false;
         let scope: HashSet<_> =
             context.fleet.supported_machines().map(|machine| machine.facts.id.clone()).collect();
-        // Without a supported machine in scope every row would be dropped.
-        if scope.is_empty() || !is_due {
-            return;
-        }
         let current = self.checked_at.and(context.fleet.export_version).map(|version| version.generated_at);
         match context.client.export(Arc::new(scope), current).await {
             Ok(ExportOutcome::Unchanged) => self.mark_checked(context),
@@ -70,9 +84,10 @@ impl ExportImporter {
                 if let Some(reason) = reject_reason(&error) {
                     context.metrics.list_rejected(reason);
                 }
-                report.failed(&error, error.stops_the_poll());
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     /// Records that the current version is the newest one.

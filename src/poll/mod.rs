@@ -4,43 +4,54 @@
 //! - `scope` fetches the machine list and applies it to the fleet.
 //! - `source` reads the missing updates, by `fetch` (machine by machine, oldest first) or `import` (one
 //!   export of all machines).
-//! - `plan` decides which machines are due.
+//! - `due_queue` decides which machine is next, `api_health` whether a call makes sense.
+//! - `work` makes the calls.
 //!
-//! One task polls one tenant, and one poll runs at a time. So a tenant is never polled twice at once and
-//! never waits for another. A poll may be cancelled at any await point, as on shutdown: each reply is applied
-//! when it arrives, and the rest stays due. A failed call changes no data.
+//! Polling is continuous: the machine list, the export and each machine become due on their own, and a new
+//! machine is read next. One task polls one tenant, so a tenant is never polled twice at once and never waits
+//! for another. It may be cancelled at any await point, as on shutdown: each reply is applied when it arrives,
+//! and the rest stays due. A failed call changes no data.
 
+mod api_health;
+mod clock_watch;
 mod context;
 mod discover;
+mod due_queue;
 mod fetch;
+mod first_reading;
 mod import;
+mod not_found;
 mod paced_sender;
-mod plan;
 mod quota_advisor;
 mod report;
 mod scope;
 mod shrink_guard;
 mod source;
 mod unreadable_log;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Poll, Tenant};
 use crate::defender::{ApiError, Client};
-use crate::fleet::{PollStatus, TenantFleet};
+use crate::fleet::TenantFleet;
 use crate::model::{IgnoredUpdates, Source};
 use crate::publish::FleetSender;
 use crate::self_metrics::TenantMetrics;
 
+use api_health::ApiHealth;
+use clock_watch::ClockWatch;
+pub(crate) use clock_watch::log_times_set_back;
 use context::PollContext;
 pub use discover::{MachineLists, Scope, scope_without_list};
+use first_reading::FirstReading;
 use paced_sender::PacedSender;
 use quota_advisor::QuotaAdvisor;
 use report::{LoggedFailures, PollReport};
@@ -52,12 +63,18 @@ use unreadable_log::UnreadableLog;
 /// longest call of the client, which is two hours including the wait for the quota.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(150);
 
-/// The extent of one poll.
+/// The longest wait without a look at the wall clock, which may be set meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The number of machines that fail in a row until a poll of everything gives up. It has no later attempt.
+const FAILURES_OF_EVERYTHING: u32 = 10;
+
+/// The extent of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PollMode {
-    /// The machine list and the machines that are due.
+    /// What is due.
     Due,
-    /// The machine list and all machines, due or not.
+    /// All machines once.
     Everything,
 }
 
@@ -67,10 +84,19 @@ pub struct Poller {
     context: PollContext,
     scope: ScopeTracker,
     source: DataSource,
+    health: ApiHealth,
+    /// The time before which a failed machine list is not repeated.
+    list_retry_at: Option<Instant>,
+    /// The time before which a failed export is not repeated.
+    export_retry_at: Option<Instant>,
+    clock_watch: ClockWatch,
+    first_reading: FirstReading,
     quota_advisor: QuotaAdvisor,
+    report: PollReport,
     logged: LoggedFailures,
-    /// Rises while the poller waits for the next poll.
+    /// Rises while the poller waits.
     waits: Arc<AtomicU64>,
+    wake: Arc<Notify>,
 }
 
 impl Poller {
@@ -87,12 +113,23 @@ impl Poller {
     ) -> Self {
         metrics.poll_interval(poll.interval);
         fleet.source = tenant.source;
+        let now = clock.now();
+        if let Some(lead) = fleet.set_back_times(now) {
+            log_times_set_back(&fleet.tenant, lead);
+        }
         Self {
             scope: ScopeTracker::new(tenant.machines.clone(), &mut fleet),
             source: DataSource::new(&fleet),
+            health: ApiHealth::new(fleet.status.up, poll.interval),
+            list_retry_at: None,
+            export_retry_at: None,
+            clock_watch: ClockWatch::new(now),
+            first_reading: FirstReading::default(),
             quota_advisor: QuotaAdvisor::new(tenant.source),
+            report: PollReport::default(),
             logged: LoggedFailures::default(),
             waits: Arc::default(),
+            wake: Arc::default(),
             context: PollContext {
                 fleet,
                 client: client.into(),
@@ -105,6 +142,13 @@ impl Poller {
                 clock,
             },
         }
+        .planned()
+    }
+
+    /// Plans the calls for the restored machines.
+    fn planned(mut self) -> Self {
+        self.source.scope_changed(&self.context);
+        self
     }
 
     /// The same poller, which drops the `ignored` updates from every reply. Its fleet must not hold them.
@@ -114,11 +158,17 @@ impl Poller {
         self
     }
 
-    /// Returns a function whose result rises while the poller makes progress, or waits for the next poll.
+    /// Returns a function whose result rises while the poller makes progress, or waits until something is due.
     pub fn progress(&self) -> impl Fn() -> u64 + Send + use<> {
         let client = Arc::clone(&self.context.client);
         let waits = Arc::clone(&self.waits);
         move || client.calls_made() + waits.load(Ordering::Relaxed)
+    }
+
+    /// Returns the signal that makes the running poller try a failed API at once, as after a reload.
+    #[must_use]
+    pub fn wake_signal(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
     }
 
     /// The current data.
@@ -131,9 +181,9 @@ impl Poller {
     /// call is in flight when this returns.
     pub async fn run(mut self, stop: CancellationToken) -> TenantFleet {
         self.announce();
-        while let Some(next) = self.context.fleet.status.next_poll {
-            let waited = stop.run_until_cancelled(self.wait_until(next)).await;
-            if waited.is_none() || stop.run_until_cancelled(self.poll()).await.is_none() {
+        while stop.run_until_cancelled(self.work(PollMode::Due)).await.is_some() {
+            self.rest();
+            if stop.run_until_cancelled(self.wait()).await.is_none() {
                 break;
             }
         }
@@ -142,111 +192,37 @@ impl Poller {
         self.context.fleet
     }
 
-    /// Exports and submits the restored data before the first poll.
+    /// Exports and submits the restored data before the first call.
     fn announce(&mut self) {
-        let PollContext { fleet, metrics, clock, .. } = &mut self.context;
+        let PollContext { fleet, metrics, .. } = &mut self.context;
         metrics.poll_restored(fleet.status.last_poll, fleet.status.last_success);
         metrics.forget_source();
         if let Some(version) = fleet.export_version.filter(|_| fleet.source == Source::Export) {
             metrics.source_snapshot(version.generated_at);
         }
-        let now = clock.now();
-        let next = self.next_due().unwrap_or(Timestamp::MIN).max(now);
-        self.context.metrics.next_poll(next);
-        self.context.fleet.status.next_poll = Some(next);
+        self.update_progress();
         self.update_quota_advice();
+        self.set_next_poll();
         self.context.sender.submit(&self.context.fleet);
     }
 
-    /// Waits in steps of at most a minute, so that a change of the wall clock does not stretch the wait.
-    async fn wait_until(&self, next: Timestamp) {
-        while let Ok(left) = Duration::try_from(next.duration_since(self.context.clock.now())) {
-            if left.is_zero() {
-                break;
-            }
-            tokio::time::sleep(left.min(Duration::from_mins(1))).await;
-            self.waits.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Polls the machine list if it is due, then the machines that are due.
+    /// Polls what is due, once.
     pub async fn poll(&mut self) {
-        self.poll_in(PollMode::Due).await;
+        self.try_now();
+        self.work(PollMode::Due).await;
+        self.finish();
     }
 
-    /// Polls the machine list and all machines, fresh or not.
+    /// Polls the machine list and all machines, fresh or not. The status is the one of the whole poll then.
     pub async fn poll_all(&mut self) {
-        self.poll_in(PollMode::Everything).await;
-    }
-
-    async fn poll_in(&mut self, mode: PollMode) {
-        let started = Instant::now();
-        let mut report = PollReport::default();
-        let PollContext { fleet, interval, clock, .. } = &self.context;
-        if self.scope.is_due(fleet, clock.now(), *interval, mode) {
-            self.refresh_scope(&mut report).await;
-        }
-        if !report.stopped {
-            self.source.poll(&mut self.context, mode, &mut report).await;
-        }
-        self.finish(&report, started.elapsed());
-    }
-
-    /// Fetches the machine list and applies it. After a failure the scope stays as it is.
-    async fn refresh_scope(&mut self, report: &mut PollReport) {
-        let now = self.context.clock.now();
-        let calls_before = self.context.client.calls_made();
-        let scope = match self.scope.fetch(&self.context).await {
-            Ok(scope) => scope,
-            Err(error) => return report.failed(&error, error.stops_the_poll() || is_unreachable(&error)),
-        };
-        if self.scope.selectors_add_machines(&scope, &self.context.fleet) {
-            self.source.forget_export();
-        }
-        self.scope.apply(scope, now, &mut self.context);
-        self.quota_advisor.set_list_calls(self.context.client.calls_made() - calls_before);
-        self.update_quota_advice();
-    }
-
-    fn update_quota_advice(&mut self) {
-        let PollContext { fleet, interval, client, metrics, .. } = &self.context;
-        self.quota_advisor.update(&fleet.tenant, fleet.machines.len(), *interval, client, metrics);
-    }
-
-    /// The time at which the list, its recheck or a machine comes due; none while the scope is not the one
-    /// of the current selectors.
-    fn next_due(&self) -> Option<Timestamp> {
-        let list = self.scope.next_due(&self.context.fleet, self.context.interval)?;
-        Some(self.source.next_due(&self.context).map_or(list, |data| data.min(list)))
-    }
-
-    /// Records the result of a poll in status, metrics and log, and sets the time of the next one.
-    fn finish(&mut self, report: &PollReport, took: Duration) {
-        let now = self.context.clock.now();
-        let soon = now + self.context.interval.min(plan::FAILURE_PAUSE);
-        let next = match self.next_due() {
-            Some(next) if !report.is_incomplete() => next.max(now),
-            _ => soon,
-        };
-        let up = report.is_up();
-        let PollContext { fleet, metrics, sender, .. } = &mut self.context;
-        metrics.poll_finished(now, took);
-        metrics.next_poll(next);
-        if up {
-            metrics.poll_succeeded(now);
-        }
-        for reason in report.reasons() {
-            metrics.poll_failed(reason);
-        }
-        report.log(&fleet.tenant, took, next, &mut self.logged);
-        fleet.status = PollStatus {
-            up,
-            last_poll: Some(now),
-            last_success: if up { Some(now) } else { fleet.status.last_success },
-            next_poll: Some(next),
-            last_error: report.last_error(),
-        };
-        sender.submit(fleet);
+        self.try_now();
+        self.health.fail_after(FAILURES_OF_EVERYTHING);
+        self.refresh_scope().await;
+        self.source.make_all_due();
+        self.work(PollMode::Everything).await;
+        let is_success = self.report.is_success() && self.health.is_up();
+        self.context.fleet.status.up = is_success;
+        self.finish();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The result of one poll, and its lines in the log.
 //!
-//! Each poll logs one line. A failure also logs a warning when it begins or changes its kind, but not again
+//! A poll is the work from the first call until nothing is due any more, and at most one interval. Each one
+//! logs one line. A failure also logs a warning when it begins or changes its kind, but not again
 //! in every poll of an outage that lasts for a week.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +17,10 @@ use crate::model::{FailureReason, MachineId};
 /// The counts and failures of one poll.
 #[derive(Debug, Default)]
 pub(super) struct PollReport {
-    /// The time after which no further machine is fetched.
-    pub(super) until: Option<Instant>,
-    /// True if the poll was given up because further calls would fail too.
-    pub(super) stopped: bool,
-    /// The number of machines in a row without a reply.
-    pub(super) in_a_row: u32,
-    /// True if the machine list is missing although the API answers.
-    list_failed: bool,
+    /// The time of its first call.
+    started: Option<Instant>,
+    /// True if the machine list or the export was read.
+    source_read: bool,
     read: u64,
     /// The number of machines that the API answered with 404.
     not_found: u64,
@@ -59,13 +56,21 @@ struct FailureGroup {
 }
 
 impl PollReport {
-    /// Returns whether the time of the poll has elapsed.
-    pub(super) fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
+    /// Records that a call is made.
+    pub(super) fn begin(&mut self) {
+        self.started.get_or_insert_with(Instant::now);
+    }
+
+    /// The time since the first call; none before it.
+    pub(super) fn elapsed(&self) -> Option<Duration> {
+        self.started.map(|started| started.elapsed())
+    }
+
+    pub(super) fn source_read(&mut self) {
+        self.source_read = true;
     }
 
     pub(super) fn machine_read(&mut self) {
-        self.in_a_row = 0;
         self.read += 1;
     }
 
@@ -79,17 +84,14 @@ impl PollReport {
         if matches!(error, ApiError::NotFound { .. }) {
             self.not_found += 1;
         } else {
-            self.in_a_row += 1;
             self.failed += 1;
         }
         tracing::debug!(tenant, machine = id.as_str(), error = %Chain(error), "machine could not be read");
         self.record(Some(id), error);
     }
 
-    /// Records a failure of the whole tenant; with `stops`, the poll makes no further calls.
-    pub(super) fn failed(&mut self, error: &ApiError, stops: bool) {
-        self.stopped |= stops;
-        self.list_failed |= !stops;
+    /// Records a failure of the list or the export, or one that concerns every call.
+    pub(super) fn tenant_failed(&mut self, error: &ApiError) {
         self.record(None, error);
     }
 
@@ -100,18 +102,17 @@ impl PollReport {
             machine: machine.cloned(),
             error: Chain(error).to_string(),
         };
-        self.failures.entry(error.reason()).or_insert_with(new).count += 1;
+        let group = self.failures.entry(error.reason()).or_insert_with(new);
+        if machine.is_none() && group.machine.is_some() {
+            *group = new();
+        }
+        group.count += 1;
     }
 
-    /// Returns whether the API of the tenant was usable. It was not if the poll was given up, if the list is
-    /// missing, or if every machine failed.
-    pub(super) fn is_up(&self) -> bool {
-        !self.stopped && !self.list_failed && (self.failed == 0 || self.read + self.not_found > 0)
-    }
-
-    /// Returns whether the poll left work that is worth another attempt soon.
-    pub(super) fn is_incomplete(&self) -> bool {
-        self.stopped || self.list_failed
+    /// Returns whether the poll read what it should: the list, and at least one machine if any.
+    pub(super) fn is_success(&self) -> bool {
+        let is_of_machine = |group: &FailureGroup| group.machine.is_some();
+        self.failures.values().all(is_of_machine) && (self.failed == 0 || self.read + self.not_found > 0)
     }
 
     /// The reasons of the failures, each once.
@@ -125,9 +126,13 @@ impl PollReport {
         first.map(|group| group.error.clone())
     }
 
-    /// Logs one line for the poll, and one for each failure that is not in `logged`.
+    /// Logs one line for the poll, and one for each failure that is not in `logged`. A poll that only failed
+    /// has no other line.
     pub(super) fn log(&self, tenant: &str, took: Duration, next: Timestamp, logged: &mut LoggedFailures) {
         self.log_failures(tenant, logged);
+        if self.read + self.not_found == 0 && !self.failures.is_empty() {
+            return;
+        }
         let reasons = self.reasons().map(FailureReason::as_str).collect::<Vec<_>>().join(",");
         let (export, rows) = self.export.unzip();
         tracing::info!(
@@ -143,7 +148,7 @@ impl PollReport {
         );
     }
 
-    /// Logs the failures that began, and the end of those that concerned the whole tenant.
+    /// Logs the failures that began, and the end of those that concerned the list or the export.
     fn log_failures(&self, tenant: &str, logged: &mut LoggedFailures) {
         let mut current = LoggedFailures::default();
         for (&reason, group) in &self.failures {
@@ -154,14 +159,25 @@ impl PollReport {
             }
             current.0.insert(key);
         }
-        if logged.concern_tenant() && !current.concern_tenant() {
-            tracing::info!(tenant, "polls succeed again");
+        if self.source_read && !current.concern_tenant() {
+            logged.end(tenant);
+        } else if !current.concern_tenant() {
+            // This poll made no such call, so the failure may continue.
+            current.0.extend(std::mem::take(&mut logged.0).into_iter().filter(|key| !key.concerns_machines));
         }
         *logged = current;
     }
 }
 
 impl LoggedFailures {
+    /// Logs the end of the failures that concern the whole tenant, if there are any.
+    pub(super) fn end(&mut self, tenant: &str) {
+        if self.concern_tenant() {
+            tracing::info!(tenant, "polls succeed again");
+            self.0.retain(|key| key.concerns_machines);
+        }
+    }
+
     /// Returns whether one of the failures concerns the whole tenant.
     fn concern_tenant(&self) -> bool {
         self.0.iter().any(|key| !key.concerns_machines)

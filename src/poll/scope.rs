@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::PollMode;
 use super::context::PollContext;
 use super::discover::{Scope, discover, scope_without_list};
 use super::shrink_guard::{ShrinkGuard, Verdict};
@@ -28,8 +27,8 @@ pub(super) struct ScopeTracker {
     guard: ShrinkGuard,
     /// The selectors without a match that were logged last.
     logged_unmatched: Vec<String>,
-    /// True once it was logged that the machine list is forbidden.
-    logged_forbidden: bool,
+    /// True if the newest attempt found the machine list to be forbidden.
+    is_forbidden: bool,
 }
 
 impl ScopeTracker {
@@ -41,29 +40,30 @@ impl ScopeTracker {
             fleet.selectors = Arc::clone(&digest);
         }
         let guard = ShrinkGuard::default();
-        Self { selectors, digest, guard, logged_unmatched: Vec::new(), logged_forbidden: false }
+        Self { selectors, digest, guard, logged_unmatched: Vec::new(), is_forbidden: false }
     }
 
-    /// Returns whether a poll at `now` has to fetch the machine list.
-    pub(super) fn is_due(
-        &self,
-        fleet: &TenantFleet,
-        now: Timestamp,
-        interval: Duration,
-        mode: PollMode,
-    ) -> bool {
-        let is_fresh = |at: Timestamp| at <= now && now + interval / 10 < at + interval;
-        mode == PollMode::Everything
-            || self.guard.recheck_at().is_some_and(|at| at <= now)
-            || !self.is_current(fleet)
-            || !fleet.listed_at.is_some_and(is_fresh)
+    /// Returns whether the machine list is due at `now`.
+    pub(super) fn is_due(&self, fleet: &TenantFleet, now: Timestamp, interval: Duration) -> bool {
+        self.next_due(fleet, interval).is_none_or(|at| at <= now)
     }
 
-    /// The time at which the machine list, or the recheck of a held one, comes due; none while the scope
-    /// is not the one of the current selectors, because it is due at once then.
+    /// The time at which the machine list, or the recheck of a held one, is due; none while the scope is not
+    /// the one of the current selectors, because it is due at once then.
     pub(super) fn next_due(&self, fleet: &TenantFleet, interval: Duration) -> Option<Timestamp> {
-        let list = fleet.listed_at.filter(|_| self.is_current(fleet))? + interval;
-        Some(self.guard.recheck_at().map_or(list, |recheck| recheck.min(list)))
+        let listed_at = fleet.listed_at.filter(|_| self.is_current(fleet))?;
+        Some(self.guard.recheck_at().unwrap_or(listed_at + interval))
+    }
+
+    /// Sets times in the future back to `now`.
+    pub(super) fn set_back_times(&mut self, now: Timestamp) {
+        self.guard.set_back_times(now);
+    }
+
+    /// Returns whether the newest attempt found that the application lacks the role for the list, and did
+    /// without it.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.is_forbidden
     }
 
     /// Returns whether the scope of `fleet` was resolved with the current selectors.
@@ -78,7 +78,10 @@ impl ScopeTracker {
     /// If the list cannot be fetched and the selectors need it. The scope stays as it is then.
     pub(super) async fn fetch(&mut self, context: &PollContext) -> Result<Scope, ApiError> {
         let error = match discover(&context.client, &self.selectors).await {
-            Ok(scope) => return Ok(scope),
+            Ok(scope) => {
+                self.is_forbidden = false;
+                return Ok(scope);
+            }
             Err(error @ ApiError::Forbidden { .. }) => error,
             Err(error) => return Err(error),
         };
@@ -91,11 +94,11 @@ impl ScopeTracker {
                 *facts = machine.facts.clone();
             }
         }
-        if !self.logged_forbidden {
+        if !self.is_forbidden {
             tracing::warn!(tenant = &*context.fleet.tenant, error = %Chain(&error),
                 "continuing without the machine list: machines have no name and no platform");
         }
-        self.logged_forbidden = true;
+        self.is_forbidden = true;
         Ok(scope)
     }
 
@@ -107,6 +110,7 @@ impl ScopeTracker {
 
     /// Makes `scope`, as listed at `now`, the scope of the fleet unless the shrink guard holds it.
     pub(super) fn apply(&mut self, scope: Scope, now: Timestamp, context: &mut PollContext) {
+        context.metrics.unmatched_selectors(scope.unmatched.len());
         self.log_unmatched(&context.fleet.tenant, scope.unmatched);
         if self.is_current(&context.fleet) && self.is_held(&scope.machines, now, context) {
             return;

@@ -50,6 +50,11 @@ impl ShrinkGuard {
         }
     }
 
+    /// Sets a time in the future back to `now`.
+    pub(super) fn set_back_times(&mut self, now: Timestamp) {
+        self.held_since = self.held_since.map(|since| since.min(now));
+    }
+
     /// The time from which a second fetch can confirm what is held; none while nothing is held.
     pub(super) fn recheck_at(&self) -> Option<Timestamp> {
         self.held_since.map(|since| since + RECHECK_AFTER)

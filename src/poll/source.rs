@@ -2,19 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::PollMode;
 use super::context::PollContext;
 use super::fetch::MachineFetcher;
 use super::import::ExportImporter;
-use super::plan;
-use super::report::PollReport;
 use crate::fleet::TenantFleet;
 use crate::model::Source;
 
 /// The part of a poller that reads the missing updates of the machines in scope.
 #[derive(Debug)]
 pub(super) enum DataSource {
-    Machines(MachineFetcher),
+    Machines(Box<MachineFetcher>),
     Export(ExportImporter),
 }
 
@@ -23,32 +20,68 @@ impl DataSource {
     /// again.
     pub(super) fn new(fleet: &TenantFleet) -> Self {
         match fleet.source {
-            Source::Machines => Self::Machines(MachineFetcher::default()),
+            Source::Machines => Self::Machines(Box::default()),
             Source::Export => Self::Export(ExportImporter::starting_from(fleet)),
         }
     }
 
-    /// Reads the data that is due.
-    pub(super) async fn poll(&mut self, context: &mut PollContext, mode: PollMode, report: &mut PollReport) {
+    /// Plans the calls again after a change of the scope or of the time.
+    pub(super) fn scope_changed(&mut self, context: &PollContext) {
         match self {
-            Self::Machines(fetcher) => fetcher.poll(context, mode, report).await,
-            Self::Export(importer) => importer.poll(context, mode, report).await,
+            Self::Machines(fetcher) => fetcher.scope_changed(context),
+            Self::Export(importer) => importer.set_back_times(context.clock.now()),
         }
     }
 
-    /// The time at which data comes due; none without a machine that is asked.
+    /// Makes all data due.
+    pub(super) fn make_all_due(&mut self) {
+        match self {
+            Self::Machines(fetcher) => fetcher.make_all_due(),
+            Self::Export(importer) => importer.make_due(),
+        }
+    }
+
+    /// The number of machines that wait to be read at `now`.
+    pub(super) fn waiting(&mut self, context: &PollContext, now: Timestamp) -> usize {
+        match self {
+            Self::Machines(fetcher) => {
+                fetcher.advance(now);
+                fetcher.waiting()
+            }
+            Self::Export(importer) if importer.is_due(context, now) => {
+                context.fleet.supported_machines().count()
+            }
+            Self::Export(_) => 0,
+        }
+    }
+
+    /// The number of machines that were never asked; none with an export, which reads all in one step.
+    pub(super) fn never_asked(&self) -> usize {
+        match self {
+            Self::Machines(fetcher) => fetcher.never_asked(),
+            Self::Export(_) => 0,
+        }
+    }
+
+    /// The time at which the next data becomes due; none if there is none that is not due already.
     pub(super) fn next_due(&self, context: &PollContext) -> Option<Timestamp> {
         match self {
-            Self::Machines(_) => {
-                plan::next_due(&context.fleet, context.clock.now(), context.interval, &context.freshness)
-            }
+            Self::Machines(fetcher) => fetcher.next_due(),
             Self::Export(_) if context.fleet.supported_machines().next().is_none() => None,
             Self::Export(importer) => Some(importer.next_due(context.interval)),
         }
     }
 
-    /// Reads the newest export again in the next poll, even if it was read before: rows of machines that
-    /// were not in scope then were dropped.
+    /// Returns whether no call is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Machines(fetcher) => fetcher.is_idle(),
+            Self::Export(_) => true,
+        }
+    }
+
+    /// Reads the newest export again, even if it was read before: rows of machines that were not in scope then
+    /// were dropped.
     pub(super) fn forget_export(&mut self) {
         if let Self::Export(importer) = self {
             *importer = ExportImporter::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::families::Families;
-use super::{QuotaWindow, SelfMetrics, seconds};
+use super::{QuotaWindow, SelfMetrics, number, seconds};
 use crate::model::{ApiOperation, FailureReason, RejectReason, SnapshotRejectReason};
 
 /// Records the events of one tenant. Cheap to clone.
@@ -34,6 +34,7 @@ impl TenantMetrics {
             families.rejected_snapshots.with_label_values(&[name, reason.as_str()]);
         }
         families.api_throttle_wait.with_label_values(&[name]);
+        families.due_machines.with_label_values(&[name]);
         for counter in [
             &families.api_retries,
             &families.api_throttled,
@@ -119,14 +120,27 @@ impl TenantMetrics {
         self.families().source_snapshot.with_label_values(&[&*self.tenant]).set(seconds(at));
     }
 
-    /// Records a poll that ended at `at`, successful or not.
-    pub fn poll_finished(&self, at: Timestamp, took: Duration) {
-        let families = self.families();
-        families.last_poll.with_label_values(&[&*self.tenant]).set(seconds(at));
-        families.last_poll_duration.with_label_values(&[&*self.tenant]).set(took.as_secs_f64());
+    /// Records a poll that took `took`, successful or not.
+    pub fn poll_finished(&self, took: Duration) {
+        self.families().last_poll_duration.with_label_values(&[&*self.tenant]).set(took.as_secs_f64());
     }
 
-    /// Restores the times of the last poll and the last successful poll of an earlier run.
+    /// Records that a call of a poll was answered or failed at `at`.
+    pub fn poll_called(&self, at: Timestamp) {
+        self.families().last_poll.with_label_values(&[&*self.tenant]).set(seconds(at));
+    }
+
+    /// Sets the number of machines that wait to be read.
+    pub fn due_machines(&self, machines: usize) {
+        self.families().due_machines.with_label_values(&[&*self.tenant]).set(number(machines as u64));
+    }
+
+    /// Sets the number of selectors that match no machine of the newest list.
+    pub fn unmatched_selectors(&self, selectors: usize) {
+        self.families().unmatched_selectors.with_label_values(&[&*self.tenant]).set(number(selectors as u64));
+    }
+
+    /// Restores the times of the newest call and the newest good answer of an earlier run.
     pub fn poll_restored(&self, last: Option<Timestamp>, last_success: Option<Timestamp>) {
         let families = self.families();
         for (family, at) in [(&families.last_poll, last), (&families.last_poll_success, last_success)] {
@@ -141,12 +155,12 @@ impl TenantMetrics {
         self.families().rejected_snapshots.with_label_values(&[&*self.tenant, reason.as_str()]).inc();
     }
 
-    /// Records a poll that ended at `at` without a failure.
+    /// Records a good answer at `at`.
     pub fn poll_succeeded(&self, at: Timestamp) {
         self.families().last_poll_success.with_label_values(&[&*self.tenant]).set(seconds(at));
     }
 
-    /// Sets the time of the next poll.
+    /// Sets the time at which the next call is due.
     pub fn next_poll(&self, at: Timestamp) {
         self.families().next_poll.with_label_values(&[&*self.tenant]).set(seconds(at));
     }

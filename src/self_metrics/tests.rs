@@ -54,7 +54,8 @@ fn event_that_never_happened_has_no_time() {
         text.lines().filter(|line| !line.starts_with('#') && line.contains("_timestamp_seconds")).count()
     };
     assert_eq!(times(&metrics), 0);
-    tenant.poll_finished(time(100), Duration::from_millis(1500));
+    tenant.poll_called(time(100));
+    tenant.poll_finished(Duration::from_millis(1500));
     assert_eq!(times(&metrics), 1);
     tenant.poll_succeeded(time(100));
     tenant.next_poll(time(200));
@@ -90,7 +91,8 @@ fn forgotten_tenant_loses_its_series_and_others_keep_theirs() {
         tenant.poll_interval(Duration::from_hours(1));
         tenant.possible_interval(Duration::from_hours(1));
         tenant.poll_succeeded(time(1));
-        tenant.poll_finished(time(1), Duration::from_secs(1));
+        tenant.poll_called(time(1));
+        tenant.poll_finished(Duration::from_secs(1));
         tenant.next_poll(time(1));
         tenant.source_snapshot(time(1));
     }

@@ -25,6 +25,8 @@ use crate::model::{ApiOperation, KbId, MachineId, Severity};
 pub(super) struct LoadedState {
     pub(super) persisted: PersistedState,
     pub(super) calls: RecordedCalls,
+    /// True if the times of calls differ from those in the file.
+    pub(super) has_changed_calls: bool,
     /// The number of invalid rows.
     pub(super) skipped: u64,
 }
@@ -46,7 +48,7 @@ impl LoadedState {
 }
 
 /// Reads everything. Calls that no longer count at `now` are left out. Calls in the future, from a clock that
-/// was ahead, count as made now.
+/// was ahead, are set back.
 pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<LoadedState> {
     let mut skipped = 0;
     let mut tenants = tenants(connection, &mut skipped)?;
@@ -58,7 +60,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     for row in machines {
         add_to_tenant(row, &mut tenants, &mut skipped);
     }
-    let calls = calls(connection, now, &mut skipped)?;
+    let (calls, has_changed_calls) = calls(connection, now, &mut skipped)?;
     let unused_facts = facts.iter().filter(|(_, facts)| !facts.is_used).map(|(key, _)| *key).collect();
     let used = facts.into_iter().filter(|(_, facts)| facts.is_used);
     let persisted = PersistedState {
@@ -72,7 +74,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
         unused_facts,
         needs_rewrite: false,
     };
-    Ok(LoadedState { persisted, calls, skipped })
+    Ok(LoadedState { persisted, calls, has_changed_calls, skipped })
 }
 
 /// The tenants by row key, each with the row keys of its machines.
@@ -87,7 +89,7 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
     let mut tenants = TenantRows::new();
     let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
                  dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
-                 snapshot_unreadable FROM tenant";
+                 snapshot_unreadable, up FROM tenant";
     each(connection, query, skipped, |row| {
         let mut fleet = TenantFleet::new(text(row, 1)?.into());
         fleet.selectors = text(row, 2)?.into();
@@ -97,6 +99,10 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
             last_success: optional(row, 5, at)?,
             ..PollStatus::default()
         };
+        // Earlier schemas lack the value; they recorded both times at the end of a successful poll.
+        let PollStatus { last_poll, last_success, .. } = fleet.status;
+        let is_up = || last_success.is_some() && last_success == last_poll;
+        fleet.status.up = optional(row, 13, Some)?.map_or_else(is_up, |up| up != 0);
         fleet.totals = Totals {
             detected: count(row, 6)?,
             resolved: count(row, 7)?,
@@ -170,7 +176,10 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             None => None,
         };
         let attempt = match optional(row, 10, at)? {
-            Some(at) => Some(Attempt { at, succeeded: integer(row, 11)? != 0 }),
+            Some(at) => {
+                let outcome = integer(row, 11)?;
+                Some(Attempt { at, succeeded: outcome > 0, not_found: outcome < 0 })
+            }
             None => None,
         };
         machines.push(MachineRow {
@@ -243,16 +252,21 @@ fn add_to_tenant(row: MachineRow, tenants: &mut TenantRows, skipped: &mut u64) {
     }
 }
 
-fn calls(connection: &Connection, now: Timestamp, skipped: &mut u64) -> rusqlite::Result<RecordedCalls> {
+/// The calls, and whether their times were set back.
+fn calls(
+    connection: &Connection,
+    now: Timestamp,
+    skipped: &mut u64,
+) -> rusqlite::Result<(RecordedCalls, bool)> {
     let mut calls = RecordedCalls::default();
     each(connection, "SELECT tenant, at, endpoint FROM call ORDER BY at", skipped, |row| {
-        let at = time(row, 1)?.min(now);
-        let operation = operation(row, 2)?;
+        let (at, operation) = (time(row, 1)?, operation(row, 2)?);
         calls.0.entry(text(row, 0)?.to_owned()).or_default().push((at, operation));
         Some(())
     })?;
+    let were_set_back = calls.set_back_times(now);
     calls.drop_until(RecordedCalls::horizon(now));
-    Ok(calls)
+    Ok((calls, were_set_back))
 }
 
 /// Schema 1 did not record the operation. It used none with a quota of its own.

@@ -23,9 +23,10 @@
 //!   exceeded.
 //! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope;
 //!   `onboarded` is 1 for onboarded, -1 for not onboarded, and 0 where no list has shown a status.
-//! - `times`: per machine the last report to Defender, the newest attempt, and the assessment with its source
-//!   (`machines` or `export`), the time at which it was fetched (`read_at`) and the time that it describes
-//!   (`as_of`; NULL if it equals `read_at`).
+//! - `times`: per machine the last report to Defender, the newest attempt (`attempt_succeeded` is 1, 0, or -1
+//!   if the API did not find the machine), and the assessment with its source (`machines` or `export`), the
+//!   time at which it was fetched (`read_at`) and the time that it describes (`as_of`; NULL if it equals
+//!   `read_at`).
 //! - `gap`: the missing updates, by machine and KB, with their first-seen time and the data of the newest
 //!   assessment; `severity` is 1 for low to 4 for critical.
 //! - `unreadable`: per machine the ids that are no KBs, and the missing updates that they hold, both as JSON.
@@ -65,7 +66,7 @@ use crate::model::ApiOperation;
 /// The state that was read at the start.
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// Every tenant in the file, by name. Of the poll status only the times are stored.
+    /// Every tenant in the file, by name. Of the poll status only `up` and the times are stored.
     pub fleets: Vec<TenantFleet>,
     /// The API calls of the last hour by tenant, oldest first.
     pub calls: BTreeMap<String, Vec<(Timestamp, ApiOperation)>>,
@@ -223,8 +224,10 @@ impl Store {
         for (name, fleet) in loaded.fleets() {
             self.fleets.entry(name).or_insert(fleet);
         }
-        let has_calls = self.calls.0.is_empty();
-        if has_calls {
+        let is_empty = self.calls.0.is_empty();
+        // Calls that were in the future would be so in each later run.
+        let has_calls = is_empty && !loaded.has_changed_calls;
+        if is_empty {
             self.calls = loaded.calls;
         }
         if loaded.skipped > 0 {

@@ -93,6 +93,23 @@ impl RecordedCalls {
         calls.sort_by_key(|(at, _)| *at);
     }
 
+    /// Sets calls in the future back, so that the latest is at `now`. They keep the time between them: the quota
+    /// would be used up for an hour if all of them counted as made now. Returns whether there were any.
+    pub(super) fn set_back_times(&mut self, now: Timestamp) -> bool {
+        let all = self.0.values().flatten().map(|(at, _)| *at);
+        let Some(lead) = all.max().map(|latest| latest.duration_since(now)).filter(|lead| lead.is_positive())
+        else {
+            return false;
+        };
+        for calls in self.0.values_mut() {
+            for (at, _) in calls.iter_mut().filter(|(at, _)| *at > now) {
+                *at = at.saturating_sub(lead).unwrap_or(now);
+            }
+            calls.sort_by_key(|(at, _)| *at);
+        }
+        true
+    }
+
     /// The time after which calls still count at `now`.
     pub(super) fn horizon(now: Timestamp) -> Timestamp {
         now.saturating_sub(CALLS_KEPT).unwrap_or(Timestamp::MIN)
@@ -136,5 +153,25 @@ pub(super) fn source_name(source: Source) -> &'static str {
     match source {
         Source::Machines => "machines",
         Source::Export => "export",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+
+    #[test]
+    fn calls_in_the_future_are_set_back_with_their_distances() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |minutes: i64| (now + minutes.minutes(), ApiOperation::MissingKbs);
+        let calls = [("a", vec![at(-70), at(-1), at(500), at(540)]), ("b", vec![at(530)])];
+        let mut recorded = RecordedCalls(calls.map(|(name, made)| (name.to_owned(), made)).into());
+        assert!(recorded.set_back_times(now) && !recorded.set_back_times(now));
+        assert_eq!(recorded.0["a"], [at(-70), at(-40), at(-1), at(0)]);
+        assert_eq!(recorded.0["b"], [at(-10)]);
+        recorded.drop_until(RecordedCalls::horizon(now));
+        assert_eq!(recorded.0["a"].len(), 3);
     }
 }

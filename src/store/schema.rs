@@ -36,7 +36,8 @@ CREATE TABLE tenant (
     resolution_millis INTEGER NOT NULL,
     snapshot_generated_at INTEGER,
     snapshot_checked_at INTEGER,
-    snapshot_unreadable INTEGER NOT NULL
+    snapshot_unreadable INTEGER NOT NULL,
+    up INTEGER
 ) STRICT;
 CREATE TABLE resolution (
     tenant INTEGER NOT NULL,
@@ -127,6 +128,7 @@ const ADDED: [(&str, &[Column]); 5] = [
             Column::unknown("snapshot_generated_at"),
             Column::unknown("snapshot_checked_at"),
             Column { name: "snapshot_unreadable", kind: "INTEGER NOT NULL", old: "0" },
+            Column::unknown("up"),
         ],
     ),
     ("machine", &[Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" }]),

@@ -51,7 +51,7 @@ impl SharedStore {
         }
     }
 
-    /// The stored data of a tenant, configured or not. Of polls of an earlier run only the times are stored.
+    /// The stored data of a tenant, configured or not. Of the poll status of an earlier run only `up` and the times are stored.
     #[must_use]
     pub fn fleet(&self, tenant: &str) -> Option<Arc<TenantFleet>> {
         self.store().fleets.get(tenant).cloned()

@@ -164,7 +164,7 @@ impl<'a> Writer<'a> {
         }
         let key = persisted.map(|persisted| persisted.key);
         let (
-            [listed_at, last_poll, last_success, generated_at, checked_at],
+            [listed_at, last_poll, last_success, generated_at, checked_at, up],
             unreadable_lines,
             totals,
             selectors,
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
         self.rows += self.transaction.execute(
             "INSERT OR REPLACE INTO tenant (key, name, selectors, listed_at, last_poll, last_success, \
              detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
-             snapshot_unreadable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             snapshot_unreadable, up) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 key,
                 &*fleet.tenant,
@@ -186,7 +186,8 @@ impl<'a> Writer<'a> {
                 integer(totals.resolution.sum_millis),
                 generated_at,
                 checked_at,
-                unreadable_lines
+                unreadable_lines,
+                up
             ],
         )?;
         let key = key.unwrap_or_else(|| self.transaction.last_insert_rowid());
@@ -320,7 +321,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The columns of the row of a tenant, to compare and to write.
-fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], u8, Totals, &str) {
+fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 6], u8, Totals, &str) {
     let status = &fleet.status;
     let generated_at = fleet.export_version.map(|version| version.generated_at);
     let checked_at = fleet.export_version.map(|version| version.checked_at);
@@ -328,7 +329,11 @@ fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 5], u8, Totals, &str) {
     let unreadable_lines = fleet.export_version.map_or(0, |version| {
         u8::from(version.has_unreadable_lines) | u8::from(version.follows_unreadable_lines) << 1
     });
-    (times.map(|at| at.map(Timestamp::as_millisecond)), unreadable_lines, fleet.totals, &fleet.selectors)
+    let [listed_at, last_poll, last_success, generated_at, checked_at] =
+        times.map(|at| at.map(Timestamp::as_millisecond));
+    let up = Some(status.up.into());
+    let columns = [listed_at, last_poll, last_success, generated_at, checked_at, up];
+    (columns, unreadable_lines, fleet.totals, &fleet.selectors)
 }
 
 /// The columns of the row of a machine that can change, to compare.
@@ -350,7 +355,7 @@ fn times_of(machine: &Machine) -> ([Option<i64>; 5], &'static str) {
         assessment.map(|assessment| assessment.as_of),
     ];
     let [last_seen, read_at, attempt_at, as_of] = times.map(|at| at.map(Timestamp::as_millisecond));
-    let succeeded = attempt.map(|attempt| attempt.succeeded.into());
+    let succeeded = attempt.map(|attempt| if attempt.not_found { -1 } else { i64::from(attempt.succeeded) });
     // Mostly the same time; NULL takes less space.
     let as_of = as_of.filter(|as_of| Some(*as_of) != read_at);
     let source = assessment.map(|assessment| assessment.source).unwrap_or_default();

@@ -87,6 +87,8 @@ pub enum Times {
     Next(u32),
     /// All matching calls, until the fault is cleared.
     Always,
+    /// The first matching call, and then every second one, until the fault is cleared.
+    EverySecond,
 }
 
 struct QueuedFault {
@@ -94,6 +96,8 @@ struct QueuedFault {
     machine: Option<String>,
     fault: Fault,
     times: Times,
+    /// The number of calls that matched.
+    matches: u64,
 }
 
 /// The injected faults, oldest first.
@@ -106,7 +110,8 @@ pub(super) struct FaultQueue {
 impl FaultQueue {
     pub(super) fn push(&mut self, endpoint: Endpoint, machine: Option<&str>, fault: Fault, times: Times) {
         if times != Times::Next(0) {
-            self.queued.push(QueuedFault { endpoint, machine: machine.map(str::to_owned), fault, times });
+            let machine = machine.map(str::to_owned);
+            self.queued.push(QueuedFault { endpoint, machine, fault, times, matches: 0 });
         }
     }
 
@@ -120,8 +125,12 @@ impl FaultQueue {
             queued.endpoint == endpoint && (queued.machine.is_none() || queued.machine.as_deref() == machine)
         })?;
         let fault = self.queued[place].fault.clone();
+        self.queued[place].matches += 1;
+        let is_even = self.queued[place].matches.is_multiple_of(2);
         match &mut self.queued[place].times {
             Times::Always => {}
+            Times::EverySecond if is_even => return None,
+            Times::EverySecond => {}
             Times::Next(1) => drop(self.queued.remove(place)),
             Times::Next(left) => *left -= 1,
         }

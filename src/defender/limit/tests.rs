@@ -279,13 +279,38 @@ async fn another_limiter_inherits_calls_and_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_entries_of_one_application_share_the_smaller_quota() {
+    tokio::time::sleep(HOUR).await;
+    let made = |minutes: i64, calls: usize| {
+        let at = Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_mins(minutes);
+        vec![(at, ApiOperation::MissingKbs); calls]
+    };
+    let (large, small) = (tenant(10, 100, 1.0), tenant(8, 200, 1.0));
+    let one = limiter_after(&large, made(10, 30));
+    let mut other = limiter_after(&small, made(20, 40));
+    other.join(&one);
+    for limiter in [&one, &other] {
+        limiter.set_quota(&[&large, &small]);
+        assert_eq!(allowed_now(limiter), [8, 100]);
+        let used = lock(&limiter.calls).common_windows(Instant::now()).map(|window| window.used);
+        assert_eq!(used, [0, 70], "calls of earlier runs count for both");
+    }
+    take(&one, ApiOperation::MissingKbs, 5).await;
+    let taken = take(&other, ApiOperation::MissingKbs, 4).await;
+    assert!(taken[2] < SLACK && taken[3] >= MINUTE, "{taken:?}");
+    assert_eq!((one.calls_made(), other.calls_made()), (5, 4));
+    refuse(&one, ApiOperation::MissingKbs, HOUR, "").await;
+    assert!(other.acquire(ApiOperation::MissingKbs, MINUTE).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_quota_counts_from_the_next_call() {
     let limiter = limiter(10, 100, 1.0);
     take(&limiter, ApiOperation::MissingKbs, 7).await;
-    limiter.set_quota(&tenant(8, 100, 0.5));
+    limiter.set_quota(&[&tenant(8, 100, 0.5)]);
     assert_eq!(allowed_now(&limiter), [4, 50]);
     assert!(take(&limiter, ApiOperation::MissingKbs, 1).await[0] >= MINUTE);
-    limiter.set_quota(&tenant(20, 100, 1.0));
+    limiter.set_quota(&[&tenant(20, 100, 1.0)]);
     let taken = take(&limiter, ApiOperation::MissingKbs, 12).await;
     assert!(taken[11] < SLACK, "{taken:?}");
 }

@@ -110,7 +110,7 @@ fn failure_changes_no_data() {
     fleet.apply_failure(&id(1), second(5));
     let machine = &fleet.machines[&id(1)];
     assert_eq!(machine.assessment, before);
-    assert_eq!(machine.attempt, Some(Attempt { at: second(5), succeeded: false }));
+    assert_eq!(machine.attempt, Some(Attempt::ended(second(5), false)));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn reply_about_an_inactive_machine_is_not_trusted() {
     let dead = second(721 * 3600);
     fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (0, 1));
-    assert_eq!(fleet.machines[&id(1)].attempt, Some(Attempt { at: dead, succeeded: true }));
+    assert_eq!(fleet.machines[&id(1)].attempt, Some(Attempt::ended(dead, true)));
     fleet.apply_list(vec![seen(dead)], dead, &FRESHNESS);
     fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (1, 0));

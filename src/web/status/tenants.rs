@@ -59,7 +59,10 @@ impl TenantCard {
     ) -> Self {
         let status = &fleet.status;
         let is_listed = fleet.listed_at.is_some() || !fleet.machines.is_empty();
-        let machines = || counted(fleet.machines.len() as u64, "machine");
+        let machines = || match fleet.machines.len() {
+            0 => "no machine in scope: the selectors match none".to_owned(),
+            number => counted(number as u64, "machine"),
+        };
         Self {
             name: visible(&fleet.tenant),
             health: match (status.up, status.last_poll) {
@@ -107,6 +110,7 @@ fn facts(fleet: &TenantFleet, overview: &TenantOverview, sampled: TenantStatus, 
         ("Last poll", past(status.last_poll, "never")),
         ("Last success", past(status.last_success, "never")),
         ("Next poll", time(status.next_poll.map(|at| ShownTime::coming(at, now)), "not scheduled")),
+        ("Waiting to be read", FactValue::Words(waiting(fleet))),
         ("Poll interval", FactValue::Words(sampled.poll_interval.map_or("unknown".to_owned(), interval))),
         ("Calls in the last minute", quota(minute)),
         ("Calls in the last hour", quota(hour)),
@@ -123,6 +127,19 @@ fn facts(fleet: &TenantFleet, overview: &TenantOverview, sampled: TenantStatus, 
     let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| ShownTime::since(at, now));
     facts.push(("Oldest missing update", time(oldest_first_seen, "none")));
     facts.into_iter().map(|(label, value)| Fact { label, value }).collect()
+}
+
+/// The progress of the reading: the machines that wait, and the time that the quota needs for them.
+fn waiting(fleet: &TenantFleet) -> String {
+    let status = &fleet.status;
+    if status.waiting == 0 {
+        return "none".to_owned();
+    }
+    let machines = counted(fleet.machines.len() as u64, "machine");
+    let minutes = status.time_left.map(|left| left.as_secs().div_ceil(60));
+    let left = minutes.map(|minutes| humantime::format_duration(Duration::from_secs(minutes * 60)));
+    let left = left.map_or_else(String::new, |left| format!(", about {left} left"));
+    format!("{} of {machines}{left}", grouped(status.waiting as u64))
 }
 
 fn time(shown: Option<ShownTime>, fallback: &str) -> FactValue {

@@ -10,6 +10,7 @@ mod reload;
 mod restart;
 mod secrets;
 mod serving;
+mod shared_application;
 mod stop;
 mod systemd;
 mod users;

@@ -235,7 +235,7 @@ async fn tenant_that_is_removed_and_added_keeps_its_data() {
     assert_eq!(first_seen(&after, "fabrikam"), first_seen(&before, "fabrikam"));
     assert_eq!(first_seen(&after, "contoso"), first_seen(&before, "contoso"));
     let hour = |name| [("tenant", name), ("window", "1h")];
-    assert_eq!(after.value("mde_exporter_api_quota_used_requests", &hour("fabrikam")), Some(7.0));
+    assert_eq!(after.value("mde_exporter_api_quota_used_requests", &hour("fabrikam")), Some(14.0), "of both");
     assert_eq!(calls_by_machine(&test_tenant), calls_before, "nothing is fetched again");
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }

@@ -74,7 +74,10 @@ impl ExportPoller {
         assert_eq!(exporter.missing_kbs(), before, "{fault:?}");
         let PollStatus { up, last_error, .. } = exporter.harness.status();
         assert_eq!(exporter.harness.failures(reason), failures + 1.0, "{fault:?}: {last_error:?}");
-        assert!(!up, "{fault:?}");
+        // One failure does not make the API unusable, but a refusal does.
+        let is_refused = ["forbidden", "unauthorized"].contains(&reason);
+        assert_eq!(*up, !is_refused, "{fault:?}");
+        assert!(last_error.is_some(), "{fault:?}");
         let secret = exporter.harness.api.test_tenant.sim.link_secret();
         assert!(!format!("{last_error:?}").contains(secret), "{last_error:?}");
         exporter
@@ -289,6 +292,21 @@ async fn list_errors_keep_the_old_data() {
         exporter = exporter.after(Endpoint::Export, fault, reason).await;
     }
     assert_eq!(exporter.exports_rejected("empty"), 1.0);
+}
+
+#[tokio::test]
+async fn third_failure_of_the_export_sets_down() {
+    let mut exporter = ExportPoller::of(6, Realism::Plain).await;
+    exporter.poll().await;
+    exporter.control().inject(Endpoint::Export, Fault::NotJson, Times::Always);
+    for up in [true, true, false, false] {
+        exporter.advance_to_next_export();
+        exporter.poll().await;
+        assert_eq!(exporter.harness.status().up, up);
+    }
+    exporter.control().clear();
+    exporter.poll().await;
+    assert!(exporter.harness.status().up);
 }
 
 #[tokio::test]

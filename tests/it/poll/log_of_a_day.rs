@@ -111,19 +111,9 @@ async fn failure_is_logged_when_it_begins_changes_and_ends() {
         tokio::time::sleep(HOUR / 2).await;
     })
     .await;
-    // A poll fails every five minutes for many hours, and its line is the same each time.
-    let mut shown: Vec<String> = Vec::new();
-    let mut repeated = 0;
-    for line in lines {
-        let start = line.split(" duration_ms=").next().unwrap().to_owned();
-        if shown.last().is_some_and(|last| last.split(" duration_ms=").next() == Some(&start)) {
-            repeated += 1;
-        } else {
-            shown.push(line);
-        }
-    }
-    assert!(repeated > 80, "{repeated}");
+    // The tenant is tried every minute for many hours, without a line for each attempt.
+    assert!(lines.len() < 10, "{lines:?}");
     let without_next: Vec<_> =
-        shown.iter().map(|line| line.split(" next_poll=").next().unwrap().to_owned()).collect();
+        lines.iter().map(|line| line.split(" next_poll=").next().unwrap().to_owned()).collect();
     golden("log_failures", &without_next);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::config::{Quota, Selectors};
+use mde_exporter::fleet::TenantFleet;
 use mde_exporter::model::MachineId;
 use mde_exporter::publish::Snapshot;
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times};
@@ -79,7 +80,8 @@ async fn readers_see_the_result_of_the_poll() {
     let mut tasks = JoinSet::new();
     tasks.spawn(publication.run(stop.clone()));
     poller.poll().await;
-    let complete = |seen: &Arc<Snapshot>| seen.fleets[0].status.up;
+    let is_read = |fleet: &TenantFleet| fleet.machines.values().all(|machine| machine.assessment.is_some());
+    let complete = |seen: &Arc<Snapshot>| seen.fleets[0].status.up && is_read(&seen.fleets[0]);
     let published = Arc::clone(&reader.wait_for(complete).await.unwrap());
     stop.cancel();
     tasks.join_all().await;

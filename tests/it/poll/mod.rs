@@ -1,5 +1,6 @@
-//! The poller against the simulator: scope, schedule, quota, export, failures and log.
+//! The poller against the simulator: scope, schedule, quota, clock, export, failures and log.
 
+mod clock;
 mod export;
 mod failures;
 mod list_changes;
@@ -8,3 +9,4 @@ mod machines;
 mod quota;
 mod unreadable;
 mod unsupported;
+mod up;

@@ -76,10 +76,12 @@ fn unreadable() -> impl Strategy<Value = Unreadable> {
 
 fn machines() -> impl Strategy<Value = Machine> {
     let assessment = proptest::option::of(assessments());
-    let attempt = proptest::option::of((times(), any::<bool>()));
+    let attempt = proptest::option::of((times(), 0..3u8));
+    let attempt = attempt.prop_map(|some| {
+        some.map(|(at, outcome)| Attempt { at, succeeded: outcome == 1, not_found: outcome == 2 })
+    });
     let statuses = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
     let onboarding = prop::sample::select(statuses.to_vec());
-    let attempt = attempt.prop_map(|some| some.map(|(at, succeeded)| Attempt { at, succeeded }));
     (vec("\\PC{0,6}", 4), proptest::option::of(times()), onboarding, assessment, attempt).prop_map(
         |(texts, last_seen, onboarding, assessment, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
@@ -125,6 +127,7 @@ pub(crate) fn fleets(tenant: &'static str) -> impl Strategy<Value = TenantFleet>
             fleet.listed_at = times[0];
             fleet.status.last_poll = times[1];
             fleet.status.last_success = times[2];
+            fleet.status.up = times[1].is_some();
             fleet
         },
     )

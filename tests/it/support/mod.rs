@@ -16,6 +16,7 @@ pub(crate) mod paused_time;
 pub(crate) mod poller;
 pub(crate) mod proxy;
 pub(crate) mod rules;
+pub(crate) mod running_poller;
 pub(crate) mod source;
 pub(crate) mod store;
 pub(crate) mod tenant;

@@ -33,8 +33,8 @@ pub(crate) fn save(folder: &Path, fleets: &[TenantFleet]) {
 /// The persisted part of fleets, for comparisons.
 pub(crate) fn remembered(fleets: &[TenantFleet]) -> Vec<String> {
     let plain = |fleet: &TenantFleet| {
-        let PollStatus { last_poll, last_success, .. } = fleet.status.clone();
-        let status = PollStatus { last_poll, last_success, ..PollStatus::default() };
+        let PollStatus { up, last_poll, last_success, .. } = fleet.status.clone();
+        let status = PollStatus { up, last_poll, last_success, ..PollStatus::default() };
         format!("{:#?}", TenantFleet { status, ..fleet.clone() })
     };
     let mut all: Vec<_> = fleets.iter().map(plain).collect();

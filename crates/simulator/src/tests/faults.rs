@@ -35,6 +35,15 @@ async fn faults_break_delay_and_redirect_replies() {
 }
 
 #[tokio::test]
+async fn fault_can_apply_to_every_second_call() {
+    let client = TestClient::plain(2).await;
+    client.simulator.control().inject(Endpoint::Machines, Fault::Status(503), Times::EverySecond);
+    for status in [503, 200, 503, 200] {
+        assert_eq!(client.get("/api/machines").await.expect("reply").status().as_u16(), status);
+    }
+}
+
+#[tokio::test]
 async fn endless_paging_never_repeats_a_link() {
     let client = TestClient::plain(2).await;
     let control = client.simulator.control();

@@ -87,7 +87,7 @@ fn machine_with_an_unreadable_id_is_fresh_and_not_compliant() {
     let assessed = |fleet: &TenantFleet| {
         let machine = &fleet.machines[&id(1)];
         assert_eq!(machine.state(second(0), &FRESHNESS), MachineState::Fresh);
-        assert_eq!(machine.attempt, Some(Attempt { at: second(0), succeeded: true }));
+        assert_eq!(machine.attempt, Some(Attempt::ended(second(0), true)));
         machine.assessed_updates(second(0), &FRESHNESS).map(<[MissingUpdate]>::len)
     };
     fleet.apply_answer(&id(1), second(0), answer(&[], &["ADV200002"]), &FRESHNESS);
