@@ -65,9 +65,10 @@ impl<'a> ExportRow<'a> {
         }
     }
 
-    /// Returns whether the row names a vendor that has no KBs.
+    /// Returns whether the row names a vendor that has no KBs. A name with a broken character may be any.
     pub(super) fn is_of_another_vendor(&self) -> bool {
-        !self.vendor.text().is_empty() && !self.is_of_microsoft()
+        let vendor = self.vendor.text();
+        !vendor.is_empty() && !self.is_of_microsoft() && !vendor.contains(['?', '\u{fffd}'])
     }
 
     /// Returns whether the row is about a product of Microsoft.

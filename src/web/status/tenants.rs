@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::query::MachineQuery;
 use super::text::{ShownTime, counted, grouped, visible, visible_error};
 use crate::fleet::overview::TenantOverview;
-use crate::fleet::summary::Summary;
 use crate::fleet::{MachineState, TenantFleet};
 use crate::model::{Severity, Source};
 use crate::self_metrics::{QuotaWindow, TenantStatus};
@@ -35,7 +34,7 @@ pub(super) struct Health {
 pub(super) struct Figures {
     /// State, number of machines in it, and the link to their list.
     pub(super) states: Vec<(&'static str, String, String)>,
-    /// Number of missing updates; none while no machine is assessed.
+    /// Number of missing updates; none while they are known of no machine.
     pub(super) missing: Option<String>,
 }
 
@@ -72,7 +71,7 @@ impl TenantCard {
             },
             unfolded: tenants <= MOST_UNFOLDED || !status.up || status.last_error.is_some(),
             machines: if is_listed { machines() } else { "no machine list yet".to_owned() },
-            figures: is_listed.then(|| Figures::of(fleet, &overview.summary)),
+            figures: is_listed.then(|| Figures::of(fleet, overview)),
             facts: facts(fleet, overview, sampled, now),
             last_error: status.last_error.as_deref().map(visible_error),
         }
@@ -80,14 +79,13 @@ impl TenantCard {
 }
 
 impl Figures {
-    fn of(fleet: &TenantFleet, summary: &Summary) -> Self {
+    fn of(fleet: &TenantFleet, overview: &TenantOverview) -> Self {
+        let summary = &overview.summary;
         let states = MachineState::ALL.map(|state| {
             let link = MachineQuery::of_tenant(&fleet.tenant, state).link_to(1);
             (state.as_str(), grouped(summary.machines(state)), link)
         });
-        let assessed = MachineState::ALL.into_iter().filter(|state| state.is_assessed());
-        let is_known =
-            fleet.machines.is_empty() || assessed.map(|state| summary.machines(state)).sum::<u64>() > 0;
+        let is_known = fleet.machines.is_empty() || overview.oldest_data.is_some();
         let severities = Severity::WORST_FIRST.into_iter().map(Some).chain([None]);
         let missing = || severities.map(|severity| summary.missing_updates(severity)).sum();
         Self { states: states.into(), missing: is_known.then(|| grouped(missing())) }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
+use crate::fleet::unreadable::{UnreadableId, UnreadableIds};
 use crate::fleet::{Assessment, ExportVersion, Machine, MachineFacts, MissingUpdate, ReportedUpdate};
 use crate::model::{DeadlineStart, KbId, MachineId, Policy, Source};
 use crate::self_metrics::{QuotaWindow, TenantStatus};
@@ -135,6 +136,20 @@ async fn unknown_value_is_never_a_number() {
         "{}",
         page.text()
     );
+}
+
+#[tokio::test]
+async fn unreadable_update_id_is_shown_and_is_no_zero() {
+    let mut machine = machine("a1", "a1.example", Some((0, 0)));
+    let assessment = Arc::make_mut(&mut machine).assessment.as_mut().unwrap();
+    let id = UnreadableId { text: "Click to Run".into(), is_newest: true, apart_from: Box::default() };
+    assessment.unreadable = Some(Box::new(UnreadableIds { ids: [id].into(), held: Box::default() }));
+    let mut state = state(vec![]);
+    state.published = published(vec![fleet("contoso", [machine])], vec![], 0);
+    let page = get(&state, "/").await;
+    assert!(page.text().contains("unreadable update id"));
+    assert!(page.text().contains("<dt>missing updates</dt><dd><span class=\"soft\">unknown</span></dd>"));
+    assert!(page.text().contains("<td data-label=\"Missing\" class=\"number soft\">unknown</td>"));
 }
 
 #[tokio::test]
