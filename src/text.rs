@@ -28,6 +28,8 @@ pub fn read_text_file(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -49,7 +51,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("file");
         let read = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).unwrap();
+            std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
             read_text_file(&path)
         };
         assert_eq!(read(b"\xef\xbb\xbfsecret\n").unwrap(), "secret\n");

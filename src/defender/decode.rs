@@ -191,7 +191,6 @@ impl KbRecord {
 
 /// Decodes a record of `getmissingkbs`. No record is rejected: one that cannot be read proves that the answer
 /// is not complete.
-#[expect(clippy::unnecessary_wraps, reason = "the signature is that of the decoders of all records")]
 pub(super) fn missing_kb(record: Json<'_>) -> Result<KbRecord, RejectReason> {
     let unreadable = |id: &str, reason| Ok(KbRecord::Unreadable { id: id.to_owned(), reason });
     let Json::Object(record) = record else {

@@ -209,7 +209,7 @@ impl TenantFleet {
                 assessment.missing_updates.retain(|missing| !is_ignored(missing));
                 self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
                 let unreadable = assessment.unreadable.take();
-                assessment.unreadable = unreadable.and_then(|unreadable| unreadable.without(ignored));
+                assessment.unreadable = unreadable.and_then(|unreadable| (*unreadable).without(ignored));
             }
         }
     }

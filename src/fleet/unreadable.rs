@@ -63,13 +63,13 @@ impl UnreadableIds {
     }
 
     /// The rest without the ids and KBs that the configuration ignores; none if nothing is left.
-    pub(super) fn without(self: Box<Self>, ignored: &IgnoredUpdates) -> Option<Box<Self>> {
+    pub(super) fn without(self, ignored: &IgnoredUpdates) -> Option<Box<Self>> {
         let is_kept = |kb: &KbId| !ignored.kbs.contains(kb);
         let keep = |id: UnreadableId| {
             let apart_from = id.apart_from.into_iter().filter(is_kept).collect();
             (!ignored.contains_id(&id.text)).then_some(UnreadableId { apart_from, ..id })
         };
-        let Self { ids, held } = *self;
+        let Self { ids, held } = self;
         let ids = ids.into_iter().filter_map(keep).collect();
         let rest = Self { ids, held: held.into_iter().filter(|held| is_kept(&held.kb)).collect() };
         (rest != Self::default()).then(|| Box::new(rest))

@@ -196,8 +196,8 @@ fn added_tables<'a>(
     create: &str,
     tables: impl IntoIterator<Item = &'a (&'static str, &'static str)>,
 ) -> String {
-    let tables = tables.into_iter();
-    tables.map(|(name, columns)| format!("{create} {name} ({columns}) STRICT; ")).collect()
+    let statement = |(name, columns): &(&str, &str)| format!("{create} {name} ({columns}) STRICT;");
+    tables.into_iter().map(statement).collect::<Vec<_>>().join(" ")
 }
 
 /// Migrates an older file in one transaction. Rows are not rewritten: SQLite stores the value of a new column

@@ -213,14 +213,13 @@ impl ExportBuilder {
     /// Adds an id of a machine that is no KB.
     fn add_unreadable(&mut self, machine: usize, id: &str) {
         let id = bounded(id);
-        let id = match self.unreadable_texts.get(id) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = id.into();
-                self.bytes += new.len() + 64;
-                self.unreadable_texts.insert(Arc::clone(&new));
-                new
-            }
+        let id = if let Some(known) = self.unreadable_texts.get(id) {
+            Arc::clone(known)
+        } else {
+            let new: Arc<str> = id.into();
+            self.bytes += new.len() + 64;
+            self.unreadable_texts.insert(Arc::clone(&new));
+            new
         };
         self.machines[machine].get_or_insert_default();
         if self.unreadable.entry(machine).or_default().insert(id) {

@@ -43,7 +43,7 @@ pub(super) struct UnreadableRow<'a> {
     /// The reason under which it is counted.
     pub reason: RejectReason,
     /// The fields before the defect.
-    pub fields: ExportRow<'a>,
+    pub fields: Box<ExportRow<'a>>,
 }
 
 impl<'a> ExportRow<'a> {
@@ -60,7 +60,7 @@ impl<'a> ExportRow<'a> {
             Err(error) => {
                 let is_json = error.is_data() && serde_json::from_slice::<IgnoredAny>(line).is_ok();
                 let reason = if is_json { RejectReason::WrongType } else { RejectReason::Malformed };
-                Err(UnreadableRow { reason, fields })
+                Err(UnreadableRow { reason, fields: Box::new(fields) })
             }
         }
     }

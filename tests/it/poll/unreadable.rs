@@ -165,7 +165,7 @@ impl ExportReader {
     async fn version(&mut self, text: &[u8]) -> [Vec<String>; 2] {
         let control = self.harness.api.control().clone();
         control.clear();
-        control.inject(Endpoint::ExportFile, Fault::Body(gzip(text).into()), Times::Always);
+        control.inject(Endpoint::ExportFile, Fault::Body(gzip(text)), Times::Always);
         for clock in [&self.simulator_clock, &self.harness.api.clock] {
             clock.advance(Duration::from_hours(6));
         }
