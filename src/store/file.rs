@@ -11,18 +11,9 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::event::{SaveError, SetAsideReason, StoreEvent};
 use super::load::{LoadedState, load};
+use super::names::{COMPANIONS, DRAFT, NAME, remove_draft};
 use super::permissions;
 use super::schema::{self, Origin};
-
-/// The name of the state file.
-pub(super) const NAME: &str = "state.db";
-
-/// The name of a state file that is not complete yet.
-pub(super) const DRAFT: &str = "state.db.new";
-
-/// The file name suffixes of a database and the files that SQLite keeps with it. They are always renamed
-/// together: the newest transactions are in the `-wal`.
-pub(super) const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The time that a save waits while another tool reads the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -176,7 +167,7 @@ fn uri_path(path: &Path) -> Option<String> {
     Some([("%", "%25"), ("?", "%3f"), ("#", "%23")].into_iter().fold(path.to_str()?.to_owned(), escape))
 }
 
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -248,21 +239,6 @@ pub(super) fn create(
     let connection = connect(&path).map_err(file_failed)?;
     configure_for_saves(folder, &connection).map_err(file_failed)?;
     Ok(connection)
-}
-
-/// Removes what an interrupted creation left.
-pub(super) fn remove_draft(folder: &Path) -> io::Result<()> {
-    ["", "-journal", "-wal", "-shm"]
-        .into_iter()
-        .try_for_each(|end| remove_if_present(&folder.join(format!("{DRAFT}{end}"))))
-}
-
-/// Removes a file that need not exist.
-pub(super) fn remove_if_present(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Renames the file and its companions, never onto another file. No connection may be open.

@@ -38,6 +38,7 @@
 mod event;
 mod file;
 mod load;
+mod names;
 mod permissions;
 mod persisted_state;
 mod row;
@@ -204,7 +205,7 @@ impl Store {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(file::NAME)
+        self.folder.join(names::NAME)
     }
 
     /// Opens the file, and adds its data to memory where memory holds nothing newer.

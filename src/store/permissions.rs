@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::file::{COMPANIONS, DRAFT, NAME, connect, remove_draft, remove_if_present};
+use super::names::{COMPANIONS, DRAFT, NAME, remove_draft, remove_if_present};
 
 const GROUP_READ_WRITE: u32 = 0o060;
 const GROUP_WRITE: u32 = 0o020;
@@ -90,7 +90,7 @@ fn copy(folder: &Path) -> io::Result<()> {
 /// Moves the log into the file, so that one rename replaces the whole database.
 fn include_log(draft: &Path) -> io::Result<()> {
     let checkpoint = || -> rusqlite::Result<bool> {
-        let connection = connect(draft)?;
+        let connection = Connection::open(draft)?;
         let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(is_busy)

@@ -105,7 +105,7 @@ fn assert_damage_is_repaired(damage: impl FnOnce(&Path, &Store)) {
 #[test]
 fn a_file_that_breaks_while_it_is_open_is_recreated() {
     assert_damage_is_repaired(|folder, store| {
-        let mut file = fs::File::options().write(true).open(folder.join(file::NAME)).unwrap();
+        let mut file = fs::File::options().write(true).open(folder.join(names::NAME)).unwrap();
         let length = file.metadata().unwrap().len();
         file.seek(SeekFrom::Start(4096)).unwrap();
         file.write_all(&vec![0xa5; usize::try_from(length).unwrap() - 4096]).unwrap();
@@ -116,7 +116,7 @@ fn a_file_that_breaks_while_it_is_open_is_recreated() {
 #[test]
 fn a_file_that_loses_a_table_while_it_is_open_is_recreated() {
     assert_damage_is_repaired(|folder, _| {
-        let other = Connection::open(folder.join(file::NAME)).unwrap();
+        let other = Connection::open(folder.join(names::NAME)).unwrap();
         other.execute_batch("DROP TABLE gap").unwrap();
     });
 }
