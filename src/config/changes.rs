@@ -46,17 +46,20 @@ pub fn uses_same_connection(old: &Tenant, new: &Tenant) -> bool {
 /// in the same Entra tenant, whatever their names here.
 #[must_use]
 pub fn shares_quota(one: &Tenant, other: &Tenant) -> bool {
-    let ids = |tenant: &Tenant| {
-        let application = match &tenant.auth {
-            Auth::ManagedIdentity { client_id } => client_id,
-            Auth::ClientSecret(_) | Auth::ClientCertificate(_) | Auth::WorkloadIdentity { .. } => {
-                &tenant.client_id
-            }
-        };
-        let lower = |id: &String| id.to_ascii_lowercase();
-        (lower(&tenant.tenant_id), application.as_ref().map(lower))
+    // Called for each two tenants of a configuration, so without a copy.
+    one.tenant_id.eq_ignore_ascii_case(&other.tenant_id)
+        && application(one).eq_ignore_ascii_case(application(other))
+}
+
+/// The client id of the application that `tenant` uses; empty for the identity of the host.
+fn application(tenant: &Tenant) -> &str {
+    let id = match &tenant.auth {
+        Auth::ManagedIdentity { client_id } => client_id,
+        Auth::ClientSecret(_) | Auth::ClientCertificate(_) | Auth::WorkloadIdentity { .. } => {
+            &tenant.client_id
+        }
     };
-    ids(one) == ids(other)
+    id.as_deref().unwrap_or_default()
 }
 
 /// Returns whether both use the same application for the same API host, so that one continues the other.

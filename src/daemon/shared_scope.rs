@@ -26,7 +26,7 @@ impl SharedScopeLog {
     /// Waits for the next snapshot. Never returns after the publication has ended. May be cancelled.
     pub(super) async fn changed(&mut self) {
         if self.reader.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -62,6 +62,7 @@ impl Supervisor {
         let watchdog = self.watchdog.clone();
         let progress = poller.progress();
         let task = format!("poller of {name}");
+        // Boxed, because the state of a poller is large.
         let polling = Box::pin(poller.run(handle.stop.clone()));
         self.pollers.spawn(async move { watchdog.watch(task, STALL_TIMEOUT, progress, polling).await });
         self.running.insert(name, handle);

@@ -65,10 +65,11 @@ impl TenantHandle {
 }
 
 /// Applies the smallest quota of the tenants that use the same application to each of them.
-pub(super) fn apply_quotas<'a>(handles: impl Iterator<Item = &'a TenantHandle> + Clone) {
-    for handle in handles.clone() {
-        let sharing = handles.clone().map(|other| &other.tenant);
-        let sharing: Vec<_> = sharing.filter(|other| config::shares_quota(other, &handle.tenant)).collect();
+pub(super) fn apply_quotas<'a>(handles: impl Iterator<Item = &'a TenantHandle>) {
+    let handles: Vec<_> = handles.collect();
+    for handle in &handles {
+        let tenants = handles.iter().map(|other| &other.tenant);
+        let sharing: Vec<_> = tenants.filter(|other| config::shares_quota(other, &handle.tenant)).collect();
         handle.client.set_quota(&sharing);
     }
 }

@@ -97,7 +97,8 @@ impl RecordedCalls {
     /// would be used up for an hour if all of them counted as made now. Returns whether there were any.
     pub(super) fn set_back_times(&mut self, now: Timestamp) -> bool {
         let all = self.0.values().flatten().map(|(at, _)| *at);
-        let Some(lead) = all.max().map(|latest| latest.duration_since(now)).filter(|lead| lead.is_positive())
+        let Some(lead) =
+            all.max().map(|latest| latest.duration_since(now)).filter(SignedDuration::is_positive)
         else {
             return false;
         };

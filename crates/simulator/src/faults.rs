@@ -128,9 +128,8 @@ impl FaultQueue {
         self.queued[place].matches += 1;
         let is_even = self.queued[place].matches.is_multiple_of(2);
         match &mut self.queued[place].times {
-            Times::Always => {}
             Times::EverySecond if is_even => return None,
-            Times::EverySecond => {}
+            Times::Always | Times::EverySecond => {}
             Times::Next(1) => drop(self.queued.remove(place)),
             Times::Next(left) => *left -= 1,
         }

@@ -134,8 +134,8 @@ async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
         tokio::time::sleep(12 * HOUR).await;
         stop.cancel();
     };
-    in_time(Duration::from_secs(10), async { tokio::join!(harness.poller.run(stop.clone()), half_a_day) })
-        .await;
+    let polling = Box::pin(harness.poller.run(stop.clone()));
+    in_time(Duration::from_secs(10), async { tokio::join!(polling, half_a_day) }).await;
 
     assert_quota_held(&control, quota);
     let calls = control.requests(Endpoint::Machines) + control.requests(Endpoint::MissingKbs);

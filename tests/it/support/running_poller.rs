@@ -115,14 +115,14 @@ impl PollerSetup {
             self_metrics: Arc::clone(&self.self_metrics),
             start: Instant::now(),
         };
-        let stop = CancellationToken::new();
+        let end = CancellationToken::new();
         let testing = async {
             running.start = Instant::now();
             let result = test(&mut running).await;
-            stop.cancel();
+            end.cancel();
             result
         };
-        let (polling, publishing) = (poller.run(stop.clone()), publication.run(stop.clone()));
+        let (polling, publishing) = (poller.run(end.clone()), publication.run(end.clone()));
         let all = async { tokio::join!(polling, publishing, testing) };
         let (fleet, (), result) = Box::pin(in_time(step, all)).await;
         self.fleet = fleet;
