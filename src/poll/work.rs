@@ -110,6 +110,7 @@ impl Poller {
             self.context.fleet_changed();
         }
         self.source.scope_changed(&self.context);
+        self.set_next_poll();
     }
 
     /// Returns whether the machine list is to be fetched: because it is due, or to find out whether the API is

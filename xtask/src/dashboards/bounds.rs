@@ -9,6 +9,8 @@ pub(crate) const COMPLIANCE_GOOD: f64 = 0.95;
 pub(crate) const OVERDUE_SHARE: f64 = 0.05;
 /// `MdeCollectionIncomplete`: share of unknown machines.
 pub(crate) const UNKNOWN_SHARE: f64 = 0.05;
+/// `MdeNothingInScope`: machines of a tenant that are not unsupported.
+pub(crate) const NO_MACHINES: f64 = 0.0;
 /// `MdeMachinesInactive`: share of inactive machines.
 pub(crate) const INACTIVE_SHARE: f64 = 0.1;
 /// `MdeUpdateSpread`: share of assessed machines that miss the same update.

@@ -1,6 +1,8 @@
 //! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards current?
 
-use crate::dashboards::bounds::{CERTIFICATE_SECS, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE};
+use crate::dashboards::bounds::{
+    CERTIFICATE_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE,
+};
 use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
@@ -68,12 +70,19 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         ).query("count(ALERTS{alertname=~\"Mde.+\", alertstate=\"firing\"}) or vector(0)", "")
             .bounds(Bounds::warning_from(1.0))),
         (24, 7, tenants()),
+        (12, 7, scope()),
         (12, 7, Panel::state_timeline(
             "API could be used",
             "Usability of the API of each tenant, as the exporter's calls show. Good: an unbroken line. Short \
              interruptions are failures of the API; a long one is caused by a credential, a role or the network.",
         ).query("min by (tenant) (@mde_up)", "{{tenant}}")
             .value_text(1.0, "up", Color::Good).value_text(0.0, "down", Color::Bad)),
+        (12, 7, Panel::lines(
+            "Machines that wait to be asked",
+            "Machines that are due: their poll interval has elapsed, or they were never read. Good: zero most of \
+             the time. During a first poll the line falls steadily; a line that never reaches zero means that \
+             the quota is too small for the interval.",
+        ).query("sum by (tenant) (@mde_exporter_due_machines)", "{{tenant}}").above_zero()),
         (12, 7, Panel::stacked(
             "Machines by age of data",
             "The machines in scope without unsupported ones. Good: nearly all fresh. Stale means that a poll \
@@ -110,6 +119,30 @@ fn tenants() -> Panel {
     .query("max by (tenant) (@mde_exporter_last_poll_duration_seconds)", "")
     .query("time() - min by (tenant) (@mde_exporter_source_snapshot_timestamp_seconds)", "")
     .query("min by (tenant) (@mde_exporter_token_expiry_timestamp_seconds) - time()", "")
+}
+
+fn scope() -> Panel {
+    Panel::table(
+        "Scope",
+        "The machines that the selectors of each tenant choose. Good: the number that you expect, and no \
+         selector without a machine. Without a machine that could be judged, `MdeNothingInScope` fires. \
+         Unsupported machines, such as phones, are counted apart.",
+        vec![
+            Column::label("tenant", "Tenant"),
+            Column::value("Value #A", "Machines", Unit::Count).bounds(Bounds::good_above(NO_MACHINES)),
+            Column::value("Value #B", "Unsupported", Unit::Count),
+            Column::value("Value #C", "Waiting to be asked", Unit::Count),
+            Column::value("Value #D", "Selectors without a machine", Unit::Count)
+                .bounds(Bounds::warning_from(1.0)),
+        ],
+    )
+    .query(
+        "sum by (tenant) (@mde_assessed_machines{state!=\"unsupported\"}) or sum by (tenant) (0 * @mde_up)",
+        "",
+    )
+    .query("sum by (tenant) (@mde_assessed_machines{state=\"unsupported\"})", "")
+    .query("sum by (tenant) (@mde_exporter_due_machines)", "")
+    .query("max by (tenant) (@mde_exporter_unmatched_selectors)", "")
 }
 
 /// The increase of a counter within a step of the panel.

@@ -9,10 +9,7 @@ use crate::dashboards::grafana::Dashboard;
 use crate::dashboards::queries::{self, panels, selectors};
 
 /// Metrics that no dashboard shows, each with the reason.
-const UNUSED: &[(&str, &str)] = &[
-    ("mde_exporter_due_machines", "the status page shows the progress of a reading"),
-    ("mde_exporter_unmatched_selectors", "the log names the selectors"),
-];
+const UNUSED: &[(&str, &str)] = &[];
 
 /// Metrics that Prometheus generates.
 const PROMETHEUS_METRICS: [&str; 1] = ["ALERTS"];

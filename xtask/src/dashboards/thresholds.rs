@@ -9,10 +9,11 @@ use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
 /// An alert, its threshold in the rule, and the bound of the panels that name the alert.
-const THRESHOLDS: [(&str, &str, f64); 9] = [
+const THRESHOLDS: [(&str, &str, f64); 10] = [
     ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
+    ("MdeNothingInScope", "== 0", bounds::NO_MACHINES),
     ("MdeMachinesInactive", "> 0.10", bounds::INACTIVE_SHARE),
     ("MdeUpdateSpread", "> 0.25", bounds::SPREAD_SHARE),
     ("MdeDataStale", "3 * clamp_min", bounds::STALE_INTERVALS),

@@ -105,6 +105,11 @@ impl Bounds {
         Self { base: Color::Bad, steps: vec![(good, Color::Good)] }
     }
 
+    /// Bad; good above `bad`.
+    pub(crate) fn good_above(bad: f64) -> Self {
+        Self::good_from(bad + f64::MIN_POSITIVE)
+    }
+
     /// Good; bad from `bad`.
     pub(crate) fn bad_from(bad: f64) -> Self {
         Self { base: Color::Good, steps: vec![(bad, Color::Bad)] }
