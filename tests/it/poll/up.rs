@@ -5,6 +5,8 @@ use std::time::Duration;
 use mde_exporter::config::Selectors;
 use mde_simulator::{Control, Endpoint, Fault, QuotaPeriod, Times};
 
+use tokio::time::Instant;
+
 use crate::support::api::count;
 use crate::support::log::CapturedLog;
 use crate::support::running_poller::{PollerSetup, RunningPoller};
@@ -220,8 +222,12 @@ async fn failed_tenant_is_tried_at_once_after_a_reload() {
             running.until(|status| status.last_error.is_some()).await;
             tokio::time::sleep(10 * MINUTE).await;
             running.control.set_client_secret(Some("SIMULATED~client-secret.canary_9f3Q"));
+            let woken = Instant::now();
             running.wake.notify_one();
-            assert!(running.until(|status| status.up).await < 5 * SECOND);
+            running.until(|status| status.up).await;
+            let requests = running.control.token_requests();
+            let next = requests.iter().map(|request| request.at).filter(|at| *at >= woken).min().unwrap();
+            assert!(next < woken + 10 * SECOND, "{:?}", next - woken);
         })
         .await;
 }
