@@ -144,7 +144,8 @@ async fn outage_is_noticed_though_nothing_is_due() {
             running.control.inject(Endpoint::MissingKbs, Fault::Reset, Times::Always);
             running.control.inject(Endpoint::Machines, Fault::Reset, Times::Always);
             let down_after = running.until(|status| !status.up).await;
-            assert!(down_after <= 6 * HOUR + 5 * MINUTE, "{down_after:?}");
+            // Three attempts a minute apart; the publication takes real time.
+            assert!(down_after <= 6 * HOUR + 20 * MINUTE, "{down_after:?}");
         })
         .await;
 }
