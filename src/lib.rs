@@ -18,6 +18,7 @@
 //! - [`store`] keeps the fleets on disk, so that a restart loses nothing.
 //! - [`publish`] persists fleets, renders them, and swaps the one snapshot that readers see.
 //! - [`web`] serves the newest snapshot; a request never causes an API call.
+//! - [`file_kind`] names files that are mistaken for text or PEM. A leaf.
 //! - [`file_watch`] detects changes of files on disk. A leaf.
 //! - [`text`] removes the byte order marks of text files and replies. A leaf.
 //! - [`check`] is the online diagnosis: it calls each required endpoint once and gives advice on failures.
@@ -39,6 +40,7 @@ mod daemon;
 pub mod defender;
 pub mod error;
 pub mod exposition;
+pub mod file_kind;
 pub mod file_watch;
 pub mod fleet;
 pub mod logging;

@@ -15,7 +15,8 @@ pub(super) fn check_config(file: Option<&Path>, flags: &Flags) -> Result<(), App
     let file = file.unwrap_or(&flags.config_file);
     let web_file = flags.web_config_file.as_deref();
     let (loaded, web) = validate(file, web_file)?;
-    for warning in loaded.warnings.iter().chain(web.iter().flat_map(|web| &web.warnings)) {
+    let unreadable = loaded.unreadable_inputs();
+    for warning in loaded.warnings.iter().chain(&unreadable).chain(web.iter().flat_map(|web| &web.warnings)) {
         print(&format!("warning: {warning}\n"))?;
     }
     print(&format!("{}: the configuration is valid\n", file.display()))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Auth, Cloud, Http, Tenant};
+use crate::config::{Auth, Cloud};
 use crate::defender::token::SecretError;
 use crate::defender::{ApiError, TokenClaims, TokenError};
 use crate::error::Chain;
@@ -23,9 +23,6 @@ pub(super) const NO_MACHINE: &str = "no machine is in scope";
 pub(super) const NO_JUDGED_MACHINE: &str = "no machine in scope can be judged";
 pub(super) const NO_TIME: &str = "no reply contained the time";
 pub(super) const OPAQUE_TOKEN: &str = "the token is opaque; the calls below show which roles it has";
-
-/// Environment variables of the proxy, in order of precedence.
-const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Returns a number with a noun, in the plural if needed.
 pub(super) fn count(number: usize, thing: &str) -> String {
@@ -70,34 +67,8 @@ pub(super) fn scope_of_another_api(cloud: Cloud) -> String {
     )
 }
 
-pub(super) fn connection(tenant: &Tenant) -> String {
-    let api = host_and_port(tenant.api_url.host_str(), tenant.api_url.port());
-    let hosts = if let Auth::ManagedIdentity { .. } = tenant.auth {
-        format!("{api}, and the identity endpoint of this machine")
-    } else {
-        let authority = host_and_port(tenant.authority_url.host_str(), tenant.authority_url.port());
-        format!("{authority} and {api}")
-    };
-    format!("to {hosts}, {}", route(&tenant.http))
-}
-
-fn host_and_port(host: Option<&str>, port: Option<u16>) -> String {
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}{port}", host.unwrap_or_default())
-}
-
-/// Describes the proxy. Never contains its user and password, so never the value of a variable.
-fn route(http: &Http) -> String {
-    if let Some(proxy) = &http.proxy_url {
-        let host = host_and_port(proxy.host_str(), proxy.port_or_known_default());
-        return format!("through the proxy {}://{host}", proxy.scheme());
-    }
-    let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match PROXY_VARIABLES.iter().find(is_set) {
-        Some(variable) => format!("through the proxy of {variable}, except for NO_PROXY"),
-        None => "without a proxy".to_owned(),
-    }
-}
+pub(super) const NO_IDENTITY: &str =
+    "managed identities exist in Azure only: does this machine run there, with an identity assigned?";
 
 pub(super) fn token(left: Duration) -> String {
     // Rounded, since the seconds that the reply took do not matter.
@@ -107,13 +78,7 @@ pub(super) fn token(left: Duration) -> String {
 
 pub(super) fn no_token(error: &TokenError, auth: &Auth) -> String {
     let advice = match error {
-        TokenError::SecretUnreadable { source, .. } => match source {
-            SecretError::Unreadable { .. } => "check auth; the user of the exporter must be able to read it",
-            SecretError::Empty { .. } => "write the secret into it",
-            SecretError::NotSet { .. } => "set it in the environment of the exporter, or name a file in auth",
-            SecretError::Unexpected { .. } => "another program may answer for the agent of Azure Arc",
-            SecretError::Certificate { .. } => "one PEM file must contain the certificate and its RSA key",
-        },
+        TokenError::SecretUnreadable { source, .. } => secret_advice(source),
         TokenError::Paused { .. } => "the authority asked to wait; try again then",
         // It includes its own advice.
         TokenError::UnsupportedIdentity { .. } => return error.to_string(),
@@ -131,10 +96,21 @@ pub(super) fn no_token(error: &TokenError, auth: &Auth) -> String {
         TokenError::Network { .. } | TokenError::Timeout { .. } => {
             // For remote hosts the error includes its own advice.
             let Auth::ManagedIdentity { .. } = auth else { return Chain(error).to_string() };
-            "managed identities exist in Azure only: does this machine run there, with an identity assigned?"
+            NO_IDENTITY
         }
     };
     format!("{} [{advice}]", Chain(error))
+}
+
+pub(super) fn secret_advice(error: &SecretError) -> &'static str {
+    match error {
+        SecretError::Unreadable { .. } => "check auth; the user of the exporter must be able to read it",
+        SecretError::Empty { .. } => "write the secret into it",
+        SecretError::NotSet { .. } => "set it in the environment of the exporter, or name a file in auth",
+        SecretError::Unexpected { .. } => "another program may answer for the agent of Azure Arc",
+        SecretError::OtherKind { .. } => "check the file that auth names",
+        SecretError::Certificate { .. } => "one PEM file must contain the certificate and its RSA key",
+    }
 }
 
 /// Returns the message for missing roles. `effect` is the consequence, if it is not obvious.

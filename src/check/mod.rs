@@ -11,6 +11,7 @@
 //! [`defender`](crate::defender), which include their own advice. [`report`] displays the result.
 
 mod cloud;
+mod hosts;
 mod judgement;
 mod messages;
 mod report;

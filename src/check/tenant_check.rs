@@ -8,10 +8,12 @@ use tokio::time::timeout;
 
 use super::judgement::{is_asked, judgement};
 use super::report::{CheckSection, StepOutcome};
-use super::{cloud, messages};
+use super::{cloud, hosts, messages};
 use crate::clock::Clock;
-use crate::config::{Poll, Tenant};
-use crate::defender::{ApiError, Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role};
+use crate::config::{Auth, Poll, Tenant};
+use crate::defender::{
+    ApiError, Client, HostPurpose, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role,
+};
 use crate::error::Chain;
 use crate::fleet::MachineFacts;
 use crate::model::{ApiOperation, MachineId, Source};
@@ -39,13 +41,14 @@ pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: Tena
     let history = QuotaHistory::default();
     match Client::new(&tenant, ProxyMode::Configured, once, random, history, clock.clone(), metrics) {
         Ok(client) => {
-            section.add("connection", StepOutcome::Ok, &messages::connection(&tenant));
             let check = TenantCheck {
                 tenant,
                 poll,
                 clock,
                 client: Arc::new(client),
                 section,
+                has_token_endpoint: true,
+                has_api: true,
                 claims: None,
                 blocked: None,
             };
@@ -65,6 +68,8 @@ struct TenantCheck {
     clock: Clock,
     client: Arc<Client>,
     section: CheckSection,
+    has_token_endpoint: bool,
+    has_api: bool,
     /// The claims of the token; none without a readable token.
     claims: Option<TokenClaims>,
     /// The reason why every further call would fail.
@@ -73,6 +78,8 @@ struct TenantCheck {
 
 impl TenantCheck {
     async fn run(mut self) -> CheckSection {
+        self.connection().await;
+        self.certificate();
         self.token().await;
         self.roles();
         let scope = self.scope().await;
@@ -87,12 +94,51 @@ impl TenantCheck {
         self.section
     }
 
+    /// Connects to the hosts. Without the token endpoint nothing else can work; without the API, a token can
+    /// still be taken.
+    async fn connection(&mut self) {
+        let hosts = self.client.connect(&self.tenant).await;
+        let mut are_connected = true;
+        for connection in &hosts {
+            if let Err(error) = &connection.outcome {
+                are_connected = false;
+                let text = hosts::not_connected(connection, error, &self.tenant);
+                self.section.add("connection", StepOutcome::Failed, &text);
+                match connection.purpose {
+                    HostPurpose::Tokens => self.has_token_endpoint = false,
+                    HostPurpose::Api => self.has_api = false,
+                }
+            }
+        }
+        if are_connected {
+            let text = hosts::connected(&hosts, &self.tenant.http);
+            self.section.add("connection", StepOutcome::Ok, &text);
+        }
+    }
+
+    fn certificate(&mut self) {
+        let Auth::ClientCertificate(path) = &self.tenant.auth else { return };
+        let (outcome, text) = match Client::certificate_validity(path) {
+            Ok(validity) => hosts::certificate(validity, self.clock.now()),
+            Err(error) => (StepOutcome::Failed, hosts::no_certificate(&error)),
+        };
+        self.section.add("certificate", outcome, &text);
+    }
+
     async fn token(&mut self) {
+        if !self.has_token_endpoint {
+            self.section.add("token", StepOutcome::Skipped, messages::NO_CONNECTION);
+            self.blocked = Some(messages::NO_CONNECTION.to_owned());
+            return;
+        }
         match self.client.token_facts().await {
             Ok(facts) => {
                 let left = Duration::try_from(facts.expires.duration_since(self.clock.now()));
                 self.section.add("token", StepOutcome::Ok, &messages::token(left.unwrap_or_default()));
                 self.claims = facts.claims;
+                if !self.has_api {
+                    self.blocked = Some(messages::NO_CONNECTION.to_owned());
+                }
             }
             Err(error) => {
                 self.section.add(
@@ -107,9 +153,9 @@ impl TenantCheck {
 
     fn roles(&mut self) {
         let (outcome, text) = match (&self.blocked, &self.claims) {
-            (Some(reason), _) => (StepOutcome::Skipped, reason.clone()),
+            (_, Some(claims)) => self.judge_roles(claims),
+            (Some(reason), None) => (StepOutcome::Skipped, reason.clone()),
             (None, None) => (StepOutcome::Skipped, messages::OPAQUE_TOKEN.to_owned()),
-            (None, Some(claims)) => self.judge_roles(claims),
         };
         self.section.add("roles", outcome, &text);
     }

@@ -1,7 +1,8 @@
 //! The section `auth`: exactly one credential, and only the place of its secret.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::problem::InputPlace;
 use super::reader::{MapReader, ValueReader};
 use super::values::{GUID_ALLOWED, guid, path};
 use super::{Auth, SecretSource};
@@ -63,12 +64,13 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path) -> AuthSection {
 
     // Every credential is read, to report the problems of each.
     let read = [
-        secret_file.and_then(|field| Some(Auth::ClientSecret(SecretSource::File(path(&field, folder)?)))),
+        secret_file.and_then(|field| Some(Auth::ClientSecret(SecretSource::File(file(&field, folder)?)))),
         secret_environment.and_then(|field| {
             let name = field.text(variable_name)?;
+            field.names_input(InputPlace::Variable(name.clone()));
             Some(Auth::ClientSecret(SecretSource::Environment(name)))
         }),
-        certificate.and_then(|field| Some(Auth::ClientCertificate(path(&field, folder)?))),
+        certificate.and_then(|field| Some(Auth::ClientCertificate(file(&field, folder)?))),
         managed.and_then(|field| managed_identity(&field)),
         workload.and_then(|field| workload_identity(&field, folder)),
     ];
@@ -96,9 +98,22 @@ fn managed_identity(field: &ValueReader<'_>) -> Option<Auth> {
 fn workload_identity(field: &ValueReader<'_>, folder: &Path) -> Option<Auth> {
     let section = field.section()?;
     let allowed = "the path of a file is allowed; the default is what AZURE_FEDERATED_TOKEN_FILE names";
-    let token_file = section.optional_or("token_file", allowed, None, |field| path(field, folder).map(Some));
+    let token_file = match section.optional("token_file", allowed) {
+        Some(field) => file(&field, folder).map(Some),
+        None => {
+            field.names_input(InputPlace::FileOfVariable("AZURE_FEDERATED_TOKEN_FILE"));
+            Some(None)
+        }
+    };
     section.finish();
     Some(Auth::WorkloadIdentity { token_file: token_file? })
+}
+
+/// Reads the path of a file that the exporter reads.
+pub(super) fn file(field: &ValueReader<'_>, folder: &Path) -> Option<PathBuf> {
+    let path = path(field, folder)?;
+    field.names_input(InputPlace::File(path.clone()));
+    Some(path)
 }
 
 /// The name of an environment variable by POSIX, Base Definitions, section 8.1; lower case is accepted, as

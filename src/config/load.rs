@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::{self, Node, SyntaxError};
-use super::problem::{LoadError, Problem, ProblemCollector, SourceLocation};
+use super::inputs;
+use super::problem::{LoadError, NamedInput, Problem, ProblemCollector, SourceLocation};
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
 use super::{Config, Metrics, Poll, Tenant, metrics, policy, shares_quota};
@@ -25,6 +26,19 @@ pub struct LoadedConfig {
     pub config: Config,
     /// Warnings, in the order of lines.
     pub warnings: Vec<Problem>,
+    /// The file itself, for messages.
+    file: PathBuf,
+    /// The files and variables that it names.
+    inputs: Vec<NamedInput>,
+}
+
+impl LoadedConfig {
+    /// Returns a warning for every file and every variable that the configuration names and that this process
+    /// cannot read. Blocks.
+    #[must_use]
+    pub fn unreadable_inputs(&self) -> Vec<Problem> {
+        inputs::unreadable(&self.file, &self.inputs)
+    }
 }
 
 /// Reads the configuration in `file`. Relative paths in it are relative to its folder.
@@ -37,7 +51,7 @@ pub struct LoadedConfig {
 pub fn load(file: &Path) -> Result<LoadedConfig, LoadError> {
     let problems = ProblemCollector::new(file);
     let config = read(file, &problems).and_then(|bytes| config(file, &bytes, &problems));
-    problems.conclude(config).map(loaded)
+    loaded(file, config, problems)
 }
 
 /// Reads `bytes` as the content of `file`, like [`load`].
@@ -48,11 +62,17 @@ pub fn load(file: &Path) -> Result<LoadedConfig, LoadError> {
 pub fn parse(file: &Path, bytes: &[u8]) -> Result<LoadedConfig, LoadError> {
     let problems = ProblemCollector::new(file);
     let config = config(file, bytes, &problems);
-    problems.conclude(config).map(loaded)
+    loaded(file, config, problems)
 }
 
-fn loaded((config, warnings): (Config, Vec<Problem>)) -> LoadedConfig {
-    LoadedConfig { config, warnings }
+fn loaded(
+    file: &Path,
+    config: Option<Config>,
+    problems: ProblemCollector,
+) -> Result<LoadedConfig, LoadError> {
+    let inputs = problems.take_inputs();
+    let (config, warnings) = problems.conclude(config)?;
+    Ok(LoadedConfig { config, warnings, file: file.to_path_buf(), inputs })
 }
 
 /// Returns the content of `file`.

@@ -16,6 +16,7 @@ mod auth;
 mod changes;
 mod cloud;
 mod document;
+mod inputs;
 mod load;
 mod metrics;
 mod policy;

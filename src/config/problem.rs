@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A location in a file.
@@ -84,11 +84,29 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// A file or a variable that the configuration names, and the key that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedInput {
+    pub(super) key: String,
+    pub(super) location: SourceLocation,
+    pub(super) place: InputPlace,
+}
+
+/// The place of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum InputPlace {
+    File(PathBuf),
+    Variable(String),
+    /// The file that a variable names.
+    FileOfVariable(&'static str),
+}
+
 /// Collects problems and warnings while a file is read.
 pub(super) struct ProblemCollector {
     file: Arc<str>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    inputs: RefCell<Vec<NamedInput>>,
 }
 
 impl ProblemCollector {
@@ -97,7 +115,23 @@ impl ProblemCollector {
             file: file.display().to_string().into(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            inputs: RefCell::default(),
         }
+    }
+
+    /// Notes a file or a variable that the file names.
+    pub(super) fn add_input(&self, input: NamedInput) {
+        self.inputs.borrow_mut().push(input);
+    }
+
+    /// Returns the noted files and variables, in the order of reading.
+    pub(super) fn take_inputs(&self) -> Vec<NamedInput> {
+        self.inputs.take()
+    }
+
+    /// Returns the warnings, in the order of lines.
+    pub(super) fn into_warnings(self) -> Vec<Problem> {
+        by_line(self.warnings.into_inner())
     }
 
     pub(super) fn add_problem(
@@ -128,19 +162,20 @@ impl ProblemCollector {
     ///
     /// If `value` is missing although no problem was reported: a bug of the reader.
     pub(super) fn conclude<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), LoadError> {
-        let by_line = |mut problems: Vec<Problem>| {
-            problems.sort_by_key(|problem| problem.location);
-            problems
-        };
-        let problems = by_line(self.problems.into_inner());
+        let problems = by_line(self.problems.take());
         if !problems.is_empty() {
             return Err(LoadError { problems });
         }
         let value = value.expect("Safe: a reader that returns no value has reported a problem");
-        Ok((value, by_line(self.warnings.into_inner())))
+        Ok((value, self.into_warnings()))
     }
 
     fn entry(&self, key: &str, location: Option<SourceLocation>, what: String, allowed: String) -> Problem {
         Problem { file: Arc::clone(&self.file), key: key.to_owned(), location, what, allowed }
     }
+}
+
+fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.location);
+    problems
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::document::{Entry, Node, NodeValue, Scalar, ScalarKind};
-use super::problem::{ProblemCollector, SourceLocation};
+use super::problem::{InputPlace, NamedInput, ProblemCollector, SourceLocation};
 
 /// Reads the value of a key or an item of a list.
 pub(super) struct ValueReader<'a> {
@@ -40,6 +40,12 @@ impl<'a> ValueReader<'a> {
     /// Warns about the value.
     pub(super) fn warning(&self, what: impl Into<String>, advice: impl Into<String>) {
         self.problems.add_warning(&self.path, self.location(), what, advice);
+    }
+
+    /// Notes that the value names a file or a variable.
+    pub(super) fn names_input(&self, place: InputPlace) {
+        let (key, location) = (self.path.clone(), self.location());
+        self.problems.add_input(NamedInput { key, location, place });
     }
 
     /// Returns whether there is no value or only empty text.

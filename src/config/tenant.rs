@@ -10,9 +10,7 @@ use url::Url;
 
 use super::auth::ClientIdUse;
 use super::reader::{MapReader, ValueReader};
-use super::values::{
-    GUID_ALLOWED, base_url, guid, is_https_or_loopback, label, path, proxy_url, scope, tenant_id,
-};
+use super::values::{GUID_ALLOWED, base_url, guid, is_https_or_loopback, label, proxy_url, scope, tenant_id};
 use super::{Cloud, Http, Quota, Tenant, auth, selectors};
 use crate::model::Source;
 
@@ -142,7 +140,7 @@ fn http(field: &ValueReader<'_>, folder: &Path) -> Option<Http> {
         |field| field.duration(Duration::from_nanos(1)..=Duration::from_hours(1)),
     );
     let ca_file = section.optional_or("ca_file", "the path of a PEM file is allowed", None, |field| {
-        path(field, folder).map(Some)
+        auth::file(field, folder).map(Some)
     });
     let proxy_url = section.optional_or(
         "proxy_url",

@@ -27,7 +27,7 @@ impl ActiveConfig {
         clock: &Clock,
     ) -> Result<(Self, Vec<Problem>), LoadError> {
         let watch = FileWatch::of([file.to_owned()]);
-        let config::LoadedConfig { config, warnings } = config::load(file)?;
+        let config::LoadedConfig { config, warnings, .. } = config::load(file)?;
         self_metrics.config_loaded(clock.now());
         Ok((Self { config, file: file.to_owned(), watch }, warnings))
     }

@@ -6,6 +6,7 @@
 //! configuration, and the [`watchdog`] reports to [`systemd`] as long as every task makes progress.
 
 mod active_config;
+mod client_certificates;
 mod credential_watch;
 mod listener;
 mod reload;
@@ -37,6 +38,7 @@ use crate::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use crate::self_metrics::SelfMetrics;
 use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
 pub(crate) use active_config::{ActiveConfig, log_warnings};
+use client_certificates::ClientCertificates;
 use credential_watch::CredentialWatch;
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
@@ -62,6 +64,7 @@ const PUBLICATION_STALL_TIMEOUT: Duration = Duration::from_mins(30);
 #[derive(Debug)]
 pub(crate) struct Daemon {
     active: ActiveConfig,
+    certificates: ClientCertificates,
     proxy_mode: ProxyMode,
     factory: TenantFactory,
     tenants: Vec<(TenantHandle, Poller)>,
@@ -110,7 +113,8 @@ impl Daemon {
             tenants.push((handle, poller));
         }
         apply_quotas(tenants.iter().map(|(handle, _)| handle));
-        Ok(Self { active, proxy_mode, factory, tenants, options, publication, reader })
+        let certificates = ClientCertificates::of(config, Arc::clone(&factory.self_metrics));
+        Ok(Self { active, certificates, proxy_mode, factory, tenants, options, publication, reader })
     }
 
     /// Polls every tenant once, saves the data and renders it.
@@ -179,6 +183,7 @@ impl Daemon {
             credentials: CredentialWatch::of(&self.active.config),
             shared_scope,
             active: self.active,
+            certificates: self.certificates,
             proxy_mode: self.proxy_mode,
             self_metrics: Arc::clone(&self.factory.self_metrics),
             clock: self.factory.clock.clone(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
+use super::client_certificates::ClientCertificates;
 use super::credential_watch::CredentialWatch;
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
 use super::shared_scope::SharedScopeLog;
@@ -33,6 +34,7 @@ pub(super) struct Reloader {
     pub(super) active: ActiveConfig,
     pub(super) credentials: CredentialWatch,
     pub(super) shared_scope: SharedScopeLog,
+    pub(super) certificates: ClientCertificates,
     pub(super) proxy_mode: ProxyMode,
     pub(super) supervisor: Supervisor,
     pub(super) signal: ReloadSignal,
@@ -82,6 +84,7 @@ impl Reloader {
                     self.shared_scope.update(&self.active.config);
                     continue;
                 }
+                () = self.certificates.changed() => continue,
                 error = self.supervisor.unexpected_exit() => return error,
             };
             systemd::reloading();
@@ -123,6 +126,10 @@ impl Reloader {
             Ok(prepared) => prepared,
             Err(problems) => return Ok(ReloadOutcome::Rejected { problems }),
         };
+        let (of, self_metrics) = (config.clone(), Arc::clone(&self.self_metrics));
+        let reading = tokio::task::spawn_blocking(move || ClientCertificates::of(&of, self_metrics));
+        let certificates = reading.await.expect("Safe: reading does not panic and is never aborted");
+        self.certificates = certificates;
         // A role may have been granted, or a secret replaced.
         self.supervisor.renew_tokens();
         if plan.changes.is_empty() {
@@ -206,7 +213,7 @@ impl PreparedReload {
     /// The problems of the file, or of the connections, one line each.
     fn load(file: &Path, running: &RunningTenants, proxy_mode: ProxyMode) -> Result<Self, Vec<String>> {
         let loaded = config::load(file);
-        let config::LoadedConfig { config, warnings } =
+        let config::LoadedConfig { config, warnings, .. } =
             loaded.map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
         let digest = |tenant: &Tenant| (Arc::clone(&tenant.name), ca_digest(tenant));
         let ca_digests = config.tenants.iter().map(digest).collect();

@@ -17,11 +17,22 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::token_error::SecretError;
+use crate::file_kind::unexpected_kind;
 
 /// The lifetime of an assertion, which is used at once. Entra accepts at most 5 to 10 minutes.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+
+/// The time within which a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateValidity {
+    /// The first moment.
+    pub not_before: Timestamp,
+    /// The last moment.
+    pub not_after: Timestamp,
+}
 
 /// The claims of the assertion.
 #[derive(Serialize)]
@@ -48,9 +59,8 @@ pub(super) fn assertion(
     client_id: &str,
     now: Timestamp,
 ) -> Result<String, SecretError> {
-    let pem = super::token_error::read(path)?;
     let wrong = |problem| SecretError::Certificate { path: path.to_path_buf(), problem };
-    let (certificate, key) = certificate_and_key(&pem).map_err(wrong)?;
+    let (certificate, key) = read(path)?;
 
     let mut header = Header::new(Algorithm::PS256);
     header.x5t_s256 = Some(base64::encode_url_safe(digest(&SHA256, &certificate).as_ref()));
@@ -66,18 +76,46 @@ pub(super) fn assertion(
     jsonwebtoken::encode(&header, &claims, &key).map_err(|_| wrong("its RSA key cannot sign"))
 }
 
-/// Parses the key of a PEM text and finds its certificate. The error is a description of the problem.
-fn certificate_and_key(pem: &str) -> Result<(CertificateDer<'static>, EncodingKey), &'static str> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| "it is not valid PEM")?;
+/// The time within which the certificate in the PEM file at `path` is valid.
+///
+/// # Errors
+///
+/// As [`assertion`].
+pub(super) fn validity(path: &Path) -> Result<CertificateValidity, SecretError> {
+    let (certificate, _) = read(path)?;
+    let problem = "its certificate cannot be read";
+    let wrong = |_| SecretError::Certificate { path: path.to_path_buf(), problem };
+    let (_, parsed) = X509Certificate::from_der(&certificate).map_err(wrong)?;
+    // RFC 5280, 4.1.2.5: the last second of 9999, which jiff cannot represent, stands for never.
+    let time = |seconds, beyond| Timestamp::from_second(seconds).unwrap_or(beyond);
+    Ok(CertificateValidity {
+        not_before: time(parsed.validity().not_before.timestamp(), Timestamp::MIN),
+        not_after: time(parsed.validity().not_after.timestamp(), Timestamp::MAX),
+    })
+}
+
+/// Reads the key in the PEM file at `path`, and its certificate.
+fn read(path: &Path) -> Result<(CertificateDer<'static>, EncodingKey), SecretError> {
+    let pem = super::token_error::read_bytes(path)?;
+    certificate_and_key(&pem).map_err(|problem| match unexpected_kind(&pem) {
+        Some(kind) => SecretError::OtherKind { path: path.to_path_buf(), kind },
+        None => SecretError::Certificate { path: path.to_path_buf(), problem },
+    })
+}
+
+/// Parses the key of a PEM text and finds its certificate. The text around the PEM blocks may be in any
+/// encoding: OpenSSL writes the names of a certificate there. The error is a description of the problem.
+fn certificate_and_key(pem: &[u8]) -> Result<(CertificateDer<'static>, EncodingKey), &'static str> {
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| "it is not valid PEM")?;
     if certificates.is_empty() {
         return Err("it contains no certificate in PEM form");
     }
-    if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
+    let contains = |marker: &[u8]| pem.windows(marker.len()).any(|part| part == marker);
+    if contains(b"BEGIN ENCRYPTED PRIVATE KEY") || contains(b"Proc-Type: 4,ENCRYPTED") {
         return Err("its private key is encrypted; a key without a passphrase is required");
     }
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+    let key = PrivateKeyDer::from_pem_slice(pem)
         .map_err(|_| "it contains no private key in PEM form (PKCS#8 or PKCS#1)")?;
     let (pair, signing) = match &key {
         PrivateKeyDer::Pkcs8(key) => {
@@ -129,7 +167,7 @@ mod tests {
     }
 
     fn problem(pem: &str) -> &'static str {
-        certificate_and_key(pem).map(|_| ()).unwrap_err()
+        certificate_and_key(pem.as_bytes()).map(|_| ()).unwrap_err()
     }
 
     #[test]
@@ -173,7 +211,9 @@ mod tests {
             format!("{chain}{mine}{pkcs8}"),
             format!("Bag Attributes\n{mine}{pkcs1}{chain}"),
         ] {
-            assert_eq!(&certificate_and_key(&pem).unwrap().0, ours.certificate.der());
+            assert_eq!(&certificate_and_key(pem.as_bytes()).unwrap().0, ours.certificate.der());
+            let latin_1 = [b"subject=CN = M\xfcnchen\r\n".as_slice(), pem.as_bytes(), b"\xe4"].concat();
+            assert_eq!(&certificate_and_key(&latin_1).unwrap().0, ours.certificate.der());
         }
         assert!(problem(&format!("{chain}{pkcs8}")).contains("none of its certificates belongs"));
     }

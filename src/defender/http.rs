@@ -16,7 +16,10 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
+use super::proxy_variable::quoted_proxy;
 use crate::config::{Auth, Http};
+use crate::file_kind::unexpected_kind;
+use crate::text::without_byte_order_mark;
 
 /// The time limit for a connection attempt, independent of the time limit for a reply.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +71,21 @@ pub enum HttpError {
         /// The parse error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The HTTP library rejects the settings: the URL of the proxy, or no CA certificate at all.
+    /// The `ca_file` is of another kind than PEM.
+    #[error("the CA file `{}` {kind}", .path.display())]
+    CaOtherKind {
+        /// The file.
+        path: PathBuf,
+        /// The kind, and how the file becomes usable.
+        kind: &'static str,
+    },
+    /// Neither the system nor a `ca_file` has a CA certificate.
+    #[error(
+        "this system has no CA certificate, so no https server can be trusted [install the package ca-certificates, \
+         or set http.ca_file]"
+    )]
+    NoCaCertificate,
+    /// The HTTP library rejects the settings, for example the URL of the proxy.
     #[error("cannot set up https connections")]
     Settings {
         /// The error of the HTTP library.
@@ -97,7 +114,9 @@ pub fn download_client(http: &Http, route: ProxyMode) -> Result<Client, HttpErro
 }
 
 fn build(builder: ClientBuilder, http: &Http, route: ProxyMode) -> Result<Client, HttpError> {
-    let settings = |source| HttpError::Settings { source };
+    let settings = |source: reqwest::Error| {
+        if is_without_ca(&source) { HttpError::NoCaCertificate } else { HttpError::Settings { source } }
+    };
     let mut builder = builder
         .user_agent(concat!("mde_exporter/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(http.timeout.min(CONNECT_TIMEOUT))
@@ -110,9 +129,26 @@ fn build(builder: ClientBuilder, http: &Http, route: ProxyMode) -> Result<Client
         (ProxyMode::Configured, Some(url)) => {
             builder = builder.proxy(Proxy::all(url.clone()).map_err(settings)?);
         }
-        (ProxyMode::Configured, None) => {}
+        (ProxyMode::Configured, None) => {
+            if let Some(proxy) = quoted_proxy() {
+                builder = builder.proxy(proxy);
+            }
+        }
     }
     builder.build().map_err(settings)
+}
+
+/// Returns whether the error is that of a system without CA certificates. Its type is private to a dependency of
+/// the HTTP library.
+fn is_without_ca(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("No CA certificates were loaded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Reads the certificates of a PEM file. Each is validated here, because the error of the HTTP library would
@@ -122,14 +158,19 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, HttpError> {
         |source: Box<dyn Error + Send + Sync>| HttpError::CaBroken { path: path.to_path_buf(), source };
     let pem =
         std::fs::read(path).map_err(|source| HttpError::CaUnreadable { path: path.to_path_buf(), source })?;
+    let pem = without_byte_order_mark(&pem);
+    let other_kind = |error| match unexpected_kind(pem) {
+        Some(kind) => HttpError::CaOtherKind { path: path.to_path_buf(), kind },
+        None => error,
+    };
     let mut certificates = Vec::new();
-    for der in CertificateDer::pem_slice_iter(&pem) {
-        let der = der.map_err(|error| broken(Box::new(error)))?;
+    for der in CertificateDer::pem_slice_iter(pem) {
+        let der = der.map_err(|error| other_kind(broken(Box::new(error))))?;
         RootCertStore::empty().add(der.clone()).map_err(|error| broken(Box::new(error)))?;
         certificates.push(Certificate::from_der(&der).map_err(|error| broken(Box::new(error)))?);
     }
     if certificates.is_empty() {
-        return Err(HttpError::CaEmpty { path: path.to_path_buf() });
+        return Err(other_kind(HttpError::CaEmpty { path: path.to_path_buf() }));
     }
     Ok(certificates)
 }
@@ -161,6 +202,33 @@ mod tests {
         let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(with_ca_text(garbage), Err(HttpError::CaBroken { .. })));
         assert!(matches!(with_ca_text(&garbage.replace("AAAA", "%%")), Err(HttpError::CaBroken { .. })));
+    }
+
+    #[test]
+    fn ca_file_of_another_kind_is_named() {
+        let identity = rcgen::generate_simple_self_signed(vec!["one.example".into()]).unwrap();
+        let trusted = identity.cert.pem().replace(" CERTIFICATE", " TRUSTED CERTIFICATE");
+        let utf_16: Vec<u8> = identity.cert.pem().encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (content, kind) in [
+            (identity.cert.der().to_vec(), "DER"),
+            (trusted.into_bytes(), "TRUSTED CERTIFICATE"),
+            (utf_16, "UTF-16"),
+            (b"\x30\x82\x0a\x00\x02\x01\x03\x30".to_vec(), "PFX"),
+        ] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&content).unwrap();
+            let error = with_ca(file.path()).unwrap_err();
+            assert!(matches!(error, HttpError::CaOtherKind { .. }), "{error}");
+            assert!(error.to_string().contains(kind), "{error}");
+        }
+    }
+
+    #[test]
+    fn ca_file_may_begin_with_a_byte_order_mark_and_hold_any_text() {
+        let pem = rcgen::generate_simple_self_signed(vec!["one.example".into()]).unwrap().cert.pem();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[b"\xef\xbb\xbf", pem.as_bytes(), b"M\xfcnchen\n", pem.as_bytes()].concat()).unwrap();
+        assert!(with_ca(file.path()).is_ok());
     }
 
     #[test]

@@ -17,6 +17,9 @@ use super::token_transport::{RawTokenReply, TokenTransport};
 /// elsewhere is not read: its content would be sent to whatever answered.
 const ARC_TOKENS: &str = "/var/opt/azcmagent/tokens";
 
+/// The instance metadata service of a virtual machine.
+const METADATA_SERVICE: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
+
 /// The longest proof.
 const LONGEST_PROOF_BYTES: u64 = 4096;
 
@@ -87,7 +90,7 @@ impl IdentityHost {
                 refuse_user_assigned("a user-assigned identity of Azure Arc")?;
                 let url = url(endpoint, "2020-06-01")?;
                 let request = || client.get(url.clone()).header("Metadata", "true");
-                answer_challenge(transport, request).await
+                answer_challenge(transport, request, Path::new(ARC_TOKENS)).await
             }
             Self::CloudShell { endpoint } => {
                 refuse_user_assigned("a user-assigned identity of Cloud Shell")?;
@@ -115,6 +118,17 @@ impl IdentityHost {
     }
 }
 
+/// The identity endpoint of this host: the one that its environment announces, or that of a virtual machine.
+/// None if it is not supported.
+pub(super) fn endpoint() -> Option<Url> {
+    if IdentityHost::beyond_the_library() == Some(IdentityHost::ServiceFabric) {
+        return None;
+    }
+    let announced =
+        ["IDENTITY_ENDPOINT", "MSI_ENDPOINT"].into_iter().find_map(|name| std::env::var(name).ok());
+    usable(announced.as_deref().unwrap_or(METADATA_SERVICE)).ok()
+}
+
 /// The URL of an identity endpoint.
 fn usable(endpoint: &str) -> Result<Url, TokenError> {
     let url = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -124,15 +138,16 @@ fn usable(endpoint: &str) -> Result<Url, TokenError> {
     })
 }
 
-/// Sends `request`; the agent answers with the path of a file, whose content proves in a second request that
+/// Sends `request`; the agent answers with the path of a file in `folder`, whose content proves in a second request that
 /// this process may read it.
 async fn answer_challenge(
     transport: &TokenTransport,
     request: impl Fn() -> RequestBuilder,
+    folder: &Path,
 ) -> Result<(), TokenError> {
     let Ok(reply) = transport.send(request()).await else { return Ok(()) };
     let Some(path) = challenge(&reply) else { return Ok(()) };
-    let proof = proof(&path).map_err(|source| TokenError::SecretUnreadable {
+    let proof = proof(&path, folder).map_err(|source| TokenError::SecretUnreadable {
         what: "proof for the agent of Azure Arc",
         source,
     })?;
@@ -150,9 +165,8 @@ fn challenge(reply: &RawTokenReply) -> Option<PathBuf> {
     Some(PathBuf::from(path.trim().trim_matches('"')))
 }
 
-fn proof(path: &Path) -> Result<String, SecretError> {
-    let is_expected =
-        path.parent() == Some(Path::new(ARC_TOKENS)) && path.extension() == Some("key".as_ref());
+fn proof(path: &Path, folder: &Path) -> Result<String, SecretError> {
+    let is_expected = path.parent() == Some(folder) && path.extension() == Some("key".as_ref());
     if !is_expected {
         return Err(SecretError::Unexpected {
             path: path.to_path_buf(),
@@ -168,7 +182,100 @@ fn proof(path: &Path) -> Result<String, SecretError> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::{HeaderMap, StatusCode};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::defender::clock_skew::ClockSkew;
+    use crate::defender::pause::HostPause;
+    use crate::defender::token_transport::TokenReply;
+
+    const TOKEN: &str = r#"{"access_token":"granted","expires_in":"100","expires_on":"7"}"#;
+
+    fn transport() -> TokenTransport {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let skew = ClockSkew::new(Clock::system());
+        TokenTransport::new("contoso", client, Clock::system(), skew, HostPause::default())
+    }
+
+    fn token(transport: &TokenTransport) -> String {
+        let Some(TokenReply::Issued(token)) = transport.last() else { panic!("no token") };
+        assert_eq!(token.life.as_secs(), 100);
+        token.secret.secret().to_owned()
+    }
+
+    /// Serves `router` and returns its URL.
+    async fn serve(router: Router, tasks: &mut JoinSet<()>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        url
+    }
+
+    fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+        headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn agent_of_azure_arc_gets_the_proof() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::File::create(folder.path().join("a.key")).unwrap();
+        std::fs::write(folder.path().join("a.key"), "a proof").unwrap();
+        let realm = format!("Basic realm={}/a.key", folder.path().display());
+        let router = Router::new().fallback(move |request: Request| async move {
+            let headers = request.headers();
+            assert_eq!(header(headers, "metadata"), "true");
+            let (status, body) = match header(headers, "authorization") {
+                "" => (StatusCode::UNAUTHORIZED, ""),
+                proof => {
+                    assert_eq!(proof, "Basic a proof");
+                    (StatusCode::OK, TOKEN)
+                }
+            };
+            (status, [("www-authenticate", realm)], body)
+        });
+        let mut tasks = JoinSet::new();
+        let url = serve(router, &mut tasks).await;
+        let transport = transport();
+        let request = || transport.client().get(&url).header("Metadata", "true");
+        answer_challenge(&transport, request, folder.path()).await.unwrap();
+        assert_eq!(token(&transport), "granted");
+
+        let elsewhere = answer_challenge(&transport, request, Path::new(ARC_TOKENS)).await.unwrap_err();
+        assert!(matches!(elsewhere, TokenError::SecretUnreadable { .. }), "{elsewhere}");
+    }
+
+    #[tokio::test]
+    async fn cloud_shell_and_machine_learning_are_asked_in_their_ways() {
+        let router = Router::new().fallback(async |request: Request| {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1000).await.unwrap();
+            let form: &[u8] = b"resource=https%3A%2F%2Fapi.example";
+            let is_shell =
+                parts.method == "POST" && header(&parts.headers, "metadata") == "true" && body == form;
+            let query = "api-version=2017-09-01&resource=https%3A%2F%2Fapi.example&clientid=me";
+            let is_learning =
+                parts.uri.query() == Some(query) && header(&parts.headers, "secret") == "s3cret";
+            if is_shell || is_learning { (StatusCode::OK, TOKEN) } else { (StatusCode::BAD_REQUEST, "") }
+        });
+        let mut tasks = JoinSet::new();
+        let endpoint = serve(router, &mut tasks).await;
+        let shell = IdentityHost::CloudShell { endpoint: endpoint.clone() };
+        let learning = IdentityHost::MachineLearning { endpoint, secret: "s3cret".to_owned() };
+        for (host, client_id) in [(&shell, None), (&learning, Some("me"))] {
+            let transport = transport();
+            host.request_token(&transport, "https://api.example", client_id).await.unwrap();
+            assert_eq!(token(&transport), "granted", "{host:?}");
+        }
+        for (host, client_id) in [(&shell, Some("me")), (&IdentityHost::ServiceFabric, None)] {
+            let error = host.request_token(&transport(), "https://api.example", client_id).await.unwrap_err();
+            assert!(matches!(error, TokenError::UnsupportedIdentity { .. }), "{error}");
+        }
+    }
 
     fn announced(variables: &[&str]) -> Option<IdentityHost> {
         IdentityHost::announced(|name| variables.contains(&name).then(|| name.to_lowercase()))
@@ -197,7 +304,7 @@ mod tests {
         for path in
             ["/etc/shadow", "/var/opt/azcmagent/tokens/../../x.key", "/var/opt/azcmagent/tokens/x.txt", ""]
         {
-            let error = proof(Path::new(path)).unwrap_err();
+            let error = proof(Path::new(path), Path::new(ARC_TOKENS)).unwrap_err();
             assert!(matches!(error, SecretError::Unexpected { .. }), "{path}: {error}");
         }
     }

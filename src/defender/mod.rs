@@ -14,6 +14,7 @@ mod answer;
 mod certificate;
 mod claims;
 mod clock_skew;
+mod connection;
 mod decode;
 mod entra;
 mod error;
@@ -27,6 +28,7 @@ mod managed_identity;
 mod next_link;
 mod page;
 mod pause;
+mod proxy_variable;
 mod quota_history;
 mod request;
 mod retry;
@@ -39,13 +41,16 @@ mod window;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use reqwest::Url;
 
+pub use certificate::CertificateValidity;
 pub use claims::{TokenClaims, TokenFacts};
+pub use connection::{ConnectionError, HostConnection, HostPurpose};
 pub use decode::ListedMachine;
 pub use error::{ApiError, ErrorDetail, role};
 pub use export::{Export, ExportOutcome, ListedExport};
@@ -233,6 +238,14 @@ impl Client {
     /// Returns an error if no token is available.
     pub async fn token_facts(&self) -> Result<TokenFacts, TokenError> {
         Ok(self.tokens.token().await?.facts())
+    }
+
+    /// The time within which the client certificate in the PEM file at `path` is valid. Blocks.
+    ///
+    /// # Errors
+    /// Returns an error if the file does not hold a certificate and its key.
+    pub fn certificate_validity(path: &Path) -> Result<CertificateValidity, token::SecretError> {
+        certificate::validity(path)
     }
 
     /// Makes the next call take a new token.

@@ -236,6 +236,11 @@ impl TokenSource {
         self.cached().token.take_if(|cached| cached.is(token));
     }
 
+    /// The client of token requests.
+    pub(super) fn http_client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     /// The clock difference by the replies of Entra and the API.
     pub(super) fn clock_skew(&self) -> &ClockSkew {
         &self.clock_skew

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::aadsts;
 use super::transport_error::TransportError;
+use crate::file_kind::unexpected_kind;
 use crate::model::FailureReason;
 use crate::text::{read_text_file, without_byte_order_mark};
 
@@ -198,7 +199,7 @@ fn one_line(text: &str) -> String {
 /// The reason that a configured secret is not usable. Names its file or variable, never its value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file is unreadable or not text.
+    /// The file is unreadable.
     #[error("cannot read `{}`", .path.display())]
     Unreadable {
         /// The file.
@@ -211,6 +212,14 @@ pub enum SecretError {
     Empty {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is of another kind than text or PEM.
+    #[error("`{}` {kind}", .path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// The kind, and how the file becomes usable.
+        kind: &'static str,
     },
     /// The environment variable is missing, empty, or not text.
     #[error("environment variable `{name}` is not set, or empty")]
@@ -239,12 +248,29 @@ pub enum SecretError {
 /// Reads the file of a secret without surrounding white space. The read blocks, because the files are small
 /// and local and are read about once an hour.
 pub(super) fn read(path: &Path) -> Result<String, SecretError> {
-    let text = read_text_file(path)
-        .map_err(|source| SecretError::Unreadable { path: path.to_path_buf(), source: Arc::new(source) })?;
-    match text.trim() {
-        "" => Err(SecretError::Empty { path: path.to_path_buf() }),
-        text => Ok(text.to_owned()),
+    match read_text_file(path) {
+        Ok(text) if text.contains('\0') => Err(other_kind(path)),
+        Ok(text) if text.trim().is_empty() => Err(SecretError::Empty { path: path.to_path_buf() }),
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(other_kind(path)),
+        Err(source) => Err(SecretError::Unreadable { path: path.to_path_buf(), source: Arc::new(source) }),
     }
+}
+
+/// The error of a file that is not text.
+fn other_kind(path: &Path) -> SecretError {
+    let content = std::fs::read(path).unwrap_or_default();
+    let kind = unexpected_kind(&content).unwrap_or("is not UTF-8 text; save it as UTF-8");
+    SecretError::OtherKind { path: path.to_path_buf(), kind }
+}
+
+/// Reads a file without its byte order mark.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SecretError> {
+    let mut content = std::fs::read(path)
+        .map_err(|source| SecretError::Unreadable { path: path.to_path_buf(), source: Arc::new(source) })?;
+    let mark = content.len() - without_byte_order_mark(&content).len();
+    content.drain(..mark);
+    Ok(content)
 }
 
 /// Reads the environment variable of a secret without surrounding white space.

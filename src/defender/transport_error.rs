@@ -75,6 +75,18 @@ impl TransportError {
         Self { cause: cause(&chain), detail }
     }
 
+    /// The innermost cause, without the advice.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Returns whether the proxy is the cause, and not the host behind it.
+    #[must_use]
+    pub fn concerns_proxy(&self) -> bool {
+        matches!(self.cause, Cause::ProxyUnreachable | Cause::ProxyLogin)
+    }
+
     /// Returns whether a retry cannot succeed without a change by an operator.
     #[must_use]
     pub fn is_lasting(&self) -> bool {

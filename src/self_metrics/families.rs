@@ -58,6 +58,7 @@ pub(super) struct Families {
     pub(super) config_last_reload_successful: GaugeVec,
     pub(super) config_last_reload_success: GaugeVec,
     pub(super) web_certificate_expiry: GaugeVec,
+    pub(super) client_certificate_expiry: GaugeVec,
     pub(super) log_messages: IntCounterVec,
     pub(super) log_messages_dropped: IntCounter,
     /// One function for each family with the label `tenant`.
@@ -176,6 +177,8 @@ impl Families {
                 "1 when the newest reading of the configuration file was applied.", &[]),
             config_last_reload_success: table.gauge("config_last_reload_success_timestamp_seconds",
                 "When the configuration in force was applied.", &[]),
+            client_certificate_expiry: table.gauge("client_certificate_expiry_timestamp_seconds",
+                "When the client certificate of the tenant expires; absent without one.", &["tenant"]),
             web_certificate_expiry: table.gauge("web_certificate_expiry_timestamp_seconds",
                 "When the certificate of the exporter's own web server expires; absent without TLS.", &[]),
             log_messages: table.counter("log_messages_total", "Log messages, dropped ones included.", &["level"]),

@@ -96,6 +96,16 @@ impl TenantMetrics {
         self.families().token_refresh_failures.with_label_values(&[&*self.tenant]).inc();
     }
 
+    /// Sets the time at which the client certificate expires; none if there is no readable one.
+    pub fn client_certificate(&self, expires: Option<Timestamp>) {
+        let family = &self.families().client_certificate_expiry;
+        match expires {
+            Some(expires) => family.with_label_values(&[&*self.tenant]).set(seconds(expires)),
+            // An error means that there was none.
+            None => drop(family.remove_label_values(&[&*self.tenant])),
+        }
+    }
+
     /// Sets the configured interval between two assessments of a machine.
     pub fn poll_interval(&self, interval: Duration) {
         self.metrics.tenants.update(&self.tenant, |live| live.poll_interval = Some(interval));

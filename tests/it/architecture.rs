@@ -6,7 +6,7 @@ use crate::support::source::{Module, Package};
 
 /// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
@@ -45,15 +45,16 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
     ("publish", &["clock", "exposition", "fleet", "metrics", "model", "self_metrics", "store"]),
     ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
-    ("defender", &["clock", "config", "fleet", "model", "self_metrics", "text"]),
+    ("defender", &["clock", "config", "file_kind", "fleet", "model", "self_metrics", "text"]),
     ("metrics", &["clock", "config", "exposition", "fleet", "model"]),
     ("self_metrics", &["clock", "exposition", "model"]),
     ("fleet", &["clock", "model"]),
-    ("config", &["clock", "model"]),
+    ("config", &["clock", "file_kind", "model", "text"]),
     ("logging", &["clock", "model"]),
     ("cli", &["logging", "model"]),
     ("exposition", &["model"]),
     ("error", &[]),
+    ("file_kind", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
     ("model", &[]),

@@ -14,6 +14,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::config::load::read_at_most;
 use crate::config::reader::{MapReader, ValueReader};
 use crate::config::values::path;
+use crate::file_kind::unexpected_kind;
+use crate::text::without_byte_order_mark;
 
 /// Size limit of a file, several times the size of all authorities that a system trusts.
 const FILE_LIMIT: u64 = 1024 * 1024;
@@ -108,6 +110,7 @@ impl<'a> Pem<'a> {
                 files.push(path.clone());
                 let read = read_at_most(&path, FILE_LIMIT);
                 let bytes = read.map_err(|error| field.problem(format!("cannot be read: {error}"))).ok()?;
+                let bytes = without_byte_order_mark(&bytes).to_vec();
                 Some(Some(Self { field, bytes }))
             }
         }
@@ -133,13 +136,18 @@ impl<'a> Pem<'a> {
     fn certificates(&self) -> Option<Vec<CertificateDer<'static>>> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match certificates {
-            Err(_) => self.field.problem("is not valid PEM"),
+            Err(_) => self.unexpected("is not valid PEM"),
             Ok(certificates) if certificates.is_empty() => {
-                self.field.problem("holds no certificate in PEM form");
+                self.unexpected("holds no certificate in PEM form");
             }
             Ok(certificates) => return Some(certificates),
         }
         None
+    }
+
+    /// Reports that the content is of another kind than PEM, or else `problem`.
+    fn unexpected(&self, problem: &str) {
+        self.field.problem(unexpected_kind(&self.bytes).unwrap_or(problem));
     }
 
     /// Returns the time at which `certificate` expires.
@@ -160,7 +168,7 @@ impl<'a> Pem<'a> {
             return None;
         }
         let Ok(key) = PrivateKeyDer::from_pem_slice(&self.bytes) else {
-            self.field.problem("holds no private key in PEM form");
+            self.unexpected("holds no private key in PEM form");
             return None;
         };
         let what = "holds a private key that is none of RSA with 2048 bits or more, ECDSA (P-256, P-384, P-521) \

@@ -11,8 +11,8 @@ use crate::support::golden::assert_golden;
 /// A folder with this configuration.
 fn folder(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
-    let mut file = std::fs::File::create(folder.path().join("mde_exporter.yml")).unwrap();
-    std::io::Write::write_all(&mut file, config.as_bytes()).unwrap();
+    std::fs::write(folder.path().join("mde_exporter.yml"), config).unwrap();
+    std::fs::write(folder.path().join("secret.txt"), "s3cret").unwrap();
     folder
 }
 
@@ -109,8 +109,8 @@ async fn single_problem_is_reported_on_one_line() {
 async fn check_config_accepts_the_file_as_argument_or_flag() {
     let folder = folder("tenants: []");
     std::fs::create_dir(folder.path().join("conf")).unwrap();
-    let good = folder.path().join("conf/good.yml");
-    std::io::Write::write_all(&mut std::fs::File::create(good).unwrap(), GOOD.as_bytes()).unwrap();
+    std::fs::write(folder.path().join("conf/good.yml"), GOOD).unwrap();
+    std::fs::write(folder.path().join("conf/secret.txt"), "s3cret").unwrap();
     for arguments in [
         &["check-config", "conf/good.yml"][..],
         &["check-config", "--config.file", "conf/good.yml"],
@@ -131,6 +131,41 @@ async fn check_config_prints_the_warnings_of_a_valid_file() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!(output.stdout, @r"
     warning: mde_exporter.yml: poll.interval (line 7, column 9): is less than an hour, but the source changes every few hours; 6h is the default
+    mde_exporter.yml: the configuration is valid
+    ");
+}
+
+#[tokio::test]
+async fn check_config_warns_about_inputs_that_cannot_be_read() {
+    let tenant = |number: u32, auth: &str, http: &str| {
+        format!(
+            "  - name: t{number}\n    tenant_id: 11111111-2222-3333-4444-555555555555\n    \
+             client_id: 66666666-7777-8888-9999-{number:012}\n    auth: {{ {auth} }}\n    http: {{ {http} }}\n    \
+             machines: {{ all: true }}\n"
+        )
+    };
+    let tenants = [
+        tenant(0, "client_secret_file: gone.txt", ""),
+        tenant(1, "client_secret_env: MDE_GONE", "ca_file: gone.pem"),
+        tenant(2, "client_certificate_file: utf16.pem", "ca_file: empty.pem"),
+        tenant(3, "workload_identity: { token_file: folder }", ""),
+        tenant(4, "workload_identity: {}", ""),
+        tenant(5, "client_secret_file: secret.txt", ""),
+    ];
+    let folder = folder(&format!("tenants:\n{}", tenants.concat()));
+    std::fs::write(folder.path().join("utf16.pem"), b"\xff\xfe-\0-\0").unwrap();
+    std::fs::write(folder.path().join("empty.pem"), "\n").unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let output = run(&folder, &["check-config"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(output.stdout, @r"
+    warning: mde_exporter.yml: tenants[0].auth.client_secret_file (line 5, column 33): cannot be read: No such file or directory; the user of the exporter has to be able to read it
+    warning: mde_exporter.yml: tenants[1].auth.client_secret_env (line 11, column 32): names a variable that is not set here, or empty; the exporter needs it in its environment
+    warning: mde_exporter.yml: tenants[1].http.ca_file (line 12, column 22): cannot be read: No such file or directory; the user of the exporter has to be able to read it
+    warning: mde_exporter.yml: tenants[2].auth.client_certificate_file (line 17, column 38): is UTF-16 text; save it as UTF-8
+    warning: mde_exporter.yml: tenants[2].http.ca_file (line 18, column 22): is empty; the exporter needs its content
+    warning: mde_exporter.yml: tenants[3].auth.workload_identity.token_file (line 23, column 46): cannot be read: Is a directory; the user of the exporter has to be able to read it
+    warning: mde_exporter.yml: tenants[4].auth.workload_identity (line 29, column 13): takes the file of AZURE_FEDERATED_TOKEN_FILE, which is not set here, or empty; the exporter needs it in its environment
     mde_exporter.yml: the configuration is valid
     ");
 }

@@ -1,5 +1,6 @@
 //! The real binary: commands, daemon, signals, reload, restarts, systemd and secrets.
 
+mod client_certificate;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;

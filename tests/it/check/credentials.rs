@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use mde_simulator::{Endpoint, Fault, QuotaPeriod};
 
-use crate::support::certificates::client_certificate;
+use crate::support::certificates::{client_certificate, client_certificate_valid};
 use crate::support::check::{
     CERTIFICATE, CaseOutput, EXPORT, FEDERATED, MANAGED, NOTHING, SECRET, case, check, check_with, config,
     faults, golden, test_tenant, test_tenant_of, with_certificate,
@@ -34,6 +34,38 @@ async fn rejected_credentials_come_with_advice() {
         case("no file with the federated token", &[(SECRET, "workload_identity: {}")], NOTHING),
         case("scope that is none", &[("    api_url", "    scope: nonsense/.default\n    api_url")], NOTHING),
     ];
+    for (title, content) in [
+        ("certificate in a PFX file", b"\x30\x82\x0a\x00\x02\x01\x03\x30".to_vec()),
+        ("certificate in DER form", b"\x30\x82\x03\x00\x30\x82\x02".to_vec()),
+        ("certificate in UTF-16", "-----BEGIN".encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("trusted certificate of OpenSSL", b"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n".to_vec()),
+    ] {
+        let output = async move {
+            let test_tenant = test_tenant().await;
+            std::fs::write(test_tenant.folder.path().join("client.pem"), content).unwrap();
+            check(&test_tenant, &config(&test_tenant, &[CERTIFICATE])).await
+        };
+        cases.push((title.to_owned(), Box::pin(output)));
+    }
+    let utf_16 = async {
+        let test_tenant = test_tenant().await;
+        let secret = format!("\u{feff}{}\r\n", test_tenant.sim.client_secret());
+        let secret: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(test_tenant.folder.path().join("secret.txt"), secret).unwrap();
+        check(&test_tenant, &config(&test_tenant, &[])).await
+    };
+    cases.push(("secret in UTF-16".to_owned(), Box::pin(utf_16)));
+    let fabric = async {
+        let test_tenant = test_tenant().await;
+        let endpoint = test_tenant.sim.identity_endpoint();
+        let variables = [
+            ("IDENTITY_ENDPOINT", endpoint.as_str()),
+            ("IDENTITY_HEADER", "none"),
+            ("IDENTITY_SERVER_THUMBPRINT", "none"),
+        ];
+        check_with(&test_tenant, &config(&test_tenant, &[MANAGED]), &[], &variables).await
+    };
+    cases.push(("managed identity of Service Fabric".to_owned(), Box::pin(fabric)));
     let nowhere = async {
         let test_tenant = test_tenant().await;
         let variables = [("IDENTITY_ENDPOINT", "https://127.0.0.1:1/msi/token"), ("IDENTITY_HEADER", "none")];
@@ -63,10 +95,36 @@ async fn wrong_clock_is_diagnosed() {
 }
 
 #[tokio::test]
+async fn client_certificate_is_checked_for_its_end() {
+    for (from, to, line) in [
+        (-400, -2, "certificate     failed:  expired on "),
+        (-1, 10, "certificate     warning: valid until "),
+        (-1, 31, "certificate     ok:      valid until "),
+        (3, 400, "certificate     failed:  not valid before "),
+    ] {
+        let test_tenant = test_tenant().await;
+        let (certificate, key) = client_certificate_valid(from, to);
+        test_tenant.sim.control().register_certificate(&certificate).unwrap();
+        // OpenSSL writes the subject before a certificate, in the encoding of the certificate.
+        let content =
+            [b"subject=CN = M\xfcnchen\n", certificate.as_bytes(), b"\xe4\n", key.as_bytes()].concat();
+        std::fs::write(test_tenant.folder.path().join("client.pem"), content).unwrap();
+        let output = check(&test_tenant, &config(&test_tenant, &[CERTIFICATE])).await;
+        assert!(output.contains(line), "{line}:\n{output}");
+        let fails = line.contains("failed");
+        assert!(output.starts_with(if fails { "exit code 1" } else { "exit code 0" }), "{output}");
+        assert!(output.contains("token           ok"), "{output}");
+    }
+}
+
+#[tokio::test]
 async fn entra_errors_are_diagnosed() {
     let passing = vec![
         Fault::Aadsts(53_003),
         Fault::Aadsts(900_382),
+        Fault::Aadsts(900_439),
+        Fault::Aadsts(900_440),
+        Fault::Aadsts(1_000_502),
         Fault::Aadsts(7_000_112),
         Fault::Aadsts(650_052),
         Fault::Aadsts(12_345),

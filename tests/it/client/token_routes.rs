@@ -181,6 +181,19 @@ async fn ca_file_suffices_without_system_certificates() {
 }
 
 #[tokio::test]
+async fn system_without_certificates_comes_with_advice() {
+    let test_tenant = test_tenant(1).await;
+    let text = format!("tenants:\n{}", entry(&test_tenant, "contoso", SECRET, ""));
+    test_tenant.write("mde_exporter.yml", &text.replace("ca_file: ca.pem", ""));
+    let mut check = command(&test_tenant.folder, &["check"]);
+    check.envs([("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")]);
+    let output = finish(check).await;
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
+    let advice = "[install the package ca-certificates, or set http.ca_file]";
+    assert!(output.stdout.contains(advice), "{}", output.stdout);
+}
+
+#[tokio::test]
 async fn environment_proxy_is_used_except_for_no_proxy_hosts() {
     let mut tasks = JoinSet::new();
     let (proxy, seen) = tunnels(&mut tasks).await;
@@ -189,6 +202,13 @@ async fn environment_proxy_is_used_except_for_no_proxy_hosts() {
     let target = behind.sim.api_url().replace("https://", "");
     let targets = seen.lock().unwrap().split_off(0);
     assert!(!targets.is_empty() && targets.iter().all(|seen| *seen == target), "{targets:?}");
+
+    let quoted = format!("\"{proxy}\"");
+    let quoted_behind = test_tenant(1).await;
+    once(&quoted_behind, SECRET, &[("HTTPS_PROXY", quoted.as_str())]).await;
+    assert!(!seen.lock().unwrap().split_off(0).is_empty(), "a proxy in quotes is used");
+    let excepted = [("HTTPS_PROXY", quoted.as_str()), ("NO_PROXY", "'127.0.0.1'")];
+    once(&test_tenant(1).await, SECRET, &excepted).await;
 
     let excepted = [("HTTPS_PROXY", proxy.as_str()), ("NO_PROXY", "127.0.0.1")];
     once(&test_tenant(1).await, SECRET, &excepted).await;

@@ -1,5 +1,6 @@
 //! A certificate authority for tests.
 
+use jiff::tz::TimeZone;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -58,8 +59,25 @@ impl CertificateAuthority {
 
 /// A self-signed RSA certificate of a client, and its key, both PEM.
 pub(crate) fn client_certificate() -> (String, String) {
+    client_certificate_with(CertificateParams::default())
+}
+
+/// Like [`client_certificate`], valid from `from` days from now to `to` days from now.
+pub(crate) fn client_certificate_valid(from: i64, to: i64) -> (String, String) {
+    let day = |days: i64| {
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        let date = TimeZone::UTC.to_datetime(time);
+        let (month, day) = (date.month().try_into().unwrap(), date.day().try_into().unwrap());
+        rcgen::date_time_ymd(date.year().into(), month, day)
+    };
+    let mut params = CertificateParams::default();
+    (params.not_before, params.not_after) = (day(from), day(to));
+    client_certificate_with(params)
+}
+
+fn client_certificate_with(params: CertificateParams) -> (String, String) {
     let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-    let certificate = CertificateParams::default().self_signed(&key).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
 
