@@ -21,3 +21,5 @@ pub(crate) const STALE_INTERVALS: f64 = 3.0;
 pub(crate) const STALE_LONG_SECS: f64 = 86_400.0;
 /// `MdeWebCertificateExpiring`: seconds until the certificate expires.
 pub(crate) const CERTIFICATE_SECS: f64 = 14.0 * 86_400.0;
+/// `MdeClientCertificateExpiring`: seconds until the certificate of an application expires.
+pub(crate) const CLIENT_CERTIFICATE_SECS: f64 = 30.0 * 86_400.0;

@@ -1,7 +1,7 @@
 //! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards current?
 
 use crate::dashboards::bounds::{
-    CERTIFICATE_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE,
+    CERTIFICATE_SECS, CLIENT_CERTIFICATE_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE,
 };
 use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
 use crate::dashboards::grafana::{
@@ -98,8 +98,9 @@ fn tenants() -> Panel {
         "Tenants",
         "One row for each tenant. Good: up, read within two intervals, and a next poll in the future. The age \
          of the source is the age of the bulk export, for tenants with `source: export`; after a day \
-         `MdeExportSnapshotOld` fires. A negative time to the next poll means that the current poll takes \
-         longer than planned.",
+         `MdeExportSnapshotOld` fires. The certificate is that of the application, with \
+         `auth.client_certificate_file`; below 30 days `MdeClientCertificateExpiring` fires. A negative time to \
+         the next poll means that the current poll takes longer than planned.",
         vec![
             Column::label("tenant", "Tenant"),
             Column::value("Value #A", "Up", Unit::Count).bounds(Bounds::good_from(1.0)),
@@ -110,6 +111,10 @@ fn tenants() -> Panel {
             Column::value("Value #E", "Poll took", Unit::Seconds),
             Column::value("Value #F", "Age of source", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
             Column::value("Value #G", "Token good for", Unit::Seconds),
+            Column::value("Value #H", "Certificate good for", Unit::Seconds).bounds(Bounds::rising(
+                CLIENT_CERTIFICATE_SECS,
+                2.0 * CLIENT_CERTIFICATE_SECS,
+            )),
         ],
     )
     .query("min by (tenant) (@mde_up)", "")
@@ -119,6 +124,7 @@ fn tenants() -> Panel {
     .query("max by (tenant) (@mde_exporter_last_poll_duration_seconds)", "")
     .query("time() - min by (tenant) (@mde_exporter_source_snapshot_timestamp_seconds)", "")
     .query("min by (tenant) (@mde_exporter_token_expiry_timestamp_seconds) - time()", "")
+    .query("min by (tenant) (@mde_exporter_client_certificate_expiry_timestamp_seconds) - time()", "")
 }
 
 fn scope() -> Panel {

@@ -9,7 +9,7 @@ use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
 /// An alert, its threshold in the rule, and the bound of the panels that name the alert.
-const THRESHOLDS: [(&str, &str, f64); 10] = [
+const THRESHOLDS: [(&str, &str, f64); 11] = [
     ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
@@ -19,6 +19,7 @@ const THRESHOLDS: [(&str, &str, f64); 10] = [
     ("MdeDataStale", "3 * clamp_min", bounds::STALE_INTERVALS),
     ("MdeDataStaleLong", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeExportSnapshotOld", "> 86400", bounds::STALE_LONG_SECS),
+    ("MdeClientCertificateExpiring", "< 30 * 86400", bounds::CLIENT_CERTIFICATE_SECS),
     ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
 ];
 
