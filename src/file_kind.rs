@@ -4,7 +4,7 @@
 /// a configuration key names. The text continues a sentence that begins with the file.
 #[must_use]
 pub fn unexpected_kind(content: &[u8]) -> Option<&'static str> {
-    if let Some(kind) = UTF_16.iter().find(|mark| content.starts_with(*mark)).map(|_| UTF_16_TEXT) {
+    if let Some(kind) = UTF_16.iter().find(|mark| content.starts_with(mark)).map(|_| UTF_16_TEXT) {
         return Some(kind);
     }
     match content {

@@ -98,12 +98,11 @@ fn managed_identity(field: &ValueReader<'_>) -> Option<Auth> {
 fn workload_identity(field: &ValueReader<'_>, folder: &Path) -> Option<Auth> {
     let section = field.section()?;
     let allowed = "the path of a file is allowed; the default is what AZURE_FEDERATED_TOKEN_FILE names";
-    let token_file = match section.optional("token_file", allowed) {
-        Some(field) => file(&field, folder).map(Some),
-        None => {
-            field.names_input(InputPlace::FileOfVariable("AZURE_FEDERATED_TOKEN_FILE"));
-            Some(None)
-        }
+    let token_file = if let Some(field) = section.optional("token_file", allowed) {
+        file(&field, folder).map(Some)
+    } else {
+        field.names_input(InputPlace::FileOfVariable("AZURE_FEDERATED_TOKEN_FILE"));
+        Some(None)
     };
     section.finish();
     Some(Auth::WorkloadIdentity { token_file: token_file? })

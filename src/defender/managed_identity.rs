@@ -223,8 +223,8 @@ mod tests {
     #[tokio::test]
     async fn agent_of_azure_arc_gets_the_proof() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::File::create(folder.path().join("a.key")).unwrap();
-        std::fs::write(folder.path().join("a.key"), "a proof").unwrap();
+        let mut key = std::fs::File::create(folder.path().join("a.key")).unwrap();
+        std::io::Write::write_all(&mut key, b"a proof").unwrap();
         let realm = format!("Basic realm={}/a.key", folder.path().display());
         let router = Router::new().fallback(move |request: Request| async move {
             let headers = request.headers();

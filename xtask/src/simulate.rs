@@ -1,7 +1,8 @@
 //! Serves a simulated Defender API, so that the exporter can run as a separate process against it.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -18,10 +19,11 @@ pub(crate) fn serve(folder: &Path, machines: usize) -> Result<(), Box<dyn Error>
         let options = Options { machines, ..Options::new(Timestamp::now) };
         let simulator = Simulator::start(options).await?;
         fs::create_dir_all(folder)?;
-        fs::write(folder.join("ca.pem"), simulator.ca_pem())?;
-        fs::write(folder.join("secret.txt"), simulator.client_secret())?;
+        let write = |name: &str, text: &str| File::create(folder.join(name))?.write_all(text.as_bytes());
+        write("ca.pem", simulator.ca_pem())?;
+        write("secret.txt", simulator.client_secret())?;
         let unfinished = folder.join("mde_exporter.yml.new");
-        fs::write(&unfinished, configuration(&simulator))?;
+        write("mde_exporter.yml.new", &configuration(&simulator))?;
         fs::rename(unfinished, folder.join("mde_exporter.yml"))?;
         std::future::pending().await
     })

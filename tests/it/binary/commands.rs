@@ -7,12 +7,13 @@ use tempfile::TempDir;
 use crate::support::binary::{LOOPBACK, configure, configure_contoso, entry, run, test_tenant};
 use crate::support::exposition;
 use crate::support::golden::assert_golden;
+use crate::support::tenant::write_file;
 
 /// A folder with this configuration.
 fn folder(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("mde_exporter.yml"), config).unwrap();
-    std::fs::write(folder.path().join("secret.txt"), "s3cret").unwrap();
+    write_file(&folder.path().join("mde_exporter.yml"), config);
+    write_file(&folder.path().join("secret.txt"), "s3cret");
     folder
 }
 
@@ -109,8 +110,8 @@ async fn single_problem_is_reported_on_one_line() {
 async fn check_config_accepts_the_file_as_argument_or_flag() {
     let folder = folder("tenants: []");
     std::fs::create_dir(folder.path().join("conf")).unwrap();
-    std::fs::write(folder.path().join("conf/good.yml"), GOOD).unwrap();
-    std::fs::write(folder.path().join("conf/secret.txt"), "s3cret").unwrap();
+    write_file(&folder.path().join("conf/good.yml"), GOOD);
+    write_file(&folder.path().join("conf/secret.txt"), "s3cret");
     for arguments in [
         &["check-config", "conf/good.yml"][..],
         &["check-config", "--config.file", "conf/good.yml"],
@@ -153,8 +154,8 @@ async fn check_config_warns_about_inputs_that_cannot_be_read() {
         tenant(5, "client_secret_file: secret.txt", ""),
     ];
     let folder = folder(&format!("tenants:\n{}", tenants.concat()));
-    std::fs::write(folder.path().join("utf16.pem"), b"\xff\xfe-\0-\0").unwrap();
-    std::fs::write(folder.path().join("empty.pem"), "\n").unwrap();
+    write_file(&folder.path().join("utf16.pem"), b"\xff\xfe-\0-\0");
+    write_file(&folder.path().join("empty.pem"), "\n");
     std::fs::create_dir(folder.path().join("folder")).unwrap();
     let output = run(&folder, &["check-config"]).await;
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));

@@ -103,7 +103,9 @@ async fn another_user_of_the_group_continues_with_the_state() {
     running.kill().await;
     // Earlier releases created files that only their user can write.
     let mode = if is_root(&test_tenant) { 0o644 } else { 0o444 };
-    state_files(&folder).iter().for_each(|file| set_mode(file, mode));
+    for file in state_files(&folder) {
+        set_mode(&file, mode);
+    }
 
     let running = start_as(&test_tenant, 54_302).await;
     assert_eq!(first_seen(&running).await, known);

@@ -8,6 +8,7 @@ use crate::support::check::{
     CERTIFICATE, CaseOutput, EXPORT, FEDERATED, MANAGED, NOTHING, SECRET, case, check, check_with, config,
     faults, golden, test_tenant, test_tenant_of, with_certificate,
 };
+use crate::support::tenant::write_file;
 
 #[tokio::test]
 async fn rejected_credentials_come_with_advice() {
@@ -42,7 +43,7 @@ async fn rejected_credentials_come_with_advice() {
     ] {
         let output = async move {
             let test_tenant = test_tenant().await;
-            std::fs::write(test_tenant.folder.path().join("client.pem"), content).unwrap();
+            write_file(&test_tenant.folder.path().join("client.pem"), content);
             check(&test_tenant, &config(&test_tenant, &[CERTIFICATE])).await
         };
         cases.push((title.to_owned(), Box::pin(output)));
@@ -51,7 +52,7 @@ async fn rejected_credentials_come_with_advice() {
         let test_tenant = test_tenant().await;
         let secret = format!("\u{feff}{}\r\n", test_tenant.sim.client_secret());
         let secret: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        std::fs::write(test_tenant.folder.path().join("secret.txt"), secret).unwrap();
+        write_file(&test_tenant.folder.path().join("secret.txt"), secret);
         check(&test_tenant, &config(&test_tenant, &[])).await
     };
     cases.push(("secret in UTF-16".to_owned(), Box::pin(utf_16)));
@@ -108,7 +109,7 @@ async fn client_certificate_is_checked_for_its_end() {
         // OpenSSL writes the subject before a certificate, in the encoding of the certificate.
         let content =
             [b"subject=CN = M\xfcnchen\n", certificate.as_bytes(), b"\xe4\n", key.as_bytes()].concat();
-        std::fs::write(test_tenant.folder.path().join("client.pem"), content).unwrap();
+        write_file(&test_tenant.folder.path().join("client.pem"), content);
         let output = check(&test_tenant, &config(&test_tenant, &[CERTIFICATE])).await;
         assert!(output.contains(line), "{line}:\n{output}");
         let fails = line.contains("failed");

@@ -59,7 +59,7 @@ impl CertificateAuthority {
 
 /// A self-signed RSA certificate of a client, and its key, both PEM.
 pub(crate) fn client_certificate() -> (String, String) {
-    client_certificate_with(CertificateParams::default())
+    client_certificate_with(&CertificateParams::default())
 }
 
 /// Like [`client_certificate`], valid from `from` days from now to `to` days from now.
@@ -72,10 +72,10 @@ pub(crate) fn client_certificate_valid(from: i64, to: i64) -> (String, String) {
     };
     let mut params = CertificateParams::default();
     (params.not_before, params.not_after) = (day(from), day(to));
-    client_certificate_with(params)
+    client_certificate_with(&params)
 }
 
-fn client_certificate_with(params: CertificateParams) -> (String, String) {
+fn client_certificate_with(params: &CertificateParams) -> (String, String) {
     let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())

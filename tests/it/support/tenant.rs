@@ -15,6 +15,12 @@ use mde_simulator::{Endpoint, Options, Simulator};
 use reqwest::{StatusCode, Url};
 use tempfile::TempDir;
 
+/// Creates or replaces a file.
+pub(crate) fn write_file(path: &Path, content: impl AsRef<[u8]>) {
+    let mut file = std::fs::File::create(path).unwrap();
+    std::io::Write::write_all(&mut file, content.as_ref()).unwrap();
+}
+
 pub(crate) const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 
 /// A simulator, and a folder with the files of its tenant.
@@ -33,8 +39,7 @@ impl TestTenant {
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
-        let mut file = std::fs::File::create(&path).unwrap();
-        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        write_file(&path, text);
         path
     }
 
