@@ -40,7 +40,8 @@ async fn start_polled(test_tenant: &TestTenant) -> RunningExporter {
     configure(test_tenant, &[tenant(test_tenant, "contoso")], "");
     let mut running = start(test_tenant).await;
     running.line_with("poll finished").await;
-    running.wait_for_value("mde_up", 1.0).await;
+    let machines = u32::try_from(test_tenant.sim.control().machine_ids().len()).unwrap();
+    running.scrape_of(machines.into()).await;
     running
 }
 
@@ -63,19 +64,6 @@ fn first_seen(scrape: &Exposition, tenant: &str) -> BTreeMap<(String, String), S
     samples
         .map(|sample| ((label(sample, "machine_id"), label(sample, "kb")), sample.value.to_string()))
         .collect()
-}
-
-/// Scrapes until there is data of this number of machines.
-async fn scrape_of(running: &RunningExporter, machines: f64) -> Exposition {
-    let scraping = async {
-        loop {
-            let scrape = running.scrape().await;
-            if scrape.count(LAST_SUCCESS) == machines {
-                return scrape;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), scraping).await.expect("the machines are polled")
 }
 
 /// The number of calls for each machine.
@@ -197,7 +185,7 @@ async fn reload_fetches_only_the_added_machine() {
     reload(&running).await;
     running.line_with("poll finished").await;
     assert_eq!(calls_by_machine(&test_tenant), expected);
-    let machines = labels(&scrape_of(&running, 3.0).await, LAST_SUCCESS, "machine_id");
+    let machines = labels(&running.scrape_of(3.0).await, LAST_SUCCESS, "machine_id");
     assert_eq!(machines, ids[1..4].iter().cloned().collect());
     assert_eq!(test_tenant.requests(), 3, "one token serves all polls until a reload");
 }
@@ -219,7 +207,7 @@ async fn tenant_that_is_removed_and_added_keeps_its_data() {
     assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "tenants without data: 1\n"));
     running.line_with("poll finished").await;
     running.wait_for_status("/-/ready", StatusCode::OK).await;
-    let before = scrape_of(&running, 12.0).await;
+    let before = running.scrape_of(12.0).await;
     assert!(!first_seen(&before, "fabrikam").is_empty());
 
     configure(&test_tenant, std::slice::from_ref(&contoso), "");

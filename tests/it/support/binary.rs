@@ -216,6 +216,19 @@ impl RunningExporter {
         scraped.unwrap_or_else(|_| panic!("{name} is never {wanted}"));
     }
 
+    /// Scrapes until data of this number of machines is served.
+    pub(crate) async fn scrape_of(&self, machines: f64) -> Exposition {
+        let scraping = async {
+            loop {
+                let scrape = self.scrape().await;
+                if scrape.count("mde_machine_last_success_timestamp_seconds") == machines {
+                    return scrape;
+                }
+            }
+        };
+        tokio::time::timeout(TIME_LIMIT, scraping).await.expect("the machines are read")
+    }
+
     /// Scrapes and parses.
     pub(crate) async fn scrape(&self) -> Exposition {
         let (status, body) = self.get("/metrics").await;
