@@ -135,10 +135,10 @@ async fn fleet_too_large_for_the_interval_is_polled_in_turn() {
         stop.cancel();
     };
     let polling = Box::pin(harness.poller.run(stop.clone()));
-    let step = Duration::from_secs(10);
-    in_time(step, async { tokio::join!(polling, half_a_day) }).await;
+    let time_step = Duration::from_secs(10);
+    in_time(time_step, async { tokio::join!(polling, half_a_day) }).await;
 
-    assert_quota_held(&control, quota, step);
+    assert_quota_held(&control, quota, time_step);
     let calls = control.requests(Endpoint::Machines) + control.requests(Endpoint::MissingKbs);
     assert!(calls >= 706, "{calls} of 720 calls");
     let calls_by_machine = calls_by_machine(&control);
