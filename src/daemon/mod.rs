@@ -6,8 +6,7 @@
 //! configuration, and the [`watchdog`] reports to [`systemd`] as long as every task makes progress.
 
 mod active_config;
-mod client_certificates;
-mod credential_watch;
+mod credentials;
 mod listener;
 mod reload;
 mod reload_plan;
@@ -38,8 +37,7 @@ use crate::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use crate::self_metrics::SelfMetrics;
 use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher, WebSecurity, WebState};
 pub(crate) use active_config::{ActiveConfig, log_warnings};
-use client_certificates::ClientCertificates;
-use credential_watch::CredentialWatch;
+use credentials::CredentialFiles;
 pub(crate) use listener::{Listener, Sockets};
 use reload::Reloader;
 use reload_plan::ignored_updates;
@@ -64,7 +62,7 @@ const PUBLICATION_STALL_TIMEOUT: Duration = Duration::from_mins(30);
 #[derive(Debug)]
 pub(crate) struct Daemon {
     active: ActiveConfig,
-    certificates: ClientCertificates,
+    credentials: CredentialFiles,
     proxy_mode: ProxyMode,
     factory: TenantFactory,
     tenants: Vec<(TenantHandle, Poller)>,
@@ -113,8 +111,8 @@ impl Daemon {
             tenants.push((handle, poller));
         }
         apply_quotas(tenants.iter().map(|(handle, _)| handle));
-        let certificates = ClientCertificates::of(config, Arc::clone(&factory.self_metrics));
-        Ok(Self { active, certificates, proxy_mode, factory, tenants, options, publication, reader })
+        let credentials = CredentialFiles::of(config, Arc::clone(&factory.self_metrics));
+        Ok(Self { active, credentials, proxy_mode, factory, tenants, options, publication, reader })
     }
 
     /// Polls every tenant once, saves the data and renders it.
@@ -166,7 +164,7 @@ impl Daemon {
         signals: Signals,
     ) -> Result<(), AppError> {
         let Signals { stop: mut stop_signals, reload: reload_signal } = signals;
-        let shared_scope = SharedScopeLog::new(self.reader.clone());
+        let shared_scope = SharedScopeLog::new(self.reader.clone(), &self.active.config);
         // One request waits in the channel; further clients wait to send theirs.
         let (request_tx, requests) = mpsc::channel(1);
         let web = self.web_state(web_config.as_ref(), flags, request_tx);
@@ -180,10 +178,9 @@ impl Daemon {
             tasks.spawn("web configuration watcher", watcher.run(stop.clone()));
         }
         let mut reloader = Reloader {
-            credentials: CredentialWatch::of(&self.active.config),
+            credentials: self.credentials,
             shared_scope,
             active: self.active,
-            certificates: self.certificates,
             proxy_mode: self.proxy_mode,
             self_metrics: Arc::clone(&self.factory.self_metrics),
             clock: self.factory.clock.clone(),

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
-use super::client_certificates::ClientCertificates;
-use super::credential_watch::CredentialWatch;
+use super::credentials::CredentialFiles;
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
 use super::shared_scope::SharedScopeLog;
 use super::signals::ReloadSignal;
@@ -32,9 +31,8 @@ use crate::web::ReloadRequest;
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) active: ActiveConfig,
-    pub(super) credentials: CredentialWatch,
+    pub(super) credentials: CredentialFiles,
     pub(super) shared_scope: SharedScopeLog,
-    pub(super) certificates: ClientCertificates,
     pub(super) proxy_mode: ProxyMode,
     pub(super) supervisor: Supervisor,
     pub(super) signal: ReloadSignal,
@@ -81,10 +79,9 @@ impl Reloader {
                     continue;
                 }
                 () = self.shared_scope.changed() => {
-                    self.shared_scope.update(&self.active.config);
+                    self.shared_scope.update();
                     continue;
                 }
-                () = self.certificates.changed() => continue,
                 error = self.supervisor.unexpected_exit() => return error,
             };
             systemd::reloading();
@@ -127,9 +124,8 @@ impl Reloader {
             Err(problems) => return Ok(ReloadOutcome::Rejected { problems }),
         };
         let (of, self_metrics) = (config.clone(), Arc::clone(&self.self_metrics));
-        let reading = tokio::task::spawn_blocking(move || ClientCertificates::of(&of, self_metrics));
-        let certificates = reading.await.expect("Safe: reading does not panic and is never aborted");
-        self.certificates = certificates;
+        let reading = tokio::task::spawn_blocking(move || CredentialFiles::of(&of, self_metrics));
+        self.credentials = reading.await.expect("Safe: reading does not panic and is never aborted");
         // A role may have been granted, or a secret replaced.
         self.supervisor.renew_tokens();
         if plan.changes.is_empty() {
@@ -137,9 +133,7 @@ impl Reloader {
         }
         log_warnings(&warnings);
         self.supervisor.apply(&plan, transports, &config, RenderOptions::from(&config)).await?;
-        let watching = config.clone();
-        let watching = tokio::task::spawn_blocking(move || CredentialWatch::of(&watching));
-        self.credentials = watching.await.expect("Safe: the watch does not panic and is never aborted");
+        self.shared_scope.set_tenants(&config);
         self.active.config = config;
         Ok(ReloadOutcome::Applied { changes: plan.changes })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Config, Tenant};
+use crate::config::{self, Config};
 use crate::fleet::TenantFleet;
 use crate::publish::{Snapshot, SnapshotReader};
 
@@ -14,39 +14,44 @@ use super::reload_plan::TenantName;
 #[derive(Debug)]
 pub(super) struct SharedScopeLog {
     reader: SnapshotReader,
+    /// Each two entries that use the same application.
+    sharing: Vec<(TenantName, TenantName)>,
     /// The number of common machines that was logged last, by the names of the entries.
     logged: BTreeMap<(TenantName, TenantName), usize>,
 }
 
 impl SharedScopeLog {
-    pub(super) fn new(reader: SnapshotReader) -> Self {
-        Self { reader, logged: BTreeMap::new() }
+    pub(super) fn new(reader: SnapshotReader, config: &Config) -> Self {
+        Self { reader, sharing: sharing(config), logged: BTreeMap::new() }
     }
 
-    /// Waits for the next snapshot. Never returns after the publication has ended. May be cancelled.
+    /// Compares the entries of `config` from now on.
+    pub(super) fn set_tenants(&mut self, config: &Config) {
+        self.sharing = sharing(config);
+        self.logged.retain(|entries, _| self.sharing.contains(entries));
+    }
+
+    /// Waits for the next snapshot. Never returns without two entries of one application, or after the
+    /// publication has ended. May be cancelled.
     pub(super) async fn changed(&mut self) {
-        if self.reader.changed().await.is_err() {
+        if self.sharing.is_empty() || self.reader.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Logs the number of common machines of each two entries of one application, if it has changed.
-    pub(super) fn update(&mut self, config: &Config) {
-        let sharing = sharing(&config.tenants);
-        if sharing.is_empty() {
-            return self.logged.clear();
-        }
+    pub(super) fn update(&mut self) {
         let snapshot = self.reader.borrow_and_update().clone();
-        for (one, other) in sharing {
-            let Some(machines) = common_machines(&snapshot, &one.name, &other.name) else { continue };
-            let key = (TenantName::clone(&one.name), TenantName::clone(&other.name));
-            let before = self.logged.insert(key, machines).unwrap_or_default();
+        for entries in &self.sharing {
+            let (one, other) = entries;
+            let Some(machines) = common_machines(&snapshot, one, other) else { continue };
+            let before = self.logged.insert(entries.clone(), machines).unwrap_or_default();
             if machines == before {
                 continue;
             }
             tracing::warn!(
-                tenant = &*one.name,
-                other = &*other.name,
+                tenant = &**one,
+                other = &**other,
                 machines,
                 "machines are in the scope of two entries that share a quota; they are read twice and count in each"
             );
@@ -55,10 +60,11 @@ impl SharedScopeLog {
 }
 
 /// Each two entries that use the same application.
-fn sharing(tenants: &[Tenant]) -> Vec<(&Tenant, &Tenant)> {
+fn sharing(config: &Config) -> Vec<(TenantName, TenantName)> {
+    let tenants = &config.tenants;
     let each = tenants.iter().enumerate().flat_map(|(index, one)| {
-        let later = tenants[index + 1..].iter();
-        later.filter(|other| config::shares_quota(one, other)).map(move |other| (one, other))
+        let later = tenants[index + 1..].iter().filter(|other| config::shares_quota(one, other));
+        later.map(|other| (TenantName::clone(&one.name), TenantName::clone(&other.name)))
     });
     each.collect()
 }
