@@ -11,6 +11,7 @@
 //! - [`model`] holds the types that every module may use: ids, label values, policies, freshness. A leaf.
 //! - [`config`] reads the YAML file into types that cannot hold an invalid value.
 //! - [`defender`] is the API client: tokens, paging, retries, quota, tolerant decoding.
+//! - [`facts`] holds what public catalogues say about KBs.
 //! - [`fleet`] holds the machines of a tenant with their missing updates. Pure.
 //! - [`poll`] fetches due machines and applies the replies, one task per tenant.
 //! - [`metrics`] renders fleets to an exposition.
@@ -18,6 +19,7 @@
 //! - [`store`] keeps the fleets on disk, so that a restart loses nothing.
 //! - [`publish`] persists fleets, renders them, and swaps the one snapshot that readers see.
 //! - [`web`] serves the newest snapshot; a request never causes an API call.
+//! - [`http`] makes HTTP clients with the connection settings of the configuration.
 //! - [`file_kind`] names files that are mistaken for text or PEM. A leaf.
 //! - [`file_watch`] detects changes of files on disk. A leaf.
 //! - [`text`] removes the byte order marks of text files and replies. A leaf.
@@ -40,9 +42,11 @@ mod daemon;
 pub mod defender;
 pub mod error;
 pub mod exposition;
+pub mod facts;
 pub mod file_kind;
 pub mod file_watch;
 pub mod fleet;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod model;

@@ -15,8 +15,9 @@ use axum::routing::get;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Tenant};
-use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::RenderOptions;
 use mde_exporter::model::DetailLevel;
 use mde_exporter::poll::Poller;
@@ -184,8 +185,14 @@ pub(crate) async fn poll(config: &str, machines: u32) {
         detail: DetailLevel::Fleet,
         series_limit: 0,
     };
-    let (publisher, _publication, _reader) =
-        publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
+    let (publisher, _publication, _reader) = publication(
+        vec![fleet.clone()],
+        options,
+        clock.clone(),
+        Arc::clone(&self_metrics),
+        None,
+        mde_exporter::facts::fixed(Default::default()),
+    );
     let client = client.expect("good connection settings");
     let mut poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);
     // As in the exporter, the poller runs on a thread of the pool, where the connections are.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use mde_exporter::facts::Facts;
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::DetailLevel;
@@ -22,7 +23,7 @@ pub(crate) fn run(lines: Option<u32>) {
     let mut fleet = fleet::fleet(machines);
     let now = fleet::now();
     let mut renderer = Renderer::default();
-    let body = renderer.render(&[Arc::new(fleet.clone())], now, &options);
+    let body = renderer.render(&[Arc::new(fleet.clone())], now, &options, &Facts::default());
     let text = body.plain(b"");
     let count = http::lines(&text);
     println!("{count} lines of {machines} machines, processor time of a rebuild (least, median, most)");
@@ -30,7 +31,7 @@ pub(crate) fn run(lines: Option<u32>) {
     let mut render = |fleet: &TenantFleet| {
         let fleets = [Arc::new(fleet.clone())];
         let before = process::own_cpu_seconds();
-        let body = renderer.render(&fleets, now, &options);
+        let body = renderer.render(&fleets, now, &options, &Facts::default());
         let took = process::own_cpu_seconds() - before;
         drop(body);
         took

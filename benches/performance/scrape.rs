@@ -113,8 +113,14 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         freshness: fleet::FRESHNESS,
         policies: [].into(),
     };
-    let (publisher, publication, reader) =
-        publication(vec![fleet.clone()], options, fleet::clock(), Arc::clone(&self_metrics), None);
+    let (publisher, publication, reader) = publication(
+        vec![fleet.clone()],
+        options,
+        fleet::clock(),
+        Arc::clone(&self_metrics),
+        None,
+        mde_exporter::facts::fixed(Default::default()),
+    );
     let state = WebState {
         published: reader,
         self_metrics,

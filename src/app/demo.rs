@@ -20,8 +20,8 @@ use super::runtime::block_on;
 use crate::cli::{DemoFlags, Flags};
 use crate::clock::Clock;
 use crate::daemon::{Daemon, Signals, Sockets, TenantStore};
-use crate::defender::ProxyMode;
 use crate::error::AppError;
+use crate::http::ProxyMode;
 use crate::model::Source;
 use crate::self_metrics::SelfMetrics;
 

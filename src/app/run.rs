@@ -7,8 +7,8 @@ use super::runtime::block_on;
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::daemon::{Daemon, Signals, Sockets, TenantStore};
-use crate::defender::ProxyMode;
 use crate::error::AppError;
+use crate::http::ProxyMode;
 use crate::self_metrics::SelfMetrics;
 
 /// Runs the daemon.

@@ -12,10 +12,11 @@ use super::{cloud, hosts, messages};
 use crate::clock::Clock;
 use crate::config::{Auth, Poll, Tenant};
 use crate::defender::{
-    ApiError, Client, HostPurpose, ListQuery, ProxyMode, QuotaHistory, RetryPolicy, TokenClaims, role,
+    ApiError, Client, HostPurpose, ListQuery, QuotaHistory, RetryPolicy, TokenClaims, role,
 };
 use crate::error::Chain;
 use crate::fleet::MachineFacts;
+use crate::http::ProxyMode;
 use crate::model::{ApiOperation, MachineId, Source};
 use crate::poll::{self, MachineLists, Scope};
 use crate::self_metrics::TenantMetrics;

@@ -29,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::config;
-use crate::defender::ProxyMode;
 use crate::error::{AppError, Chain};
+use crate::facts::{self, Facts};
+use crate::http::ProxyMode;
 use crate::metrics::{RenderOptions, Renderer};
 use crate::poll::Poller;
 use crate::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
@@ -85,6 +86,7 @@ impl Daemon {
     ) -> Result<Self, AppError> {
         let config = &active.config;
         let options = RenderOptions::from(config);
+        let facts = facts::fixed(Facts::default());
         let ignored = ignored_updates(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| store.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
@@ -96,8 +98,9 @@ impl Daemon {
             clock.clone(),
             Arc::clone(&self_metrics),
             Some(store.store.clone()),
+            facts.clone(),
         );
-        let factory = TenantFactory { store, sender, self_metrics, clock };
+        let factory = TenantFactory { store, sender, self_metrics, clock, facts };
         let mut tenants: Vec<(TenantHandle, Poller)> = Vec::new();
         for (tenant, fleet) in config.tenants.iter().zip(fleets) {
             let transport = PreparedTransport::new(tenant, proxy_mode).map_err(|error| {
@@ -117,7 +120,8 @@ impl Daemon {
 
     /// Polls every tenant once, saves the data and renders it.
     pub(crate) async fn poll_once(self) -> Snapshot {
-        let Self { factory: TenantFactory { store, self_metrics, clock, .. }, tenants, options, .. } = self;
+        let Self { factory, tenants, options, .. } = self;
+        let TenantFactory { store, self_metrics, clock, facts, .. } = factory;
         let mut polls = JoinSet::new();
         for (index, (_, mut poller)) in tenants.into_iter().enumerate() {
             polls.spawn(async move {
@@ -132,7 +136,14 @@ impl Daemon {
         let saved = tokio::task::spawn_blocking(move || store.save(&saving)).await;
         saved.expect("Safe: saving does not panic and is never aborted");
         let started = Instant::now();
-        let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, clock.now(), &options);
+        let snapshot = Snapshot::render(
+            &mut Renderer::default(),
+            1,
+            fleets,
+            clock.now(),
+            &options,
+            facts.borrow().clone(),
+        );
         snapshot.record(&self_metrics, started.elapsed());
         snapshot
     }

@@ -100,7 +100,7 @@ mod tests {
         let status_of = |fleets: Vec<TenantFleet>| {
             let fleets = fleets.into_iter().map(Arc::new).collect();
             let at = jiff::Timestamp::UNIX_EPOCH;
-            status(&Snapshot::render(&mut Renderer::default(), 1, fleets, at, &options))
+            status(&Snapshot::render(&mut Renderer::default(), 1, fleets, at, &options, Arc::default()))
         };
         let contoso = TenantFleet::new("contoso".into());
         let mut fabrikam = TenantFleet::new("fabrikam".into());

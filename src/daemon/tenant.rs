@@ -9,9 +9,11 @@ use super::reload_plan::{TenantName, ignored_updates};
 use super::tenant_store::TenantStore;
 use crate::clock::Clock;
 use crate::config::{self, Config, Tenant};
-use crate::defender::{Client, HttpClients, HttpError, ProxyMode, QuotaHistory, RetryPolicy};
+use crate::defender::{Client, HttpClients, QuotaHistory, RetryPolicy};
+use crate::facts::FactsReader;
 use crate::file_watch::{self, ContentDigest};
 use crate::fleet::TenantFleet;
+use crate::http::{HttpError, ProxyMode};
 use crate::poll::Poller;
 use crate::publish::FleetSender;
 use crate::self_metrics::SelfMetrics;
@@ -81,6 +83,7 @@ pub(super) struct TenantFactory {
     pub(super) sender: FleetSender,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) clock: Clock,
+    pub(super) facts: FactsReader,
 }
 
 impl TenantFactory {
@@ -126,6 +129,6 @@ impl TenantFactory {
             self.self_metrics.tenant(&tenant.name),
             self.clock.clone(),
         );
-        poller.ignoring(Arc::new(ignored_updates(config)))
+        poller.ignoring(Arc::new(ignored_updates(config))).knowing(self.facts.clone())
     }
 }

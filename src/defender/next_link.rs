@@ -104,7 +104,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Auth, Cloud, Http, Quota, Selectors, Tenant};
-    use crate::defender::{ProxyMode, QuotaHistory, RetryPolicy};
+    use crate::defender::{QuotaHistory, RetryPolicy};
+    use crate::http::ProxyMode;
     use crate::self_metrics::SelfMetrics;
 
     fn client(cloud: Cloud, api_url: &str) -> Client {

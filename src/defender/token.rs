@@ -135,7 +135,7 @@ pub struct TokenSource {
 impl TokenSource {
     /// Creates a source without sending a request. `client` must be created with [`ProxyMode::of_tokens`].
     ///
-    /// [`ProxyMode::of_tokens`]: super::http::ProxyMode::of_tokens
+    /// [`ProxyMode::of_tokens`]: crate::http::ProxyMode::of_tokens
     #[must_use]
     pub fn new(tenant: &Tenant, client: reqwest::Client, clock: Clock, metrics: TenantMetrics) -> Self {
         Self {

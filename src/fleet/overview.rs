@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::policy;
 use super::summary::Summary;
 use super::{Machine, MachineState, TenantFleet};
+use crate::facts::Facts;
 use crate::model::{Freshness, Policy};
 
 /// The tenants and machines at one time.
@@ -66,11 +67,12 @@ impl Overview {
         now: Timestamp,
         freshness: &Freshness,
         policies: &[Policy],
+        facts: &Facts,
     ) -> Self {
         let strictest = policy::strictest(policies);
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
-            let summary = Summary::of(fleet, now, freshness);
+            let summary = Summary::of(fleet, now, freshness, facts);
             let mut oldest_data: Option<Timestamp> = None;
             for machine in fleet.machines.values() {
                 let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
@@ -185,7 +187,7 @@ mod tests {
         );
         let two =
             fleet("two", vec![machine("two a", Some((20, &[10, 3]))), machine("PATCHED", Some((1, &[])))]);
-        let overview = Overview::of(&[one, two], now(), &FRESHNESS, &[]);
+        let overview = Overview::of(&[one, two], now(), &FRESHNESS, &[], &Facts::default());
         assert_eq!(
             names(&overview),
             [
@@ -219,7 +221,8 @@ mod tests {
             from: DeadlineStart::FirstSeen,
         };
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
-        let overview = Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)]);
+        let overview =
+            Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)], &Facts::default());
         assert_eq!(overview.machines[0].missing.unwrap().overdue, Some(2));
     }
 
@@ -230,7 +233,7 @@ mod tests {
             vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],
         );
         let unknown = fleet("b", vec![machine("", None), machine("", Some((49, &[])))]);
-        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, &[]);
+        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, &[], &Facts::default());
         let oldest: Vec<_> = overview.tenants.iter().map(|tenant| tenant.oldest_data).collect();
         assert_eq!(oldest, [Some(hours_ago(20)), None]);
         assert_eq!(overview.tenants[0].summary.machines(MachineState::Unknown), 1);

@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::facts::Facts;
     use crate::fleet::summary::Summary;
     use crate::fleet::{Assessment, Machine, MachineFacts, ReportedUpdate, UpdateFacts};
     use crate::model::MachineId;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn states(fleet: &TenantFleet, policies: &[Policy]) -> Vec<[u64; 5]> {
-        let updates = Summary::of(fleet, now(), &FRESHNESS).updates;
+        let updates = Summary::of(fleet, now(), &FRESHNESS, &Facts::default()).updates;
         let summaries = PolicySummary::of_each(policies, fleet, &updates, now(), &FRESHNESS);
         assert!(summaries.iter().map(|summary| summary.policy).eq(policies));
         let states = |summary: &PolicySummary<'_>| PolicyState::ALL.map(|state| summary.machines(state));

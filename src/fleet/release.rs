@@ -4,20 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::Offset;
 
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
+use crate::model::MonthlyBatch;
 
 /// The release time of a batch with the title `<Month> <Year> Security Updates`, in any case, optionally with
 /// `Microsoft` in front: the second Tuesday of that month, 17:00 UTC. None for any other title.
@@ -26,17 +13,7 @@ const MONTHS: [&str; 12] = [
 /// 18:00 in winter. One time for the whole year is precise enough for deadlines of days.
 #[must_use]
 pub fn release_time(title: &str) -> Option<Timestamp> {
-    let title = title.to_ascii_lowercase();
-    let mut words: Vec<&str> = title.split_whitespace().collect();
-    if words.first() == Some(&"microsoft") {
-        words.remove(0);
-    }
-    let [month, year, "security", "updates"] = words[..] else {
-        return None;
-    };
-    let month = (1..).zip(MONTHS).find_map(|(number, name)| (name == month).then_some(number))?;
-    let digits = year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit());
-    let year = digits.then(|| year.parse().ok()).flatten()?;
+    let MonthlyBatch { year, month } = MonthlyBatch::of_title(title)?;
     let first = Date::new(year, month, 1).ok()?;
     let tuesday = first.nth_weekday_of_month(2, Weekday::Tuesday).ok()?;
     Offset::UTC.to_timestamp(tuesday.at(17, 0, 0, 0)).ok()
@@ -84,8 +61,8 @@ mod tests {
     }
 
     #[test]
-    fn every_month_has_a_release_time() {
-        for month in MONTHS {
+    fn any_year_has_a_release_time() {
+        for month in ["January", "February", "December"] {
             for year in [1, 1999, 2024, 9998] {
                 assert!(release_time(&format!("{month} {year:04} Security Updates")).is_some());
             }

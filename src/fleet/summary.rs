@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::release::release_time;
 use super::{MachineState, MissingUpdate, TenantFleet, UpdateFacts};
+use crate::facts::Facts;
 use crate::model::{Freshness, KbId, Severity, bounded_label};
 
 /// The counts over the fleet of a tenant at one time.
@@ -68,7 +69,7 @@ pub struct UpdateSummary {
     pub addressed_cves: Option<u32>,
     /// The earliest first-seen time.
     pub first_seen: Timestamp,
-    /// The release time, if the title names a monthly batch. Not later than `first_seen`, which is proof that the
+    /// The release time by the facts, else if the title names a monthly batch. Not later than `first_seen`, which is proof that the
     /// update was out.
     pub released: Option<Timestamp>,
 }
@@ -76,7 +77,7 @@ pub struct UpdateSummary {
 impl Summary {
     /// The counts over `fleet` at `now`.
     #[must_use]
-    pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness) -> Self {
+    pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness, facts: &Facts) -> Self {
         // Names that the exposition cuts to the same label value are one group.
         let mut groups: BTreeMap<(Cow<'_, str>, Cow<'_, str>), GroupSummary> = BTreeMap::new();
         let mut updates: BTreeMap<KbId, MissingByUpdate<'_>> = BTreeMap::new();
@@ -112,7 +113,8 @@ impl Summary {
         let names =
             |(platform, group): &(Cow<'_, str>, Cow<'_, str>)| MachineGroup::from((&**platform, &**group));
         summary.groups = groups.into_iter().map(|(key, group)| (names(&key), group)).collect();
-        summary.updates = updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish())).collect();
+        summary.updates =
+            updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish(kb, facts))).collect();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.first_seen).min();
         summary
     }
@@ -215,7 +217,8 @@ impl<'a> MissingByUpdate<'a> {
         self.first_seen = self.first_seen.min(missing.first_seen);
     }
 
-    fn finish(self) -> UpdateSummary {
+    fn finish(self, kb: KbId, facts: &Facts) -> UpdateSummary {
+        let released = facts.released(kb, self.title).or_else(|| release_time(self.title));
         UpdateSummary {
             facts: UpdateFacts {
                 title: self.title.to_owned(),
@@ -225,7 +228,7 @@ impl<'a> MissingByUpdate<'a> {
             reported_machines: self.reported_machines,
             addressed_cves: self.addressed_cves,
             first_seen: self.first_seen,
-            released: release_time(self.title).map(|released| released.min(self.first_seen)),
+            released: released.map(|released| released.min(self.first_seen)),
         }
     }
 }

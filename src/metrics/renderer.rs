@@ -16,6 +16,7 @@ use super::body::Body;
 use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
 use super::families::{FLEET, Family, FleetSamples, FleetScope};
 use super::limit::{self, SeriesBudget};
+use crate::facts::Facts;
 use crate::fleet::policy::{self, PolicySummary};
 use crate::fleet::summary::Summary;
 use crate::fleet::{Machine, TenantFleet};
@@ -49,11 +50,17 @@ impl Default for Renderer {
 
 impl Renderer {
     /// Renders `fleets`, given in any order, as of `now`. Of two fleets of one tenant the first one counts.
-    pub fn render(&mut self, fleets: &[Arc<TenantFleet>], now: Timestamp, options: &RenderOptions) -> Body {
+    pub fn render(
+        &mut self,
+        fleets: &[Arc<TenantFleet>],
+        now: Timestamp,
+        options: &RenderOptions,
+        facts: &Facts,
+    ) -> Body {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
-        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, options)).collect();
+        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, options, facts)).collect();
         let deeper = self.update_blocks(&scopes, now, options);
         let limit = options.series_limit;
         let mut families = write_fleet(&scopes);
@@ -157,9 +164,14 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
     FLEET.iter().map(write_family).collect()
 }
 
-fn scope<'a>(fleet: &'a TenantFleet, now: Timestamp, options: &'a RenderOptions) -> FleetScope<'a> {
+fn scope<'a>(
+    fleet: &'a TenantFleet,
+    now: Timestamp,
+    options: &'a RenderOptions,
+    facts: &'a Facts,
+) -> FleetScope<'a> {
     let RenderOptions { freshness, policies, .. } = options;
-    let summary = Summary::of(fleet, now, freshness);
+    let summary = Summary::of(fleet, now, freshness, facts);
     let policies = PolicySummary::of_each(policies, fleet, &summary.updates, now, freshness);
     FleetScope { fleet, summary, policies }
 }

@@ -99,6 +99,47 @@ impl Severity {
 }
 
 words! {
+    /// Severity of the worst vulnerability that an update fixes, in Microsoft's own rating: the label
+    /// `vendor_severity` (<https://www.microsoft.com/msrc/security-update-severity-rating-system>). Ordered from low
+    /// to critical.
+    pub enum VendorSeverity {
+        /// `Low`
+        Low = "low",
+        /// `Moderate`
+        Moderate = "moderate",
+        /// `Important`
+        Important = "important",
+        /// `Critical`
+        Critical = "critical",
+    }
+}
+
+impl VendorSeverity {
+    /// Every severity, the worst first: the order of exposition.
+    pub const WORST_FIRST: [Self; 4] = [Self::Critical, Self::Important, Self::Moderate, Self::Low];
+
+    /// Parses a severity, ignoring case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+words! {
+    /// A source of facts about KBs: the label `source` and the keys of `facts.sources`.
+    pub enum FactsSource {
+        /// The release documents of the Microsoft Security Response Center (CVRF).
+        Msrc = "msrc",
+        /// The catalogue of known exploited vulnerabilities of CISA.
+        Kev = "kev",
+        /// The Exploit Prediction Scoring System of FIRST.
+        Epss = "epss",
+        /// The dates of end of servicing of endoflife.date.
+        Servicing = "servicing",
+    }
+}
+
+words! {
     /// The API operation of a request: the label `endpoint`.
     pub enum ApiOperation {
         /// The machine list, all its pages.

@@ -5,19 +5,25 @@
 //! one idea. Every closed list of label values is an enum here, with `ALL` and `as_str`, so a metric
 //! cannot get a label value that the documentation does not list.
 
+mod cve_id;
+mod cvss_score;
 mod freshness;
 mod ids;
 mod ignored;
 mod label_value;
 mod labels;
+mod monthly_batch;
 mod policy;
 
+pub use cve_id::CveId;
+pub use cvss_score::CvssScore;
 pub use freshness::Freshness;
 pub use ids::{KbId, MachineId};
 pub use ignored::IgnoredUpdates;
 pub use label_value::{MAX_LABEL_BYTES, bounded_label};
 pub use labels::{
-    ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FailureReason, HttpPath, LogLevel,
-    RejectReason, Severity, SnapshotRejectReason, Source,
+    ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FactsSource, FailureReason, HttpPath,
+    LogLevel, RejectReason, Severity, SnapshotRejectReason, Source, VendorSeverity,
 };
+pub use monthly_batch::MonthlyBatch;
 pub use policy::{DeadlineStart, Policy};

@@ -7,6 +7,7 @@ use super::paced_sender::PacedSender;
 use super::unreadable_log::UnreadableLog;
 use crate::clock::Clock;
 use crate::defender::Client;
+use crate::facts::FactsReader;
 use crate::fleet::TenantFleet;
 use crate::model::{Freshness, IgnoredUpdates};
 use crate::self_metrics::TenantMetrics;
@@ -22,6 +23,8 @@ pub(super) struct PollContext {
     pub(super) freshness: Freshness,
     /// The updates that are dropped from every reply.
     pub(super) ignored: Arc<IgnoredUpdates>,
+    /// The facts about KBs.
+    pub(super) facts: FactsReader,
     pub(super) unreadable_log: UnreadableLog,
     pub(super) sender: PacedSender,
     pub(super) metrics: TenantMetrics,

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Poll, Tenant};
 use crate::defender::{ApiError, Client};
+use crate::facts::{self, Facts, FactsReader};
 use crate::fleet::TenantFleet;
 use crate::model::{IgnoredUpdates, Source};
 use crate::publish::FleetSender;
@@ -136,6 +137,7 @@ impl Poller {
                 interval: poll.interval,
                 freshness: poll.freshness,
                 ignored: Arc::default(),
+                facts: facts::fixed(Facts::default()),
                 unreadable_log: UnreadableLog::default(),
                 sender: PacedSender::new(publisher),
                 metrics,
@@ -155,6 +157,13 @@ impl Poller {
     #[must_use]
     pub fn ignoring(mut self, ignored: Arc<IgnoredUpdates>) -> Self {
         self.context.ignored = ignored;
+        self
+    }
+
+    /// The same poller, which finds the supersedence of updates in `facts`.
+    #[must_use]
+    pub fn knowing(mut self, facts: FactsReader) -> Self {
+        self.context.facts = facts;
         self
     }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::facts::FactsReader;
 use crate::fleet::TenantFleet;
 use crate::metrics::{RenderOptions, Renderer};
 use crate::self_metrics::SelfMetrics;
@@ -41,7 +42,8 @@ pub use swap::SnapshotReader;
 pub use task::SnapshotTask;
 
 /// Creates the parts of the publication. The first snapshot is rendered from `fleets`, which hold at least
-/// the name of each tenant. Without a `store` nothing outlives the process.
+/// the name of each tenant. Without a `store` nothing outlives the process. New `facts` are published like new
+/// fleets.
 #[must_use]
 pub fn publication(
     fleets: Vec<TenantFleet>,
@@ -49,17 +51,27 @@ pub fn publication(
     clock: Clock,
     self_metrics: Arc<SelfMetrics>,
     store: Option<SharedStore>,
+    facts: FactsReader,
 ) -> (FleetSender, SnapshotTask, SnapshotReader) {
     let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
     let started = Instant::now();
     let mut renderer = Renderer::default();
-    let first = Snapshot::render(&mut renderer, 0, fleets.clone(), clock.now(), &options);
+    let first =
+        Snapshot::render(&mut renderer, 0, fleets.clone(), clock.now(), &options, facts.borrow().clone());
     first.record(&self_metrics, started.elapsed());
     let mut suppressed = SuppressedLog::default();
     suppressed.update(first.body.budget());
     let (writer, reader) = swap::channel(first);
     let sender = FleetSender::new(fleets, options);
-    let task =
-        SnapshotTask { sender: sender.clone(), writer, renderer, suppressed, clock, self_metrics, store };
+    let task = SnapshotTask {
+        sender: sender.clone(),
+        writer,
+        renderer,
+        suppressed,
+        clock,
+        self_metrics,
+        store,
+        facts,
+    };
     (sender, task, reader)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Snapshot;
+use crate::facts::Facts;
 use crate::fleet::TenantFleet;
 use crate::metrics::{RenderOptions, Renderer, SeriesBudget};
 use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
@@ -19,8 +20,9 @@ impl Snapshot {
         fleets: Vec<Arc<TenantFleet>>,
         at: Timestamp,
         options: &RenderOptions,
+        facts: Arc<Facts>,
     ) -> Self {
-        let body = renderer.render(&fleets, at, options);
+        let body = renderer.render(&fleets, at, options, &facts);
         Self {
             generation,
             at,
@@ -28,6 +30,7 @@ impl Snapshot {
             statuses: Vec::new(),
             freshness: options.freshness,
             policies: Arc::clone(&options.policies),
+            facts,
             body,
             overview: OnceLock::new(),
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
+use crate::facts::Facts;
 use crate::fleet::{Overview, TenantFleet};
 use crate::metrics::Body;
 use crate::model::{Freshness, Policy};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub freshness: Freshness,
     /// Policies used for rendering.
     pub policies: Arc<[Policy]>,
+    /// Facts used for rendering.
+    pub facts: Arc<Facts>,
     /// The exposition of the fleets.
     pub body: Body,
     /// Computed for the first reader who needs it.
@@ -35,6 +38,7 @@ impl Snapshot {
     /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
     /// good part of a second for a large fleet; concurrent calls wait for it.
     pub fn overview(&self) -> &Overview {
-        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, &self.policies))
+        self.overview
+            .get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, &self.policies, &self.facts))
     }
 }

@@ -12,6 +12,7 @@ use super::snapshot::Snapshot;
 use super::suppressed::SuppressedLog;
 use super::swap::SnapshotWriter;
 use crate::clock::Clock;
+use crate::facts::FactsReader;
 use crate::metrics::Renderer;
 use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
@@ -33,13 +34,14 @@ pub struct SnapshotTask {
     pub(super) clock: Clock,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) store: Option<SharedStore>,
+    pub(super) facts: FactsReader,
 }
 
 impl SnapshotTask {
     /// Publishes until `stop`, and once more then: what was submitted last is persisted too.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            if stop.run_until_cancelled(self.sender.changed(LONGEST_WAIT)).await.is_none() {
+            if stop.run_until_cancelled(self.changed()).await.is_none() {
                 break;
             }
             let took = self.publish().await;
@@ -51,6 +53,14 @@ impl SnapshotTask {
         self.publish().await;
     }
 
+    /// Waits for a submission or for new facts, at most for [`LONGEST_WAIT`].
+    async fn changed(&mut self) {
+        tokio::select! {
+            () = self.sender.changed(LONGEST_WAIT) => {}
+            Ok(()) = self.facts.changed() => {}
+        }
+    }
+
     /// Persists, renders and swaps; returns the duration.
     pub(super) async fn publish(&mut self) -> Duration {
         let started = Instant::now();
@@ -59,11 +69,12 @@ impl SnapshotTask {
         let generation = self.writer.generation() + 1;
         let statuses = fleets.iter().map(|fleet| self.self_metrics.tenant_status(&fleet.tenant)).collect();
         let store = self.store.clone();
+        let facts = self.facts.borrow_and_update().clone();
         let mut renderer = std::mem::take(&mut self.renderer);
         // Not on the threads that serve: both steps block.
         let work = tokio::task::spawn_blocking(move || {
             persist(store.as_ref(), &fleets);
-            let snapshot = Snapshot::render(&mut renderer, generation, fleets, now, &options);
+            let snapshot = Snapshot::render(&mut renderer, generation, fleets, now, &options, facts);
             (snapshot.with_statuses(statuses), renderer)
         });
         let snapshot;

@@ -36,7 +36,14 @@ fn publication_within(series_limit: u64) -> (SnapshotTask, SnapshotReader, Arc<S
     let self_metrics = Arc::new(SelfMetrics::new("1"));
     let options = options(DetailLevel::Machine, series_limit);
     let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-    let (_, task, reader) = publication(fleets, options, clock, Arc::clone(&self_metrics), None);
+    let (_, task, reader) = publication(
+        fleets,
+        options,
+        clock,
+        Arc::clone(&self_metrics),
+        None,
+        crate::facts::fixed(Default::default()),
+    );
     (task, reader, self_metrics)
 }
 

@@ -54,7 +54,7 @@ pub(super) fn published_with(
         series_limit,
     };
     let fleets = fleets.into_iter().map(Arc::new).collect();
-    let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options);
+    let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options, Arc::default());
     watch::channel(Arc::new(snapshot.with_statuses(statuses))).1
 }
 

@@ -6,7 +6,7 @@ use crate::support::source::{Module, Package};
 
 /// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
-const ALLOWED: [(&str, &[&str]); 21] = [
+const ALLOWED: [(&str, &[&str]); 23] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
@@ -17,7 +17,9 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "defender",
             "error",
             "file_watch",
+            "facts",
             "fleet",
+            "http",
             "metrics",
             "model",
             "poll",
@@ -33,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "clock",
             "config",
             "exposition",
+            "facts",
             "file_watch",
             "fleet",
             "metrics",
@@ -41,14 +44,19 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "self_metrics",
         ],
     ),
-    ("check", &["clock", "config", "defender", "error", "fleet", "model", "poll", "self_metrics"]),
-    ("poll", &["clock", "config", "defender", "error", "fleet", "model", "publish", "self_metrics"]),
-    ("publish", &["clock", "exposition", "fleet", "metrics", "model", "self_metrics", "store"]),
+    (
+        "check",
+        &["clock", "config", "defender", "error", "facts", "fleet", "http", "model", "poll", "self_metrics"],
+    ),
+    ("poll", &["clock", "config", "defender", "error", "facts", "fleet", "model", "publish", "self_metrics"]),
+    ("publish", &["clock", "exposition", "facts", "fleet", "metrics", "model", "self_metrics", "store"]),
     ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
-    ("defender", &["clock", "config", "file_kind", "fleet", "model", "self_metrics", "text"]),
-    ("metrics", &["clock", "config", "exposition", "fleet", "model"]),
+    ("defender", &["clock", "config", "file_kind", "fleet", "http", "model", "self_metrics", "text"]),
+    ("metrics", &["clock", "config", "exposition", "facts", "fleet", "model"]),
     ("self_metrics", &["clock", "exposition", "model"]),
-    ("fleet", &["clock", "model"]),
+    ("facts", &["clock", "config", "error", "file_watch", "http", "model", "self_metrics", "text"]),
+    ("http", &["config", "file_kind", "text"]),
+    ("fleet", &["clock", "facts", "model"]),
     ("config", &["clock", "file_kind", "model", "text"]),
     ("logging", &["clock", "model"]),
     ("cli", &["logging", "model"]),

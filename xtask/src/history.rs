@@ -17,8 +17,9 @@ use jiff::tz::TimeZone;
 use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
-use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Policy};
 use mde_exporter::poll::Poller;
@@ -73,7 +74,8 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
             tenant.poller.poll_all().await;
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
-        let snapshot = Snapshot::render(&mut renderer, step.into(), fleets, clock.now(), &options());
+        let snapshot =
+            Snapshot::render(&mut renderer, step.into(), fleets, clock.now(), &options(), Arc::default());
         snapshot.record(&self_metrics, Duration::ZERO);
         write_scrape(&mut output, &snapshot, &self_metrics, clock.now())?;
     }
@@ -151,7 +153,14 @@ async fn start_tenant(
     )?;
     // Nothing reads the published snapshots: the fleet is taken from the poller.
     let fleets = vec![fleet.clone()];
-    let (publisher, ..) = publication(fleets, options(), clock.clone(), Arc::clone(self_metrics), None);
+    let (publisher, ..) = publication(
+        fleets,
+        options(),
+        clock.clone(),
+        Arc::clone(self_metrics),
+        None,
+        mde_exporter::facts::fixed(Default::default()),
+    );
     let poll = loaded.config.poll;
     let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
     Ok(SimulatedTenant { simulator, poller })

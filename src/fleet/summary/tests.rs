@@ -1,6 +1,7 @@
 //! Counts over fleets.
 
 use super::*;
+use crate::facts::Facts;
 use crate::fleet::{Assessment, MachineFacts, Onboarding, ReportedUpdate};
 use crate::model::MachineId;
 
@@ -62,7 +63,7 @@ fn only_assessed_machines_contribute_missing_updates() {
     fleet.apply_answer(&id("inactive"), hour(0), vec![], &FRESHNESS);
     fleet.apply_answer(&id("clean"), hour(0), vec![], &FRESHNESS);
 
-    let summary = Summary::of(&fleet, hour(1), &FRESHNESS);
+    let summary = Summary::of(&fleet, hour(1), &FRESHNESS, &Facts::default());
     let states = |group: &str| {
         let key = MachineGroup::from(("Windows11", group));
         MachineState::ALL.map(|state| summary.groups[&key].machines(state))
@@ -90,7 +91,7 @@ fn facts_of_an_update_do_not_depend_on_the_machine_order() {
             let at = hour(i64::try_from(index).unwrap());
             fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()], &FRESHNESS);
         }
-        let summary = Summary::of(&fleet, hour(3), &FRESHNESS);
+        let summary = Summary::of(&fleet, hour(3), &FRESHNESS, &Facts::default());
         let update = &summary.updates[&KbId::new(5).unwrap()];
         assert_eq!(update.facts.title, "March 2020 Security Updates");
         assert_eq!(update.facts.products, ["edge", "windows_10"]);
@@ -110,7 +111,7 @@ fn release_is_not_later_than_first_seen() {
         let november = || vec![update("5", "November 2023 Security Updates", &[], None)];
         fleet.apply_answer(&id("a"), hour(first_seen), november(), &FRESHNESS);
         fleet.apply_answer(&id("b"), hour(1), november(), &FRESHNESS);
-        let summary = Summary::of(&fleet, hour(-24), &FRESHNESS);
+        let summary = Summary::of(&fleet, hour(-24), &FRESHNESS, &Facts::default());
         assert_eq!(summary.updates[&KbId::new(5).unwrap()].released, Some(released));
     }
 }
@@ -122,7 +123,7 @@ fn missing_updates_are_counted_by_severity() {
     let (critical, low) = (Some(Severity::Critical), Some(Severity::Low));
     fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &FRESHNESS);
     fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &FRESHNESS);
-    let summary = Summary::of(&fleet, hour(0), &FRESHNESS);
+    let summary = Summary::of(&fleet, hour(0), &FRESHNESS, &Facts::default());
     assert_eq!(Severity::WORST_FIRST.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
     assert_eq!(summary.missing_updates(None), 1);
 }
@@ -140,7 +141,7 @@ fn small_groups_are_folded_without_losing_a_machine() {
     let mut fleet = fleet(machines.collect());
     fleet.apply_answer(&id("c0"), hour(0), vec![], &FRESHNESS);
     let folded = |bound| {
-        let mut summary = Summary::of(&fleet, hour(0), &FRESHNESS);
+        let mut summary = Summary::of(&fleet, hour(0), &FRESHNESS, &Facts::default());
         summary.fold_groups(bound);
         // The platform `other` is not Windows.
         assert_eq!(summary.machines(MachineState::Unsupported), 1);
@@ -160,7 +161,8 @@ fn small_groups_are_folded_without_losing_a_machine() {
 #[test]
 fn unreported_cves_are_unknown_not_zero() {
     let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
-    let cves = |fleet: &TenantFleet| Summary::of(fleet, hour(0), &FRESHNESS).addressed_cves;
+    let cves =
+        |fleet: &TenantFleet| Summary::of(fleet, hour(0), &FRESHNESS, &Facts::default()).addressed_cves;
     assert_eq!(cves(&fleet), None, "nothing was read yet");
     fleet.apply_answer(&id("a"), hour(0), vec![], &FRESHNESS);
     assert_eq!(cves(&fleet), Some(0), "nothing is missing");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::facts::Facts;
 use crate::fleet::{MachineFacts, ReportedUpdate, UpdateFacts};
 use crate::model::{
     ContentEncoding, DeadlineStart, ExpositionFormat, Freshness, KbId, MachineId, Policy, Severity,
@@ -94,14 +95,14 @@ fn large_fleet() -> TenantFleet {
 fn one_changed_machine_keeps_the_samples_of_others() {
     let mut fleet = large_fleet();
     let (mut renderer, options) = (Renderer::default(), options(DetailLevel::Update, 0));
-    let before = renderer.render(&[Arc::new(fleet.clone())], hour(1), &options);
+    let before = renderer.render(&[Arc::new(fleet.clone())], hour(1), &options, &Facts::default());
     assert!(addresses(&before).len() > 30, "{}", addresses(&before).len());
-    let unchanged = renderer.render(&[Arc::new(fleet.clone())], hour(2), &options);
+    let unchanged = renderer.render(&[Arc::new(fleet.clone())], hour(2), &options, &Facts::default());
     assert_eq!(addresses(&unchanged), addresses(&before));
 
     let last = fleet.machines.keys().next_back().unwrap().clone();
     fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &FRESHNESS);
-    let changed = renderer.render(&[Arc::new(fleet)], hour(2), &options);
+    let changed = renderer.render(&[Arc::new(fleet)], hour(2), &options, &Facts::default());
     let moved = addresses(&unchanged).difference(&addresses(&changed)).count();
     assert!((1..10).contains(&moved), "at most those of its block: {moved}");
 }
@@ -119,7 +120,7 @@ fn level_that_is_not_served_is_not_in_memory() {
         (DetailLevel::Fleet, [false, false]),
         (DetailLevel::Machine, [true, false]),
     ] {
-        renderer.render(&fleets, hour(1), &options(level, 0));
+        renderer.render(&fleets, hour(1), &options(level, 0), &Facts::default());
         assert_eq!(samples(&renderer), expected);
     }
 }
@@ -128,8 +129,8 @@ fn level_that_is_not_served_is_not_in_memory() {
 fn removed_tenant_is_forgotten() {
     let mut renderer = Renderer::default();
     let fleets = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
-    renderer.render(&fleets, hour(0), &options(DetailLevel::Update, 0));
-    renderer.render(&fleets[..1], hour(0), &options(DetailLevel::Update, 0));
+    renderer.render(&fleets, hour(0), &options(DetailLevel::Update, 0), &Facts::default());
+    renderer.render(&fleets[..1], hour(0), &options(DetailLevel::Update, 0), &Facts::default());
     assert_eq!(renderer.blocks.keys().map(|tenant| &**tenant).collect::<Vec<_>>(), ["a"]);
 }
 
@@ -182,8 +183,8 @@ proptest! {
                 }
             }
             let published = fleets.clone().map(Arc::new);
-            let changed = renderer.render(&published, hour(now), &options);
-            let new = small_blocks().render(&published, hour(now), &options);
+            let changed = renderer.render(&published, hour(now), &options, &Facts::default());
+            let new = small_blocks().render(&published, hour(now), &options, &Facts::default());
             prop_assert_eq!(changed.budget(), new.budget());
             prop_assert_eq!(everything(&changed), everything(&new));
         }
@@ -198,7 +199,7 @@ proptest! {
             fleet.apply_answer(&id(number), hour(0), missing(&[1, u32::from(group) + 2]), &FRESHNESS);
         }
         let (fleets, options) = ([Arc::new(fleet)], options(DetailLevel::Update, 0));
-        let text = |mut renderer: Renderer| renderer.render(&fleets, hour(1), &options).plain(b"");
+        let text = |mut renderer: Renderer| renderer.render(&fleets, hour(1), &options, &Facts::default()).plain(b"");
         prop_assert_eq!(text(small_blocks()), text(Renderer::default()));
     }
 }

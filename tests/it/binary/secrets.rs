@@ -5,7 +5,8 @@ use std::path::Path;
 
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Auth, SecretSource};
-use mde_exporter::defender::{Client, ListQuery, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::defender::{Client, ListQuery, QuotaHistory, RetryPolicy};
+use mde_exporter::http::ProxyMode;
 use mde_simulator::{Endpoint, Fault, Realism, Times};
 use tokio::process::Command;
 use tokio::task::JoinSet;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use mde_exporter::clock::Clock;
 use mde_exporter::config::Auth;
-use mde_exporter::defender::http::{self, ProxyMode};
 use mde_exporter::defender::token::TokenSource;
+use mde_exporter::http::{self, ProxyMode};
 use mde_simulator::Endpoint;
 use reqwest::{StatusCode, Url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

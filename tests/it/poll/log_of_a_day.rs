@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::Poll;
-use mde_exporter::defender::{Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::http::ProxyMode;
 use mde_exporter::model::Source;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
@@ -53,8 +54,14 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
     let poll = Poll::default();
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
     let options = render_options(poll.freshness);
-    let (publisher, publication, _reader) =
-        publication(vec![fleet.clone()], options, clock.clone(), Arc::clone(&self_metrics), None);
+    let (publisher, publication, _reader) = publication(
+        vec![fleet.clone()],
+        options,
+        clock.clone(),
+        Arc::clone(&self_metrics),
+        None,
+        mde_exporter::facts::fixed(Default::default()),
+    );
     let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);
 
     let log = CapturedLog::default();

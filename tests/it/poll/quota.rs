@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Poll, Quota};
-use mde_exporter::defender::{Client, ProxyMode, QuotaHistory};
+use mde_exporter::defender::{Client, QuotaHistory};
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::http::ProxyMode;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
@@ -60,8 +61,14 @@ impl QuotaHarness {
         let poll = Poll { interval, ..Poll::default() };
         let freshness = poll.freshness;
         let fleets = vec![fleet.clone()];
-        let (publisher, ..) =
-            publication(fleets, render_options(freshness), clock.clone(), Arc::clone(&self_metrics), None);
+        let (publisher, ..) = publication(
+            fleets,
+            render_options(freshness),
+            clock.clone(),
+            Arc::clone(&self_metrics),
+            None,
+            mde_exporter::facts::fixed(Default::default()),
+        );
         let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
         Self { test_tenant, poller, self_metrics }
     }

@@ -1,5 +1,6 @@
 //! Machines of which Defender lists no missing updates: other systems, and machines that are not onboarded.
 
+use mde_exporter::facts::Facts;
 use mde_exporter::fleet::MachineState;
 use mde_exporter::fleet::policy::{PolicyState, PolicySummary};
 use mde_exporter::fleet::summary::Summary;
@@ -49,7 +50,7 @@ async fn unsupported_machines_are_counted_and_never_compliant() {
     }
     let fleet = harness.poller.fleet();
     let (now, policies) = (harness.api.clock.now(), [policy("p", 24, DeadlineStart::FirstSeen)]);
-    let updates = Summary::of(fleet, now, &harness.freshness).updates;
+    let updates = Summary::of(fleet, now, &harness.freshness, &Facts::default()).updates;
     let [summary] = &PolicySummary::of_each(&policies, fleet, &updates, now, &harness.freshness)[..] else {
         panic!();
     };

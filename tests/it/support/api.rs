@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::{Quota, Tenant};
-use mde_exporter::defender::{ApiError, Client, ProxyMode, QuotaHistory, RetryPolicy};
+use mde_exporter::defender::{ApiError, Client, QuotaHistory, RetryPolicy};
+use mde_exporter::http::ProxyMode;
 use mde_exporter::model::MachineId;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_simulator::{Control, Endpoint, Options, Realism, Simulator};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mde_exporter::facts::Facts;
 use mde_exporter::fleet::{
     MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
 };
@@ -131,7 +132,7 @@ pub(crate) fn body_within(
     series_limit: u64,
 ) -> Body {
     let options = RenderOptions { freshness: FRESHNESS, policies: policies.into(), detail, series_limit };
-    Renderer::default().render(fleets, now(), &options)
+    Renderer::default().render(fleets, now(), &options, &Facts::default())
 }
 
 pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_exporter::config::{Poll, Selectors, Tenant};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{PollStatus, TenantFleet};
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{DetailLevel, Freshness};
@@ -60,6 +61,7 @@ impl PollerHarness {
             api.clock.as_clock(),
             Arc::clone(&api.self_metrics),
             None,
+            facts::fixed(Facts::default()),
         );
         let client = client(&api.tenant, &api.clock, &api.self_metrics);
         let metrics = api.self_metrics.tenant(&api.tenant.name);
@@ -109,7 +111,7 @@ impl PollerHarness {
     pub(crate) fn text(&self) -> String {
         let fleets = vec![Arc::new(self.poller.fleet().clone())];
         let (now, options) = (self.api.clock.now(), render_options(self.freshness));
-        let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now, &options);
+        let published = Snapshot::render(&mut Renderer::default(), 1, fleets, now, &options, Arc::default());
         String::from_utf8(published.body.plain(b"")).unwrap()
     }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Poll, Quota, Selectors, Tenant};
-use mde_exporter::defender::{Client, ProxyMode, QuotaHistory};
+use mde_exporter::defender::{Client, QuotaHistory};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{PollStatus, TenantFleet};
+use mde_exporter::http::ProxyMode;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, publication};
 use mde_exporter::self_metrics::SelfMetrics;
@@ -95,6 +97,7 @@ impl PollerSetup {
             clock.clone(),
             Arc::clone(&self.self_metrics),
             None,
+            facts::fixed(Facts::default()),
         );
         let poller = Poller::new(&self.tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
         (poller, publication, reader)

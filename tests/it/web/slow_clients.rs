@@ -57,8 +57,14 @@ impl InMemoryExporter {
             detail: DetailLevel::Update,
             series_limit: 0,
         };
-        let (_, _, published) =
-            publication(vec![fleet()], options, clock.clone(), Arc::clone(&self_metrics), None);
+        let (_, _, published) = publication(
+            vec![fleet()],
+            options,
+            clock.clone(),
+            Arc::clone(&self_metrics),
+            None,
+            mde_exporter::facts::fixed(Default::default()),
+        );
         let router = router(WebState {
             published,
             self_metrics: Arc::clone(&self_metrics),

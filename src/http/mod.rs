@@ -1,10 +1,12 @@
-//! The HTTP clients of a tenant: one set of connection settings for token requests and API calls.
+//! HTTP clients with the connection settings of the configuration.
 //!
 //! Guarantees: TLS is rustls only. The certificates of `ca_file` are trusted in addition to the system's, and
 //! are sufficient where the system has none. No redirect is followed, so that no credential is sent to a host
 //! that is not configured. Every request has a time limit, except downloads, whose reader sets one.
 //!
 //! This module does not retry and contains nothing specific to the API or Entra.
+
+mod proxy_variable;
 
 use std::error::Error;
 use std::io;
@@ -16,10 +18,10 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use super::proxy_variable::quoted_proxy;
 use crate::config::{Auth, Http};
 use crate::file_kind::unexpected_kind;
 use crate::text::without_byte_order_mark;
+use proxy_variable::quoted_proxy;
 
 /// The time limit for a connection attempt, independent of the time limit for a reply.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
