@@ -1,4 +1,4 @@
-//! The facts in force, for lookups by KB.
+//! The facts in use, for lookups by KB.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,6 +1,6 @@
 //! Facts about KBs that Defender does not give: severity, exploitation, release, supersedence.
 //!
-//! [`lookup`] holds the facts in force, as one value that is replaced as a whole.
+//! [`lookup`] holds the facts in use, as one value that is replaced as a whole.
 
 pub mod lookup;
 
