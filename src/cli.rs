@@ -47,9 +47,9 @@ pub enum Command {
 /// Flags of several commands.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// The configuration file
-    #[arg(long = "config.file", value_name = "FILE", default_value = "mde_exporter.yml", global = true)]
-    pub config_file: PathBuf,
+    /// The configuration file [default: mde_exporter.yml]
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
     /// Folder of the state file, created if missing; a temporary folder for the demo [default: data]
     #[arg(long = "storage.path", value_name = "FOLDER", global = true)]
     pub storage_path: Option<PathBuf>,
@@ -83,6 +83,12 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// The configuration file.
+    #[must_use]
+    pub fn config_file(&self) -> &Path {
+        self.config_file.as_deref().unwrap_or(Path::new("mde_exporter.yml"))
+    }
+
     /// The folder of the state file.
     #[must_use]
     pub fn storage_path(&self) -> &Path {

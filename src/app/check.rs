@@ -31,7 +31,7 @@ pub(super) fn check(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) 
 }
 
 async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
-    let (loaded, web) = validate(&flags.config_file, flags.web_config_file.as_deref())?;
+    let (loaded, web) = validate(flags.config_file(), flags.web_config_file.as_deref())?;
     let mut report = CheckReport::default();
     let mut show = |section: &CheckSection| {
         report.add(section);
@@ -74,7 +74,7 @@ fn check_this_machine(
             section.add(step, StepOutcome::Ok, &format!("`{}` is good", file.display()));
         }
     };
-    add("configuration", &flags.config_file, &loaded.warnings);
+    add("configuration", flags.config_file(), &loaded.warnings);
     if let Some((web, file)) = web.zip(flags.web_config_file.as_deref()) {
         add("web configuration", file, &web.warnings);
     }

@@ -12,10 +12,10 @@ use crate::error::AppError;
 /// # Errors
 /// The problems of both files.
 pub(super) fn check_config(file: Option<&Path>, flags: &Flags) -> Result<(), AppError> {
-    let file = file.unwrap_or(&flags.config_file);
+    let file = file.unwrap_or(flags.config_file());
     let web_file = flags.web_config_file.as_deref();
     let (loaded, web) = validate(file, web_file)?;
-    let unreadable = loaded.unreadable_inputs();
+    let unreadable = loaded.unreadable_inputs(flags.storage_path());
     for warning in loaded.warnings.iter().chain(&unreadable).chain(web.iter().flat_map(|web| &web.warnings)) {
         print(&format!("warning: {warning}\n"))?;
     }

@@ -18,8 +18,8 @@ use crate::self_metrics::SelfMetrics;
 /// ends unexpectedly.
 pub(super) fn run(flags: &Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
     let sockets = Sockets::new(flags);
-    let config = load_for_serving(&flags.config_file, flags, &self_metrics, &clock)?;
-    config.log_start(&flags.config_file);
+    let config = load_for_serving(flags.config_file(), flags, &self_metrics, &clock)?;
+    config.log_start(flags.config_file());
     let store = TenantStore::open(flags.storage_path(), &clock, &self_metrics)?;
     block_on(async {
         let signals = Signals::catch()?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Auth, Config, Http, Metrics, Poll, Quota, Selectors, Tenant};
+use super::{Auth, Config, FactsConfig, FactsUrls, Http, Metrics, Poll, Quota, Selectors, Tenant};
 use crate::model::{Freshness, Policy};
 
 /// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
@@ -14,7 +14,7 @@ use crate::model::{Freshness, Policy};
 /// Empty if both have the same effect, however they are written.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let Config { tenants, poll, metrics, policies } = old;
+    let Config { tenants, poll, metrics, facts: _, policies } = old;
     let mut keys = Keys::default();
     keys.named("tenants", (tenants, &new.tenants), |tenant| &tenant.name, tenant);
     {
@@ -29,6 +29,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     keys.compare("metrics.series_limit", series_limit, &new.metrics.series_limit);
     keys.compare("metrics.ignore_kbs", ignore_kbs, &new.metrics.ignore_kbs);
     keys.compare("metrics.ignore_ids", ignore_ids, &new.metrics.ignore_ids);
+    facts(&mut keys, old.facts.as_ref(), new.facts.as_ref());
     keys.named("policies", (policies, &new.policies), |policy| &policy.name, policy);
     keys.0
 }
@@ -105,6 +106,31 @@ fn tenant(keys: &mut Keys, path: &str, old: &Tenant, new: &Tenant) {
     key("quota.per_minute", *per_minute == new.quota.per_minute);
     key("quota.per_hour", *per_hour == new.quota.per_hour);
     key("quota.share", share.total_cmp(&new.quota.share).is_eq());
+}
+
+/// Compares the sections `facts`. If one of them is off, the section itself is noted.
+fn facts(keys: &mut Keys, old: Option<&FactsConfig>, new: Option<&FactsConfig>) {
+    let (Some(old), Some(new)) = (old, new) else {
+        keys.compare("facts", &old, &new);
+        return;
+    };
+    let FactsConfig {
+        file,
+        update,
+        months,
+        sources: FactsUrls { msrc, kev, epss, servicing },
+        http: Http { timeout, ca_file, proxy_url },
+    } = old;
+    keys.compare("facts.file", file, &new.file);
+    keys.compare("facts.update", update, &new.update);
+    keys.compare("facts.months", months, &new.months);
+    keys.compare("facts.sources.msrc", msrc, &new.sources.msrc);
+    keys.compare("facts.sources.kev", kev, &new.sources.kev);
+    keys.compare("facts.sources.epss", epss, &new.sources.epss);
+    keys.compare("facts.sources.servicing", servicing, &new.sources.servicing);
+    keys.compare("facts.http.timeout", timeout, &new.http.timeout);
+    keys.compare("facts.http.ca_file", ca_file, &new.http.ca_file);
+    keys.compare("facts.http.proxy_url", proxy_url, &new.http.proxy_url);
 }
 
 fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
@@ -211,6 +237,8 @@ policies:
                 "metrics: { detail: fleet, series_limit: 1, ignore_kbs: ['1000001'], ignore_ids: [x] }\npolicies:",
                 "metrics.detail,metrics.series_limit,metrics.ignore_kbs,metrics.ignore_ids",
             ),
+            ("policies:", "facts: off\npolicies:", ""),
+            ("policies:", "facts: {}\npolicies:", "facts"),
             (
                 "machines: { all: true }",
                 "machines: { tags: [a] }",
@@ -259,6 +287,20 @@ policies:
         ] {
             assert_eq!(changed(old, new), expected, "{old} -> {new}");
         }
+    }
+
+    #[test]
+    fn each_key_of_facts_is_compared() {
+        let with = |facts: &str| config(&format!("{FILE}facts: {facts}\n"));
+        let old = with("{ update: off }");
+        let urls = "{ msrc: https://a.example, kev: off, epss: off, servicing: off }";
+        let http = "{ timeout: 9s, ca_file: x, proxy_url: 'http://p' }";
+        let new = with(&format!("{{ file: a, update: 1h, months: 2, sources: {urls}, http: {http} }}"));
+        assert_eq!(
+            changes(&old, &new).join(","),
+            "facts.file,facts.update,facts.months,facts.sources.msrc,facts.sources.kev,facts.sources.epss,\
+             facts.sources.servicing,facts.http.timeout,facts.http.ca_file,facts.http.proxy_url"
+        );
     }
 
     #[test]

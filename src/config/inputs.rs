@@ -14,11 +14,12 @@ use crate::file_kind::unexpected_kind;
 const READ_BYTES: u64 = 64 << 10;
 
 /// What is wrong with an input, and who needs it; none if it can be read.
-fn fault(place: &InputPlace) -> Option<(String, &'static str)> {
+fn fault(place: &InputPlace, storage: &Path) -> Option<(String, &'static str)> {
     const ENVIRONMENT: &str = "the exporter needs it in its environment";
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     match place {
         InputPlace::File(path) => fault_of_file(path),
+        InputPlace::StorageFile(name) => fault_of_file(&storage.join(name)),
         InputPlace::Variable(name) => match variable(name) {
             Some(_) => None,
             None => Some(("names a variable that is not set here, or empty".to_owned(), ENVIRONMENT)),
@@ -33,11 +34,11 @@ fn fault(place: &InputPlace) -> Option<(String, &'static str)> {
     }
 }
 
-/// Warns about every input of `file` that cannot be read by this process.
-pub(super) fn unreadable(file: &Path, inputs: &[NamedInput]) -> Vec<Problem> {
+/// Warns about every input of `file` that cannot be read by this process. `storage` is the folder of the state file.
+pub(super) fn unreadable(file: &Path, inputs: &[NamedInput], storage: &Path) -> Vec<Problem> {
     let warnings = ProblemCollector::new(file);
     for input in inputs {
-        if let Some((what, advice)) = fault(&input.place) {
+        if let Some((what, advice)) = fault(&input.place, storage) {
             warnings.add_warning(&input.key, input.location, what, advice);
         }
     }

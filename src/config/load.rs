@@ -10,7 +10,7 @@ use super::inputs;
 use super::problem::{LoadError, NamedInput, Problem, ProblemCollector, SourceLocation};
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
-use super::{Config, Metrics, Poll, Tenant, metrics, policy, shares_quota};
+use super::{Config, Metrics, Poll, Tenant, facts, metrics, policy, shares_quota};
 use crate::model::{Freshness, Policy};
 
 /// Size limit of the file, many times the size of ten thousand machine ids.
@@ -34,10 +34,10 @@ pub struct LoadedConfig {
 
 impl LoadedConfig {
     /// Returns a warning for every file and every variable that the configuration names and that this process
-    /// cannot read. Blocks.
+    /// cannot read. `storage` is the folder of the state file. Blocks.
     #[must_use]
-    pub fn unreadable_inputs(&self) -> Vec<Problem> {
-        inputs::unreadable(&self.file, &self.inputs)
+    pub fn unreadable_inputs(&self, storage: &Path) -> Vec<Problem> {
+        inputs::unreadable(&self.file, &self.inputs, storage)
     }
 }
 
@@ -131,6 +131,8 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
         .and_then(|field| tenants(&field, folder));
     let poll = section.optional_or("poll", "a mapping is allowed", Poll::default(), poll);
     let metrics = section.optional_or("metrics", "a mapping is allowed", Metrics::default(), metrics::read);
+    let facts =
+        section.optional_or("facts", "off or a mapping is allowed", None, |field| facts::read(field, folder));
     let policies = section.optional_or(
         "policies",
         "a list of policies is allowed",
@@ -138,7 +140,7 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
         policy::read,
     );
     section.finish();
-    Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, policies: policies? })
+    Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, facts: facts?, policies: policies? })
 }
 
 fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {

@@ -7,8 +7,8 @@
 //!
 //! The file is read key by key instead of being deserialized into these types: serde stops at the first
 //! invalid value, and an operator wants to fix all of them at once. `document` parses YAML into nodes with
-//! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `metrics`
-//! and `policy` define the keys, `values` parses single values, and `problem` displays problems. Only
+//! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `http`, `metrics`,
+//! `facts` and `policy` define the keys, `values` parses single values, and `problem` displays problems. Only
 //! `document` uses the YAML crate. [`web`] reads the web configuration file in the same way.
 //! [`changes()`] compares two configurations for a reload.
 
@@ -16,6 +16,8 @@ mod auth;
 mod changes;
 mod cloud;
 mod document;
+mod facts;
+mod http;
 mod inputs;
 mod load;
 mod metrics;
@@ -41,6 +43,7 @@ use url::Url;
 use crate::model::{DetailLevel, Freshness, KbId, Policy, Source};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
+pub use facts::{FactsConfig, FactsUrls};
 pub use load::{LoadedConfig, load, parse};
 pub use problem::{LoadError, Problem, SourceLocation};
 
@@ -53,6 +56,8 @@ pub struct Config {
     pub poll: Poll,
     /// Amount of detail in the exposition.
     pub metrics: Metrics,
+    /// Facts about KBs from sources other than Defender. Default: none.
+    pub facts: Option<FactsConfig>,
     /// Patch deadlines; the names differ. An empty list turns deadlines off. Default: the default policy.
     pub policies: Vec<Policy>,
 }
@@ -141,7 +146,7 @@ pub enum Cloud {
     Dod,
 }
 
-/// Connection settings of a tenant.
+/// Connection settings of a tenant or of the sources of facts.
 #[derive(Clone, PartialEq)]
 pub struct Http {
     /// Time limit of one request, from connect to the last byte. Default: 60s, since large replies of

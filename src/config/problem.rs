@@ -99,6 +99,8 @@ pub(super) enum InputPlace {
     Variable(String),
     /// The file that a variable names.
     FileOfVariable(&'static str),
+    /// A file of this name in the folder of the state file.
+    StorageFile(&'static str),
 }
 
 /// Collects problems and warnings while a file is read.

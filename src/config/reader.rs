@@ -48,6 +48,16 @@ impl<'a> ValueReader<'a> {
         self.problems.add_input(NamedInput { key, location, place });
     }
 
+    /// Returns whether the value is a single value, neither a list nor a mapping.
+    pub(super) fn is_scalar(&self) -> bool {
+        matches!(self.node.content, NodeValue::Scalar(_))
+    }
+
+    /// Returns whether the value is exactly `text`.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.node.content, NodeValue::Scalar(scalar) if scalar.text == text)
+    }
+
     /// Returns whether there is no value or only empty text.
     pub(super) fn is_blank(&self) -> bool {
         match &self.node.content {
@@ -227,6 +237,12 @@ impl<'a> MapReader<'a> {
             fields.push((key, ValueReader { node, path, location, allowed, problems: self.problems }));
         }
         fields
+    }
+
+    /// Notes that `key`, given or not, names a file or a variable.
+    pub(super) fn names_input(&self, key: &str, place: InputPlace) {
+        let (key, location) = (self.path_of(key), self.location_of(key));
+        self.problems.add_input(NamedInput { key, location, place });
     }
 
     /// Returns whether the mapping has no key.

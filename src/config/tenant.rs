@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
 use super::auth::ClientIdUse;
 use super::reader::{MapReader, ValueReader};
-use super::values::{GUID_ALLOWED, base_url, guid, is_https_or_loopback, label, proxy_url, scope, tenant_id};
-use super::{Cloud, Http, Quota, Tenant, auth, selectors};
+use super::values::{GUID_ALLOWED, base_url, guid, is_https_or_loopback, label, scope, tenant_id};
+use super::{Cloud, Http, Quota, Tenant, auth, http, selectors};
 use crate::model::Source;
 
 /// Names of tenants, each with the path of the first tenant of that name.
@@ -30,7 +29,7 @@ pub(super) fn read(field: &ValueReader<'_>, folder: &Path, names: &mut TenantNam
     let client_id = client_id(&section, client_id_use);
     let endpoints = endpoints(&section);
     let mapping = "a mapping is allowed";
-    let http = section.optional_or("http", mapping, Http::default(), |field| http(field, folder));
+    let http = section.optional_or("http", mapping, Http::default(), |field| http::read(field, folder));
     let source = section.optional_or("source", "machines or export is allowed", Source::default(), |field| {
         field.text(|word| Source::from_word(word).ok_or("is not a known source"))
     });
@@ -129,27 +128,6 @@ fn endpoints(section: &MapReader<'_>) -> Option<Endpoints> {
         |field| field.text(scope),
     );
     Some(Endpoints { cloud: cloud?, authority_url: authority_url?, api_url: api_url?, scope: scope? })
-}
-
-fn http(field: &ValueReader<'_>, folder: &Path) -> Option<Http> {
-    let section = field.section()?;
-    let timeout = section.optional_or(
-        "timeout",
-        "a duration above 0s, up to 1h, such as 60s, is allowed",
-        Http::default().timeout,
-        |field| field.duration(Duration::from_nanos(1)..=Duration::from_hours(1)),
-    );
-    let ca_file = section.optional_or("ca_file", "the path of a PEM file is allowed", None, |field| {
-        auth::file(field, folder).map(Some)
-    });
-    let proxy_url = section.optional_or(
-        "proxy_url",
-        "a URL such as http://proxy.example:3128 is allowed",
-        None,
-        |field| field.text(proxy_url).map(Some),
-    );
-    section.finish();
-    Some(Http { timeout: timeout?, ca_file: ca_file?, proxy_url: proxy_url? })
 }
 
 fn quota(field: &ValueReader<'_>) -> Option<Quota> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::model::DeadlineStart;
+use crate::model::{DeadlineStart, FactsSource};
 
 const MINIMAL: &str = "\
 tenants:
@@ -80,6 +80,14 @@ fn each_rule_has_its_words() {
         ("tenants:", "poll: { interval: 999ms, expire_after: 12h }\ntenants:"),
         ("tenants:", "poll: { interval: 1 day please }\ntenants:"),
         ("tenants:", "poll: 6h\ntenants:"),
+        ("tenants:", "facts: on\ntenants:"),
+        ("tenants:", "facts: [off]\ntenants:"),
+        ("tenants:", "facts: { file: , update: 59s, months: 0, sources: off, http: 1 }\ntenants:"),
+        ("tenants:", "facts: { update: daily, months: '24', sources: { nvd: off }, url: x }\ntenants:"),
+        (
+            "tenants:",
+            "facts: { sources: { msrc: http://a.example, kev: ftp://a, epss: 'https://a/?b', servicing: false } }\ntenants:",
+        ),
         ("tenants:", "policies: 14d\ntenants:"),
         ("tenants:", "policies: [14d, { from: , name: }, ]\ntenants:"),
         (
@@ -176,6 +184,47 @@ fn a_cloud_sets_hosts_and_scope_and_each_can_be_overridden() {
         assert_eq!(tenant.api_url, api.parse().unwrap());
         assert_eq!(tenant.scope, Cloud::Dod.scope());
     }
+}
+
+#[test]
+fn facts_are_off_until_they_have_a_mapping() {
+    let facts = |text: &str| config(&format!("{MINIMAL}{text}")).facts;
+    assert_eq!((facts(""), facts("facts: off\n")), (None, None));
+    assert_eq!(facts("facts: {}\n"), Some(FactsConfig::default()));
+    assert_eq!(facts("facts:\n"), Some(FactsConfig::default()));
+    let given = facts(
+        "facts:
+  file: f.json.gz
+  update: 'off'
+  months: 3
+  sources: { msrc: 'https://a.example/cvrf/v3.0/', kev: off, servicing: http://127.0.0.1:8080 }
+  http: { ca_file: ca.pem }
+",
+    )
+    .unwrap();
+    assert_eq!(given.file, Some("conf/f.json.gz".into()));
+    assert_eq!((given.update, given.months.get()), (None, 3));
+    assert_eq!(given.http.ca_file, Some("conf/ca.pem".into()));
+    let urls = FactsSource::ALL.map(|source| given.sources.of(source).map(Url::as_str));
+    let epss = "https://epss.empiricalsecurity.com/epss_scores-current.csv.gz";
+    assert_eq!(urls, [Some("https://a.example/cvrf/v3.0"), None, Some(epss), Some("http://127.0.0.1:8080/")]);
+    assert_eq!(given.file_in(Path::new("data")), Path::new("conf/f.json.gz"));
+    assert_eq!(FactsConfig::default().file_in(Path::new("data")), Path::new("data/facts.json.gz"));
+}
+
+#[test]
+fn facts_file_is_an_input_if_something_else_brings_it() {
+    let unreadable = |facts: &str| {
+        let loaded = read(&format!("{MINIMAL}facts: {facts}\n")).unwrap();
+        let warnings = loaded.unreadable_inputs(Path::new("no/such/folder"));
+        warnings.iter().map(|warning| warning.key().to_owned()).collect::<Vec<_>>()
+    };
+    let secret = "tenants[0].auth.client_secret_file";
+    assert_eq!(unreadable("off"), [secret]);
+    assert_eq!(unreadable("{ file: none }"), [secret]);
+    assert_eq!(unreadable("{ update: off }"), [secret, "facts.file"]);
+    assert_eq!(unreadable("{ update: off, file: none }"), [secret, "facts.file"]);
+    assert_eq!(unreadable("{ http: { ca_file: none } }"), [secret, "facts.http.ca_file"]);
 }
 
 #[test]

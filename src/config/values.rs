@@ -66,6 +66,12 @@ pub(super) fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn base_url(text: &str, scheme_fits: impl FnOnce(&Url) -> bool) -> Result<Url, &'static str> {
+    let url = source_url(text, scheme_fits)?;
+    if url.path() == "/" { Ok(url) } else { Err("holds a path") }
+}
+
+/// Parses a URL that may have a path, but neither a user nor a query.
+pub(super) fn source_url(text: &str, scheme_fits: impl FnOnce(&Url) -> bool) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "is not a URL")?;
     if url.host_str().is_none_or(str::is_empty) {
         Err("names no host")
@@ -73,8 +79,6 @@ pub(super) fn base_url(text: &str, scheme_fits: impl FnOnce(&Url) -> bool) -> Re
         Err("holds a user")
     } else if url.query().is_some() || url.fragment().is_some() {
         Err("holds a query or fragment")
-    } else if url.path() != "/" {
-        Err("holds a path")
     } else if !scheme_fits(&url) {
         Err("has the wrong scheme")
     } else {

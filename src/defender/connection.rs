@@ -5,9 +5,9 @@ use std::fmt;
 use reqwest::Url;
 
 use super::token_error::TIMEOUT_ADVICE;
-use super::transport_error::TransportError;
 use super::{Client, managed_identity};
 use crate::config::{Auth, Tenant};
+use crate::http::TransportError;
 
 /// The purpose of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

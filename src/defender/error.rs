@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use super::export_file_error::ExportFileError;
 use super::token::TokenError;
 use super::token_error::TIMEOUT_ADVICE;
-use super::transport_error::TransportError;
+use crate::http::TransportError;
 use crate::model::{ApiOperation, FailureReason};
 use crate::text::without_byte_order_mark;
 

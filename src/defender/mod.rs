@@ -34,7 +34,6 @@ pub mod token;
 mod token_error;
 mod token_reply;
 mod token_transport;
-mod transport_error;
 mod window;
 
 use std::fmt;
@@ -58,7 +57,6 @@ pub use pause::RequestedPause;
 pub use quota_history::{CallRecorder, QuotaHistory};
 pub use retry::RetryPolicy;
 pub use token::TokenError;
-pub use transport_error::TransportError;
 
 use crate::clock::Clock;
 use crate::config::Tenant;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::limit::{Permit, QuotaPaused};
 use super::retry::{PATIENCE, retry_after, throttle_default, whole_seconds};
 use super::token::Token;
-use super::transport_error::TransportError;
 use super::{ApiError, Client, ErrorDetail, role};
+use crate::http::TransportError;
 use crate::model::ApiOperation;
 
 /// The number of bytes of an error reply that are read for its message.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::aadsts;
-use super::transport_error::TransportError;
 use crate::file_kind::unexpected_kind;
+use crate::http::TransportError;
 use crate::model::FailureReason;
 use crate::text::{read_text_file, without_byte_order_mark};
 

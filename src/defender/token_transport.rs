@@ -15,8 +15,8 @@ use super::clock_skew::ClockSkew;
 use super::pause::HostPause;
 use super::retry::retry_after;
 use super::token_reply::IssuedToken;
-use super::transport_error::TransportError;
 use crate::clock::Clock;
+use crate::http::TransportError;
 
 /// The longest reply that is read. A token has a few kilobytes.
 const LONGEST_REPLY_BYTES: usize = 256 * 1024;

@@ -6,7 +6,9 @@
 //!
 //! This module does not retry and contains nothing specific to the API or Entra.
 
+mod body;
 mod proxy_variable;
+mod transport_error;
 
 use std::error::Error;
 use std::io;
@@ -22,6 +24,9 @@ use crate::config::{Auth, Http};
 use crate::file_kind::unexpected_kind;
 use crate::text::without_byte_order_mark;
 use proxy_variable::quoted_proxy;
+
+pub use body::{BodyReader, BodySender, body};
+pub use transport_error::TransportError;
 
 /// The time limit for a connection attempt, independent of the time limit for a reply.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

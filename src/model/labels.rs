@@ -140,6 +140,70 @@ words! {
 }
 
 words! {
+    /// The cause of a failure to fetch, read or write facts: the label `reason` of `facts_failures_total`. In
+    /// alphabetical order.
+    pub enum FactsFailure {
+        /// The data does not have the expected shape.
+        Decode = "decode",
+        /// The host refuses the request (401, 403, 407).
+        Forbidden = "forbidden",
+        /// The connection failed or was interrupted.
+        Network = "network",
+        /// The file has the format of a newer exporter.
+        Newer = "newer",
+        /// The host does not have the data (404, 410).
+        NotFound = "not_found",
+        /// The document has a lower revision than the one in use.
+        Older = "older",
+        /// The host redirects to a place that is not allowed.
+        Redirect = "redirect",
+        /// The host failed (408, 429 or 5xx).
+        ServerError = "server_error",
+        /// The connection settings cannot be used.
+        Settings = "settings",
+        /// The data lacks more than half of what was there before.
+        Shrunk = "shrunk",
+        /// No complete reply in time.
+        Timeout = "timeout",
+        /// The data is larger than its limit.
+        TooLarge = "too_large",
+        /// A status that is neither a success nor one of the others.
+        UnexpectedStatus = "unexpected_status",
+        /// The file cannot be read.
+        Unreadable = "unreadable",
+        /// The file cannot be written.
+        Unwritable = "unwritable",
+    }
+}
+
+words! {
+    /// The origin of facts: a source, or the facts file. The label `source` of `facts_failures_total`.
+    pub enum FactsOrigin {
+        /// The release documents of the Microsoft Security Response Center (CVRF).
+        Msrc = "msrc",
+        /// The catalogue of known exploited vulnerabilities of CISA.
+        Kev = "kev",
+        /// The Exploit Prediction Scoring System of FIRST.
+        Epss = "epss",
+        /// The dates of end of servicing of endoflife.date.
+        Servicing = "servicing",
+        /// The facts file.
+        File = "file",
+    }
+}
+
+impl From<FactsSource> for FactsOrigin {
+    fn from(source: FactsSource) -> Self {
+        match source {
+            FactsSource::Msrc => Self::Msrc,
+            FactsSource::Kev => Self::Kev,
+            FactsSource::Epss => Self::Epss,
+            FactsSource::Servicing => Self::Servicing,
+        }
+    }
+}
+
+words! {
     /// The API operation of a request: the label `endpoint`.
     pub enum ApiOperation {
         /// The machine list, all its pages.
@@ -288,6 +352,12 @@ mod tests {
     #[test]
     fn failure_reasons_are_in_alphabetical_order() {
         assert!(FailureReason::ALL.is_sorted_by_key(|reason| reason.as_str()));
+    }
+
+    #[test]
+    fn facts_failures_are_in_alphabetical_order() {
+        assert!(FactsFailure::ALL.is_sorted_by_key(|reason| reason.as_str()));
+        assert!(FactsSource::ALL.iter().all(|&source| FactsOrigin::from(source).as_str() == source.as_str()));
     }
 
     #[test]

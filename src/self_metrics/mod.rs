@@ -1,7 +1,8 @@
 //! Metrics of the exporter itself: the families `mde_exporter_*` and `process_*`.
 //!
 //! Other modules report events (`tenant.request_finished(..)`); names, labels and help stay in this
-//! folder. `families` is the table, `tenant` the events of one tenant, `status` its live state, which a
+//! folder. `families` is the table, `tenant` the events of one tenant, `facts` those of the facts stage, `status` the
+//! live state of a tenant, which a
 //! snapshot samples too, and `encode` passes collected values to the writer of the exposition format.
 //!
 //! Guarantees: an unknown value has no series, a label set known in advance starts at 0, and label values
@@ -12,6 +13,7 @@
 //! metrics are encoded at each scrape.
 
 mod encode;
+mod facts;
 mod families;
 mod status;
 mod tenant;
@@ -24,6 +26,7 @@ use jiff::Timestamp;
 use prometheus::Registry;
 
 use encode::encode;
+pub use facts::FactsTimes;
 use families::Families;
 pub use families::{SelfFamily, families};
 use status::LiveTenants;

@@ -1,7 +1,7 @@
 //! Self metrics as a scrape sees them.
 
 use super::*;
-use crate::model::{ApiOperation, FailureReason, RejectReason};
+use crate::model::{ApiOperation, FactsFailure, FactsOrigin, FactsSource, FailureReason, RejectReason};
 
 fn text(metrics: &SelfMetrics) -> String {
     String::from_utf8(metrics.encode_own()).unwrap()
@@ -142,6 +142,32 @@ fn output_for_textfile_collectors_holds_no_process_metrics() {
     let all = String::from_utf8(metrics.encode(ExpositionFormat::Text)).unwrap();
     assert!(all.starts_with(&text(&metrics)[..100]));
     assert!(all.contains("\nprocess_resident_memory_bytes "));
+}
+
+#[test]
+fn facts_have_series_only_while_they_are_on() {
+    let metrics = SelfMetrics::new("1");
+    let lines = |metrics: &SelfMetrics| {
+        let text = text(metrics);
+        let of_facts = |line: &&str| line.starts_with("mde_exporter_facts_");
+        text.lines().filter(of_facts).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&metrics), [""; 0]);
+    metrics.facts_on();
+    let failures = FactsOrigin::ALL.len() * FactsFailure::ALL.len();
+    assert_eq!(lines(&metrics).len(), failures + 2);
+    assert!(lines(&metrics).iter().all(|line| line.ends_with(" 0")));
+    metrics.facts_failed(FactsOrigin::File, FactsFailure::Newer);
+    assert!(has(&metrics, r#"mde_exporter_facts_failures_total{reason="newer",source="file"} 1"#));
+    let times = FactsTimes { source: FactsSource::Kev, data_at: Some(time(5)), fetched_at: Some(time(7)) };
+    metrics.facts_loaded(3, [times]);
+    assert!(has(&metrics, "mde_exporter_facts_updates 3"));
+    assert!(has(&metrics, r#"mde_exporter_facts_timestamp_seconds{source="kev"} 5"#));
+    assert!(has(&metrics, r#"mde_exporter_facts_last_success_timestamp_seconds{source="kev"} 7"#));
+    metrics.facts_loaded(3, [FactsTimes { data_at: None, ..times }]);
+    assert_eq!(lines(&metrics).len(), failures + 3);
+    metrics.facts_off();
+    assert_eq!(lines(&metrics), [""; 0]);
 }
 
 #[test]

@@ -86,6 +86,7 @@ tenants:
     quota: { zzz: 1 }
 poll: { zzz: 1 }
 metrics: { zzz: 1 }
+facts: { zzz: 1, sources: { zzz: 1 }, http: { zzz: 1 } }
 policies: [{ zzz: 1 }]
 ";
 
@@ -111,6 +112,9 @@ fn unknown_key_is_rejected_in_every_section() {
             "tenants[0].quota.zzz",
             "poll.zzz",
             "metrics.zzz",
+            "facts.zzz",
+            "facts.sources.zzz",
+            "facts.http.zzz",
             "policies[0].zzz",
         ]
     );
@@ -147,6 +151,8 @@ fn values_are_never_repeated() {
         "tenants: [{ auth: { client_secret_file: !PLANT x } }]",
         "tenants: [{ auth: { client_secret_file: *PLANT } }]",
         "poll: { interval: PLANT }",
+        "facts: PLANT",
+        "facts: { update: PLANT, months: PLANT, sources: { kev: 'https://u:PLANT@h', epss: 'https://h?PLANT' } }",
         "policies: PLANT",
         "policies: [PLANT, { name: PLANT }, { name: PLANT, deadline: PLANT, from: PLANT, PLANT: PLANT }]",
         "client_secret: PLANT\nclient_secret: \"PLANT",

@@ -31,7 +31,7 @@ fn command_line(arguments: &str) -> Cli {
 fn service_uses_the_paths_of_the_package() {
     let cli = command_line("");
     assert!(cli.command.is_none());
-    assert_eq!(cli.flags.config_file, Path::new("/etc/mde_exporter/mde_exporter.yml"));
+    assert_eq!(cli.flags.config_file(), Path::new("/etc/mde_exporter/mde_exporter.yml"));
     assert_eq!(cli.flags.storage_path(), Path::new("/var/lib/mde_exporter"));
 }
 

@@ -4,11 +4,9 @@
 //! held in memory and a slow reader slows the download. Links are secrets: logs and errors use the number of
 //! a file, and the text of a refusal by the storage host is ignored, because it may repeat the link.
 
-use std::io::{self, BufRead, Read};
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout};
 
 use super::builder::{ExportBuilder, FileCount};
@@ -17,12 +15,10 @@ use crate::defender::export_file_error::ExportFileError;
 use crate::defender::request::transport_failure;
 use crate::defender::retry::{PATIENCE, retry_after, whole_seconds};
 use crate::defender::{ApiError, Client, ErrorDetail};
+use crate::http::{BodySender, body};
 use crate::model::ApiOperation;
 
 const ENDPOINT: ApiOperation = ApiOperation::ExportFile;
-
-/// The number of chunks between the download and the reading thread; a chunk has at most about 100 KB.
-const CHUNKS: usize = 8;
 
 /// A download that receives fewer bytes than this within `http.timeout` has stalled.
 const STALLED_BYTES: usize = 1 << 10;
@@ -95,7 +91,7 @@ impl Client {
     ) -> Result<FileCount, DownloadError> {
         let file = attempt.file;
         let mut response = self.open_file(link, attempt).await?;
-        let (sender, chunks) = chunks();
+        let (sender, chunks) = body();
         let mut local_builder = std::mem::take(builder);
         let reading = tokio::task::spawn_blocking(move || {
             let count = local_builder.read(chunks);
@@ -183,11 +179,7 @@ impl Client {
 
 /// Forwards the body while it arrives fast enough. Returns `Ok` as well if the reader has stopped, because
 /// the reader reports the reason.
-async fn transfer(
-    response: &mut Response,
-    sender: Sender<Option<Vec<u8>>>,
-    stall: Duration,
-) -> Result<(), ApiError> {
+async fn transfer(response: &mut Response, sender: BodySender, stall: Duration) -> Result<(), ApiError> {
     let (mut left, mut bytes) = (stall, 0);
     loop {
         let waiting_since = Instant::now();
@@ -206,45 +198,5 @@ async fn transfer(
         if sender.send(chunk).await.is_err() || is_end {
             return Ok(());
         }
-    }
-}
-
-/// A body that is being received, for a blocking reader.
-struct Chunks {
-    receiver: Receiver<Option<Vec<u8>>>,
-    chunk: Vec<u8>,
-    consumed: usize,
-    is_end: bool,
-}
-
-/// Creates both ends of a body: chunks, then `None`. A sender that is dropped before `None` has not sent a
-/// complete body.
-fn chunks() -> (Sender<Option<Vec<u8>>>, Chunks) {
-    let (sender, receiver) = channel(CHUNKS);
-    (sender, Chunks { receiver, chunk: Vec::new(), consumed: 0, is_end: false })
-}
-
-impl BufRead for Chunks {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.consumed == self.chunk.len() && !self.is_end {
-            match self.receiver.blocking_recv() {
-                Some(Some(chunk)) => (self.chunk, self.consumed) = (chunk, 0),
-                Some(None) => self.is_end = true,
-                None => return Err(io::ErrorKind::ConnectionAborted.into()),
-            }
-        }
-        Ok(&self.chunk[self.consumed..])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.consumed += amount;
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(into)?;
-        self.consume(read);
-        Ok(read)
     }
 }

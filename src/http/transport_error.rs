@@ -65,7 +65,8 @@ impl Cause {
 
 impl TransportError {
     /// Classifies `error`, which must not be a timeout.
-    pub(super) fn of(error: reqwest::Error) -> Self {
+    #[must_use]
+    pub fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let chain = chain(&error);
         let innermost = chain.last().map(ToString::to_string).unwrap_or_default();
