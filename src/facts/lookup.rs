@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use crate::model::{CveId, CvssScore, FactsSource, KbId, MonthlyBatch, VendorSeverity};
+use crate::model::{CveId, CvssScore, FactsSource, KbId, MonthlyBatch, Restart, VendorSeverity};
 
 /// The facts about every known KB. Empty without a facts file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// True for each source of [`FactsSource::ALL`] of which data was loaded.
     loaded: [bool; FactsSource::ALL.len()],
+    data_at: [Option<Timestamp>; FactsSource::ALL.len()],
+    fetched_at: [Option<Timestamp>; FactsSource::ALL.len()],
     kbs: HashMap<KbId, KbFacts>,
 }
 
@@ -40,6 +42,8 @@ pub struct KbFacts {
     pub builds: Box<[FixedBuild]>,
     /// True if the update needs no restart of Windows (hotpatch).
     pub is_hotpatch: bool,
+    /// The demand for a restart of Windows.
+    pub restart: Option<Restart>,
 }
 
 /// The entries of the KEV catalogue about the CVEs of one KB.
@@ -98,11 +102,37 @@ impl Facts {
         loaded: impl IntoIterator<Item = FactsSource>,
         kbs: impl IntoIterator<Item = (KbId, KbFacts)>,
     ) -> Self {
-        let mut facts = Self { loaded: Default::default(), kbs: kbs.into_iter().collect() };
+        let mut facts = Self { kbs: kbs.into_iter().collect(), ..Self::default() };
         for source in loaded {
             facts.loaded[source as usize] = true;
         }
         facts
+    }
+
+    /// These facts, with the times of the data of a loaded source: `data_at` as the source states it, `fetched_at` of
+    /// the last successful fetch.
+    #[must_use]
+    pub fn dated(
+        mut self,
+        source: FactsSource,
+        data_at: Option<Timestamp>,
+        fetched_at: Option<Timestamp>,
+    ) -> Self {
+        self.data_at[source as usize] = data_at;
+        self.fetched_at[source as usize] = fetched_at;
+        self
+    }
+
+    /// The time of the data of `source`, as the source states it.
+    #[must_use]
+    pub fn data_at(&self, source: FactsSource) -> Option<Timestamp> {
+        self.data_at[source as usize]
+    }
+
+    /// The time of the last successful fetch from `source`.
+    #[must_use]
+    pub fn fetched_at(&self, source: FactsSource) -> Option<Timestamp> {
+        self.fetched_at[source as usize]
     }
 
     /// Returns whether data of `source` was ever loaded.

@@ -126,6 +126,18 @@ impl VendorSeverity {
 }
 
 words! {
+    /// The demand of an update for a restart of Windows, the strongest last.
+    pub enum Restart {
+        /// `No`
+        No = "no",
+        /// `Maybe`
+        Maybe = "maybe",
+        /// `Yes`
+        Yes = "yes",
+    }
+}
+
+words! {
     /// A source of facts about KBs: the label `source` and the keys of `facts.sources`.
     pub enum FactsSource {
         /// The release documents of the Microsoft Security Response Center (CVRF).

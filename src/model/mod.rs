@@ -23,7 +23,8 @@ pub use ignored::IgnoredUpdates;
 pub use label_value::{MAX_LABEL_BYTES, bounded_label};
 pub use labels::{
     ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FactsFailure, FactsOrigin, FactsSource,
-    FailureReason, HttpPath, LogLevel, RejectReason, Severity, SnapshotRejectReason, Source, VendorSeverity,
+    FailureReason, HttpPath, LogLevel, RejectReason, Restart, Severity, SnapshotRejectReason, Source,
+    VendorSeverity,
 };
 pub use monthly_batch::MonthlyBatch;
 pub use policy::{DeadlineStart, Policy};
