@@ -42,9 +42,11 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             cves: Some(index * 7),
             reported_machines: None,
             severity: Some(Severity::High),
+            cvss: None,
         },
         first_seen: Timestamp::from_second(NOW - i64::from(index) * 2_600_000 - i64::from(number % 40_000))
             .expect("a time of this century"),
+        chain: None,
     };
     // Real ids are hexadecimal digits without an order.
     let mixed = (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
@@ -57,6 +59,8 @@ fn machine(number: u32, facts: &[Arc<UpdateFacts>]) -> Machine {
             device_group: format!("group {}", number % 40),
             last_seen: Some(now()),
             onboarding: Onboarding::Onboarded,
+            tags: None,
+            os_build: None,
         },
         assessment: Some(Assessment::of_now(now(), (0..MISSING_UPDATES).map(missing).collect())),
         attempt: Some(Attempt::ended(now(), true)),

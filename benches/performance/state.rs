@@ -74,8 +74,10 @@ fn fleet(machines: u32) -> TenantFleet {
                     cves: Some(index),
                     reported_machines: Some(number),
                     severity: None,
+                    cvss: None,
                 },
                 first_seen,
+                chain: None,
             }
         };
         let id = format!("{:08x}{:032x}", number.wrapping_mul(0x9e37_79b9), number);
@@ -87,6 +89,8 @@ fn fleet(machines: u32) -> TenantFleet {
             device_group: format!("group {}", number % 40),
             onboarding: Onboarding::Onboarded,
             last_seen: Some(at(NOW)),
+            tags: None,
+            os_build: None,
         };
         let assessment = Some(Assessment::of_now(at(NOW), (0..MISSING_UPDATES).map(missing).collect()));
         let machine = Machine { facts, assessment, attempt: Some(Attempt::ended(at(NOW), true)) };

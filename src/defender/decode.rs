@@ -154,6 +154,8 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
             device_group: record.text("rbacGroupName"),
             last_seen: record.time("lastSeen"),
             onboarding,
+            tags: None,
+            os_build: None,
         },
         active,
         excluded_by_defender: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
@@ -220,6 +222,7 @@ pub(super) fn missing_kb(record: Json<'_>) -> Result<KbRecord, RejectReason> {
         cves: record.count("cveAddressed"),
         reported_machines: record.count("machineMissedOn"),
         severity: None,
+        cvss: None,
     }))
 }
 

@@ -82,6 +82,7 @@ mod tests {
             cves: None,
             reported_machines: None,
             severity: None,
+            cvss: None,
         };
         let version = ExportVersion::new(at, at, false, None);
         fleet.apply_export(version, |_| Some(vec![update.clone()].into()), &Freshness::DEFAULT);

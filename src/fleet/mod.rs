@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{IgnoredUpdates, KbId, MachineId, Severity};
+use crate::model::{CvssScore, IgnoredUpdates, KbId, MachineId, Severity};
 
 /// The facts about a machine from the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct MachineFacts {
     pub last_seen: Option<Timestamp>,
     /// The onboarding status.
     pub onboarding: Onboarding,
+    /// The tags, sorted; none if no machine list has shown them.
+    pub tags: Option<Arc<[String]>>,
+    /// `osBuild`, such as 26100; none if unknown.
+    pub os_build: Option<u32>,
 }
 
 /// The onboarding status of a machine: whether it reports missing updates to Defender.
@@ -54,6 +58,8 @@ impl MachineFacts {
             device_group: String::new(),
             last_seen: None,
             onboarding: Onboarding::Unreported,
+            tags: None,
+            os_build: None,
         }
     }
 
@@ -89,6 +95,8 @@ pub struct ReportedUpdate {
     pub reported_machines: Option<u32>,
     /// The worst severity among its vulnerabilities, when reported.
     pub severity: Option<Severity>,
+    /// The highest CVSS base score among its vulnerabilities, when reported.
+    pub cvss: Option<CvssScore>,
 }
 
 /// A reported update, with the time at which the source itself first saw it missing.
@@ -131,8 +139,27 @@ pub struct MissingUpdate {
     pub update: ReportedUpdate,
     /// The time at which it was first seen missing. It never moves while the update stays missing.
     pub first_seen: Timestamp,
+    /// The updates that it superseded on the machine. Rare.
+    pub chain: Option<Box<Chain>>,
 }
 
+impl MissingUpdate {
+    /// The first-seen time of the oldest update that it stands for: its own or that of a link.
+    #[must_use]
+    pub fn oldest_first_seen(&self) -> Timestamp {
+        let links = self.links().iter().map(|link| link.first_seen);
+        links.fold(self.first_seen, Timestamp::min)
+    }
+
+    /// The updates that it superseded on the machine, sorted by KB.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        self.chain.as_ref().map_or(&[], |chain| &chain.links)
+    }
+}
+
+mod chain;
+mod effective_facts;
 mod future;
 mod machine;
 pub mod overview;
@@ -144,6 +171,8 @@ pub mod summary;
 mod totals;
 pub mod unreadable;
 
+pub use chain::{Chain, Link};
+pub use effective_facts::EffectiveFacts;
 pub use machine::{Assessment, Attempt, Machine, MachineState};
 pub use overview::Overview;
 pub use poll_status::PollStatus;

@@ -140,8 +140,10 @@ mod tests {
                 cves: None,
                 reported_machines: None,
                 severity: None,
+                cvss: None,
             },
             first_seen: hours_ago(*hours),
+            chain: None,
         };
         let assessment = assessment.map(|(hours, missing_updates)| {
             Assessment::of_now(hours_ago(hours), missing_updates.iter().enumerate().map(missing).collect())

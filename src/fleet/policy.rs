@@ -164,8 +164,9 @@ mod tests {
             cves: None,
             reported_machines: None,
             severity: None,
+            cvss: None,
         };
-        MissingUpdate { update, first_seen: ago(age) }
+        MissingUpdate { update, first_seen: ago(age), chain: None }
     }
 
     /// A fleet of the machines 0, 1 and so on, each with the age of its assessment and its missing updates.

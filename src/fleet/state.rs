@@ -259,7 +259,11 @@ impl SourceReply {
             let earlier = find(previous, update.kb).map(|missing| missing.first_seen);
             totals.detected += u64::from(earlier.is_none());
             let ours = earlier.unwrap_or(as_of);
-            MissingUpdate { first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)), update }
+            MissingUpdate {
+                first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)),
+                update,
+                chain: None,
+            }
         };
         let mut missing_updates: Vec<MissingUpdate> = updates.into_iter().map(missing).collect();
         let doubt = Doubt {

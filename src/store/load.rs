@@ -164,6 +164,8 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             device_group: text(row, 7)?.to_owned(),
             last_seen: optional(row, 8, at)?,
             onboarding: onboarding(integer(row, 12)?)?,
+            tags: None,
+            os_build: None,
         };
         let assessment = match optional(row, 9, at)? {
             Some(read_at) => Some(Assessment {
@@ -220,8 +222,8 @@ fn missing_updates(
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
         let facts = Arc::clone(&shared.facts);
-        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity };
-        collected.push(MissingUpdate { update, first_seen });
+        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: None };
+        collected.push(MissingUpdate { update, first_seen, chain: None });
         Some(())
     })?;
     if let Some(last) = machines.next() {

@@ -30,8 +30,10 @@ fn fleet(tenant: &str, machines: u32) -> Arc<TenantFleet> {
             cves: None,
             reported_machines: None,
             severity: None,
+            cvss: None,
         };
-        let assessment = Some(Assessment::of_now(at, vec![MissingUpdate { update, first_seen: at }]));
+        let assessment =
+            Some(Assessment::of_now(at, vec![MissingUpdate { update, first_seen: at, chain: None }]));
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
         let facts = MachineFacts { name: "name".repeat(20), ..MachineFacts::unlisted(id.clone()) };
         fleet.machines.insert(id, Arc::new(Machine { facts, assessment, attempt: None }));

@@ -85,6 +85,7 @@ pub(super) fn polled(tenant: &str) -> TenantFleet {
         cves: None,
         reported_machines: None,
         severity: None,
+        cvss: None,
     };
     fleet.apply_answer(&id("fresh"), ago(60), vec![update], &FRESHNESS);
     fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &FRESHNESS);

@@ -110,6 +110,7 @@ impl Export {
             cves: Some(packed.cves.len()),
             reported_machines: None,
             severity: packed.severity,
+            cvss: None,
         };
         DatedUpdate { update, first_seen: packed.first_seen.map(Timestamp::from) }
     }

@@ -32,6 +32,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
         cves: None,
         reported_machines: None,
         severity: None,
+        cvss: None,
     };
     kbs.iter().map(update).collect()
 }

@@ -34,6 +34,7 @@ fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> Report
         cves,
         reported_machines: cves,
         severity: None,
+        cvss: None,
     }
 }
 

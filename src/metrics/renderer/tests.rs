@@ -56,6 +56,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
         cves: (!kb.is_multiple_of(3)).then_some(*kb),
         reported_machines: (!kb.is_multiple_of(2)).then_some(1),
         severity: kb.is_multiple_of(2).then_some(Severity::High),
+        cvss: None,
     };
     kbs.iter().map(update).collect()
 }

@@ -28,9 +28,10 @@ fn machine(id: &str, name: &str, missing: Option<(u32, i64)>) -> Arc<Machine> {
         cves: None,
         reported_machines: None,
         severity: None,
+        cvss: None,
     };
     let update_since =
-        |number, days| MissingUpdate { update: update(number), first_seen: ago(days * 86_400) };
+        |number, days| MissingUpdate { update: update(number), first_seen: ago(days * 86_400), chain: None };
     let missing_updates = |(count, days)| (0..count).map(|number| update_since(number, days)).collect();
     let assessment = missing.map(|missing| Assessment::of_now(ago(3600), missing_updates(missing)));
     Arc::new(Machine { facts, assessment, attempt: None })

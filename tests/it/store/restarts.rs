@@ -44,6 +44,7 @@ fn missing(kbs: &[u32]) -> Vec<ReportedUpdate> {
         cves: Some(*kb),
         reported_machines: None,
         severity: None,
+        cvss: None,
     };
     kbs.iter().map(update).collect()
 }

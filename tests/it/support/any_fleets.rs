@@ -29,8 +29,9 @@ fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
                     let facts = Arc::new(UpdateFacts { title, products });
                     let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
                     MissingUpdate {
-                        update: ReportedUpdate { kb, facts, cves, reported_machines, severity },
+                        update: ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: None },
                         first_seen,
+                        chain: None,
                     }
                 };
             missing_updates.into_iter().map(missing).collect()
@@ -86,8 +87,17 @@ fn machines() -> impl Strategy<Value = Machine> {
         |(texts, last_seen, onboarding, assessment, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
-            let facts =
-                MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding };
+            let facts = MachineFacts {
+                id,
+                name,
+                os_platform,
+                os_version,
+                device_group,
+                last_seen,
+                onboarding,
+                tags: None,
+                os_build: None,
+            };
             Machine { facts, assessment, attempt }
         },
     )

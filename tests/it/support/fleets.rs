@@ -53,6 +53,7 @@ pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>
         cves,
         reported_machines: cves.map(|cves| cves / 10),
         severity: None,
+        cvss: None,
     }
 }
 
@@ -176,8 +177,7 @@ prop_compose! {
             facts: Arc::new(UpdateFacts { title, products: products.into_iter().collect() }),
             cves: cves.map(u32::from),
             reported_machines: reported.map(u32::from),
-            severity,
-        }
+            severity, cvss: None }
     }
 }
 
@@ -194,7 +194,7 @@ prop_compose! {
     ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
         let id = id(&format!("{number:x}"));
         let last_seen = seen.map(hours_ago);
-        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded };
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded, tags: None, os_build: None };
         (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
     }
 }

@@ -50,8 +50,15 @@ pub(crate) fn plain_fleet(tenant: &str, count: u32, first_seen: i64) -> TenantFl
         let missing = |kb| {
             let kb = KbId::new(kb).unwrap();
             let facts = Arc::clone(&facts);
-            let update = ReportedUpdate { kb, facts, cves: Some(3), reported_machines: None, severity: None };
-            MissingUpdate { update, first_seen: at(first_seen) }
+            let update = ReportedUpdate {
+                kb,
+                facts,
+                cves: Some(3),
+                reported_machines: None,
+                severity: None,
+                cvss: None,
+            };
+            MissingUpdate { update, first_seen: at(first_seen), chain: None }
         };
         let id = MachineId::parse(&format!("machine-{number:05}")).unwrap();
         let assessment = Some(Assessment::of_now(at(first_seen), (1..=10).map(missing).collect()));
