@@ -178,7 +178,9 @@ impl Facts {
             && (!self.reaches(older, newer) || self.is_later(newer, older))
     }
 
-    fn is_later(&self, kb: KbId, other: KbId) -> bool {
+    /// Returns whether `kb` was released after `other`, or at the same time with a greater number.
+    #[must_use]
+    pub fn is_later(&self, kb: KbId, other: KbId) -> bool {
         let released = |kb| self.kb(kb).and_then(|facts| facts.released);
         (released(kb), kb) > (released(other), other)
     }

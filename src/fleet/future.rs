@@ -43,7 +43,10 @@ fn times(machine: &mut Machine) -> impl Iterator<Item = &mut Timestamp> {
     let attempt = attempt.iter_mut().map(|Attempt { at, .. }| at);
     let assessment = assessment.iter_mut().flat_map(|assessment| {
         let Assessment { fetched_at, as_of, source: _, missing_updates, unreadable } = assessment;
-        let first_seen = missing_updates.iter_mut().map(|missing| &mut missing.first_seen);
+        let first_seen = missing_updates.iter_mut().flat_map(|missing| {
+            let links = missing.chain.iter_mut().flat_map(|chain| &mut chain.links);
+            [&mut missing.first_seen].into_iter().chain(links.map(|link| &mut link.first_seen))
+        });
         let held = unreadable.iter_mut().flat_map(|unreadable| unreadable.held.iter_mut());
         [fetched_at, as_of].into_iter().chain(first_seen).chain(held.map(|held| &mut held.since))
     });
@@ -52,7 +55,10 @@ fn times(machine: &mut Machine) -> impl Iterator<Item = &mut Timestamp> {
 
 fn latest_time(machine: &Machine) -> Option<Timestamp> {
     let assessment = machine.assessment.as_ref();
-    let first_seen = machine.missing_updates().iter().map(|missing| missing.first_seen);
+    let first_seen = machine
+        .missing_updates()
+        .iter()
+        .flat_map(|missing| missing.links().iter().map(|link| link.first_seen).chain([missing.first_seen]));
     let read = assessment.map(|assessment| assessment.fetched_at.max(assessment.as_of));
     let unreadable = assessment.and_then(|assessment| assessment.unreadable.as_ref());
     let held = unreadable.iter().flat_map(|unreadable| unreadable.held.iter()).map(|held| held.since);
@@ -64,6 +70,7 @@ mod tests {
     use jiff::ToSpan;
 
     use super::*;
+    use crate::facts::Facts;
     use crate::fleet::{
         ExportVersion, MachineAnswer, MachineFacts, OutOfScope, PollStatus, ReportedUpdate, UpdateFacts,
     };
@@ -85,10 +92,15 @@ mod tests {
             cvss: None,
         };
         let version = ExportVersion::new(at, at, false, None);
-        fleet.apply_export(version, |_| Some(vec![update.clone()].into()), &Freshness::DEFAULT);
+        fleet.apply_export(
+            version,
+            |_| Some(vec![update.clone()].into()),
+            &Freshness::DEFAULT,
+            &Facts::default(),
+        );
         let unreadable =
             MachineAnswer { unreadable: vec!["Click to Run".into()], ..MachineAnswer::default() };
-        fleet.apply_answer(&ids[0], at, unreadable, &Freshness::DEFAULT);
+        fleet.apply_answer(&ids[0], at, unreadable, &Freshness::DEFAULT, &Facts::default());
         let machine = fleet.machines.remove(&ids[1]).unwrap();
         fleet.out_of_scope.insert(ids[1].clone(), OutOfScope { machine, since: at });
         let some = Some(at);

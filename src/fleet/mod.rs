@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::facts::FixedBuild;
 use crate::model::{CvssScore, IgnoredUpdates, KbId, MachineId, Severity};
 
 /// The facts about a machine from the machine list.
@@ -115,6 +116,8 @@ pub struct MachineAnswer {
     pub updates: Vec<DatedUpdate>,
     /// The ids that are no KBs, without those that the configuration ignores.
     pub unreadable: Vec<Arc<str>>,
+    /// The build of Windows on the machine, when reported.
+    pub build: Option<FixedBuild>,
 }
 
 impl MachineAnswer {
@@ -128,7 +131,7 @@ impl MachineAnswer {
 impl From<Vec<ReportedUpdate>> for MachineAnswer {
     fn from(updates: Vec<ReportedUpdate>) -> Self {
         let undated = |update| DatedUpdate { update, first_seen: None };
-        Self { updates: updates.into_iter().map(undated).collect(), unreadable: Vec::new() }
+        Self { updates: updates.into_iter().map(undated).collect(), ..Self::default() }
     }
 }
 
@@ -168,6 +171,7 @@ mod poll_status;
 pub mod release;
 pub mod state;
 pub mod summary;
+mod supersedence;
 mod totals;
 pub mod unreadable;
 

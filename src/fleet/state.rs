@@ -8,11 +8,14 @@ use jiff::Timestamp;
 
 use super::machine::{age, is_older};
 use super::poll_status::PollStatus;
+use super::supersedence::Appeared;
 use super::totals::Totals;
 use super::unreadable::{Absence, Doubt, UnreadableIds};
 use super::{
-    Assessment, Attempt, DatedUpdate, Machine, MachineAnswer, MachineFacts, MissingUpdate, Onboarding,
+    Assessment, Attempt, Chain, DatedUpdate, Link, Machine, MachineAnswer, MachineFacts, MissingUpdate,
+    Onboarding,
 };
+use crate::facts::Facts;
 use crate::model::{Freshness, IgnoredUpdates, KbId, MachineId, Source};
 
 /// A machine that left the scope.
@@ -140,7 +143,9 @@ impl TenantFleet {
     }
 
     /// Applies a reply about a machine: updates that stay missing keep their first-seen time, and those that
-    /// are not in the reply are fixed or, if an unreadable id may stand for them, held. A machine that has left the scope meanwhile is ignored.
+    /// are not in the reply are fixed or, if an unreadable id may stand for them, held. One that disappears while a
+    /// newer update of its chain appears (`facts`) is superseded: it becomes a link of that one, and is not fixed.
+    /// A machine that has left the scope meanwhile is ignored.
     ///
     /// A reply about an inactive machine is not trusted, because Defender drops the missing updates of
     /// machines that it no longer sees: the previous data stays, and nothing is fixed. The same applies to an
@@ -151,11 +156,12 @@ impl TenantFleet {
         at: Timestamp,
         answer: impl Into<MachineAnswer>,
         freshness: &Freshness,
+        facts: &Facts,
     ) {
         let (source, answer) = (Source::Machines, answer.into());
         let reply = SourceReply { fetched_at: at, as_of: at, source, answer, is_incomplete: false };
         if let Some(machine) = self.machines.get_mut(id) {
-            reply.apply(machine, &mut self.totals, freshness);
+            reply.apply(machine, &mut self.totals, freshness, facts);
         }
     }
 
@@ -171,6 +177,7 @@ impl TenantFleet {
         version: ExportVersion,
         mut take_answer: impl FnMut(&MachineId) -> Option<MachineAnswer>,
         freshness: &Freshness,
+        facts: &Facts,
     ) -> u64 {
         let ExportVersion { generated_at: as_of, checked_at: fetched_at, .. } = version;
         let is_incomplete = version.has_unreadable_lines && !version.follows_unreadable_lines;
@@ -182,7 +189,7 @@ impl TenantFleet {
             let misses_nothing = || (is_onboarded && seen_since()).then(MachineAnswer::default);
             if let Some(answer) = take_answer(id).or_else(misses_nothing) {
                 let reply = SourceReply { fetched_at, as_of, source: Source::Export, answer, is_incomplete };
-                reply.apply(machine, &mut self.totals, freshness);
+                reply.apply(machine, &mut self.totals, freshness, facts);
                 applied += 1;
             } else {
                 Arc::make_mut(machine).attempt = Some(Attempt::ended(fetched_at, false));
@@ -195,11 +202,14 @@ impl TenantFleet {
     /// Drops the missing updates of `ignored` KBs, which do not count as fixed, and the `ignored` ids.
     pub fn ignore(&mut self, ignored: &IgnoredUpdates) {
         let is_ignored = |missing: &MissingUpdate| ignored.kbs.contains(&missing.update.kb);
+        let is_ignored_link = |link: &Link| ignored.kbs.contains(&link.kb);
         let out_of_scope = self.out_of_scope.values_mut().map(|out_of_scope| &mut out_of_scope.machine);
         for machine in self.machines.values_mut().chain(out_of_scope) {
             let Some(assessment) = &machine.assessment else { continue };
             let concerns = |unreadable: &UnreadableIds| unreadable.is_concerned_by(ignored);
+            let mut links = assessment.missing_updates.iter().flat_map(MissingUpdate::links);
             let is_concerned = assessment.missing_updates.iter().any(is_ignored)
+                || links.any(is_ignored_link)
                 || assessment.unreadable.as_deref().is_some_and(concerns);
             if !is_concerned {
                 continue;
@@ -208,6 +218,10 @@ impl TenantFleet {
                 let before = assessment.missing_updates.len();
                 assessment.missing_updates.retain(|missing| !is_ignored(missing));
                 self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
+                for missing in &mut assessment.missing_updates {
+                    let links = missing.links().iter().copied().filter(|link| !is_ignored_link(link));
+                    missing.chain = Chain::of(links.collect());
+                }
                 let unreadable = assessment.unreadable.take();
                 assessment.unreadable = unreadable.and_then(|unreadable| (*unreadable).without(ignored));
             }
@@ -242,23 +256,27 @@ struct SourceReply {
 }
 
 impl SourceReply {
-    fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness) {
+    fn apply(self, machine: &mut Arc<Machine>, totals: &mut Totals, freshness: &Freshness, facts: &Facts) {
         let Self { fetched_at, as_of, source, answer, is_incomplete } = self;
         let attempt = Some(Attempt::ended(fetched_at, true));
         if !machine.state(fetched_at, freshness).is_asked() {
             Arc::make_mut(machine).attempt = attempt;
             return;
         }
-        let MachineAnswer { mut updates, mut unreadable } = answer;
+        let MachineAnswer { mut updates, mut unreadable, build } = answer;
         updates.sort_by_key(|dated| dated.update.kb);
         updates.dedup_by_key(|dated| dated.update.kb);
         unreadable.sort_unstable();
         unreadable.dedup();
         let previous = machine.missing_updates();
+        let mut appeared = Appeared::new(facts, build);
         let missing = |DatedUpdate { update, first_seen }: DatedUpdate| {
             let earlier = find(previous, update.kb).map(|missing| missing.first_seen);
-            totals.detected += u64::from(earlier.is_none());
-            let ours = earlier.unwrap_or(as_of);
+            if earlier.is_none() {
+                totals.detected += 1;
+                appeared.add(update.kb);
+            }
+            let ours = earlier.or_else(|| first_seen_of_link(previous, update.kb)).unwrap_or(as_of);
             MissingUpdate {
                 first_seen: first_seen.map_or(ours, |theirs| theirs.min(ours)),
                 update,
@@ -282,13 +300,15 @@ impl SourceReply {
                     kept.push(missing.clone());
                     held.push(since);
                 }
+                Absence::Gone(_) if appeared.take_place_of(missing) => totals.superseded += 1,
                 Absence::Gone(listed_by) if listed_by == source => {
                     totals.resolved += 1;
-                    totals.resolution.observe(age(missing.first_seen, as_of));
+                    totals.resolution.observe(age(missing.oldest_first_seen(), as_of));
                 }
                 Absence::Gone(_) => totals.dropped += 1,
             }
         }
+        link(&mut missing_updates, &mut appeared, previous);
         if !kept.is_empty() {
             missing_updates.extend(kept);
             missing_updates.sort_by_key(|missing| missing.update.kb);
@@ -300,6 +320,22 @@ impl SourceReply {
             attempt,
         });
     }
+}
+
+/// Gives the listed updates their links: those that they had in `previous`, and the updates that they superseded.
+fn link(listed: &mut [MissingUpdate], appeared: &mut Appeared<'_>, previous: &[MissingUpdate]) {
+    for index in 0..listed.len() {
+        let kb = listed[index].update.kb;
+        let before = find(previous, kb).map_or(&[][..], MissingUpdate::links);
+        let chain = appeared.chain(kb, before, |link| find(listed, link).is_some());
+        listed[index].chain = chain;
+    }
+}
+
+/// The time at which `kb`, a link of another update until now, was first seen missing.
+fn first_seen_of_link(previous: &[MissingUpdate], kb: KbId) -> Option<Timestamp> {
+    let links = previous.iter().flat_map(MissingUpdate::links);
+    links.filter(|link| link.kb == kb).map(|link| link.first_seen).min()
 }
 
 /// The missing update of `kb` in a list that is sorted by KB.

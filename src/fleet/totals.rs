@@ -9,6 +9,9 @@ pub struct Totals {
     pub detected: u64,
     /// Missing updates that were fixed.
     pub resolved: u64,
+    /// Missing updates that ended because a newer update of the same chain took their place. They are neither
+    /// fixed nor dropped.
+    pub superseded: u64,
     /// Missing updates that were dropped with their machine, after a change of the source, or because their
     /// KB is ignored now. They are neither missing nor fixed.
     pub dropped: u64,

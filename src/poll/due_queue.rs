@@ -163,6 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::facts::Facts;
     use crate::fleet::{MachineFacts, Onboarding};
 
     const HOUR: Duration = Duration::from_hours(1);
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn new_machines_come_first_then_the_oldest_attempt() {
         let mut fleet = fleet(&["a", "b", "c", "d"]);
-        fleet.apply_answer(&id("a"), at(10), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("a"), at(10), vec![], &FRESHNESS, &Facts::default());
         fleet.apply_failure(&id("c"), at(5));
         let queue = queue(&fleet, at(120));
         assert_eq!((queue.due(), queue.never_asked()), (4, 2));
@@ -216,14 +217,14 @@ mod tests {
     #[test]
     fn machines_become_due_one_by_one() {
         let mut fleet = fleet(&["a", "b"]);
-        fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS);
-        fleet.apply_answer(&id("b"), at(5), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS, &Facts::default());
+        fleet.apply_answer(&id("b"), at(5), vec![], &FRESHNESS, &Facts::default());
         let mut queue = queue(&fleet, at(59));
         assert_eq!((queue.due(), queue.next_due()), (0, Some(at(60))));
         queue.advance(at(60));
         assert_eq!((queue.due(), queue.next_due()), (1, Some(at(65))));
         assert_eq!(queue.take(), Some(id("a")));
-        fleet.apply_answer(&id("a"), at(61), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("a"), at(61), vec![], &FRESHNESS, &Facts::default());
         queue.attempted(&id("a"), &fleet.machines[&id("a")], HOUR);
         queue.make_all_due();
         assert_eq!(taken(queue), [id("b"), id("a")]);
@@ -273,8 +274,8 @@ mod tests {
     #[test]
     fn machine_that_could_not_be_asked_stays_first() {
         let mut fleet = fleet(&["a", "b"]);
-        fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS);
-        fleet.apply_answer(&id("b"), at(1), vec![], &FRESHNESS);
+        fleet.apply_answer(&id("a"), at(0), vec![], &FRESHNESS, &Facts::default());
+        fleet.apply_answer(&id("b"), at(1), vec![], &FRESHNESS, &Facts::default());
         let mut queue = queue(&fleet, at(90));
         let first = queue.take().unwrap();
         queue.put_back(&first, &fleet.machines[&first]);
@@ -302,7 +303,7 @@ mod tests {
                     if failing.contains(&id.as_str()[1..].parse().unwrap()) {
                         fleet.apply_failure(&id, now);
                     } else {
-                        fleet.apply_answer(&id, now, vec![], &FRESHNESS);
+                        fleet.apply_answer(&id, now, vec![], &FRESHNESS, &Facts::default());
                     }
                     queue.attempted(&id, &fleet.machines[&id], HOUR);
                     fetched.insert(id);

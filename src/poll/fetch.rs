@@ -139,7 +139,8 @@ impl MachineFetcher {
             Ok(mut answer) => {
                 answer.ignore(&context.ignored);
                 context.unreadable_log.report(&context.fleet.tenant, id, &answer.unreadable);
-                context.fleet.apply_answer(id, now, answer, &context.freshness);
+                let facts = Arc::clone(&context.facts.borrow());
+                context.fleet.apply_answer(id, now, answer, &context.freshness, &facts);
                 MachineOutcome::Read
             }
             Err(ApiError::NotFound { .. }) if self.not_found.plan(id, Instant::now(), interval) => {

@@ -147,6 +147,7 @@ async fn apply(mut export: Export, version: ExportVersion, context: &mut PollCon
     let mut fleet = context.fleet.clone();
     let freshness = context.freshness;
     let ignored = Arc::clone(&context.ignored);
+    let facts = Arc::clone(&context.facts.borrow());
     let mut log = std::mem::take(&mut context.unreadable_log);
     let applied = tokio::task::spawn_blocking(move || {
         let tenant = Arc::clone(&fleet.tenant);
@@ -156,7 +157,7 @@ async fn apply(mut export: Export, version: ExportVersion, context: &mut PollCon
             log.report(&tenant, id, &answer.unreadable);
             Some(answer)
         };
-        let machines = fleet.apply_export(version, take_answer, &freshness);
+        let machines = fleet.apply_export(version, take_answer, &freshness, &facts);
         (fleet, machines, log)
     });
     let (fleet, machines, log) = applied.await.expect("Safe: applying does not panic and is never aborted");

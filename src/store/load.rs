@@ -106,6 +106,7 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
         fleet.totals = Totals {
             detected: count(row, 6)?,
             resolved: count(row, 7)?,
+            superseded: 0,
             dropped: count(row, 8)?,
             resolution: ResolutionHistogram { sum_millis: count(row, 9)?, ..ResolutionHistogram::default() },
         };

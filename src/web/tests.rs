@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
+use crate::facts::Facts;
 use crate::fleet::{MachineFacts, ReportedUpdate, TenantFleet};
 use crate::metrics::{RenderOptions, Renderer};
 use crate::model::{DetailLevel, Freshness, KbId, MachineId, Policy};
@@ -87,9 +88,9 @@ pub(super) fn polled(tenant: &str) -> TenantFleet {
         severity: None,
         cvss: None,
     };
-    fleet.apply_answer(&id("fresh"), ago(60), vec![update], &FRESHNESS);
-    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &FRESHNESS);
-    fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &FRESHNESS);
+    fleet.apply_answer(&id("fresh"), ago(60), vec![update], &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("stale"), ago(14 * 3600), Vec::new(), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("inactive"), ago(60), Vec::new(), &FRESHNESS, &Facts::default());
     fleet.status.up = true;
     fleet.status.last_poll = Some(ago(60) + std::time::Duration::from_nanos(1));
     fleet.status.last_success = Some(ago(7200));

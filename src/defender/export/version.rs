@@ -99,7 +99,8 @@ impl Export {
         let packed = self.machines[place].take()?;
         let mut updates: Vec<_> = packed.into_iter().map(|packed| self.unpack(&packed)).collect();
         updates.sort_unstable_by_key(|dated| dated.update.kb);
-        Some(MachineAnswer { updates, unreadable: self.unreadable.ids.remove(&place).unwrap_or_default() })
+        let unreadable = self.unreadable.ids.remove(&place).unwrap_or_default();
+        Some(MachineAnswer { updates, unreadable, build: None })
     }
 
     fn unpack(&self, packed: &PackedUpdate) -> DatedUpdate {

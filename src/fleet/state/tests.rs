@@ -5,9 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::facts::Facts;
 use crate::fleet::{MachineState, Onboarding, ReportedUpdate, UpdateFacts};
 use crate::model::KbId;
 
+mod supersedence;
 mod unreadable;
 mod unsupported;
 
@@ -70,6 +72,19 @@ fn kept(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
     open(fleet).into_iter().chain(out_of_scope).collect()
 }
 
+/// The first-seen times of the links in and out of scope, by machine and KB.
+fn linked(fleet: &TenantFleet) -> BTreeMap<(MachineId, KbId), Timestamp> {
+    let out_of_scope = fleet.out_of_scope.values().map(|out_of_scope| &out_of_scope.machine);
+    let mut linked = BTreeMap::new();
+    for machine in fleet.machines.values().chain(out_of_scope) {
+        for link in machine.missing_updates().iter().flat_map(MissingUpdate::links) {
+            let earliest = linked.entry((machine.facts.id.clone(), link.kb)).or_insert(link.first_seen);
+            *earliest = link.first_seen.min(*earliest);
+        }
+    }
+    linked
+}
+
 #[test]
 fn missing_update_that_comes_back_is_first_seen_again() {
     let mut fleet = fleet_of(&[named(1, "a")]);
@@ -77,7 +92,7 @@ fn missing_update_that_comes_back_is_first_seen_again() {
     for (at, kbs, first_seen) in
         [(0, &[7, 8][..], Some(0)), (10, &[8, 7], Some(0)), (20, &[8], None), (30, &[7, 8], Some(30))]
     {
-        fleet.apply_answer(&id(1), second(at), missing(kbs), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(at), missing(kbs), &FRESHNESS, &Facts::default());
         assert_eq!(open(&fleet).get(&key).copied(), first_seen.map(second), "after {at} s");
     }
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 1));
@@ -86,8 +101,8 @@ fn missing_update_that_comes_back_is_first_seen_again() {
 #[test]
 fn machine_that_leaves_the_scope_fixes_nothing() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
-    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id(2), second(0), missing(&[7, 8]), &FRESHNESS, &Facts::default());
     fleet.apply_list(vec![named(1, "renamed")], second(1), &FRESHNESS);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved), (3, 0));
     assert_eq!(open(&fleet).len(), 1);
@@ -97,7 +112,7 @@ fn machine_that_leaves_the_scope_fixes_nothing() {
 #[test]
 fn machine_listed_twice_keeps_its_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     fleet.apply_list(vec![named(1, "first"), named(1, "second")], second(1), &FRESHNESS);
     assert_eq!(open(&fleet).len(), 1);
     assert_eq!(fleet.machines[&id(1)].facts.name, "first");
@@ -106,7 +121,7 @@ fn machine_listed_twice_keeps_its_data() {
 #[test]
 fn failure_changes_no_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     let before = fleet.machines[&id(1)].assessment.clone();
     fleet.apply_failure(&id(1), second(5));
     let machine = &fleet.machines[&id(1)];
@@ -117,10 +132,10 @@ fn failure_changes_no_data() {
 #[test]
 fn published_copy_does_not_change() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     let published = fleet.clone();
     fleet.apply_failure(&id(1), second(5));
-    fleet.apply_answer(&id(1), second(6), vec![], &FRESHNESS);
+    fleet.apply_answer(&id(1), second(6), vec![], &FRESHNESS, &Facts::default());
     assert_eq!(open(&published).len(), 1);
     assert!(published.machines[&id(1)].attempt.unwrap().succeeded);
 }
@@ -128,7 +143,7 @@ fn published_copy_does_not_change() {
 #[test]
 fn reply_about_a_machine_out_of_scope_is_ignored() {
     let mut fleet = fleet_of(&[]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     fleet.apply_failure(&id(1), second(0));
     assert!(fleet.machines.is_empty());
     assert_eq!(fleet.totals.detected, 0);
@@ -163,11 +178,11 @@ fn state_follows_the_age_of_data_and_machine() {
 fn machine_that_comes_back_in_time_keeps_first_seen() {
     let away = |hours: i64| {
         let mut fleet = fleet_of(&[named(1, "a"), named(2, "b")]);
-        fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
         fleet.apply_list(vec![named(2, "b")], second(10), &FRESHNESS);
         assert!(open(&fleet).is_empty());
         fleet.apply_list(vec![named(1, "a"), named(2, "b")], second(10 + hours * 3600), &FRESHNESS);
-        fleet.apply_answer(&id(1), second(20 + hours * 3600), missing(&[7]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(20 + hours * 3600), missing(&[7]), &FRESHNESS, &Facts::default());
         (open(&fleet).into_values().next().unwrap(), fleet.totals)
     };
     let (first_seen, totals) = away(48);
@@ -180,10 +195,10 @@ fn machine_that_comes_back_in_time_keeps_first_seen() {
 #[test]
 fn first_seen_survives_the_expiry_of_the_data() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     let later = second(100 * 3600);
     assert_eq!(fleet.machines[&id(1)].state(later, &FRESHNESS), MachineState::Unknown);
-    fleet.apply_answer(&id(1), later, missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), later, missing(&[7]), &FRESHNESS, &Facts::default());
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)]);
     assert_eq!(fleet.totals.detected, 1);
 }
@@ -192,22 +207,22 @@ fn first_seen_survives_the_expiry_of_the_data() {
 fn reply_about_an_inactive_machine_is_not_trusted() {
     let seen = |at| MachineFacts { last_seen: Some(at), ..named(1, "a") };
     let mut fleet = fleet_of(&[seen(second(0))]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7]), &FRESHNESS, &Facts::default());
     let dead = second(721 * 3600);
-    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS, &Facts::default());
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (0, 1));
     assert_eq!(fleet.machines[&id(1)].attempt, Some(Attempt::ended(dead, true)));
     fleet.apply_list(vec![seen(dead)], dead, &FRESHNESS);
-    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), dead, missing(&[]), &FRESHNESS, &Facts::default());
     assert_eq!((fleet.totals.resolved, open(&fleet).len()), (1, 0));
 }
 
 #[test]
 fn fixed_update_is_counted_by_its_time_to_resolution() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
-    fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &FRESHNESS);
-    fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id(1), second(86_400), missing(&[7]), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id(1), second(86_400 * 200), missing(&[]), &FRESHNESS, &Facts::default());
     let resolution = fleet.totals.resolution;
     assert_eq!(resolution.buckets, [1, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(resolution.sum_millis, 201 * 86_400_000);
@@ -218,7 +233,7 @@ fn fixed_update_is_counted_by_its_time_to_resolution() {
 fn export(fleet: &mut TenantFleet, generated: i64, rows: &[(u8, &[u32])]) -> u64 {
     let version = version(generated, second(generated + 3600));
     let rows: Vec<_> = rows.iter().map(|(number, kbs)| (*number, kbs.to_vec())).collect();
-    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS)
+    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS, &Facts::default())
 }
 
 /// A version without unreadable lines.
@@ -262,7 +277,7 @@ fn machine_without_rows_is_compliant_only_if_seen_since() {
         named(5, "a"),
     ];
     let mut fleet = fleet_of(&listed);
-    fleet.apply_answer(&id(3), second(1), missing(&[7]), &FRESHNESS);
+    fleet.apply_answer(&id(3), second(1), missing(&[7]), &FRESHNESS, &Facts::default());
     assert_eq!(export(&mut fleet, 100, &[(5, &[])]), 2);
     let assessed = |number| {
         fleet.machines[&id(number)].assessed_updates(second(200), &FRESHNESS).map(<[MissingUpdate]>::len)
@@ -280,9 +295,14 @@ fn earlier_first_seen_of_the_source_is_kept() {
         let take_updates = |_: &MachineId| {
             let update = missing(&[7]).remove(0);
             let updates = vec![DatedUpdate { update, first_seen: theirs.map(second) }];
-            Some(MachineAnswer { updates, unreadable: Vec::new() })
+            Some(MachineAnswer { updates, ..MachineAnswer::default() })
         };
-        fleet.apply_export(version(generated, second(generated)), take_updates, &FRESHNESS);
+        fleet.apply_export(
+            version(generated, second(generated)),
+            take_updates,
+            &FRESHNESS,
+            &Facts::default(),
+        );
         assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(ours)]);
     }
 }
@@ -290,7 +310,7 @@ fn earlier_first_seen_of_the_source_is_kept() {
 #[test]
 fn update_that_a_new_source_lacks_is_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS, &Facts::default());
     export(&mut fleet, 10, &[(1, &[8, 9])]);
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (3, 0, 1));
     export(&mut fleet, 20, &[(1, &[9])]);
@@ -302,7 +322,7 @@ fn update_that_a_new_source_lacks_is_not_fixed() {
 fn ignored_updates_are_dropped_and_not_fixed() {
     let mut fleet = fleet_of(&[named(1, "a"), named(2, "b"), named(3, "c")]);
     for (machine, kbs) in [(1, &[7, 8][..]), (2, &[7]), (3, &[8])] {
-        fleet.apply_answer(&id(machine), second(0), missing(kbs), &FRESHNESS);
+        fleet.apply_answer(&id(machine), second(0), missing(kbs), &FRESHNESS, &Facts::default());
     }
     fleet.apply_list(vec![named(1, "a"), named(3, "c")], second(1), &FRESHNESS);
     let untouched = Arc::clone(&fleet.machines[&id(3)]);
@@ -339,6 +359,7 @@ proptest! {
     fn totals_account_for_every_missing_update(steps in prop::collection::vec(any_step(), 0..40)) {
         let mut fleet = fleet_of(&[named(0, "a"), named(1, "a"), named(2, "a")]);
         let mut now = second(0);
+        let facts = supersedence::chains();
         for step in steps {
             let before = fleet.clone();
             match step {
@@ -346,23 +367,31 @@ proptest! {
                     let listed = machines.iter().map(|(number, name)| named(*number, name)).collect();
                     fleet.apply_list(listed, now, &FRESHNESS);
                 }
-                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &FRESHNESS),
+                Step::Answer(machine, kbs) => fleet.apply_answer(&id(machine), now, missing(&kbs), &FRESHNESS, &facts),
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), now),
                 Step::Export(rows) => {
                     let version = ExportVersion::new(now, now, false, None);
-                    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS);
+                    fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS, &facts);
                 }
                 Step::Ignore(kb) => fleet.ignore(&IgnoredUpdates::new([KbId::new(kb).unwrap()], [])),
                 Step::Wait(seconds) => now += Duration::from_secs(seconds.unsigned_abs()),
             }
             let (was, is) = (before.totals, fleet.totals);
             let (was_kept, is_kept) = (kept(&before), kept(&fleet));
-            prop_assert_eq!(is.detected - is.resolved - is.dropped, is_kept.len() as u64);
+            let was_linked = linked(&before);
+            for (key, first_seen) in linked(&fleet) {
+                prop_assert!(!is_kept.contains_key(&key), "an update is missing and a link");
+                let earlier = was_linked.get(&key).or_else(|| was_kept.get(&key));
+                prop_assert_eq!(earlier.copied(), Some(first_seen));
+            }
+            prop_assert_eq!(is.detected - is.resolved - is.superseded - is.dropped, is_kept.len() as u64);
             prop_assert_eq!(is.resolution.buckets.iter().sum::<u64>(), is.resolved);
             prop_assert!(is.detected >= was.detected && is.resolved >= was.resolved);
+            prop_assert!(is.superseded >= was.superseded);
             prop_assert!(is.dropped >= was.dropped && is.resolution.sum_millis >= was.resolution.sum_millis);
             for (key, first_seen) in is_kept {
-                prop_assert_eq!(first_seen, was_kept.get(&key).copied().unwrap_or(now));
+                let earlier = was_kept.get(&key).or_else(|| was_linked.get(&key));
+                prop_assert_eq!(first_seen, earlier.copied().unwrap_or(now));
             }
         }
     }

@@ -58,11 +58,11 @@ fn only_assessed_machines_contribute_missing_updates() {
     let discovered = Arc::make_mut(fleet.machines.get_mut(&id("discovered")).unwrap());
     discovered.assessment = Some(Assessment::of_now(hour(0), vec![]));
     let missing = || vec![update("1", "x", &["edge"], Some(7))];
-    fleet.apply_answer(&id("fresh"), hour(0), missing(), &FRESHNESS);
-    fleet.apply_answer(&id("stale"), hour(-20), missing(), &FRESHNESS);
-    fleet.apply_answer(&id("expired"), hour(-60), missing(), &FRESHNESS);
-    fleet.apply_answer(&id("inactive"), hour(0), vec![], &FRESHNESS);
-    fleet.apply_answer(&id("clean"), hour(0), vec![], &FRESHNESS);
+    fleet.apply_answer(&id("fresh"), hour(0), missing(), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("stale"), hour(-20), missing(), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("expired"), hour(-60), missing(), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("inactive"), hour(0), vec![], &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id("clean"), hour(0), vec![], &FRESHNESS, &Facts::default());
 
     let summary = Summary::of(&fleet, hour(1), &FRESHNESS, &Facts::default());
     let states = |group: &str| {
@@ -90,7 +90,13 @@ fn facts_of_an_update_do_not_depend_on_the_machine_order() {
         let mut fleet = fleet(["a", "b", "c"].map(|name| machine(name, "", None)).to_vec());
         for (index, name) in ["a", "b", "c"].iter().enumerate() {
             let at = hour(i64::try_from(index).unwrap());
-            fleet.apply_answer(&id(name), at, vec![reports[(index + turn) % 3].clone()], &FRESHNESS);
+            fleet.apply_answer(
+                &id(name),
+                at,
+                vec![reports[(index + turn) % 3].clone()],
+                &FRESHNESS,
+                &Facts::default(),
+            );
         }
         let summary = Summary::of(&fleet, hour(3), &FRESHNESS, &Facts::default());
         let update = &summary.updates[&KbId::new(5).unwrap()];
@@ -110,8 +116,8 @@ fn release_is_not_later_than_first_seen() {
     for (first_seen, released) in [(-48, hour(-48)), (0, "2023-11-14T17:00:00Z".parse().unwrap())] {
         let mut fleet = fleet(["a", "b"].map(|name| machine(name, "", None)).to_vec());
         let november = || vec![update("5", "November 2023 Security Updates", &[], None)];
-        fleet.apply_answer(&id("a"), hour(first_seen), november(), &FRESHNESS);
-        fleet.apply_answer(&id("b"), hour(1), november(), &FRESHNESS);
+        fleet.apply_answer(&id("a"), hour(first_seen), november(), &FRESHNESS, &Facts::default());
+        fleet.apply_answer(&id("b"), hour(1), november(), &FRESHNESS, &Facts::default());
         let summary = Summary::of(&fleet, hour(-24), &FRESHNESS, &Facts::default());
         assert_eq!(summary.updates[&KbId::new(5).unwrap()].released, Some(released));
     }
@@ -122,8 +128,20 @@ fn missing_updates_are_counted_by_severity() {
     let mut fleet = fleet(vec![machine("a", "", None), machine("b", "", None)]);
     let with = |kb, severity| ReportedUpdate { severity, ..update(kb, "", &[], None) };
     let (critical, low) = (Some(Severity::Critical), Some(Severity::Low));
-    fleet.apply_answer(&id("a"), hour(0), vec![with("1", critical), with("2", None)], &FRESHNESS);
-    fleet.apply_answer(&id("b"), hour(0), vec![with("1", critical), with("3", low)], &FRESHNESS);
+    fleet.apply_answer(
+        &id("a"),
+        hour(0),
+        vec![with("1", critical), with("2", None)],
+        &FRESHNESS,
+        &Facts::default(),
+    );
+    fleet.apply_answer(
+        &id("b"),
+        hour(0),
+        vec![with("1", critical), with("3", low)],
+        &FRESHNESS,
+        &Facts::default(),
+    );
     let summary = Summary::of(&fleet, hour(0), &FRESHNESS, &Facts::default());
     assert_eq!(Severity::WORST_FIRST.map(|severity| summary.missing_updates(Some(severity))), [2, 0, 0, 1]);
     assert_eq!(summary.missing_updates(None), 1);
@@ -140,7 +158,7 @@ fn small_groups_are_folded_without_losing_a_machine() {
         (0..*size).map(named)
     });
     let mut fleet = fleet(machines.collect());
-    fleet.apply_answer(&id("c0"), hour(0), vec![], &FRESHNESS);
+    fleet.apply_answer(&id("c0"), hour(0), vec![], &FRESHNESS, &Facts::default());
     let folded = |bound| {
         let mut summary = Summary::of(&fleet, hour(0), &FRESHNESS, &Facts::default());
         summary.fold_groups(bound);
@@ -165,10 +183,10 @@ fn unreported_cves_are_unknown_not_zero() {
     let cves =
         |fleet: &TenantFleet| Summary::of(fleet, hour(0), &FRESHNESS, &Facts::default()).addressed_cves;
     assert_eq!(cves(&fleet), None, "nothing was read yet");
-    fleet.apply_answer(&id("a"), hour(0), vec![], &FRESHNESS);
+    fleet.apply_answer(&id("a"), hour(0), vec![], &FRESHNESS, &Facts::default());
     assert_eq!(cves(&fleet), Some(0), "nothing is missing");
-    fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &FRESHNESS);
+    fleet.apply_answer(&id("b"), hour(0), vec![update("1", "", &[], None)], &FRESHNESS, &Facts::default());
     assert_eq!(cves(&fleet), None, "the only missing update does not report it");
-    fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &FRESHNESS);
+    fleet.apply_answer(&id("a"), hour(0), vec![update("1", "", &[], Some(4))], &FRESHNESS, &Facts::default());
     assert_eq!(cves(&fleet), Some(4), "reported counts are summed");
 }

@@ -87,7 +87,7 @@ fn large_fleet() -> TenantFleet {
     let numbers = || (0..2000_u32).map(|number| MachineId::parse(&format!("{number:040}")).unwrap());
     fleet.apply_list(numbers().map(MachineFacts::unlisted).collect(), hour(0), &FRESHNESS);
     for id in numbers() {
-        fleet.apply_answer(&id, hour(0), missing(&[1, 2, 3, 4, 5, 6]), &FRESHNESS);
+        fleet.apply_answer(&id, hour(0), missing(&[1, 2, 3, 4, 5, 6]), &FRESHNESS, &Facts::default());
     }
     fleet
 }
@@ -102,7 +102,7 @@ fn one_changed_machine_keeps_the_samples_of_others() {
     assert_eq!(addresses(&unchanged), addresses(&before));
 
     let last = fleet.machines.keys().next_back().unwrap().clone();
-    fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &FRESHNESS);
+    fleet.apply_answer(&last, hour(2), missing(&[1, 2, 3]), &FRESHNESS, &Facts::default());
     let changed = renderer.render(&[Arc::new(fleet)], hour(2), &options, &Facts::default());
     let moved = addresses(&unchanged).difference(&addresses(&changed)).count();
     assert!((1..10).contains(&moved), "at most those of its block: {moved}");
@@ -175,7 +175,7 @@ proptest! {
                     fleet.apply_list(listed, hour(now), &FRESHNESS);
                 }
                 Step::Reply(machine, kbs) => {
-                    fleet.apply_answer(&id(machine), hour(now), missing(&kbs), &FRESHNESS);
+                    fleet.apply_answer(&id(machine), hour(now), missing(&kbs), &FRESHNESS, &Facts::default());
                 }
                 Step::Failure(machine) => fleet.apply_failure(&id(machine), hour(now)),
                 Step::Wait(hours) => now += hours,
@@ -197,7 +197,7 @@ proptest! {
         let mut fleet = TenantFleet::new("t".into());
         fleet.apply_list(machines.iter().map(|(number, group)| facts(*number, *group)).collect(), hour(0), &FRESHNESS);
         for (number, group) in machines {
-            fleet.apply_answer(&id(number), hour(0), missing(&[1, u32::from(group) + 2]), &FRESHNESS);
+            fleet.apply_answer(&id(number), hour(0), missing(&[1, u32::from(group) + 2]), &FRESHNESS, &Facts::default());
         }
         let (fleets, options) = ([Arc::new(fleet)], options(DetailLevel::Update, 0));
         let text = |mut renderer: Renderer| renderer.render(&fleets, hour(1), &options, &Facts::default()).plain(b"");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mde_exporter::facts::Facts;
 use mde_exporter::fleet::{MachineFacts, TenantFleet};
 use mde_exporter::metrics::Body;
 use mde_exporter::metrics::families::FLEET;
@@ -97,7 +98,13 @@ fn updates_missing_on_fewest_machines_are_omitted() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[3]));
     for (machine, kbs) in [("0-0", &["1", "2", "3"][..]), ("0-1", &["1", "3"]), ("0-2", &["3"])] {
         let missing: Vec<_> = kbs.iter().map(|kb| update(kb, "", &[], None)).collect();
-        fleet.apply_answer(&MachineId::parse(machine).unwrap(), now(), missing, &freshness());
+        fleet.apply_answer(
+            &MachineId::parse(machine).unwrap(),
+            now(),
+            missing,
+            &freshness(),
+            &Facts::default(),
+        );
     }
     let fleets = [Arc::new(fleet)];
     let whole = body_of(&fleets).budget().series[0];
@@ -124,7 +131,7 @@ fn updates_missing_on_fewest_machines_are_omitted() {
 fn groups_and_updates_share_the_remaining_series() {
     let mut fleet = Arc::unwrap_or_clone(grouped(&[1; 12]));
     let missing: Vec<_> = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
-    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness());
+    fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness(), &Facts::default());
     let fleets = [Arc::new(fleet)];
     let others = body_of(&fleets).budget().series[0] - 12 * 6 - 20 * 3;
     for (room, groups, updates) in

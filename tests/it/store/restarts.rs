@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mde_exporter::facts::Facts;
 use mde_exporter::fleet::{MachineFacts, ReportedUpdate, TenantFleet, Totals, UpdateFacts};
 use mde_exporter::model::{Freshness, KbId, MachineId};
 use proptest::collection::vec;
@@ -79,7 +80,7 @@ proptest! {
                         fleet.apply_list(listed.collect(), at(now), &FRESHNESS);
                     }
                     FleetEvent::Answer(machine, kbs) => {
-                        fleet.apply_answer(&id(*machine), at(now), missing(kbs), &FRESHNESS);
+                        fleet.apply_answer(&id(*machine), at(now), missing(kbs), &FRESHNESS, &Facts::default());
                     }
                     FleetEvent::Failure(machine) => fleet.apply_failure(&id(*machine), at(now)),
                     FleetEvent::Wait(_) | FleetEvent::Restart => {}

@@ -107,7 +107,7 @@ fn totals() -> impl Strategy<Value = Totals> {
     (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
         let [detected, resolved, dropped] = counts.map(u64::from);
         let resolution = ResolutionHistogram { buckets: slots.map(u64::from), sum_millis };
-        Totals { detected, resolved, dropped, resolution }
+        Totals { detected, resolved, superseded: 0, dropped, resolution }
     })
 }
 

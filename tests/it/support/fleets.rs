@@ -83,24 +83,25 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
         now(),
         &FRESHNESS,
     );
-    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a1"), hours_ago(9), vec![june()], &FRESHNESS, &Facts::default());
     let older = update("5036893", "April 2024 Security Updates", &["windows_11"], None);
-    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &FRESHNESS);
+    contoso.apply_answer(&id("a1"), hours_ago(1), vec![june(), older.clone()], &FRESHNESS, &Facts::default());
     let other_june = update("5039212", "", &["internet_explorer"], Some(50));
     contoso.apply_answer(
         &id("a2"),
         hours_ago(2),
         vec![older.clone(), other_june.clone(), other_june],
         &FRESHNESS,
+        &Facts::default(),
     );
-    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &FRESHNESS);
-    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &FRESHNESS);
-    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &FRESHNESS);
+    contoso.apply_answer(&id("a3"), hours_ago(2), vec![june()], &FRESHNESS, &Facts::default());
+    contoso.apply_answer(&id("a3"), hours_ago(1), vec![], &FRESHNESS, &Facts::default());
+    contoso.apply_answer(&id("a4"), hours_ago(20), vec![june()], &FRESHNESS, &Facts::default());
     contoso.apply_failure(&id("a4"), hours_ago(1));
-    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &FRESHNESS);
-    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &FRESHNESS);
+    contoso.apply_answer(&id("a5"), hours_ago(60), vec![june()], &FRESHNESS, &Facts::default());
+    contoso.apply_answer(&id("a6"), hours_ago(1), vec![], &FRESHNESS, &Facts::default());
     let unreadable = MachineAnswer { unreadable: vec!["Click to Run".into()], ..MachineAnswer::default() };
-    contoso.apply_answer(&id("a9"), hours_ago(1), unreadable, &FRESHNESS);
+    contoso.apply_answer(&id("a9"), hours_ago(1), unreadable, &FRESHNESS, &Facts::default());
     contoso.status.up = true;
     contoso.totals.resolution = ResolutionHistogram::default();
     for hours in [24, 25, 50 * 24, 400 * 24] {
@@ -109,7 +110,7 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
 
     let mut fabrikam = TenantFleet::new("fabrikam \"west\"\\\n".into());
     fabrikam.apply_list(vec![machine("a1", "same-id.fabrikam.example", "Windows10", "")], now(), &FRESHNESS);
-    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &FRESHNESS);
+    fabrikam.apply_answer(&id("a1"), hours_ago(1), vec![older], &FRESHNESS, &Facts::default());
 
     let unread = TenantFleet::new("a-tenant-not-yet-read".into());
     vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
@@ -206,7 +207,7 @@ fn any_fleet() -> impl Strategy<Value = Arc<TenantFleet>> {
         fleet.apply_list(machines.iter().map(|(facts, _)| facts.clone()).collect(), now(), &FRESHNESS);
         for (facts, read) in machines {
             if let Some((at, missing)) = read {
-                fleet.apply_answer(&facts.id, at, missing, &FRESHNESS);
+                fleet.apply_answer(&facts.id, at, missing, &FRESHNESS, &Facts::default());
             }
         }
         Arc::new(fleet)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::facts::Facts;
 
 const DAY: i64 = 86_400;
 
@@ -16,7 +17,7 @@ fn answer(kbs: &[u32], ids: &[&str]) -> MachineAnswer {
 fn after_each(answers: &[(&[u32], &[&str])]) -> Vec<(Vec<u32>, u64)> {
     let mut fleet = fleet_of(&[named(1, "a")]);
     let apply = |(day, (kbs, ids)): (i64, &(&[u32], &[&str]))| {
-        fleet.apply_answer(&id(1), second(day * DAY), answer(kbs, ids), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(day * DAY), answer(kbs, ids), &FRESHNESS, &Facts::default());
         (kbs_of(&fleet), fleet.totals.resolved)
     };
     (0..).zip(answers).map(apply).collect()
@@ -59,13 +60,13 @@ fn id_counts_only_for_the_updates_that_it_appeared_with() {
 #[test]
 fn update_is_held_for_at_most_the_inactive_time() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), answer(&[7], &[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[7], &[]), &FRESHNESS, &Facts::default());
     for day in 1..=30 {
-        fleet.apply_answer(&id(1), second(day * DAY), answer(&[], &["x"]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(day * DAY), answer(&[], &["x"]), &FRESHNESS, &Facts::default());
         assert_eq!((kbs_of(&fleet), fleet.totals.resolved), (vec![7], 0), "day {day}");
     }
     assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)], "first seen stays");
-    fleet.apply_answer(&id(1), second(31 * DAY), answer(&[], &["x"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(31 * DAY), answer(&[], &["x"]), &FRESHNESS, &Facts::default());
     assert_eq!((kbs_of(&fleet), fleet.totals.resolved), (vec![], 1));
     assert!(fleet.machines[&id(1)].has_unreadable_ids());
 }
@@ -74,9 +75,9 @@ fn update_is_held_for_at_most_the_inactive_time() {
 fn update_that_is_read_again_is_no_longer_held() {
     let mut fleet = fleet_of(&[named(1, "a")]);
     for (day, kbs, ids) in [(0, &[7][..], &[][..]), (1, &[], &["x"]), (20, &[7], &[]), (21, &[], &["y"])] {
-        fleet.apply_answer(&id(1), second(day * DAY), answer(kbs, ids), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(day * DAY), answer(kbs, ids), &FRESHNESS, &Facts::default());
     }
-    fleet.apply_answer(&id(1), second(50 * DAY), answer(&[], &["y"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(50 * DAY), answer(&[], &["y"]), &FRESHNESS, &Facts::default());
     assert_eq!(kbs_of(&fleet), [7], "held since day 21");
     assert_eq!(fleet.totals.detected, 1);
 }
@@ -90,13 +91,13 @@ fn machine_with_an_unreadable_id_is_fresh_and_not_compliant() {
         assert_eq!(machine.attempt, Some(Attempt::ended(second(0), true)));
         machine.assessed_updates(second(0), &FRESHNESS).map(<[MissingUpdate]>::len)
     };
-    fleet.apply_answer(&id(1), second(0), answer(&[], &["ADV200002"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[], &["ADV200002"]), &FRESHNESS, &Facts::default());
     assert_eq!(assessed(&fleet), None);
-    fleet.apply_answer(&id(1), second(0), answer(&[7], &["ADV200002"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[7], &["ADV200002"]), &FRESHNESS, &Facts::default());
     assert_eq!(assessed(&fleet), Some(1));
-    fleet.apply_answer(&id(1), second(0), answer(&[], &["ADV200002"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[], &["ADV200002"]), &FRESHNESS, &Facts::default());
     assert_eq!(assessed(&fleet), None, "the update is fixed, the id remains");
-    fleet.apply_answer(&id(1), second(0), answer(&[], &[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[], &[]), &FRESHNESS, &Facts::default());
     assert_eq!(assessed(&fleet), Some(0));
     assert_eq!(fleet.machines[&id(1)].assessment.as_ref().unwrap().unreadable, None, "nothing is kept");
 }
@@ -104,12 +105,12 @@ fn machine_with_an_unreadable_id_is_fresh_and_not_compliant() {
 #[test]
 fn ignored_ids_are_dropped_and_release_what_they_hold() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), answer(&[7, 8], &[]), &FRESHNESS);
-    fleet.apply_answer(&id(1), second(1), answer(&[], &["Click to Run"]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[7, 8], &[]), &FRESHNESS, &Facts::default());
+    fleet.apply_answer(&id(1), second(1), answer(&[], &["Click to Run"]), &FRESHNESS, &Facts::default());
     fleet.ignore(&IgnoredUpdates::new([KbId::new(8).unwrap()], ["  CLICK to run"]));
     assert!(!fleet.machines[&id(1)].has_unreadable_ids());
     assert_eq!((kbs_of(&fleet), fleet.totals.dropped), (vec![7], 1), "until the next answer");
-    fleet.apply_answer(&id(1), second(2), answer(&[], &[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(2), answer(&[], &[]), &FRESHNESS, &Facts::default());
     assert_eq!((kbs_of(&fleet), fleet.totals.resolved), (vec![], 1));
 }
 
@@ -126,10 +127,10 @@ fn most_ids_are_kept_and_the_rest_proves_nothing() {
 #[test]
 fn update_that_the_other_source_may_list_is_held_and_then_dropped() {
     let mut fleet = fleet_of(&[named(1, "a")]);
-    fleet.apply_answer(&id(1), second(0), answer(&[7], &[]), &FRESHNESS);
+    fleet.apply_answer(&id(1), second(0), answer(&[7], &[]), &FRESHNESS, &Facts::default());
     for (generated, ids) in [(10, &["x"][..]), (20, &["x"]), (30, &[])] {
         let version = version(generated, second(generated));
-        fleet.apply_export(version, |_| Some(answer(&[], ids)), &FRESHNESS);
+        fleet.apply_export(version, |_| Some(answer(&[], ids)), &FRESHNESS, &Facts::default());
         let is_held = generated < 30;
         assert_eq!(kbs_of(&fleet).len(), usize::from(is_held), "{generated}");
         assert_eq!((fleet.totals.resolved, fleet.totals.dropped), (0, u64::from(!is_held)));
@@ -147,7 +148,10 @@ fn after_each_version(versions: &[(i64, bool, &[u32])]) -> Vec<(Vec<u32>, u64)> 
         let at = second(*generated);
         let version = ExportVersion::new(at, at, *has_unreadable_lines, previous.as_ref());
         let rows = [(1, kbs.to_vec())];
-        assert_eq!(fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS), 2);
+        assert_eq!(
+            fleet.apply_export(version, |machine| updates_of(&rows, machine), &FRESHNESS, &Facts::default()),
+            2
+        );
         let clean = fleet.machines[&id(2)].assessed_updates(at, &FRESHNESS);
         assert_eq!(clean, Some(&[][..]), "a machine without missing updates keeps its zero");
         (kbs_of(&fleet), fleet.totals.resolved)
@@ -215,13 +219,13 @@ proptest! {
             let data = answer(&kbs.iter().copied().collect::<Vec<_>>(), &texts);
             let mut doubts_all = false;
             match source {
-                AnySource::Machines => fleet.apply_answer(&id(1), second(day * DAY), data, &FRESHNESS),
+                AnySource::Machines => fleet.apply_answer(&id(1), second(day * DAY), data, &FRESHNESS, &Facts::default()),
                 AnySource::Export { has_unreadable_lines } => {
                     doubts_all = has_unreadable_lines && had_unreadable_lines != Some(true);
                     had_unreadable_lines = Some(has_unreadable_lines);
                     let (at, previous) = (second(day * DAY), fleet.export_version);
                     let version = ExportVersion::new(at, at, has_unreadable_lines, previous.as_ref());
-                    fleet.apply_export(version, |_| Some(data.clone()), &FRESHNESS);
+                    fleet.apply_export(version, |_| Some(data.clone()), &FRESHNESS, &Facts::default());
                 }
             }
             known.retain(|kb, witness| {

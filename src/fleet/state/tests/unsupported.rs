@@ -1,6 +1,7 @@
 //! Machines of which Defender lists no missing updates.
 
 use super::*;
+use crate::facts::Facts;
 
 #[test]
 fn machine_is_unsupported_by_its_platform_or_its_onboarding() {
@@ -39,9 +40,9 @@ fn machine_that_becomes_unsupported_fixes_nothing() {
         [with("Windows11", Onboarding::NotOnboarded, None), with("Linux", Onboarding::Onboarded, long_ago)]
     {
         let mut fleet = fleet_of(&[windows()]);
-        fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(0), missing(&[7, 8]), &FRESHNESS, &Facts::default());
         fleet.apply_list(vec![unsupported], second(10), &FRESHNESS);
-        fleet.apply_answer(&id(1), second(20), missing(&[]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(20), missing(&[]), &FRESHNESS, &Facts::default());
         export(&mut fleet, 30, &[(1, &[])]);
         let machine = &fleet.machines[&id(1)];
         assert_eq!(machine.state(second(30), &FRESHNESS), MachineState::Unsupported);
@@ -49,7 +50,7 @@ fn machine_that_becomes_unsupported_fixes_nothing() {
         assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (2, 0, 0));
 
         fleet.apply_list(vec![windows()], second(40), &FRESHNESS);
-        fleet.apply_answer(&id(1), second(50), missing(&[7]), &FRESHNESS);
+        fleet.apply_answer(&id(1), second(50), missing(&[7]), &FRESHNESS, &Facts::default());
         assert_eq!(open(&fleet).into_values().collect::<Vec<_>>(), [second(0)], "first seen is kept");
         assert_eq!((fleet.totals.detected, fleet.totals.resolved), (2, 1));
     }
