@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::logging::LogFormat;
-use crate::model::LogLevel;
 #[cfg(feature = "demo")]
 use crate::model::Source;
+use crate::model::{LogLevel, Months};
 
 /// Prometheus exporter for missing security updates (KBs) reported by Microsoft Defender for Endpoint
 #[derive(Clone, Debug, Parser)]
@@ -37,11 +37,35 @@ pub enum Command {
     Check,
     /// Poll every tenant once, print the metrics to stdout and exit
     Once,
+    /// Make or update the facts file
+    #[command(subcommand)]
+    Facts(FactsCommand),
     /// Start a simulated Defender API and an exporter that polls it; needs no tenant and no file
     #[cfg(feature = "demo")]
     Demo(DemoFlags),
     /// Read a password from stdin and print its bcrypt hash for the web configuration file
     HashPassword,
+}
+
+/// A command about the facts file.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FactsCommand {
+    /// Make or update the facts file; uses the section facts of the file of --config.file only if that flag is given
+    Update(FactsUpdateFlags),
+}
+
+/// Flags of `facts update`.
+#[derive(Args, Clone, Debug)]
+pub struct FactsUpdateFlags {
+    /// Read files that were downloaded before from this folder, and send no request
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Months of release documents, or all [default: facts.months, or 24; all files with --from]
+    #[arg(long, value_name = "N", value_parser = months)]
+    pub months: Option<Months>,
+    /// The facts file; its data is kept where there is no newer one [default: facts.file, or facts.json.gz in --storage.path]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Flags of several commands.
@@ -106,6 +130,13 @@ pub struct DemoFlags {
     /// Source of the data
     #[arg(long, value_name = "SOURCE", default_value = "machines", value_enum)]
     pub source: Source,
+}
+
+fn months(text: &str) -> Result<Months, &'static str> {
+    if text == "all" {
+        return Ok(Months::All);
+    }
+    text.parse().map(Months::Last).map_err(|_| "the value must be a whole number from 1, or all")
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

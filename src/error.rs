@@ -43,6 +43,9 @@ pub enum AppError {
     /// A poll of `once` failed; the reasons were logged.
     #[error("not every tenant could be polled: {0}")]
     PollFailed(String),
+    /// A source of `facts update` failed; the reasons were logged.
+    #[error("not every source of facts could be read: {0}")]
+    FactsFailed(String),
     /// A step of `check` failed; the report was printed.
     #[error("check failed for: {0}")]
     CheckFailed(String),

@@ -21,6 +21,7 @@
 //! - [`web`] serves the newest snapshot; a request never causes an API call.
 //! - [`http`] makes HTTP clients with the connection settings of the configuration.
 //! - [`file_kind`] names files that are mistaken for text or PEM. A leaf.
+//! - [`group_access`] gives the group of a folder access to a file in it. A leaf.
 //! - [`file_watch`] detects changes of files on disk. A leaf.
 //! - [`text`] removes the byte order marks of text files and replies. A leaf.
 //! - [`check`] is the online diagnosis: it calls each required endpoint once and gives advice on failures.
@@ -46,6 +47,7 @@ pub mod facts;
 pub mod file_kind;
 pub mod file_watch;
 pub mod fleet;
+pub mod group_access;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -7,6 +7,7 @@ mod check;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
+mod facts_update;
 mod hash_password;
 mod load;
 mod once;
@@ -16,7 +17,7 @@ mod runtime;
 
 use std::sync::Arc;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, FactsCommand};
 use crate::clock::Clock;
 use crate::error::AppError;
 use crate::self_metrics::SelfMetrics;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::Once => once::once(&flags, &self_metrics, clock),
         Command::Check => check::check(flags, self_metrics, clock),
         Command::CheckConfig { file } => check_config::check_config(file.as_deref(), &flags),
+        Command::Facts(FactsCommand::Update(update)) => facts_update::facts_update(&update, &flags, &clock),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo, &flags, self_metrics, clock),
         Command::HashPassword => hash_password::hash_password(),

@@ -8,6 +8,7 @@
 mod active_config;
 mod credentials;
 mod listener;
+mod missing_kbs;
 mod reload;
 mod reload_plan;
 mod shared_scope;
@@ -21,16 +22,16 @@ mod watchdog;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
 use crate::error::{AppError, Chain};
-use crate::facts::{self, Facts};
+use crate::facts::{self, FactsControl, FactsSettings, FactsUpdater, MissingKbs};
 use crate::http::ProxyMode;
 use crate::metrics::{RenderOptions, Renderer};
 use crate::poll::Poller;
@@ -40,6 +41,7 @@ use crate::web::{self, LinkBase, ReloadRequest, ScrapeLimiter, WebConfigWatcher,
 pub(crate) use active_config::{ActiveConfig, log_warnings};
 use credentials::CredentialFiles;
 pub(crate) use listener::{Listener, Sockets};
+use missing_kbs::{follow_snapshots, missing_kbs};
 use reload::Reloader;
 use reload_plan::ignored_updates;
 use shared_scope::SharedScopeLog;
@@ -70,6 +72,15 @@ pub(crate) struct Daemon {
     options: RenderOptions,
     publication: SnapshotTask,
     reader: SnapshotReader,
+    facts: FactsStage,
+}
+
+/// The parts of the facts stage.
+#[derive(Debug)]
+struct FactsStage {
+    updater: FactsUpdater,
+    control: FactsControl,
+    missing: watch::Sender<Arc<MissingKbs>>,
 }
 
 impl Daemon {
@@ -86,12 +97,16 @@ impl Daemon {
     ) -> Result<Self, AppError> {
         let config = &active.config;
         let options = RenderOptions::from(config);
-        let facts = facts::fixed(Facts::default());
         let ignored = ignored_updates(config);
         let mut fleets: Vec<_> = config.tenants.iter().map(|tenant| store.fleet(&tenant.name)).collect();
         for fleet in &mut fleets {
             fleet.ignore(&ignored);
         }
+        let settings = facts_settings(config, &store, proxy_mode);
+        let shared: Vec<_> = fleets.iter().cloned().map(Arc::new).collect();
+        let missing = watch::Sender::new(Arc::new(missing_kbs(&shared)));
+        let (updater, control, facts) =
+            facts::facts(settings, missing.subscribe(), clock.clone(), Arc::clone(&self_metrics));
         let (sender, publication, reader) = publication(
             fleets.clone(),
             options.clone(),
@@ -115,12 +130,13 @@ impl Daemon {
         }
         apply_quotas(tenants.iter().map(|(handle, _)| handle));
         let credentials = CredentialFiles::of(config, Arc::clone(&factory.self_metrics));
-        Ok(Self { active, credentials, proxy_mode, factory, tenants, options, publication, reader })
+        let facts = FactsStage { updater, control, missing };
+        Ok(Self { active, credentials, proxy_mode, factory, tenants, options, publication, reader, facts })
     }
 
     /// Polls every tenant once, saves the data and renders it.
     pub(crate) async fn poll_once(self) -> Snapshot {
-        let Self { factory, tenants, options, .. } = self;
+        let Self { active, factory, tenants, options, .. } = self;
         let TenantFactory { store, self_metrics, clock, facts, .. } = factory;
         let mut polls = JoinSet::new();
         for (index, (_, mut poller)) in tenants.into_iter().enumerate() {
@@ -135,15 +151,12 @@ impl Daemon {
         let saving = fleets.clone();
         let saved = tokio::task::spawn_blocking(move || store.save(&saving)).await;
         saved.expect("Safe: saving does not panic and is never aborted");
+        let facts = facts.borrow().clone();
+        if active.config.facts.is_some() {
+            self_metrics.facts_unknown(facts::without_facts(&missing_kbs(&fleets), &facts));
+        }
         let started = Instant::now();
-        let snapshot = Snapshot::render(
-            &mut Renderer::default(),
-            1,
-            fleets,
-            clock.now(),
-            &options,
-            facts.borrow().clone(),
-        );
+        let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, clock.now(), &options, facts);
         snapshot.record(&self_metrics, started.elapsed());
         snapshot
     }
@@ -184,6 +197,9 @@ impl Daemon {
         let mut tasks = Tasks { running: JoinSet::new(), stop: stop.clone() };
         tasks.start_notifications(&watchdog, &self.reader);
         tasks.start_web_server(web, listeners);
+        let FactsStage { updater, control, missing } = self.facts;
+        tasks.spawn("facts updater", updater.run(stop.clone()));
+        tasks.spawn("watch of missing updates", follow_snapshots(self.reader.clone(), missing, stop.clone()));
         tasks.start_publication(self.publication, &watchdog, self.reader);
         if let Some(watcher) = web_config {
             tasks.spawn("web configuration watcher", watcher.run(stop.clone()));
@@ -195,6 +211,8 @@ impl Daemon {
             proxy_mode: self.proxy_mode,
             self_metrics: Arc::clone(&self.factory.self_metrics),
             clock: self.factory.clock.clone(),
+            store: self.factory.store.clone(),
+            facts: control,
             supervisor: Supervisor::new(self.factory, watchdog),
             signal: reload_signal,
             requests,
@@ -239,6 +257,11 @@ impl Daemon {
             reload: flags.enable_lifecycle.then_some(reload),
         }
     }
+}
+
+/// The settings of the facts stage; none while facts are off.
+fn facts_settings(config: &Config, store: &TenantStore, proxy_mode: ProxyMode) -> Option<FactsSettings> {
+    config.facts.as_ref().map(|facts| FactsSettings::new(facts, &store.folder, proxy_mode))
 }
 
 /// The tasks beside the pollers. Each returns its name when it ends.

@@ -12,15 +12,18 @@ use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
 use super::credentials::CredentialFiles;
+use super::facts_settings;
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
 use super::shared_scope::SharedScopeLog;
 use super::signals::ReloadSignal;
 use super::supervisor::{Supervisor, Transports};
 use super::systemd;
 use super::tenant::{PreparedTransport, ca_digest};
+use super::tenant_store::TenantStore;
 use crate::clock::Clock;
 use crate::config::{self, Config, Problem, Tenant};
 use crate::error::{AppError, Chain};
+use crate::facts::FactsControl;
 use crate::file_watch::FileWatch;
 use crate::http::ProxyMode;
 use crate::metrics::RenderOptions;
@@ -40,6 +43,8 @@ pub(super) struct Reloader {
     pub(super) requests: mpsc::Receiver<ReloadRequest>,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) clock: Clock,
+    pub(super) store: TenantStore,
+    pub(super) facts: FactsControl,
 }
 
 /// The event that caused a reload.
@@ -134,6 +139,12 @@ impl Reloader {
         log_warnings(&warnings);
         self.supervisor.apply(&plan, transports, &config, RenderOptions::from(&config)).await?;
         self.shared_scope.set_tenants(&config);
+        let facts = facts_settings(&config, &self.store, proxy_mode).map(Arc::new);
+        self.facts.send_if_modified(|current| {
+            let is_new = *current != facts;
+            *current = facts;
+            is_new
+        });
         self.active.config = config;
         Ok(ReloadOutcome::Applied { changes: plan.changes })
     }

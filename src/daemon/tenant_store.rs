@@ -15,6 +15,8 @@ use crate::store::{SharedStore, Store};
 #[derive(Clone, Debug)]
 pub(crate) struct TenantStore {
     pub(super) store: SharedStore,
+    /// The folder of the state file.
+    pub(super) folder: Arc<Path>,
     clock: Clock,
 }
 
@@ -30,6 +32,7 @@ impl TenantStore {
     ) -> Result<Self, AppError> {
         let opened = Store::open(folder, clock.clone());
         let (store, restored) = opened.map_err(|error| AppError::Storage(error.to_string()))?;
+        let path = Arc::from(folder);
         let folder = folder.display();
         for event in &restored.events {
             tracing::warn!(%folder, "{event}");
@@ -39,7 +42,8 @@ impl TenantStore {
             let machines: usize = restored.fleets.iter().map(|fleet| fleet.machines.len()).sum();
             tracing::info!(%folder, machines, "state restored");
         }
-        Ok(Self { store: SharedStore::new(store, Arc::clone(self_metrics)), clock: clock.clone() })
+        let store = SharedStore::new(store, Arc::clone(self_metrics));
+        Ok(Self { store, folder: path, clock: clock.clone() })
     }
 
     /// Saves fleets.

@@ -2,24 +2,41 @@
 //!
 //! [`lookup`] holds the facts in use, as one value that is replaced as a whole.
 //! [`file`] holds what was read from every source; the facts in use are made of it.
+//! [`updater`] keeps both up to date: [`fetch`] sends requests, [`update`] fetches each source, and [`disk`] reads and
+//! writes the file.
 //! [`msrc`], [`kev`], [`epss`] and [`servicing`] read the data of one source each, [`folder`] all files of a folder.
 
+pub mod disk;
+mod documents;
 pub mod epss;
+mod error;
+mod failure_log;
+pub mod fetch;
 pub mod file;
 pub mod folder;
+mod job;
 pub mod kev;
 pub mod lookup;
+mod missing;
 pub mod msrc;
 mod parse_error;
+mod schedule;
 pub mod servicing;
+mod settings;
+pub mod update;
+mod updater;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use error::SourceError;
 pub use file::FactsFile;
 pub use lookup::{Facts, FixedBuild, KbFacts, KnownExploited, ReleaseDocument};
+pub use missing::{MissingKbs, without_facts};
 pub use parse_error::ParseError;
+pub use settings::FactsSettings;
+pub use updater::{FactsControl, FactsUpdater, facts};
 
 /// Gives readers the newest [`Facts`].
 pub type FactsReader = watch::Receiver<Arc<Facts>>;

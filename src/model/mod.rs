@@ -13,6 +13,7 @@ mod ignored;
 mod label_value;
 mod labels;
 mod monthly_batch;
+mod months;
 mod policy;
 
 pub use cve_id::CveId;
@@ -27,4 +28,5 @@ pub use labels::{
     VendorSeverity,
 };
 pub use monthly_batch::MonthlyBatch;
+pub use months::Months;
 pub use policy::{DeadlineStart, Policy};

@@ -14,6 +14,7 @@ use super::load::{LoadedState, load};
 use super::names::{COMPANIONS, DRAFT, NAME, remove_draft};
 use super::permissions;
 use super::schema::{self, Origin};
+use crate::group_access::share_with_group;
 
 /// The time that a save waits while another tool reads the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
     let path = folder.join("lock");
     let writable = File::options().create(true).truncate(false).write(true).open(&path);
     let file = writable.or_else(|error| File::open(&path).map_err(|_| error)).map_err(failed)?;
-    permissions::share_with_group(folder, &path);
+    share_with_group(folder, &path);
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SaveError::Locked { path: folder.to_owned() }),

@@ -1,41 +1,17 @@
 //! Access for other users of the folder's group. A container platform may start the exporter as another
 //! user each time, with the group of the volume; each of them has to continue with the same state.
 //!
-//! The files get the group of the folder and its group write bit. A file that this user cannot write, in a
+//! The files are [shared with the group](crate::group_access). A file that this user cannot write, in a
 //! folder that it can write, is replaced by a copy.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::names::{COMPANIONS, DRAFT, NAME, remove_draft, remove_if_present};
-
-const GROUP_READ_WRITE: u32 = 0o060;
-const GROUP_WRITE: u32 = 0o020;
-
-/// Gives `path` the group of its folder, and the folder's group write bit. Does nothing for a file of another
-/// user, and nothing if the system refuses it: the file serves this user in any case.
-pub(super) fn share_with_group(folder: &Path, path: &Path) {
-    // A refusal leaves the file as it is.
-    share(folder, path).ok();
-}
-
-fn share(folder: &Path, path: &Path) -> io::Result<()> {
-    let (folder, file) = (folder.metadata()?, path.symlink_metadata()?);
-    if !file.is_file() {
-        return Ok(());
-    }
-    if file.gid() != folder.gid() {
-        chown(path, None, Some(folder.gid()))?;
-    }
-    let mode = file.mode() & 0o777;
-    let is_shared = folder.mode() & GROUP_WRITE != 0;
-    let wanted = if is_shared { mode | GROUP_READ_WRITE } else { mode & !GROUP_WRITE };
-    if wanted == mode { Ok(()) } else { fs::set_permissions(path, fs::Permissions::from_mode(wanted)) }
-}
+use crate::group_access::share_with_group;
 
 /// Shares the file and its log, which exist once the connection has read from the database.
 pub(super) fn share_database(folder: &Path, connection: &Connection) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use crate::support::source::{Module, Package};
 
 /// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
-const ALLOWED: [(&str, &[&str]); 23] = [
+const ALLOWED: [(&str, &[&str]); 24] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
@@ -50,11 +50,14 @@ const ALLOWED: [(&str, &[&str]); 23] = [
     ),
     ("poll", &["clock", "config", "defender", "error", "facts", "fleet", "model", "publish", "self_metrics"]),
     ("publish", &["clock", "exposition", "facts", "fleet", "metrics", "model", "self_metrics", "store"]),
-    ("store", &["clock", "error", "fleet", "model", "self_metrics"]),
+    ("store", &["clock", "error", "fleet", "group_access", "model", "self_metrics"]),
     ("defender", &["clock", "config", "file_kind", "fleet", "http", "model", "self_metrics", "text"]),
     ("metrics", &["clock", "config", "exposition", "facts", "fleet", "model"]),
     ("self_metrics", &["clock", "exposition", "model"]),
-    ("facts", &["clock", "config", "error", "file_watch", "http", "model", "self_metrics", "text"]),
+    (
+        "facts",
+        &["clock", "config", "error", "file_watch", "group_access", "http", "model", "self_metrics", "text"],
+    ),
     ("http", &["config", "file_kind", "text"]),
     ("fleet", &["clock", "facts", "model"]),
     ("config", &["clock", "file_kind", "model", "text"]),
@@ -64,6 +67,7 @@ const ALLOWED: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("file_kind", &[]),
     ("file_watch", &[]),
+    ("group_access", &[]),
     ("clock", &[]),
     ("model", &[]),
     ("text", &[]),
