@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::calls::TokenRequest;
 use super::endpoint::Endpoint;
 use super::export::list;
+use super::facts;
 use super::faults::{Fault, FaultyCall, forbidden};
 use super::fleet::MissingKbsReply;
 use super::odata::{PageRequest, next_link, query_pairs};
@@ -32,6 +33,7 @@ const CONTEXT: &str = "https://api.securitycenter.microsoft.com/api/$metadata";
 /// A request with its endpoint.
 struct RoutedRequest {
     endpoint: Endpoint,
+    /// The id of the machine, or of a document or product of a catalogue.
     machine: Option<String>,
     /// Set for [`Endpoint::Token`] only.
     token: Option<TokenRequest>,
@@ -49,7 +51,8 @@ pub(super) async fn handle(
         let message = "The requested resource does not exist.";
         return envelope(StatusCode::NOT_FOUND, "NotFound", message);
     };
-    let open = OpenCall::begin(&state, endpoint, machine.clone(), &parts);
+    let logged = machine.clone().filter(|_| !endpoint.is_catalogue());
+    let open = OpenCall::begin(&state, endpoint, logged, &parts);
     let mut routed = RoutedRequest { endpoint, machine, token: None, parts };
     if endpoint == Endpoint::Token {
         let request = token_request(&routed.parts, body).await;
@@ -59,7 +62,7 @@ pub(super) async fn handle(
     state.notify_called();
     let fault = state.faults().take(endpoint, routed.machine.as_deref());
     let response = match fault {
-        None => compressed_for(&routed.parts.headers, answer(&state, &routed)).await,
+        None => ordinary(&state, &routed).await,
         Some((Fault::Hang, _)) => std::future::pending().await,
         Some((Fault::Reset, _)) => {
             connection.trigger();
@@ -67,7 +70,10 @@ pub(super) async fn handle(
         }
         Some((Fault::Delay(delay), _)) => {
             tokio::time::sleep(delay).await;
-            answer(&state, &routed)
+            ordinary(&state, &routed).await
+        }
+        Some((fault, _)) if endpoint.is_catalogue() && facts::concerns(&fault) => {
+            facts::faulty(&state, endpoint, routed.machine.as_deref(), &routed.parts.headers, fault).await
         }
         Some((Fault::BrokenName(name), _)) => broken_name(answer(&state, &routed), &name).await,
         Some((fault, number)) => FaultyCall {
@@ -82,6 +88,16 @@ pub(super) async fn handle(
     };
     open.end(response.status());
     dated(response, state.now())
+}
+
+/// The answer without a fault.
+async fn ordinary(state: &SimulatorState, routed: &RoutedRequest) -> Response<Body> {
+    let headers = &routed.parts.headers;
+    if routed.endpoint.is_catalogue() {
+        facts::answer(state, routed.endpoint, routed.machine.as_deref(), headers).await
+    } else {
+        compressed_for(headers, answer(state, routed)).await
+    }
 }
 
 /// The reply with `name` as the name of its first record.
@@ -115,6 +131,7 @@ fn route(parts: &Parts) -> Option<(Endpoint, Option<String>)> {
         (&Method::GET, ["api", "machines", id, "getmissingkbs"]) => {
             (Endpoint::MissingKbs, Some((*id).to_owned()))
         }
+        (&Method::GET, segments) => return facts::route(segments),
         _ => return None,
     };
     Some(matched)
@@ -150,7 +167,7 @@ fn answer(state: &SimulatorState, routed: &RoutedRequest) -> Response<Body> {
         Endpoint::Machine => machine_by_id(state, machine),
         Endpoint::MissingKbs => missing_kbs(state, machine, &parts.uri),
         Endpoint::Export => Ok(list::list(state, &parts.uri)),
-        Endpoint::Machines | Endpoint::Token | Endpoint::ExportFile => machines(state, &parts.uri),
+        _ => machines(state, &parts.uri),
     };
     answer.unwrap_or_else(|error| *error)
 }

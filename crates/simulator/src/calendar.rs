@@ -37,7 +37,7 @@ impl Day {
             .unwrap_or(Timestamp::MAX)
     }
 
-    fn date(self) -> Date {
+    pub(super) fn date(self) -> Date {
         EPOCH.saturating_add(SignedDuration::from_hours(i64::from(self.0) * 24))
     }
 }
@@ -88,10 +88,19 @@ impl Batch {
 
     /// All batches released by `day`, newest first, without end.
     pub(super) fn released_by(day: Day) -> impl Iterator<Item = Self> {
-        let date = day.date();
-        let this_month = Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1);
+        let this_month = Self::of_month(day);
         let newest = if this_month.released() <= day { this_month.0 } else { this_month.0 - 1 };
         (0..).map(move |back| Self(newest - back))
+    }
+
+    /// The batch of the month that contains `day`, whether or not it is released.
+    pub(super) fn of_month(day: Day) -> Self {
+        let date = day.date();
+        Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+    }
+
+    pub(super) fn plus(self, months: i32) -> Self {
+        Self(self.0 + months)
     }
 
     pub(super) fn months_since(self, other: Self) -> i32 {
@@ -101,6 +110,11 @@ impl Batch {
     /// The title of the batch in getmissingkbs: `March 2020 Security Updates`.
     pub(super) fn title(self) -> String {
         format!("{} Security Updates", self.first_day().strftime("%B %Y"))
+    }
+
+    /// The first part of the ids of its documents: `2020-Mar`.
+    pub(super) fn id(self) -> String {
+        self.first_day().strftime("%Y-%b").to_string()
     }
 
     /// The batch with this title, if it is a title of a batch.
@@ -116,7 +130,7 @@ impl Batch {
         Day::of(first.nth_weekday_of_month(2, Weekday::Tuesday).unwrap_or(first))
     }
 
-    fn first_day(self) -> Date {
+    pub(super) fn first_day(self) -> Date {
         let year = i16::try_from(self.0.div_euclid(12)).unwrap_or(i16::MAX);
         let month = i8::try_from(self.0.rem_euclid(12) + 1).unwrap_or(1);
         Date::new(year, month, 1).unwrap_or(EPOCH)

@@ -22,6 +22,8 @@ pub struct Call {
     pub machine_id: Option<String>,
     /// The `Authorization` header, as received.
     pub authorization: Option<Arc<str>>,
+    /// True if the client accepts a body that is compressed with gzip.
+    pub accepts_gzip: bool,
     /// The time of arrival, on tokio's clock.
     pub at: Instant,
     /// The status of the answer. None while the call is in progress, or if it ended without an answer.
@@ -145,6 +147,7 @@ mod tests {
             path_and_query: path.to_owned(),
             machine_id: None,
             authorization: None,
+            accepts_gzip: false,
             at: Instant::now(),
             status: None,
         }

@@ -12,6 +12,7 @@ use super::calls::{Call, TokenRequest};
 use super::endpoint::Endpoint;
 use super::export::list;
 use super::export::update_catalog::ExportedKb;
+use super::facts;
 use super::faults::{Fault, Times};
 use super::fleet::MissingKb;
 use super::odata::NextLinks;
@@ -43,6 +44,11 @@ impl Control {
     /// Injects a fault for one machine's getmissingkbs.
     pub fn inject_for_machine(&self, machine_id: &str, fault: Fault, times: Times) {
         self.state.faults().push(Endpoint::MissingKbs, Some(machine_id), fault, times);
+    }
+
+    /// Injects a fault for one CVRF document, such as `2020-Mar`.
+    pub fn inject_for_document(&self, id: &str, fault: Fault, times: Times) {
+        self.state.faults().push(Endpoint::MsrcDocument, Some(id), fault, times);
     }
 
     /// Removes all faults.
@@ -175,6 +181,16 @@ impl Control {
     /// Expires every link issued so far.
     pub fn expire_links(&self) {
         self.state.exports().expire_links();
+    }
+}
+
+/// The public catalogues.
+impl Control {
+    /// The catalogues of today as files, by the names that they have when they are brought by hand: the CVRF
+    /// documents of the last `months` months, KEV, EPSS and the end of servicing.
+    #[must_use]
+    pub fn catalogue_files(&self, months: usize) -> Vec<(String, Vec<u8>)> {
+        facts::files(&self.state, months)
     }
 }
 

@@ -78,6 +78,14 @@ pub enum Fault {
     /// The ordinary list of machines, with these bytes as the name of its first machine: they need not be
     /// UTF-8, and are not escaped.
     BrokenName(Vec<u8>),
+    /// A catalogue with less than half of its entries: of a document's KBs, of KEV's CVEs, of EPSS's rows.
+    Shrunken,
+    /// A document as it was on its first day, with a lower revision.
+    OlderRevision,
+    /// A document of more than 4 MiB: the ordinary one and many CVEs without a KB.
+    Padded,
+    /// 403 to a client whose user agent is not that of the exporter; the ordinary answer to the exporter.
+    RefusedToOthers,
 }
 
 /// The number of calls that a fault applies to.
@@ -188,9 +196,14 @@ impl FaultyCall<'_> {
             Fault::Forbidden(role) => forbidden(&role, &[]),
             Fault::NotFound => self.not_found(),
             Fault::Body(bytes) => reply(StatusCode::OK, "application/json", bytes),
-            Fault::Hang | Fault::Reset | Fault::Delay(_) | Fault::BrokenName(_) => {
-                reply(StatusCode::BAD_GATEWAY, "text/html", "")
-            }
+            Fault::Hang
+            | Fault::Reset
+            | Fault::Delay(_)
+            | Fault::BrokenName(_)
+            | Fault::Shrunken
+            | Fault::OlderRevision
+            | Fault::Padded
+            | Fault::RefusedToOthers => reply(StatusCode::BAD_GATEWAY, "text/html", ""),
         }
     }
 
@@ -259,6 +272,8 @@ impl FaultyCall<'_> {
             Endpoint::Token => json!({"token_type": 7, "expires_in": "soon", "access_token": null}),
             Endpoint::Machine => json!([null]),
             Endpoint::Export => json!({"exportFiles": {"first": 7}, "generatedTime": [1]}),
+            Endpoint::MsrcDocument => json!({"DocumentTracking": 7, "Vulnerability": {"CVE": [1]}}),
+            Endpoint::Kev => json!({"vulnerabilities": {"cveID": 7}}),
             _ => json!({"value": {"id": [1, 2]}, "@odata.nextLink": false}),
         }
     }

@@ -162,6 +162,11 @@ impl SimulatedFleet {
         self.missing_per_machine
     }
 
+    /// The missing updates that a test set, of all machines.
+    pub(super) fn all_set(&self) -> impl Iterator<Item = &MissingKb> {
+        self.set.values().flatten()
+    }
+
     /// The missing updates that a test set for a machine.
     pub(super) fn set_for(&self, id: &str) -> Option<&[MissingKb]> {
         self.set.get(id).map(Vec::as_slice)

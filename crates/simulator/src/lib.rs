@@ -1,5 +1,8 @@
 //! A simulated Defender for Endpoint API and Entra authority, on loopback over https.
 //!
+//! It also serves documents about its KBs in the form of the public catalogues: CVRF, KEV, EPSS and the end
+//! of servicing.
+//!
 //! The demo polls it, and the tests use it as a test double. It behaves like the real services: it enforces
 //! tokens, roles and quotas, returns empty pages and repeated records, writes some fields in unusual types,
 //! and sometimes answers 404 for a machine that exists. Tests inject further faults through [`Control`],
@@ -15,6 +18,7 @@
 //! ```text
 //! client --https--> tls -> api    -> faults | authority | quota -> fleet <- calendar, updates
 //!                       -> export -> faults | links             -> fleet
+//!                       -> facts  -> faults                     -> calendar, updates
 //! ```
 
 mod api;
@@ -26,6 +30,7 @@ mod control;
 mod endpoint;
 mod export;
 mod export_versions;
+mod facts;
 mod fault_bodies;
 mod faults;
 mod fleet;

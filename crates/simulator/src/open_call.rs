@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::calls::Call;
 use super::endpoint::Endpoint;
+use super::replies::accepts_gzip;
 use super::state::SimulatorState;
 
 /// A logged call without an answer yet. If it is dropped without [`end`](Self::end), its status stays none.
@@ -31,6 +32,7 @@ impl OpenCall {
             path_and_query: path_and_query(&parts.uri).to_owned(),
             machine_id,
             authorization: authorization.map(|value| String::from_utf8_lossy(value.as_bytes()).into()),
+            accepts_gzip: accepts_gzip(&parts.headers),
             at: Instant::now(),
             status: None,
         });

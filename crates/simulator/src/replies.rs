@@ -49,10 +49,15 @@ pub(super) fn envelope(status: StatusCode, code: &str, message: &str) -> Respons
     json_reply(status, &json!({"error": {"code": code, "message": message, "target": target}}))
 }
 
+/// Returns whether the client accepts gzip.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    accepted.split(',').any(|encoding| encoding.trim() == "gzip")
+}
+
 /// Compresses the reply with gzip if the client accepts it and the body is large enough.
 pub(super) async fn compressed_for(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !accepted.split(',').any(|encoding| encoding.trim() == "gzip") {
+    if !accepts_gzip(headers) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

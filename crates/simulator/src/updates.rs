@@ -8,7 +8,7 @@ use super::calendar::Batch;
 use super::random::mix;
 
 /// Number of systems with an update line of their own.
-const LINES: u64 = 6;
+pub(super) const LINES: u64 = 6;
 
 /// A Windows release. The values are those of the API.
 #[derive(Debug)]
@@ -82,6 +82,21 @@ pub(super) struct UpdateLine {
 }
 
 impl UpdateLine {
+    /// The cumulative updates of the system with this number.
+    pub(super) fn of_system(system: u64) -> Self {
+        Self { system, part: UpdateKind::System }
+    }
+
+    /// The .NET updates of the system with this number.
+    pub(super) fn of_dot_net(system: u64) -> Self {
+        Self { system, part: UpdateKind::DotNet }
+    }
+
+    /// The update of this line before that of `batch`.
+    pub(super) fn update_before(self, batch: Batch) -> Option<Update> {
+        (1..=2).find_map(|months| self.update_in(batch.plus(-months)))
+    }
+
     /// The update of this line in `batch`, if the line has one in that month.
     pub(super) fn update_in(self, batch: Batch) -> Option<Update> {
         let months = batch.months_since(Batch::JANUARY_2024);

@@ -79,7 +79,11 @@ pub(super) fn fault_reply(fault: Fault, number: u64, first: Option<Bytes>) -> Re
         | Fault::Hang
         | Fault::Reset
         | Fault::Delay(_)
-        | Fault::BrokenName(_) => error(
+        | Fault::BrokenName(_)
+        | Fault::Shrunken
+        | Fault::OlderRevision
+        | Fault::Padded
+        | Fault::RefusedToOthers => error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalError",
             "The server encountered an internal error. Please retry the request.",

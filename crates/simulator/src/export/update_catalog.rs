@@ -30,7 +30,7 @@ pub struct ExportedKb {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CveSeverity {
+pub(crate) enum CveSeverity {
     Low,
     Medium,
     High,
@@ -39,7 +39,7 @@ pub(super) enum CveSeverity {
 
 impl CveSeverity {
     /// The name in the export.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         ["Low", "Medium", "High", "Critical"][self as usize]
     }
 
@@ -48,15 +48,15 @@ impl CveSeverity {
     }
 
     /// A CVSS score of this severity.
-    pub(super) fn score(self) -> &'static str {
+    pub(crate) fn score(self) -> &'static str {
         ["3.3", "6.5", "7.8", "9.8"][self as usize]
     }
 }
 
 /// A vulnerability that an update fixes.
-pub(super) struct Cve {
-    pub(super) id: String,
-    pub(super) severity: Option<CveSeverity>,
+pub(crate) struct Cve {
+    pub(crate) id: String,
+    pub(crate) severity: Option<CveSeverity>,
     pub(super) exploitability: &'static str,
 }
 
@@ -104,7 +104,8 @@ impl ExportedUpdate {
     }
 }
 
-fn cve(batch: Batch, index: usize, dot_net: bool) -> Cve {
+/// A CVE of the batch, by its place among those of the systems or of .NET.
+pub(crate) fn cve(batch: Batch, index: usize, dot_net: bool) -> Cve {
     let months = u64::from(batch.months_since(Batch::JANUARY_2024).unsigned_abs());
     let part = u64::from(dot_net);
     let draw = mix(29, months * 2 + part, index as u64);

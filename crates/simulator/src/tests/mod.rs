@@ -11,6 +11,7 @@ use crate::secrets::{CLIENT_ID, CLIENT_SECRET, TENANT_ID};
 use crate::{Endpoint, MissingKb, Options, Realism, Simulator, machine_record};
 
 mod authority;
+mod catalogues;
 mod export;
 mod export_faults;
 mod export_links;
