@@ -61,7 +61,6 @@ impl SourceError {
             Self::Timeout => FactsFailure::Timeout,
             Self::Status(status) => of_status(*status),
             Self::Redirect { .. } => FactsFailure::Redirect,
-            Self::Decode(ParseError::TooLarge(_)) => FactsFailure::TooLarge,
             Self::Decode(error) => error.kind(),
             Self::Refused(refusal) => refusal.kind(),
         }

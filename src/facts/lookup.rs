@@ -1,6 +1,7 @@
 //! The facts in use, for lookups by KB.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -84,6 +85,32 @@ impl FixedBuild {
         let numbers: Option<Vec<u32>> = text.trim().split('.').map(|number| number.parse().ok()).collect();
         let [_, _, build, revision] = numbers?[..] else { return None };
         Some(Self { build, revision })
+    }
+
+    /// Parses a version of Windows: 10.0, or 6.0 to 6.3 before Windows 10. Other software has versions of four numbers
+    /// as well.
+    #[must_use]
+    pub fn of_windows(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.splitn(3, '.').collect();
+        let [major, minor, _] = parts[..] else { return None };
+        let kernel = matches!((major, minor), ("10", "0") | ("6", "0" | "1" | "2" | "3"));
+        let first_build = if major == "10" { Self::FIRST_OF_WINDOWS_10 } else { 6000 };
+        kernel.then(|| Self::parse(text)).flatten().filter(|build| build.build >= first_build)
+    }
+
+    /// Returns whether it is a build of Windows 10 or later, of which every update contains all earlier ones.
+    #[must_use]
+    pub fn is_cumulative(self) -> bool {
+        self.build >= Self::FIRST_OF_WINDOWS_10
+    }
+
+    /// The build of the first Windows 10.
+    const FIRST_OF_WINDOWS_10: u32 = 10_240;
+}
+
+impl fmt::Display for FixedBuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.build, self.revision)
     }
 }
 

@@ -4,8 +4,10 @@
 //! [`file`] holds what was read from every source; the facts in use are made of it.
 //! [`updater`] keeps both up to date: [`fetch`] sends requests, [`update`] fetches each source, and [`disk`] reads and
 //! writes the file.
-//! [`msrc`], [`kev`], [`epss`] and [`servicing`] read the data of one source each, [`folder`] all files of a folder.
+//! [`msrc`], [`kev`], [`epss`] and [`servicing`] read the data of one source each, [`folder`] all files of a folder;
+//! [`merge`] makes facts by KB of them.
 
+mod date;
 pub mod disk;
 mod documents;
 pub mod epss;
@@ -14,9 +16,12 @@ mod failure_log;
 pub mod fetch;
 pub mod file;
 pub mod folder;
+mod input;
 mod job;
 pub mod kev;
+mod lenient;
 pub mod lookup;
+mod merge;
 mod missing;
 pub mod msrc;
 mod parse_error;

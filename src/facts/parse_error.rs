@@ -25,8 +25,8 @@ pub enum ParseError {
         found: Box<str>,
     },
     /// The data exceeds a limit on its size.
-    #[error("{0}")]
-    TooLarge(&'static str),
+    #[error("is larger than the data of this source can be")]
+    TooLarge,
     /// The facts file has the format of a later exporter.
     #[error("has version {found} of the format; this exporter reads versions up to {known}")]
     NewerVersion {
@@ -43,6 +43,7 @@ impl ParseError {
     pub fn kind(&self) -> FactsFailure {
         match self {
             Self::NewerVersion { .. } => FactsFailure::Newer,
+            Self::TooLarge => FactsFailure::TooLarge,
             Self::Read(error) if !is_about_content(error) => FactsFailure::Network,
             _ => FactsFailure::Decode,
         }
@@ -59,21 +60,14 @@ fn is_about_content(error: &io::Error) -> bool {
 
 impl From<serde_json::Error> for ParseError {
     fn from(error: serde_json::Error) -> Self {
-        if !error.is_io() {
-            return Self::Json(error);
-        }
-        let error = io::Error::from(error);
-        match error.kind() {
-            io::ErrorKind::FileTooLarge => Self::TooLarge("is larger than the data of this source can be"),
-            _ => Self::Read(error),
-        }
+        if error.is_io() { io::Error::from(error).into() } else { Self::Json(error) }
     }
 }
 
 impl From<io::Error> for ParseError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::FileTooLarge => Self::TooLarge("is larger than the data of this source can be"),
+            io::ErrorKind::FileTooLarge => Self::TooLarge,
             _ => Self::Read(error),
         }
     }

@@ -1,19 +1,24 @@
 //! The facts file: what was read from every source, in parts that are replaced one at a time.
+//!
+//! `format` is its JSON, and [`docs/facts-file.md`] the documentation of it.
+//!
+//! [`docs/facts-file.md`]: https://github.com/mde-exporter/mde_exporter/blob/main/docs/facts-file.md
 
+mod format;
 mod refusal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
 
 use jiff::Timestamp;
 
-use super::ParseError;
 use super::epss::Epss;
 use super::kev::Kev;
 use super::lookup::Facts;
 use super::msrc::{Document, DocumentId};
 use super::servicing::{ServicedProduct, Servicing};
-use crate::model::CveId;
+use super::{ParseError, date, merge};
+use crate::model::{CveId, FactsSource};
 pub use refusal::FactsRefusal;
 
 /// The content of a facts file.
@@ -48,8 +53,7 @@ impl FactsFile {
     /// # Errors
     /// Returns an error if `input` is no facts file or one of a later version.
     pub fn read(input: impl Read) -> Result<Self, ParseError> {
-        drop(input);
-        Err(ParseError::Shape("is no facts file"))
+        format::read(input)
     }
 
     /// Writes the facts file.
@@ -57,8 +61,7 @@ impl FactsFile {
     /// # Errors
     /// Returns an error if `output` cannot be written.
     pub fn write(&self, output: impl Write) -> io::Result<()> {
-        drop(output);
-        Ok(())
+        format::write(self, output)
     }
 
     /// Takes a release document in place of the earlier one of this id.
@@ -117,15 +120,56 @@ impl FactsFile {
         Ok(())
     }
 
-    /// Returns whether a KB of a release document fixes the CVE, so that its EPSS score is wanted.
+    /// The CVEs that the KBs of the release documents fix: those of which EPSS scores are wanted.
     #[must_use]
-    pub fn wants(&self, cve: CveId) -> bool {
-        self.documents.values().any(|document| document.data.cves.contains_key(&cve))
+    pub fn wanted_cves(&self) -> HashSet<CveId> {
+        self.documents.values().flat_map(|document| document.data.cves.keys().copied()).collect()
+    }
+
+    /// Returns whether there is data of a source.
+    #[must_use]
+    pub fn has(&self, source: FactsSource) -> bool {
+        match source {
+            FactsSource::Msrc => !self.documents.is_empty(),
+            FactsSource::Kev => self.kev.is_some(),
+            FactsSource::Epss => self.epss.is_some(),
+            FactsSource::Servicing => !self.servicing.is_empty(),
+        }
+    }
+
+    /// The time of the data of a source, as the source states it; of several products, of the oldest.
+    #[must_use]
+    pub fn data_at(&self, source: FactsSource) -> Option<Timestamp> {
+        match source {
+            FactsSource::Msrc => {
+                let times = self.documents.values().map(|document| document.data.current);
+                times.max().flatten()
+            }
+            FactsSource::Kev => self.kev.as_ref()?.data.released,
+            FactsSource::Epss => date::start_of(self.epss.as_ref()?.data.score_date?),
+            FactsSource::Servicing => {
+                self.servicing.values().filter_map(|servicing| servicing.data.modified).min()
+            }
+        }
+    }
+
+    /// The time of the last successful fetch from a source; of several products, of the oldest.
+    #[must_use]
+    pub fn fetched_at(&self, source: FactsSource) -> Option<Timestamp> {
+        match source {
+            FactsSource::Msrc => {
+                let documents = self.documents.values().map(|document| document.at);
+                documents.chain(self.index_fetched_at).max()
+            }
+            FactsSource::Kev => self.kev.as_ref().map(|kev| kev.at),
+            FactsSource::Epss => self.epss.as_ref().map(|epss| epss.at),
+            FactsSource::Servicing => self.servicing.values().map(|servicing| servicing.at).min(),
+        }
     }
 
     /// The facts about every KB. They do not depend on the order in which parts were put.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts::default()
+        merge::merge(self)
     }
 }

@@ -1,11 +1,10 @@
 //! Release documents, reduced to facts about KBs.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
 
-use super::DocumentId;
+use super::{DocumentId, ProductId};
 use crate::facts::FixedBuild;
 use crate::model::{CveId, CvssScore, KbId, Restart, VendorSeverity};
 
@@ -44,6 +43,8 @@ pub struct DocumentKb {
     pub cves: Vec<CveId>,
     /// Microsoft's own rating.
     pub severity: Option<VendorSeverity>,
+    /// True if Microsoft reports exploitation of one of them, or of an advisory without a CVE.
+    pub is_exploited: bool,
     /// The highest CVSS base score.
     pub cvss: Option<CvssScore>,
     /// The KBs that it supersedes, sorted, without itself.
@@ -56,35 +57,4 @@ pub struct DocumentKb {
     pub is_hotpatch: bool,
     /// True for a servicing stack update.
     pub is_servicing_stack: bool,
-}
-
-/// The id of a product in release documents, such as `11568` or `21344-17084`: at most 15 bytes of ASCII.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProductId {
-    length: u8,
-    bytes: [u8; 15],
-}
-
-impl ProductId {
-    /// The id, or none if it is empty, too long, or not printable ASCII.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let mut bytes = [0; 15];
-        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        bytes.get_mut(..text.len()).filter(|_| fits)?.copy_from_slice(text.as_bytes());
-        Some(Self { length: u8::try_from(text.len()).ok()?, bytes })
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for ProductId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
 }
