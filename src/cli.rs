@@ -32,6 +32,9 @@ pub enum Command {
     CheckConfig {
         /// The file; default: the file of --config.file
         file: Option<PathBuf>,
+        /// Also print the presets of the file as rules, in the format of the file
+        #[arg(long)]
+        expand: bool,
     },
     /// Try everything that the configuration needs online and print results with advice
     Check,

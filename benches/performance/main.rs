@@ -9,6 +9,7 @@
 mod bulk;
 mod churn;
 mod clients;
+mod deadlines;
 mod fleet;
 mod http;
 mod import;
@@ -22,11 +23,12 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 8] = [
+const ALL: [(&str, Run); 9] = [
     ("scrape", scrape::run),
     ("churn", churn::run),
     ("clients", clients::run),
     ("rebuild", rebuild::run),
+    ("deadlines", deadlines::run),
     ("import", import::run),
     ("polling", polling::run),
     ("state", state::run),

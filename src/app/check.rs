@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::web::LoadedWebConfig;
 use crate::config::{self, Problem};
 use crate::error::AppError;
+use crate::model::Policy;
 use crate::self_metrics::SelfMetrics;
 
 /// Checks the configuration, the storage and every tenant, and prints the results.
@@ -39,12 +40,14 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
     };
     show(&check_this_machine(&loaded, web.as_ref(), &flags))?;
 
+    let policies: Arc<[Policy]> = loaded.config.policies.into();
     let mut tenants = Vec::new();
     for tenant in loaded.config.tenants {
         let metrics = self_metrics.tenant(&tenant.name);
         // Tenants are checked in parallel and printed in the order of the configuration.
         let mut task = JoinSet::new();
-        let checking = check::examine(tenant, loaded.config.poll, clock.clone(), metrics);
+        let checking =
+            check::examine(tenant, loaded.config.poll, Arc::clone(&policies), clock.clone(), metrics);
         // The results are printed; log lines would repeat them.
         task.spawn(checking.with_subscriber(NoSubscriber::new()));
         tenants.push(task);

@@ -33,8 +33,8 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::Run => run::run(&flags, self_metrics, clock),
         Command::Once => once::once(&flags, &self_metrics, clock),
         Command::Check => check::check(flags, self_metrics, clock),
-        Command::CheckConfig { file } => check_config::check_config(file.as_deref(), &flags),
         Command::Facts(FactsCommand::Update(update)) => facts_update::facts_update(&update, &flags, &clock),
+        Command::CheckConfig { file, expand } => check_config::check_config(file.as_deref(), expand, &flags),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo, &flags, self_metrics, clock),
         Command::HashPassword => hash_password::hash_password(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::messages::count;
 use super::report::StepOutcome;
 use crate::fleet::{MachineFacts, Onboarding};
-use crate::model::Freshness;
+use crate::model::{Freshness, INTERNET_FACING, Policy};
 
 /// The number of platforms that are named.
 const SHOWN: usize = 5;
@@ -15,6 +15,22 @@ const SHOWN: usize = 5;
 /// Returns whether the missing updates of a machine are read.
 pub(super) fn is_asked(facts: &MachineFacts, now: Timestamp, freshness: &Freshness) -> bool {
     facts.is_supported() && !facts.is_inactive(now, freshness)
+}
+
+/// Returns the text about policies with a preset that uses a tag that none of `machines` has; none without such a
+/// policy, and as long as no tags are known.
+pub(super) fn unused_presets(machines: &[MachineFacts], policies: &[Policy]) -> Option<String> {
+    let uses_tag = |policy: &&Policy| policy.preset.is_some() && policy.uses_tag(INTERNET_FACING);
+    let names: Vec<_> = policies.iter().filter(uses_tag).map(|policy| format!("`{}`", policy.name)).collect();
+    let known: Vec<_> = machines.iter().filter_map(|facts| facts.has_tag(INTERNET_FACING)).collect();
+    if names.is_empty() || known.is_empty() || known.contains(&true) {
+        return None;
+    }
+    Some(format!(
+        "no machine in scope has the tag {INTERNET_FACING}, which the preset of {} uses [add the tag in Defender to the \
+         machines that can be reached from the internet]",
+        names.join(", ")
+    ))
 }
 
 /// Returns the outcome and the text about `machines`; none if all of them can be judged.

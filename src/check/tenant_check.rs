@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
-use super::judgement::{is_asked, judgement};
+use super::judgement::{is_asked, judgement, unused_presets};
 use super::report::{CheckSection, StepOutcome};
 use super::{cloud, hosts, messages};
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::defender::{
 use crate::error::Chain;
 use crate::fleet::MachineFacts;
 use crate::http::ProxyMode;
-use crate::model::{ApiOperation, MachineId, Source};
+use crate::model::{ApiOperation, MachineId, Policy, Source};
 use crate::poll::{self, MachineLists, Scope};
 use crate::self_metrics::TenantMetrics;
 
@@ -32,7 +32,13 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Tries everything that `tenant` needs once. Makes a few calls, and one for each page of the machine list
 /// (10,000 machines). Takes at most one or two minutes.
-pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: TenantMetrics) -> CheckSection {
+pub async fn examine(
+    mut tenant: Tenant,
+    poll: Poll,
+    policies: Arc<[Policy]>,
+    clock: Clock,
+    metrics: TenantMetrics,
+) -> CheckSection {
     let mut section = CheckSection::new(&format!("tenant {}", tenant.name));
     let (outcome, text) = cloud::judge(&tenant);
     section.add("cloud", outcome, &text);
@@ -45,6 +51,7 @@ pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: Tena
             let check = TenantCheck {
                 tenant,
                 poll,
+                policies,
                 clock,
                 client: Arc::new(client),
                 section,
@@ -66,6 +73,7 @@ pub async fn examine(mut tenant: Tenant, poll: Poll, clock: Clock, metrics: Tena
 struct TenantCheck {
     tenant: Tenant,
     poll: Poll,
+    policies: Arc<[Policy]>,
     clock: Clock,
     client: Arc<Client>,
     section: CheckSection,
@@ -273,6 +281,9 @@ impl TenantCheck {
         }
         if let Some((outcome, text)) = judgement(&scope.machines, self.clock.now(), &self.poll.freshness) {
             self.section.add("machines", outcome, &text);
+        }
+        if let Some(text) = unused_presets(&scope.machines, &self.policies) {
+            self.section.add("policies", StepOutcome::Warning, &text);
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Auth, Config, FactsConfig, FactsUrls, Http, Metrics, Poll, Quota, Selectors, Tenant};
-use crate::model::{Freshness, Policy};
+use crate::model::{Freshness, Policy, RuleDeadline};
 
 /// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
 /// `tenants[contoso].machines.tags`, and added and removed items, such as `tenants[contoso] removed`.
@@ -134,9 +134,21 @@ fn facts(keys: &mut Keys, old: Option<&FactsConfig>, new: Option<&FactsConfig>) 
 }
 
 fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
-    let Policy { name: _, deadline, from } = old;
-    keys.note(&format!("{path}.deadline"), *deadline == new.deadline);
-    keys.note(&format!("{path}.from"), *from == new.from);
+    let Policy { name: _, rules, preset } = old;
+    let parts = |deadline| match deadline {
+        RuleDeadline::Unlimited => (None, None),
+        RuleDeadline::Within { time, from } => (Some(time), Some(from)),
+        RuleDeadline::KnownExploitedDue => (None, None),
+    };
+    let single = old.single_deadline().zip(new.single_deadline());
+    if let Some(((old_time, old_from), (time, from))) = single.map(|(old, new)| (parts(old), parts(new))) {
+        keys.note(&format!("{path}.deadline"), old_time == time);
+        keys.note(&format!("{path}.from"), old_from == from);
+    } else {
+        keys.note(&format!("{path}.preset"), *preset == new.preset);
+        // The rules of a preset are no key of the file.
+        keys.note(&format!("{path}.rules"), *rules == new.rules || preset.is_some() && new.preset.is_some());
+    }
 }
 
 /// Collects the keys that differ.

@@ -133,12 +133,11 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
     let metrics = section.optional_or("metrics", "a mapping is allowed", Metrics::default(), metrics::read);
     let facts =
         section.optional_or("facts", "off or a mapping is allowed", None, |field| facts::read(field, folder));
-    let policies = section.optional_or(
-        "policies",
-        "a list of policies is allowed",
-        vec![Policy::default()],
-        policy::read,
-    );
+    let field = section.optional("policies", "a list of policies is allowed");
+    let policies = field.as_ref().map_or_else(|| Some(vec![Policy::default()]), policy::read);
+    if let (Some(field), Some(policies), Some(facts), Some(tenants)) = (&field, &policies, &facts, &tenants) {
+        policy::warn_of_unused_facts(field, policies, facts.as_ref(), tenants);
+    }
     section.finish();
     Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, facts: facts?, policies: policies? })
 }

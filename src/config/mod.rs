@@ -8,7 +8,7 @@
 //! The file is read key by key instead of being deserialized into these types: serde stops at the first
 //! invalid value, and an operator wants to fix all of them at once. `document` parses YAML into nodes with
 //! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `http`, `metrics`,
-//! `facts` and `policy` define the keys, `values` parses single values, and `problem` displays problems. Only
+//! `facts`, `policy` and `rule` define the keys, `values` parses single values, and `problem` displays problems. Only
 //! `document` uses the YAML crate. [`web`] reads the web configuration file in the same way.
 //! [`changes()`] compares two configurations for a reload.
 
@@ -16,6 +16,7 @@ mod auth;
 mod changes;
 mod cloud;
 mod document;
+mod expand;
 mod facts;
 mod http;
 mod inputs;
@@ -24,6 +25,7 @@ mod metrics;
 mod policy;
 mod problem;
 mod reader;
+mod rule;
 mod selector_digest;
 mod selectors;
 mod tenant;
@@ -43,6 +45,7 @@ use url::Url;
 use crate::model::{DetailLevel, Freshness, KbId, Policy, Source};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
+pub use expand::expand;
 pub use facts::{FactsConfig, FactsUrls};
 pub use load::{LoadedConfig, load, parse};
 pub use problem::{LoadError, Problem, SourceLocation};

@@ -1,18 +1,26 @@
 //! The section `policies`: patch deadlines.
+//!
+//! A policy is one deadline, or a list of rules, or a preset. [`rule`](super::rule) reads the rules.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::reader::ValueReader;
+use super::reader::{MapReader, ValueReader};
+use super::rule::{self, RuleStart};
 use super::values::label;
-use crate::model::{DeadlineStart, Policy};
-
-/// Ten years; a longer deadline is a mistake.
-const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+use super::{FactsConfig, Tenant};
+use crate::model::{FactsSource, Policy, PolicyPreset, PolicyRule, RuleDeadline};
 
 /// Names of policies, each with the path of the first policy of that name.
 type PolicyNames = HashMap<Arc<str>, String>;
+
+const DEADLINE_ALLOWED: &str = "a duration from 1s to 3650d, such as 14d, is allowed";
+
+const FORMS_ALLOWED: &str =
+    "a duration from 1s to 3650d, such as 14d, or rules or a preset in its place is allowed";
 
 pub(super) fn read(field: &ValueReader<'_>) -> Option<Vec<Policy>> {
     let items = field.list("a mapping with the keys of a policy is allowed")?;
@@ -34,14 +42,92 @@ fn policy(field: &ValueReader<'_>, names: &mut PolicyNames) -> Option<Policy> {
         names.insert(Arc::clone(&name), section.path().to_owned());
         Some(name)
     });
-    let deadline = section
-        .required("deadline", "a duration from 1s to 3650d, such as 14d, is allowed")
-        .and_then(|field| field.duration(Duration::from_secs(1)..=LONGEST));
-    let from =
-        section.optional_or("from", "first_seen or released is allowed", DeadlineStart::FirstSeen, |field| {
-            let start = |word: &str| DeadlineStart::ALL.into_iter().find(|start| start.as_str() == word);
-            field.text(|word| start(word).ok_or("is not a known start"))
-        });
+    let deadline = section.optional("deadline", DEADLINE_ALLOWED);
+    let start = rule::start(&section, Some(RuleStart::default()));
+    let rules = section.optional("rules", "a list of at least one rule is allowed");
+    let preset = section.optional("preset", &preset_allowed());
+    let policy = match (&rules, &preset) {
+        (None, None) => single(&section, deadline.as_ref(), start).zip(name).map(|(rule, name)| Policy {
+            name,
+            rules: vec![rule],
+            preset: None,
+        }),
+        (Some(rules), None) => {
+            refuse(&section, &["deadline"], "rules", "each rule has a deadline of its own");
+            rule::read_all(rules, start).zip(name).map(|(rules, name)| Policy { name, rules, preset: None })
+        }
+        (_, Some(preset)) => {
+            refuse(&section, &["deadline", "from", "rules"], "preset", "a preset sets its own deadlines");
+            preset
+                .text(|word| PolicyPreset::from_word(word).ok_or("is not a known preset"))
+                .zip(name)
+                .map(|(preset, name)| preset.policy(name))
+        }
+    };
     section.finish();
-    Some(Policy { name: name?, deadline: deadline?, from: from? })
+    policy
+}
+
+/// Reads the one deadline of a policy without rules.
+fn single(
+    section: &MapReader<'_>,
+    deadline: Option<&ValueReader<'_>>,
+    start: Option<RuleStart>,
+) -> Option<PolicyRule> {
+    let deadline = match (deadline, start) {
+        (None, Some(RuleStart::DueDate)) => RuleDeadline::KnownExploitedDue,
+        (None, _) => {
+            section.problem_of("deadline", "is missing", FORMS_ALLOWED);
+            return None;
+        }
+        (Some(_), Some(RuleStart::DueDate)) => {
+            section.problem_of("deadline", rule::BESIDE_DUE_DATE, rule::BESIDE_DUE_DATE_ALLOWED);
+            return None;
+        }
+        (Some(field), start) => {
+            let time = rule::fixed_time(field);
+            let Some(RuleStart::Event(from)) = start else { return None };
+            RuleDeadline::Within { time: time?, from }
+        }
+    };
+    Some(PolicyRule::unconditional(deadline))
+}
+
+/// Reports keys that are given although `chosen` makes them useless.
+fn refuse(section: &MapReader<'_>, keys: &[&str], chosen: &str, reason: &str) {
+    for key in keys.iter().filter(|key| section.has(key)) {
+        section.problem_of(key, format!("is given together with {chosen}"), reason);
+    }
+}
+
+fn preset_allowed() -> String {
+    let words = PolicyPreset::ALL.map(PolicyPreset::as_str).join(", ");
+    format!("one of {words} is allowed")
+}
+
+/// Warns at each policy that needs facts of a source that is off.
+pub(super) fn warn_of_unused_facts(
+    field: &ValueReader<'_>,
+    policies: &[Policy],
+    facts: Option<&FactsConfig>,
+    tenants: &[Tenant],
+) {
+    let Some(items) = field.list("") else { return };
+    for (item, policy) in items.iter().zip(policies) {
+        let is_off = |source: &FactsSource| facts.is_none_or(|facts| facts.sources.of(*source).is_none());
+        let is_needed = |source: &FactsSource| {
+            tenants.iter().any(|tenant| policy.needed_facts(tenant.source).any(|needed| needed == *source))
+        };
+        let off: Vec<_> = FactsSource::ALL.into_iter().filter(is_off).filter(is_needed).collect();
+        if off.is_empty() {
+            continue;
+        }
+        let sources: Vec<_> = off.iter().map(|source| source.as_str()).collect();
+        let place = if facts.is_none() { "facts: off" } else { "facts.sources" };
+        let what = format!(
+            "needs facts of {}, which {place} leaves out: machines with missing updates are unknown under it",
+            sources.join(" and ")
+        );
+        item.warning(what, "facts: {} turns every source on");
+    }
 }

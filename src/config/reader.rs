@@ -245,6 +245,11 @@ impl<'a> MapReader<'a> {
         self.problems.add_input(NamedInput { key, location, place });
     }
 
+    /// Returns whether the mapping has `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key.as_deref() == Some(key))
+    }
+
     /// Returns whether the mapping has no key.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::model::{DeadlineStart, FactsSource};
+use crate::model::FactsSource;
 
 const MINIMAL: &str = "\
 tenants:
@@ -99,6 +99,28 @@ fn each_rule_has_its_words() {
             "policies: [{ name: a, deadline: 14, from: release }, { name: [], deadline: }]\ntenants:",
         ),
         ("tenants:", "policies:\n- { name: a, deadline: 1d }\n- { deadline: 2d, name: a }\ntenants:"),
+        ("tenants:", "policies:\n- { name: a, rules: [] }\n- { name: b, rules: 14d }\ntenants:"),
+        ("tenants:", "policies:\n- { name: a, deadline: 1d, rules: [{ deadline: 1d }] }\ntenants:"),
+        (
+            "tenants:",
+            "policies:\n- { name: a, preset: cis, from: released }\n- { name: b, preset: }\ntenants:",
+        ),
+        ("tenants:", "policies:\n- { name: a, deadline: none }\ntenants:"),
+        ("tenants:", "policies:\n- { name: a, deadline: 1d, from: known_exploited_due }\ntenants:"),
+        (
+            "tenants:",
+            "policies:\n- name: a\n  rules:\n  - 14d\n  - { exploited: true }\n  - { deadline: 0s, from: x }\n  \
+             - { deadline: 1d, from: known_exploited_due }\n  - { deadline: none, from: known_exploited_due }\ntenants:",
+        ),
+        (
+            "tenants:",
+            "policies:\n- name: a\n  rules:\n  - { exploited: 1, known_exploited: 'true', or_unknown: x, deadline: 1d }\n  \
+             - { vendor_severity: [High], severity: [important, unknown], deadline: 1d }\n  \
+             - { cvss_at_least: 10.1, epss_at_least: 1.1, deadline: 1d }\n  \
+             - { cvss_at_least: '7', epss_at_least: -0.1, deadline: 1d }\n  \
+             - { products: office, platforms: [], device_groups: [' '], names: [[a]], tags: [''], deadline: 1d }\n  \
+             - { not: {}, deadline: 1d }\n  - { not: { not: { exploited: true } }, tag: [a], deadline: 1d }\ntenants:",
+        ),
     ];
     let problems: Vec<String> = cases
         .iter()
@@ -293,28 +315,4 @@ fn settings_can_be_shared_through_anchors() {
     let config = config(&format!("{text}{second}"));
     assert_eq!(config.tenants[1].http.timeout, Duration::from_secs(90));
     assert_eq!(config.tenants[1].http.ca_file, Some("conf/ca.pem".into()));
-}
-
-#[test]
-fn default_policy_applies_until_others_are_given() {
-    let policies = |text: &str| config(&format!("{MINIMAL}{text}")).policies;
-    assert_eq!(policies(""), [Policy::default()]);
-    assert_eq!(policies("policies: []\n"), []);
-    let given = policies(
-        "policies:
-- { name: 7, deadline: 7d 12h, from: released }
-- { name: 'ten \"years\"', deadline: 3650d }
-- { name: second, deadline: 1s, from: first_seen }
-",
-    );
-    let hours = Duration::from_hours;
-    let policy = |name: &str, deadline, from| Policy { name: name.into(), deadline, from };
-    assert_eq!(
-        given,
-        [
-            policy("7", hours(7 * 24 + 12), DeadlineStart::Released),
-            policy("ten \"years\"", hours(3650 * 24), DeadlineStart::FirstSeen),
-            policy("second", Duration::from_secs(1), DeadlineStart::FirstSeen),
-        ]
-    );
 }

@@ -64,6 +64,13 @@ impl MachineFacts {
         }
     }
 
+    /// Returns whether the machine has this tag, in any case; none if no machine list has shown its tags.
+    #[must_use]
+    pub fn has_tag(&self, tag: &str) -> Option<bool> {
+        let lower = tag.to_lowercase();
+        self.tags.as_ref().map(|tags| tags.iter().any(|tag| tag.to_lowercase() == lower))
+    }
+
     /// Returns whether Defender can list missing updates of the machine: it runs Windows and is onboarded, or
     /// the machine list does not say otherwise.
     #[must_use]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::policy;
+use super::policy::{CompiledPolicies, PolicyCounts};
 use super::summary::Summary;
 use super::{Machine, MachineState, TenantFleet};
 use crate::facts::Facts;
@@ -53,7 +53,7 @@ pub struct MachineSummary {
 pub struct MissingCounts {
     /// All missing updates.
     pub total: usize,
-    /// The missing updates past the shortest deadline; none when there is no policy.
+    /// The missing updates that are overdue under at least one policy; none when no policy can judge them.
     pub overdue: Option<u64>,
     /// The earliest first-seen time; none without a missing update.
     pub oldest: Option<Timestamp>,
@@ -69,16 +69,16 @@ impl Overview {
         policies: &[Policy],
         facts: &Facts,
     ) -> Self {
-        let strictest = policy::strictest(policies);
+        let compiled = CompiledPolicies::new(policies, now);
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
             let summary = Summary::of(fleet, now, freshness, facts);
+            let counts = PolicyCounts::of(&compiled, fleet, &summary.updates, facts, freshness);
             let mut oldest_data: Option<Timestamp> = None;
-            for machine in fleet.machines.values() {
+            for (machine, overdue) in fleet.machines.values().zip(counts.overdue_updates) {
                 let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
                     total: missing_updates.len(),
-                    overdue: strictest
-                        .map(|policy| policy::count_overdue(policy, missing_updates, &summary.updates, now)),
+                    overdue,
                     oldest: missing_updates.iter().map(|missing| missing.first_seen).min(),
                 });
                 let assessed = machine.assessment.as_ref().filter(|_| missing.is_some());
@@ -216,12 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn overdue_is_counted_by_the_strictest_policy() {
-        let policy = |hours| Policy {
-            name: "p".into(),
-            deadline: Duration::from_hours(hours),
-            from: DeadlineStart::FirstSeen,
-        };
+    fn update_is_overdue_if_it_is_under_any_policy() {
+        let policy = |hours| Policy::single("p", Duration::from_hours(hours), DeadlineStart::FirstSeen);
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
         let overview =
             Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)], &Facts::default());

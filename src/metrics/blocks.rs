@@ -23,7 +23,7 @@ pub(super) struct RenderInput {
     pub(super) machine: Arc<Machine>,
     /// True if its missing updates are exposed.
     pub(super) is_assessed: bool,
-    /// Missing updates past the shortest deadline; none if not assessed or without a policy.
+    /// As in [`MachineScope`].
     pub(super) overdue: Option<u64>,
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::exposition::{FamilyDescriptor, FamilyWriter, Histogram, LabelPrefix, MetricType, Value};
-use crate::fleet::policy::{PolicyState, PolicySummary};
+use crate::fleet::policy::{PolicyCounts, PolicyState};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
 use crate::fleet::{Machine, MachineState, MissingUpdate, ResolutionHistogram, TenantFleet};
 use crate::model::Severity;
@@ -37,7 +37,7 @@ pub struct FleetScope<'a> {
     /// Counts over its machines.
     pub summary: Summary,
     /// Its machines by policy; the same policies for every tenant.
-    pub policies: Vec<PolicySummary<'a>>,
+    pub policies: PolicyCounts<'a>,
 }
 
 /// One machine of a tenant.
@@ -49,7 +49,7 @@ pub struct MachineScope<'a> {
     pub machine: &'a Machine,
     /// Its missing updates; none if it is not assessed.
     pub missing_updates: Option<&'a [MissingUpdate]>,
-    /// Missing updates past the shortest deadline; none if it is not assessed or without a policy.
+    /// Missing updates that are overdue under at least one policy; none if no policy can judge them.
     pub overdue: Option<u64>,
 }
 
@@ -181,10 +181,11 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_policy_machines",
-        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive too), unsupported.",
+        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive, or facts are missing, \
+         too), unsupported.",
         ["tenant", "policy", "state"],
         |scope, writer| {
-            for summary in &scope.policies {
+            for summary in &scope.policies.summaries {
                 for state in PolicyState::ALL {
                     let labels: [&dyn Display; 3] = [scope.tenant(), &summary.policy.name, &state.as_str()];
                     writer.sample(&labels, Value::Count(summary.machines(state)));
@@ -195,11 +196,26 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     // Every tenant writes the same samples, of which the first ones stay.
     family!(
         Gauge "mde_policy_deadline_seconds",
-        "Time in which the policy wants an update installed, from the configuration.",
+        "The shortest fixed deadline among the rules of the policy, from the configuration.",
         ["policy"],
         |scope, writer| {
-            for PolicySummary { policy, .. } in &scope.policies {
-                writer.sample(&[&policy.name], Value::Duration(policy.deadline));
+            for summary in &scope.policies.summaries {
+                if let Some(deadline) = summary.policy.shortest_deadline() {
+                    writer.sample(&[&summary.policy.name], Value::Duration(deadline));
+                }
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_policy_overdue_exploited_updates",
+        "Pairs of machine and missing update that are overdue under the policy and fix an exploited CVE; absent \
+         without facts.",
+        ["tenant", "policy"],
+        |scope, writer| {
+            for summary in &scope.policies.summaries {
+                if let Some(overdue) = summary.overdue_exploited {
+                    writer.sample(&[scope.tenant(), &summary.policy.name], Value::Count(overdue));
+                }
             }
         }
     ),
@@ -259,7 +275,7 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
     ),
     family!(
         Gauge "mde_machine_overdue_updates",
-        "Updates that the machine misses past the shortest policy deadline; absent when that is unknown.",
+        "Updates that the machine misses and that are overdue under at least one policy; absent when that is unknown.",
         ["tenant", "machine_id", "machine"],
         |scope, writer| scope.value(writer, scope.overdue.map(Value::Count))
     ),

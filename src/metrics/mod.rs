@@ -32,7 +32,7 @@ pub use limit::SeriesBudget;
 pub use renderer::Renderer;
 
 /// Options of rendering, from the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RenderOptions {
     /// Limits that decide the state of a machine.
     pub freshness: Freshness,

@@ -17,9 +17,9 @@ use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
 use super::families::{FLEET, Family, FleetSamples, FleetScope};
 use super::limit::{self, SeriesBudget};
 use crate::facts::Facts;
-use crate::fleet::policy::{self, PolicySummary};
+use crate::fleet::TenantFleet;
+use crate::fleet::policy::{CompiledPolicies, PolicyCounts};
 use crate::fleet::summary::Summary;
-use crate::fleet::{Machine, TenantFleet};
 use crate::model::{DetailLevel, ExpositionFormat};
 
 /// Renders expositions and keeps the parts of the last one.
@@ -60,7 +60,9 @@ impl Renderer {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
-        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, now, options, facts)).collect();
+        let policies = CompiledPolicies::new(&options.policies, now);
+        let mut scopes: Vec<_> =
+            fleets.iter().map(|fleet| scope(fleet, now, options, &policies, facts)).collect();
         let deeper = self.update_blocks(&scopes, now, options);
         let limit = options.series_limit;
         let mut families = write_fleet(&scopes);
@@ -87,8 +89,15 @@ impl Renderer {
         let mut previous = std::mem::take(&mut self.blocks);
         for scope in scopes {
             let tenant = &scope.fleet.tenant;
+            let machines = scope.fleet.machines.values().zip(&scope.policies.overdue_updates);
             let machines =
-                scope.fleet.supported_machines().map(|machine| assess(machine, scope, now, options));
+                machines.filter(|(machine, _)| machine.facts.is_supported()).map(|(machine, overdue)| {
+                    RenderInput {
+                        machine: Arc::clone(machine),
+                        is_assessed: machine.assessed_updates(now, &options.freshness).is_some(),
+                        overdue: *overdue,
+                    }
+                });
             let kept = previous.remove(tenant).unwrap_or_default();
             let blocks = blocks::partition(kept, machines, self.machines_per_block);
             self.blocks.insert(Arc::clone(tenant), blocks);
@@ -167,27 +176,14 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
 fn scope<'a>(
     fleet: &'a TenantFleet,
     now: Timestamp,
-    options: &'a RenderOptions,
-    facts: &'a Facts,
-) -> FleetScope<'a> {
-    let RenderOptions { freshness, policies, .. } = options;
-    let summary = Summary::of(fleet, now, freshness, facts);
-    let policies = PolicySummary::of_each(policies, fleet, &summary.updates, now, freshness);
-    FleetScope { fleet, summary, policies }
-}
-
-fn assess(
-    machine: &Arc<Machine>,
-    scope: &FleetScope<'_>,
-    now: Timestamp,
     options: &RenderOptions,
-) -> RenderInput {
-    let missing_updates = machine.assessed_updates(now, &options.freshness);
-    let strictest = policy::strictest(&options.policies);
-    let overdue = strictest.zip(missing_updates).map(|(policy, missing_updates)| {
-        policy::count_overdue(policy, missing_updates, &scope.summary.updates, now)
-    });
-    RenderInput { machine: Arc::clone(machine), is_assessed: missing_updates.is_some(), overdue }
+    policies: &CompiledPolicies<'a>,
+    facts: &Facts,
+) -> FleetScope<'a> {
+    let freshness = &options.freshness;
+    let summary = Summary::of(fleet, now, freshness, facts);
+    let policies = PolicyCounts::of(policies, fleet, &summary.updates, facts, freshness);
+    FleetScope { fleet, summary, policies }
 }
 
 #[cfg(test)]

@@ -216,6 +216,24 @@ impl From<FactsSource> for FactsOrigin {
 }
 
 words! {
+    /// A policy by published rules for patching: the key `preset` of a policy.
+    pub enum PolicyPreset {
+        /// Cyber Essentials of the United Kingdom.
+        CyberEssentials = "cyber-essentials",
+        /// The Payment Card Industry Data Security Standard.
+        PciDss = "pci-dss",
+        /// Essential Eight of Australia, maturity level one.
+        EssentialEightMl1 = "essential-eight-ml1",
+        /// Essential Eight of Australia, maturity level two.
+        EssentialEightMl2 = "essential-eight-ml2",
+        /// Essential Eight of Australia, maturity level three.
+        EssentialEightMl3 = "essential-eight-ml3",
+        /// Binding Operational Directive 26-04 of CISA.
+        CisaBod2604 = "cisa-bod-26-04",
+    }
+}
+
+words! {
     /// The API operation of a request: the label `endpoint`.
     pub enum ApiOperation {
         /// The machine list, all its pages.

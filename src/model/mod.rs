@@ -5,6 +5,7 @@
 //! one idea. Every closed list of label values is an enum here, with `ALL` and `as_str`, so a metric
 //! cannot get a label value that the documentation does not list.
 
+mod condition;
 mod cve_id;
 mod cvss_score;
 mod freshness;
@@ -15,7 +16,10 @@ mod labels;
 mod monthly_batch;
 mod months;
 mod policy;
+mod preset;
+mod text_pattern;
 
+pub use condition::{Condition, MachineCondition, UpdateCondition};
 pub use cve_id::CveId;
 pub use cvss_score::CvssScore;
 pub use freshness::Freshness;
@@ -24,9 +28,11 @@ pub use ignored::IgnoredUpdates;
 pub use label_value::{MAX_LABEL_BYTES, bounded_label};
 pub use labels::{
     ApiOperation, ContentEncoding, DetailLevel, ExpositionFormat, FactsFailure, FactsOrigin, FactsSource,
-    FailureReason, HttpPath, LogLevel, RejectReason, Restart, Severity, SnapshotRejectReason, Source,
-    VendorSeverity,
+    FailureReason, HttpPath, LogLevel, PolicyPreset, RejectReason, Restart, Severity, SnapshotRejectReason,
+    Source, VendorSeverity,
 };
 pub use monthly_batch::MonthlyBatch;
 pub use months::Months;
-pub use policy::{DeadlineStart, Policy};
+pub use policy::{DeadlineStart, Policy, PolicyRule, RuleDeadline};
+pub use preset::INTERNET_FACING;
+pub use text_pattern::{TextPattern, wildcard_matches};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::config::Selectors;
 use crate::defender::{ApiError, Client, ListQuery, ListedMachine};
 use crate::fleet::MachineFacts;
-use crate::model::MachineId;
+use crate::model::{MachineId, wildcard_matches};
 
 /// The machine lists that the selectors need.
 #[derive(Debug, Default)]
@@ -176,21 +176,8 @@ impl<'a> NamePatterns<'a> {
             .iter()
             .filter_map(|(&length, texts)| texts.get(name.get(name.len().checked_sub(length)?..)?));
         let mut candidates = starts.chain(ends).flatten().chain(&self.others);
-        self.whole.contains(name) || candidates.any(|pattern| matches(pattern, name))
+        self.whole.contains(name) || candidates.any(|pattern| wildcard_matches(pattern, name))
     }
-}
-
-/// Returns whether `pattern`, in which `*` stands for any text, matches the whole of `name`.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(head) else { return false };
-    // The earliest match of each middle part leaves the most text for the parts after it.
-    while let Some((part, after)) = rest.split_once('*') {
-        let Some(start) = name.find(part) else { return false };
-        name = &name[start + part.len()..];
-        rest = after;
-    }
-    name.ends_with(rest)
 }
 
 #[cfg(test)]
@@ -299,7 +286,7 @@ mod tests {
             patterns in proptest::collection::vec("[aé*]{0,5}", 0..6),
             name in "[aé]{0,5}",
         ) {
-            let expected = patterns.iter().any(|pattern| matches(pattern, &name));
+            let expected = patterns.iter().any(|pattern| wildcard_matches(pattern, &name));
             prop_assert_eq!(NamePatterns::new(&patterns).match_name(&name), expected);
         }
     }

@@ -15,6 +15,7 @@
 //! A reload changes tenants and options in one step, see [`FleetSender::reconfigure`].
 
 mod persist;
+mod policy_log;
 mod render;
 mod sender;
 mod snapshot;
@@ -34,6 +35,7 @@ use crate::fleet::TenantFleet;
 use crate::metrics::{RenderOptions, Renderer};
 use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
+use policy_log::PolicyLog;
 use suppressed::SuppressedLog;
 
 pub use sender::FleetSender;
@@ -68,6 +70,7 @@ pub fn publication(
         writer,
         renderer,
         suppressed,
+        policy_log: PolicyLog::default(),
         clock,
         self_metrics,
         store,

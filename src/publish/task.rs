@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::persist::persist;
+use super::policy_log::PolicyLog;
 use super::sender::{FleetSender, PendingState};
 use super::snapshot::Snapshot;
 use super::suppressed::SuppressedLog;
@@ -31,6 +32,7 @@ pub struct SnapshotTask {
     pub(super) writer: SnapshotWriter,
     pub(super) renderer: Renderer,
     pub(super) suppressed: SuppressedLog,
+    pub(super) policy_log: PolicyLog,
     pub(super) clock: Clock,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) store: Option<SharedStore>,
@@ -82,6 +84,7 @@ impl SnapshotTask {
         let took = started.elapsed();
         snapshot.record(&self.self_metrics, took);
         self.suppressed.update(snapshot.body.budget());
+        self.policy_log.update(&snapshot);
         let previous = self.writer.swap(snapshot);
         for published_tx in waiting {
             // The caller may have stopped waiting.

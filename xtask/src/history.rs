@@ -86,7 +86,7 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
 
 fn options() -> RenderOptions {
     let day = Duration::from_hours(24);
-    let policy = Policy { name: "14d".into(), deadline: 14 * day, from: DeadlineStart::FirstSeen };
+    let policy = Policy::single("14d", 14 * day, DeadlineStart::FirstSeen);
     RenderOptions {
         freshness: config::Poll::default().freshness,
         policies: [policy].into(),

@@ -19,11 +19,8 @@ fn hour(hour: u32) -> Timestamp {
 }
 
 fn options(detail: DetailLevel, series_limit: u64) -> RenderOptions {
-    let policy = |name: &str, hours| Policy {
-        name: name.into(),
-        deadline: Duration::from_hours(hours),
-        from: DeadlineStart::FirstSeen,
-    };
+    let policy =
+        |name: &str, hours| Policy::single(name, Duration::from_hours(hours), DeadlineStart::FirstSeen);
     RenderOptions {
         freshness: FRESHNESS,
         policies: [policy("20h", 20), policy("5h", 5)].into(),

@@ -9,7 +9,6 @@ use memchr::memmem::Finder;
 use super::query::MachineQuery;
 use super::text::{ShownTime, grouped, visible};
 use crate::fleet::overview::{MachineSummary, MissingCounts};
-use crate::fleet::policy::strictest;
 use crate::publish::Snapshot;
 
 /// Number of machines on a page.
@@ -19,7 +18,7 @@ pub(super) struct MachineTable {
     pub(super) rows: Vec<MachineTableRow>,
     /// Number and order of the machines.
     pub(super) caption: String,
-    /// Name of the policy that decides which updates are overdue; none without policies.
+    /// The policies that decide which updates are overdue; none without policies.
     pub(super) policy: Option<String>,
     /// True if there is more than one tenant.
     pub(super) shows_tenant: bool,
@@ -45,7 +44,8 @@ pub(super) struct MachineTableRow {
 
 pub(super) struct MissingCells {
     pub(super) missing: String,
-    pub(super) overdue: String,
+    /// Overdue updates; none if no policy can judge them.
+    pub(super) overdue: Option<String>,
     pub(super) is_overdue: bool,
     /// Time since the oldest first-seen time; none if no update is missing.
     pub(super) oldest: Option<ShownTime>,
@@ -65,7 +65,11 @@ impl MachineTable {
         Self {
             rows: shown.iter().map(row).collect(),
             caption: caption(matching.len(), start, shown.len(), query),
-            policy: strictest(&snapshot.policies).map(|policy| visible(&policy.name)),
+            policy: match &snapshot.policies[..] {
+                [] => None,
+                [policy] => Some(visible(&policy.name)),
+                [..] => Some("any policy".to_owned()),
+            },
             shows_tenant: snapshot.fleets.len() > 1,
             position: (pages > 1)
                 .then(|| format!("Page {} of {}", grouped(page as u64), grouped(pages as u64))),
@@ -141,11 +145,10 @@ impl MachineTableRow {
 
 impl MissingCells {
     fn of(counts: MissingCounts, now: Timestamp) -> Self {
-        let overdue = counts.overdue.unwrap_or_default();
         Self {
             missing: grouped(counts.total as u64),
-            overdue: grouped(overdue),
-            is_overdue: overdue > 0,
+            overdue: counts.overdue.map(grouped),
+            is_overdue: counts.overdue.is_some_and(|overdue| overdue > 0),
             oldest: counts.oldest.map(|at| ShownTime::since(at, now)),
         }
     }

@@ -76,7 +76,7 @@ async fn page_shows_tenants_series_and_machines() {
     failing.status.last_poll = Some(ago(5));
     failing.status.last_error = Some("token refused (AADSTS7000222)".to_owned());
     let mut state = state(vec![]);
-    let policy = Policy { name: "14d".into(), deadline: Duration::ZERO, from: DeadlineStart::FirstSeen };
+    let policy = Policy::single("14d", Duration::ZERO, DeadlineStart::FirstSeen);
     let fleets = vec![polled("contoso"), failing, TenantFleet::new("new".into())];
     let windows = [(12, 40), (310, 1200)].map(|(used, allowed)| QuotaWindow { allowed, used });
     let contoso = TenantStatus {
@@ -121,7 +121,7 @@ async fn unknown_value_is_never_a_number() {
     });
     let unread = fleet("t", [machine("a", "never.read", None), inactive]);
     let mut state = state(vec![]);
-    let policy = Policy { name: "p".into(), deadline: Duration::ZERO, from: DeadlineStart::FirstSeen };
+    let policy = Policy::single("p", Duration::ZERO, DeadlineStart::FirstSeen);
     state.published = published(vec![unread], vec![policy], 0);
     let page = get(&state, "/").await;
     let rows = between(page.text(), "<tr>\n<th scope=\"row\">", "</tr>");

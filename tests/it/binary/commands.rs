@@ -137,6 +137,47 @@ async fn check_config_prints_the_warnings_of_a_valid_file() {
 }
 
 #[tokio::test]
+async fn expanded_presets_are_a_section_of_the_file() {
+    let presets =
+        ["cyber-essentials", "pci-dss", "essential-eight-ml1", "essential-eight-ml3", "cisa-bod-26-04"];
+    let given: Vec<_> =
+        presets.iter().map(|preset| format!("  - {{ name: {preset}, preset: {preset} }}\n")).collect();
+    let given = given.concat();
+    let folder =
+        folder(&format!("{GOOD}facts: {{}}\npolicies:\n  - {{ name: 14d, deadline: 14d }}\n{given}"));
+    let output = run(&folder, &["check-config", "--expand"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    let printed = output.stdout;
+    assert!(!printed.contains("14d\"\n"), "only presets are printed: {printed}");
+    for text in [
+        "timelines without SSVC; exposure by tag; an approximation, no proof of compliance",
+        "10 June 2026",
+        "exploited: true, platforms: [\"WindowsServer*\"], tags: [\"internet-facing\"], deadline: 48h",
+        "Working exploits exist",
+    ] {
+        assert!(printed.contains(text), "{text}: {printed}");
+    }
+    write_file(&folder.path().join("mde_exporter.yml"), format!("{GOOD}facts: {{}}\n{printed}"));
+    let again = run(&folder, &["check-config", "--expand"]).await;
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(again.stdout, @r"
+    # mde_exporter.yml: the configuration is valid
+    # no policy of the file has a preset
+    ");
+}
+
+#[tokio::test]
+async fn check_config_warns_about_policies_without_their_facts() {
+    let folder = folder(&format!("{GOOD}policies: [{{ name: ce, preset: cyber-essentials }}]\n"));
+    let output = run(&folder, &["check-config"]).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(output.stdout, @r"
+    warning: mde_exporter.yml: policies[0] (line 7, column 12): needs facts of msrc, which facts: off leaves out: machines with missing updates are unknown under it; facts: {} turns every source on
+    mde_exporter.yml: the configuration is valid
+    ");
+}
+
+#[tokio::test]
 async fn check_config_warns_about_inputs_that_cannot_be_read() {
     let tenant = |number: u32, auth: &str, http: &str| {
         format!(

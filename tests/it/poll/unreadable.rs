@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::facts::Facts;
-use mde_exporter::fleet::policy::{PolicyState, PolicySummary};
+use mde_exporter::fleet::policy::{CompiledPolicies, PolicyCounts, PolicyState};
 use mde_exporter::fleet::summary::Summary;
 use mde_exporter::model::{DeadlineStart, IgnoredUpdates, Source};
 use mde_simulator::{Endpoint, Fault, MissingKb, Options, Realism, Times, machine_record};
@@ -43,9 +43,10 @@ fn shown(harness: &PollerHarness) -> (Option<f64>, PolicyState) {
     assert_eq!(scrape.sum_by("mde_assessed_machines", "state")["fresh"], 1.0);
     let (fleet, now) = (harness.poller.fleet(), harness.api.clock.now());
     let policies = [policy("p", 24 * 14, DeadlineStart::FirstSeen)];
-    let updates = Summary::of(fleet, now, &harness.freshness, &Facts::default()).updates;
-    let summaries = PolicySummary::of_each(&policies, fleet, &updates, now, &harness.freshness);
-    let state = PolicyState::ALL.into_iter().find(|state| summaries[0].machines(*state) == 1);
+    let (facts, freshness) = (Facts::default(), &harness.freshness);
+    let updates = Summary::of(fleet, now, freshness, &facts).updates;
+    let counts = PolicyCounts::of(&CompiledPolicies::new(&policies, now), fleet, &updates, &facts, freshness);
+    let state = PolicyState::ALL.into_iter().find(|state| counts.summaries[0].machines(*state) == 1);
     let is_compliant = scrape.sum("mde_compliant_machines") == 1.0;
     assert_eq!(is_compliant, state == Some(PolicyState::Compliant));
     (scrape.value("mde_machine_missing_updates", &[]), state.unwrap())

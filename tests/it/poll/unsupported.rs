@@ -2,7 +2,7 @@
 
 use mde_exporter::facts::Facts;
 use mde_exporter::fleet::MachineState;
-use mde_exporter::fleet::policy::{PolicyState, PolicySummary};
+use mde_exporter::fleet::policy::{CompiledPolicies, PolicyCounts, PolicyState};
 use mde_exporter::fleet::summary::Summary;
 use mde_exporter::model::{DeadlineStart, MachineId};
 use mde_simulator::{Control, Endpoint, MissingKb, Realism, machine_record};
@@ -50,11 +50,11 @@ async fn unsupported_machines_are_counted_and_never_compliant() {
     }
     let fleet = harness.poller.fleet();
     let (now, policies) = (harness.api.clock.now(), [policy("p", 24, DeadlineStart::FirstSeen)]);
-    let updates = Summary::of(fleet, now, &harness.freshness, &Facts::default()).updates;
-    let [summary] = &PolicySummary::of_each(&policies, fleet, &updates, now, &harness.freshness)[..] else {
-        panic!();
-    };
-    assert_eq!(PolicyState::ALL.map(|state| summary.machines(state)), [0, 1, 0, 0, 8]);
+    let (facts, freshness) = (Facts::default(), &harness.freshness);
+    let updates = Summary::of(fleet, now, freshness, &facts).updates;
+    let counts = PolicyCounts::of(&CompiledPolicies::new(&policies, now), fleet, &updates, &facts, freshness);
+    let states = PolicyState::ALL.map(|state| counts.summaries[0].machines(state));
+    assert_eq!(states, [0, 1, 0, 0, 8]);
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::facts::Facts;
+use mde_exporter::facts::{Facts, KbFacts};
 use mde_exporter::fleet::{
     MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
 };
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
-    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Freshness, KbId, MachineId, Policy,
-    Severity,
+    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Freshness, KbId, MachineId,
+    Policy, Severity,
 };
 use proptest::prelude::*;
 
@@ -117,13 +117,20 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
 }
 
 pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
-    Policy { name: name.into(), deadline: Duration::from_hours(hours), from }
+    Policy::single(name, Duration::from_hours(hours), from)
 }
 
 /// A long deadline before the shortest one, and a name that needs escaping.
 pub(crate) fn special_case_policies() -> [Policy; 2] {
     let longer = policy("14 \"days\"\\\nfrom release", 14 * 24, DeadlineStart::Released);
     [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
+}
+
+/// Facts about the updates of the special cases, from every source.
+pub(crate) fn special_case_facts() -> Facts {
+    let kb = KbId::new(5_039_212).expect("a valid KB");
+    let exploited = KbFacts { exploited: Some(true), ..KbFacts::default() };
+    Facts::new(FactsSource::ALL, [(kb, exploited)])
 }
 
 /// The exposition of `fleets` under `policies`, within `series_limit` down to `detail`.
@@ -134,7 +141,15 @@ pub(crate) fn body_within(
     series_limit: u64,
 ) -> Body {
     let options = RenderOptions { freshness: FRESHNESS, policies: policies.into(), detail, series_limit };
-    Renderer::default().render(fleets, now(), &options, &Facts::default())
+    Renderer::default().render(fleets, now(), &options, &special_case_facts())
+}
+
+/// The exposition of `fleets` under `policies` with these facts.
+pub(crate) fn text_with_facts(fleets: &[Arc<TenantFleet>], policies: &[Policy], facts: &Facts) -> String {
+    let (detail, policies) = (DetailLevel::Update, policies.into());
+    let options = RenderOptions { freshness: FRESHNESS, policies, detail, series_limit: 0 };
+    let body = Renderer::default().render(fleets, now(), &options, facts);
+    answer(&body, detail, ExpositionFormat::Text)
 }
 
 pub(crate) fn body_of(fleets: &[Arc<TenantFleet>]) -> Body {

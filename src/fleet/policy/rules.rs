@@ -1,0 +1,204 @@
+//! The rules of all policies in a form in which a missing update is compared with many of them at once.
+//!
+//! Each rule has a bit in a word of its policy. A condition that several rules share is decided once, and clears the
+//! bits of the rules that it excludes. The conditions on updates are decided once for each update, those on machines
+//! once for each machine; for a missing update, the bits of both are combined.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+
+use super::condition::{MachineTraits, UpdateTraits};
+use super::truth::{Truth, TruthBits};
+use crate::model::{
+    Condition, DeadlineStart, MachineCondition, Policy, PolicyRule, RuleDeadline, UpdateCondition,
+};
+
+/// Rules per word.
+const WORD: usize = u64::BITS as usize;
+
+/// The policies of one rendering.
+#[derive(Clone, Debug)]
+pub struct CompiledPolicies<'a> {
+    pub(super) policies: &'a [Policy],
+    pub(super) now: Timestamp,
+    plans: Vec<PolicyPlan>,
+    /// For each word, the rules with `or_unknown`.
+    or_unknown: Vec<u64>,
+    /// For each word, the rules that exist, and those that have a `not`.
+    initial: Vec<RuleBits>,
+    /// The rules whose deadline is the due date of the catalogue.
+    by_due_date: RuleMasks,
+    update_conditions: Vec<(UpdateCondition, RuleMasks)>,
+    machine_conditions: Vec<(MachineCondition, RuleMasks)>,
+    /// True if a rule measures a deadline from the release.
+    pub(super) uses_release: bool,
+}
+
+/// The rules of one policy.
+#[derive(Clone, Debug)]
+struct PolicyPlan {
+    words: Range<usize>,
+    rules: Vec<RulePlan>,
+}
+
+/// The deadline of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RulePlan {
+    pub(super) deadline: RuleDeadline,
+    /// The latest start with which a missing update is not overdue; none if the deadline reaches back beyond the
+    /// calendar.
+    pub(super) latest_start: Option<Timestamp>,
+}
+
+/// The outcomes of the rules of a word: of their conditions, and of those in `not`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RuleBits {
+    conditions: TruthBits,
+    negated: TruthBits,
+}
+
+/// The rules that have a condition: the word, the rules, and those that have it in `not`.
+type RuleMasks = Vec<(usize, u64, u64)>;
+
+impl<'a> CompiledPolicies<'a> {
+    /// The form of `policies` for an evaluation at `now`.
+    #[must_use]
+    pub fn new(policies: &'a [Policy], now: Timestamp) -> Self {
+        let mut compiled = Self {
+            policies,
+            now,
+            plans: Vec::new(),
+            or_unknown: Vec::new(),
+            initial: Vec::new(),
+            by_due_date: RuleMasks::new(),
+            update_conditions: Vec::new(),
+            machine_conditions: Vec::new(),
+            uses_release: false,
+        };
+        for policy in policies {
+            compiled.add(policy);
+        }
+        compiled
+    }
+
+    fn add(&mut self, policy: &Policy) {
+        let first = self.initial.len();
+        let words = first..first + policy.rules.len().div_ceil(WORD);
+        self.initial.resize(words.end, RuleBits::default());
+        self.or_unknown.resize(words.end, 0);
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let (word, bit) = (first + index / WORD, 1 << (index % WORD));
+            self.add_rule(rule, word, bit);
+        }
+        let now = self.now;
+        let plan = |rule: &PolicyRule| RulePlan {
+            deadline: rule.deadline,
+            latest_start: match rule.deadline {
+                RuleDeadline::Within { time, .. } => now.checked_sub(time).ok(),
+                RuleDeadline::Unlimited | RuleDeadline::KnownExploitedDue => None,
+            },
+        };
+        self.plans.push(PolicyPlan { words, rules: policy.rules.iter().map(plan).collect() });
+    }
+
+    fn add_rule(&mut self, rule: &PolicyRule, word: usize, bit: u64) {
+        let PolicyRule { conditions, not, or_unknown, deadline } = rule;
+        let initial = &mut self.initial[word];
+        initial.conditions = TruthBits::all(initial.conditions.certain | bit);
+        if !not.is_empty() {
+            initial.negated = TruthBits::all(initial.negated.certain | bit);
+        }
+        if *or_unknown {
+            self.or_unknown[word] |= bit;
+        }
+        match deadline {
+            RuleDeadline::KnownExploitedDue => set(&mut self.by_due_date, word, bit, 0),
+            RuleDeadline::Within { from, .. } => self.uses_release |= *from == DeadlineStart::Released,
+            RuleDeadline::Unlimited => {}
+        }
+        let conditions = conditions.iter().map(|condition| (condition, bit, 0));
+        let not = not.iter().map(|condition| (condition, 0, bit));
+        for (condition, bit, negated_bit) in conditions.chain(not) {
+            let masks = match condition {
+                Condition::Update(condition) => masks_of(&mut self.update_conditions, condition),
+                Condition::Machine(condition) => masks_of(&mut self.machine_conditions, condition),
+            };
+            set(masks, word, bit, negated_bit);
+        }
+    }
+
+    /// Decides the conditions on an update.
+    pub(super) fn update_bits(&self, traits: &UpdateTraits) -> Vec<RuleBits> {
+        let mut bits = self.initial.clone();
+        for (condition, masks) in &self.update_conditions {
+            restrict(&mut bits, masks, traits.judge(condition));
+        }
+        restrict(&mut bits, &self.by_due_date, Truth::known(traits.due.is_some()));
+        bits
+    }
+
+    /// Decides the conditions on a machine, into `bits`.
+    pub(super) fn machine_bits(&self, traits: impl FnOnce() -> MachineTraits, bits: &mut Vec<RuleBits>) {
+        bits.clear();
+        let every = TruthBits::all(u64::MAX);
+        bits.resize(self.initial.len(), RuleBits { conditions: every, negated: every });
+        if !self.machine_conditions.is_empty() {
+            let traits = traits();
+            for (condition, masks) in &self.machine_conditions {
+                restrict(bits, masks, traits.judge(condition));
+            }
+        }
+    }
+
+    /// The first rule of a policy that matches a missing update with these outcomes, and its index.
+    pub(super) fn first_match(
+        &self,
+        policy: usize,
+        update: &[RuleBits],
+        machine: &[RuleBits],
+    ) -> Option<(usize, RulePlan)> {
+        let PolicyPlan { words, rules } = &self.plans[policy];
+        for (number, word) in words.clone().enumerate() {
+            let conditions = update[word].conditions.and(machine[word].conditions);
+            let negated = update[word].negated.and(machine[word].negated).not();
+            let outcome = conditions.and(negated);
+            let matching = outcome.certain | outcome.possible & self.or_unknown[word];
+            if matching != 0 {
+                let index = number * WORD + matching.trailing_zeros() as usize;
+                return Some((index, rules[index]));
+            }
+        }
+        None
+    }
+}
+
+fn restrict(bits: &mut [RuleBits], masks: &RuleMasks, truth: Truth) {
+    for &(word, mask, negated_mask) in masks {
+        bits[word].conditions.restrict(mask, truth);
+        bits[word].negated.restrict(negated_mask, truth);
+    }
+}
+
+/// The rules that have `condition`; a condition is kept once.
+fn masks_of<'a, C: Clone + PartialEq>(
+    known: &'a mut Vec<(C, RuleMasks)>,
+    condition: &C,
+) -> &'a mut RuleMasks {
+    let index = known.iter().position(|(other, _)| other == condition).unwrap_or_else(|| {
+        known.push((condition.clone(), RuleMasks::new()));
+        known.len() - 1
+    });
+    &mut known[index].1
+}
+
+/// Adds rules to `masks`. Words are added in order.
+fn set(masks: &mut RuleMasks, word: usize, bit: u64, negated_bit: u64) {
+    match masks.last_mut() {
+        Some((last, bits, negated_bits)) if *last == word => {
+            *bits |= bit;
+            *negated_bits |= negated_bit;
+        }
+        _ => masks.push((word, bit, negated_bit)),
+    }
+}

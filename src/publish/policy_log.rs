@@ -1,0 +1,96 @@
+//! The log lines about policies that cannot judge everything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Snapshot;
+use crate::facts::Facts;
+use crate::fleet::TenantFleet;
+use crate::model::{FactsSource, INTERNET_FACING, Policy};
+
+/// The number of tenants that a line names.
+const SHOWN: usize = 5;
+
+/// Logs when a policy lacks facts that it needs, when it has them, and when no machine has a tag that a preset uses.
+/// Each line is logged once as long as nothing changes.
+#[derive(Debug, Default)]
+pub(super) struct PolicyLog {
+    lacking: BTreeSet<(Arc<str>, Vec<FactsSource>)>,
+    untagged: BTreeSet<(Arc<str>, Vec<Arc<str>>)>,
+}
+
+impl PolicyLog {
+    /// Compares `snapshot` with what was logged last, and logs changes.
+    pub(super) fn update(&mut self, snapshot: &Snapshot) {
+        let Snapshot { policies, fleets, facts, .. } = snapshot;
+        let lacking: BTreeSet<_> =
+            policies.iter().filter_map(|policy| lacking_facts(policy, fleets, facts)).collect();
+        for (policy, sources) in lacking.difference(&self.lacking) {
+            let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+            tracing::warn!(
+                policy = &**policy,
+                sources = sources.join(","),
+                "policy needs facts that were never loaded; machines with missing updates are unknown under it until \
+                 they are: see `facts` in the configuration"
+            );
+        }
+        for (policy, _) in self.lacking.difference(&lacking) {
+            if !lacking.iter().any(|(other, _)| other == policy)
+                && policies.iter().any(|known| known.name == *policy)
+            {
+                tracing::info!(policy = &**policy, "policy has the facts that it needs");
+            }
+        }
+        self.lacking = lacking;
+        let untagged: BTreeSet<_> =
+            policies.iter().filter_map(|policy| untagged_tenants(policy, fleets)).collect();
+        for (policy, tenants) in untagged.difference(&self.untagged) {
+            let more = if tenants.len() > SHOWN { ",..." } else { "" };
+            let tenants: Vec<_> = tenants.iter().take(SHOWN).map(|tenant| &**tenant).collect();
+            tracing::warn!(
+                policy = &**policy,
+                tag = INTERNET_FACING,
+                tenants = tenants.join(",") + more,
+                "no machine in scope has a tag that the preset of the policy uses; its rules for machines that can be \
+                 reached from the internet match none: add the tag in Defender"
+            );
+        }
+        self.untagged = untagged;
+    }
+}
+
+/// The name of the policy and the sources that it lacks; none if it lacks none.
+fn lacking_facts(
+    policy: &Policy,
+    fleets: &[Arc<TenantFleet>],
+    facts: &Facts,
+) -> Option<(Arc<str>, Vec<FactsSource>)> {
+    let is_needed = |source: &FactsSource| {
+        let needs =
+            |fleet: &Arc<TenantFleet>| policy.needed_facts(fleet.source).any(|needed| needed == *source);
+        fleets.iter().any(needs)
+    };
+    let lacking = FactsSource::ALL.into_iter().filter(|source| !facts.has(*source)).filter(is_needed);
+    let lacking: Vec<_> = lacking.collect();
+    (!lacking.is_empty()).then(|| (Arc::clone(&policy.name), lacking))
+}
+
+/// The name of the policy and the tenants without a machine that has the tag of its preset; none if there is none.
+fn untagged_tenants(policy: &Policy, fleets: &[Arc<TenantFleet>]) -> Option<(Arc<str>, Vec<Arc<str>>)> {
+    if policy.preset.is_none() || !policy.uses_tag(INTERNET_FACING) {
+        return None;
+    }
+    let is_untagged = |fleet: &&Arc<TenantFleet>| {
+        let mut has_tags = false;
+        let mut machines =
+            fleet.machines.values().filter_map(|machine| machine.facts.has_tag(INTERNET_FACING));
+        let has_tag = machines.any(|has_tag| {
+            has_tags = true;
+            has_tag
+        });
+        has_tags && !has_tag
+    };
+    let tenants = fleets.iter().filter(is_untagged).map(|fleet| Arc::clone(&fleet.tenant));
+    let tenants: Vec<_> = tenants.collect();
+    (!tenants.is_empty()).then(|| (Arc::clone(&policy.name), tenants))
+}
