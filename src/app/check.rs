@@ -20,6 +20,8 @@ use crate::clock::Clock;
 use crate::config::web::LoadedWebConfig;
 use crate::config::{self, Problem};
 use crate::error::AppError;
+use crate::facts::FactsSettings;
+use crate::http::ProxyMode;
 use crate::model::Policy;
 use crate::self_metrics::SelfMetrics;
 
@@ -39,6 +41,11 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
         print(&section.to_string())
     };
     show(&check_this_machine(&loaded, web.as_ref(), &flags))?;
+
+    if let Some(facts) = &loaded.config.facts {
+        let settings = FactsSettings::new(facts, flags.storage_path(), ProxyMode::Configured);
+        show(&check::facts(settings).await)?;
+    }
 
     let policies: Arc<[Policy]> = loaded.config.policies.into();
     let mut tenants = Vec::new();

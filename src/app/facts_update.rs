@@ -84,8 +84,8 @@ fn read(
     now: Timestamp,
 ) -> Result<Outcome, AppError> {
     let old: BTreeSet<_> = file.documents.keys().cloned().collect();
-    let read = from_folder(folder, file, now)
-        .map_err(|source| AppError::System { operation: "read the folder of --from", source })?;
+    let read = from_folder(folder, file, now);
+    let read = read.map_err(|source| AppError::System { operation: "read the folder of --from", source })?;
     if let Some(Months::Last(number)) = months {
         keep_months(file, &old, number, now);
     }
@@ -120,7 +120,7 @@ fn fetch(
     let months = months.unwrap_or(Months::Last(settings.config().months));
     let update = SourceUpdate { fetcher, months, now };
     let sources: Vec<_> = settings.sources().collect();
-    let progress = ProgressLine { is_shown: stderr().is_terminal() };
+    let progress = ProgressLine::new();
     let report = block_on(async { Ok(update.run(&sources, file, &progress).await) })?;
     progress.clear();
     for failure in &report.failures {
@@ -137,6 +137,10 @@ struct ProgressLine {
 }
 
 impl ProgressLine {
+    fn new() -> Self {
+        Self { is_shown: stderr().is_terminal() }
+    }
+
     fn write(&self, text: &str) {
         if self.is_shown {
             // Progress that cannot be shown is no failure of the update.

@@ -7,10 +7,11 @@
 //! reason. It changes nothing, neither at the API nor in the state file.
 //!
 //! [`examine`] makes the [`CheckSection`] of one tenant, step by step. [`cloud`] checks hosts, [`mod@storage`]
-//! the folder of the state file. [`messages`] has all texts except the errors of
+//! the folder of the state file, [`mod@facts`] the facts file and its sources. [`messages`] has all texts except the errors of
 //! [`defender`](crate::defender), which include their own advice. [`report`] displays the result.
 
 mod cloud;
+mod facts;
 mod hosts;
 mod judgement;
 mod messages;
@@ -18,6 +19,7 @@ mod report;
 mod storage;
 mod tenant_check;
 
+pub use facts::facts;
 pub use report::{CheckReport, CheckSection, StepOutcome};
 pub use storage::storage;
 pub use tenant_check::examine;

@@ -1,14 +1,13 @@
 //! Requests to the sources of facts.
 //!
 //! URLs are built from the configuration, never from a reply. A body is parsed while it arrives, on a thread that may
-//! block, and is never held in memory. Redirects lead only to https on the hosts of the configured sources; a source
+//! block, and is never held in memory; the parsers bound its size. Redirects lead only to https on the hosts of the configured sources; a source
 //! on a loopback address may redirect within itself.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Read};
+use std::io::Read;
 use std::sync::Arc;
 
-use flate2::bufread::MultiGzDecoder;
 use reqwest::header::{ACCEPT, LOCATION};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
@@ -21,9 +20,6 @@ use crate::model::FactsSource;
 
 /// The number of redirects that one request follows.
 const MAX_REDIRECTS: usize = 5;
-
-/// The largest reply, decompressed: many times the size of the largest real one.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// The media types of the sources. Without them, the source of release documents answers in XML.
 const MEDIA_TYPES: &str = "application/json, text/csv;q=0.9, */*;q=0.5";
@@ -67,8 +63,8 @@ impl Fetcher {
         parse: impl FnOnce(&mut dyn Read) -> Result<T, ParseError> + Send + 'static,
     ) -> Result<T, SourceError> {
         let mut response = self.open(source, path).await?;
-        let (sender, reader) = http::body();
-        let parsing = tokio::task::spawn_blocking(move || parse(&mut plain(reader)?));
+        let (sender, mut reader) = http::body();
+        let parsing = tokio::task::spawn_blocking(move || parse(&mut reader));
         let received = transfer(&mut response, sender).await;
         let parsed = parsing.await.expect("Safe: parsers do not panic and the task is never aborted");
         match (received, parsed) {
@@ -140,28 +136,4 @@ async fn transfer(response: &mut Response, sender: BodySender) -> Result<(), Sou
 
 fn transport_failure(error: reqwest::Error) -> SourceError {
     if error.is_timeout() { SourceError::Timeout } else { SourceError::Network(TransportError::of(error)) }
-}
-
-/// Decompresses data that begins like a gzip file, whatever its name. Reading more than [`MAX_BYTES`] fails.
-///
-/// # Errors
-/// Fails if the data cannot be read.
-pub(super) fn plain<R: BufRead + 'static>(mut reader: R) -> io::Result<impl Read> {
-    let is_gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let plain: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
-    Ok(LimitedReader { reader: plain, left: MAX_BYTES })
-}
-
-/// Fails when more bytes are read than allowed, so that a compressed reply cannot grow without bound.
-struct LimitedReader<R> {
-    reader: R,
-    left: u64,
-}
-
-impl<R: Read> Read for LimitedReader<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(into)?;
-        self.left = self.left.checked_sub(read as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        Ok(read)
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fetch::Fetcher;
 use super::msrc::DocumentId;
@@ -31,6 +32,13 @@ impl FactsSettings {
     #[must_use]
     pub fn new(config: &FactsConfig, storage: &Path, route: ProxyMode) -> Self {
         Self { config: config.clone(), file: config.file_in(storage), route }
+    }
+
+    /// These settings with a time limit of at most `longest` for a request.
+    #[must_use]
+    pub fn with_timeout_within(mut self, longest: Duration) -> Self {
+        self.config.http.timeout = self.config.http.timeout.min(longest);
+        self
     }
 
     /// The section of the configuration.

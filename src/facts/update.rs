@@ -2,7 +2,7 @@
 //!
 //! Each source is fetched on its own: what fails keeps its old data, and the others continue.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -118,9 +118,7 @@ impl SourceUpdate {
                     report.note(source, "", kev.and_then(|kev| Ok(file.put_kev(kev, self.now)?)));
                 }
                 FactsSource::Epss => {
-                    let documents = file.documents.values();
-                    let cves: HashSet<_> =
-                        documents.flat_map(|document| document.data.cves.keys().copied()).collect();
+                    let cves = file.wanted_cves();
                     let keep = move |cve| cves.contains(&cve);
                     let epss = self.fetcher.get(source, &[], move |reader| epss::read(reader, &keep)).await;
                     report.note(source, "", epss.and_then(|epss| Ok(file.put_epss(epss, self.now)?)));

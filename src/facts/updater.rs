@@ -54,8 +54,10 @@ struct FileState {
     watch: FileWatch,
     digest: ContentDigest,
     loaded: LoadedFacts,
-    /// True if the file on disk is not the one in use.
+    /// True if there is a file that is not the one in use.
     is_refused: bool,
+    /// True if the facts in use come from this file.
+    is_loaded: bool,
 }
 
 /// Reads the facts file, and creates the task that keeps the facts up to date. Blocks while it reads the file, and
@@ -132,22 +134,22 @@ impl Context {
         // Created before the file is read, so that no change is missed.
         let watch = FileWatch::of([settings.file().to_owned()]);
         let digest = file_watch::content(settings.file());
-        let (loaded, is_refused) = match disk::load(settings.file()) {
+        let (loaded, is_refused, is_loaded) = match disk::load(settings.file()) {
             Ok(file) => {
                 let loaded = settings.facts(file);
                 tracing::info!(file = %settings.file().display(), kbs = loaded.facts.len(), "facts loaded");
-                (loaded, false)
+                (loaded, false, true)
             }
             Err(FactsFileError::Missing { path }) if settings.config().update.is_some() => {
                 tracing::info!(file = %path.display(), "no facts file yet; making it");
-                (in_use.clone(), false)
+                (in_use.clone(), false, false)
             }
             Err(error) => {
                 self.refuse_file(error.reason(), &Chain(&error).to_string());
-                (in_use.clone(), true)
+                (in_use.clone(), true, false)
             }
         };
-        FileState { watch, digest, loaded, is_refused }
+        FileState { watch, digest, loaded, is_refused, is_loaded }
     }
 
     fn refuse_file(&self, reason: FactsFailure, error: &str) {
@@ -204,7 +206,7 @@ impl Keeper {
             let wall = context.clock.now();
             let random = random.f64();
             for source in settings.sources() {
-                let fetched_at = state.loaded.facts.fetched_at(source);
+                let fetched_at = state.loaded.facts.fetched_at(source).filter(|_| state.is_loaded);
                 schedule.start(source, fetched_at.map(|at| age(at, wall)), now, random);
             }
         }

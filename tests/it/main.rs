@@ -8,6 +8,7 @@
 //! - `client`: the client of the API: tokens, machine lists, missing KBs, the export, throttling and faults
 //! - `config`: the configuration file and its error messages
 //! - `docs`: the statements of the README and the pages of `docs/`
+//! - `facts`: the facts stage: sources, facts file, updater and command
 //! - `metrics`: the exposition: golden text, formats, policies and the series limit
 //! - `packaging`: the systemd units and the Debian package
 //! - `poll`: the poller: scope, schedule, quota, export, failures and log
@@ -28,6 +29,7 @@ mod check;
 mod client;
 mod config;
 mod docs;
+mod facts;
 mod metrics;
 mod packaging;
 mod poll;

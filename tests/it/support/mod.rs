@@ -9,6 +9,8 @@ pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod export_server;
 pub(crate) mod exposition;
+pub(crate) mod facts_host;
+pub(crate) mod facts_updater;
 pub(crate) mod fleets;
 pub(crate) mod golden;
 pub(crate) mod log;

@@ -1,0 +1,7 @@
+//! The facts stage: sources, facts file, updater and command.
+
+mod command;
+mod daemon;
+mod file;
+mod hosts;
+mod sources;
