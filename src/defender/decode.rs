@@ -154,12 +154,32 @@ pub(super) fn machine(record: Json<'_>) -> Result<ListedMachine, RejectReason> {
             device_group: record.text("rbacGroupName"),
             last_seen: record.time("lastSeen"),
             onboarding,
-            tags: None,
-            os_build: None,
+            tags: tags(record.field("machineTags")),
+            os_build: record.count("osBuild").filter(|build| *build > 0),
         },
         active,
         excluded_by_defender: merged || record.text("isExcluded").eq_ignore_ascii_case("true"),
     })
+}
+
+/// The tags in `value`: a list, or a single tag. None if it is of another type. A record without the field belongs
+/// to a machine without tags.
+fn tags(value: &Json<'_>) -> Option<Arc<[String]>> {
+    let values = match value {
+        Json::Null => &[],
+        Json::List(values) => values.as_slice(),
+        Json::Text(_) => std::slice::from_ref(value),
+        Json::Bool(_) | Json::Number(_) | Json::Object(_) => return None,
+    };
+    let tag = |value: &Json<'_>| match value {
+        Json::Text(tag) => Some(tag.trim().chars().take(1024).collect()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::Null | Json::Bool(_) | Json::List(_) | Json::Object(_) => None,
+    };
+    let mut tags: Vec<String> = values.iter().filter_map(tag).filter(|tag| !tag.is_empty()).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    Some(tags.into())
 }
 
 /// A record of `getmissingkbs`.
@@ -276,6 +296,42 @@ mod tests {
         assert_eq!(listed.facts.name, "");
         assert_eq!(listed.facts.last_seen, None);
         assert!(listed.excluded_by_defender && !listed.active);
+    }
+
+    #[test]
+    fn tags_and_build_are_read_in_every_shape() {
+        let tags = |value: Value| machine(json!({"id": "a", "machineTags": value})).unwrap().facts.tags;
+        for (value, expected) in [
+            (json!(["b", " a ", "b", "", null, 7, ["x"], {}]), Some(vec!["7", "a", "b"])),
+            (json!("team: sales, north"), Some(vec!["team: sales, north"])),
+            (json!([]), Some(vec![])),
+            (json!(""), Some(vec![])),
+            (json!(null), Some(vec![])),
+            (json!({"a": 1}), None),
+            (json!(true), None),
+        ] {
+            assert_eq!(
+                tags(value.clone()),
+                expected.map(|tags| tags.into_iter().map(str::to_owned).collect()),
+                "{value}"
+            );
+        }
+        assert_eq!(machine(json!({"id": "a"})).unwrap().facts.tags, Some(Arc::default()));
+        let shouted = machine(json!({"id": "a", "MACHINETAGS": ["x"]})).unwrap().facts.tags;
+        assert_eq!(shouted.unwrap().len(), 1);
+        let build = |value: Value| machine(json!({"id": "a", "osBuild": value})).unwrap().facts.os_build;
+        for (value, expected) in [
+            (json!(26100), Some(26_100)),
+            (json!("26100"), Some(26_100)),
+            (json!(" 26100.0"), Some(26_100)),
+            (json!(0), None),
+            (json!(null), None),
+            (json!("unknown"), None),
+            (json!(-1), None),
+            (json!([26100]), None),
+        ] {
+            assert_eq!(build(value.clone()), expected, "{value}");
+        }
     }
 
     #[test]

@@ -35,9 +35,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use crate::model::FixedBuild;
 pub use error::SourceError;
 pub use file::FactsFile;
-pub use lookup::{Facts, FixedBuild, KbFacts, KnownExploited, ReleaseDocument};
+pub use lookup::{Facts, KbFacts, KnownExploited, ReleaseDocument};
 pub use missing::{MissingKbs, without_facts};
 pub use parse_error::ParseError;
 pub use settings::FactsSettings;

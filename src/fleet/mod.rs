@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::facts::FixedBuild;
-use crate::model::{CvssScore, IgnoredUpdates, KbId, MachineId, Severity};
+use crate::model::{CvssScore, FixedBuild, IgnoredUpdates, KbId, MachineId, Severity};
 
 /// The facts about a machine from the machine list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 mod condition;
 mod cve_id;
 mod cvss_score;
+mod fixed_build;
 mod freshness;
 mod ids;
 mod ignored;
@@ -22,6 +23,7 @@ mod text_pattern;
 pub use condition::{Condition, MachineCondition, UpdateCondition};
 pub use cve_id::CveId;
 pub use cvss_score::CvssScore;
+pub use fixed_build::FixedBuild;
 pub use freshness::Freshness;
 pub use ids::{KbId, MachineId};
 pub use ignored::IgnoredUpdates;

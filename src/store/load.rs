@@ -12,13 +12,13 @@ use rusqlite::{Connection, Row};
 use super::persisted_state::{
     PersistedState, PersistedTenant, RecordedCalls, onboarding_number, resolution_bounds, severity_number,
 };
-use super::row::{MachineRow, at, count, each, integer, optional, source, text, time};
-use super::unreadable;
+use super::row::{MachineRow, at, count, each, integer, optional, optional_text, source, text, time};
+use super::{chain, unreadable};
 use crate::fleet::{
     Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
     PollStatus, ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
-use crate::model::{ApiOperation, KbId, MachineId, Severity};
+use crate::model::{ApiOperation, CvssScore, KbId, MachineId, Severity};
 
 /// The data of a file.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
     let mut tenants = TenantRows::new();
     let query = "SELECT key, name, selectors, listed_at, last_poll, last_success, detected, resolved, \
                  dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
-                 snapshot_unreadable, up FROM tenant";
+                 snapshot_unreadable, up, superseded FROM tenant";
     each(connection, query, skipped, |row| {
         let mut fleet = TenantFleet::new(text(row, 1)?.into());
         fleet.selectors = text(row, 2)?.into();
@@ -106,7 +106,7 @@ fn tenants(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Tenan
         fleet.totals = Totals {
             detected: count(row, 6)?,
             resolved: count(row, 7)?,
-            superseded: 0,
+            superseded: count(row, 14)?,
             dropped: count(row, 8)?,
             resolution: ResolutionHistogram { sum_millis: count(row, 9)?, ..ResolutionHistogram::default() },
         };
@@ -153,7 +153,7 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
 fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<MachineRow>> {
     let mut machines = Vec::new();
     let query = "SELECT key, tenant, departed_at, id, name, os_platform, os_version, device_group, \
-                 last_seen, read_at, attempt_at, attempt_succeeded, onboarded, as_of, source \
+                 last_seen, read_at, attempt_at, attempt_succeeded, onboarded, as_of, source, tags, os_build \
                  FROM machine LEFT JOIN times ON times.machine = machine.key ORDER BY machine.key";
     each(connection, query, skipped, |row| {
         let id = text(row, 3)?;
@@ -165,8 +165,8 @@ fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<
             device_group: text(row, 7)?.to_owned(),
             last_seen: optional(row, 8, at)?,
             onboarding: onboarding(integer(row, 12)?)?,
-            tags: None,
-            os_build: None,
+            tags: tags(row, 15)?,
+            os_build: optional(row, 16, small)?,
         };
         let assessment = match optional(row, 9, at)? {
             Some(read_at) => Some(Assessment {
@@ -206,8 +206,7 @@ fn missing_updates(
     let mut machines = machines.iter_mut().peekable();
     // Collected per machine and then copied, so that the lists in memory have no spare capacity.
     let mut collected: Vec<MissingUpdate> = Vec::new();
-    let small = |number| u32::try_from(number).ok();
-    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity FROM gap \
+    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity, cvss, links FROM gap \
                  ORDER BY machine, kb";
     each(connection, query, skipped, |row| {
         let owner = integer(row, 0)?;
@@ -220,11 +219,13 @@ fn missing_updates(
         let first_seen = time(row, 2)?;
         let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
         let severity = optional(row, 6, severity)?;
+        let cvss = optional(row, 7, |tenths| CvssScore::from_tenths(u8::try_from(tenths).ok()?))?;
+        let chain = optional_text(row, 8, |links| chain::decode(links, kb))?;
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
         let facts = Arc::clone(&shared.facts);
-        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: None };
-        collected.push(MissingUpdate { update, first_seen, chain: None });
+        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss };
+        collected.push(MissingUpdate { update, first_seen, chain });
         Some(())
     })?;
     if let Some(last) = machines.next() {
@@ -280,9 +281,22 @@ fn operation(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
     }
 }
 
+/// The tags of a machine, which are NULL where no list has shown any.
+#[expect(clippy::option_option, reason = "the outer one stands for invalid values")]
+fn tags(row: &Row<'_>, column: usize) -> Option<Option<Arc<[String]>>> {
+    optional_text(row, column, |tags| {
+        let tags: Vec<String> = serde_json::from_str(tags).ok()?;
+        tags.is_sorted_by(|a, b| a < b).then(|| tags.into())
+    })
+}
+
 fn onboarding(number: i64) -> Option<Onboarding> {
     let all = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
     all.into_iter().find(|onboarding| onboarding_number(*onboarding) == number)
+}
+
+fn small(number: i64) -> Option<u32> {
+    u32::try_from(number).ok()
 }
 
 fn severity(number: i64) -> Option<Severity> {

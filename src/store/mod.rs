@@ -16,25 +16,28 @@
 //! `user_version`, times are in milliseconds since 1970 UTC, NULL means unknown):
 //!
 //! - `tenant`: per tenant the digest of the selectors and the time of the newest machine list, the times of
-//!   the polls, the counts of missing updates that were detected, resolved and dropped, the sum of the times
+//!   the polls, the counts of missing updates that were detected, resolved, superseded and dropped, the sum of the times
 //!   to resolution, and the times at which the newest export version was generated and last checked; `snapshot_unreadable` is
 //!   1 if it has lines of which not even the machine can be read, plus 2 if the version before it has such lines.
 //! - `resolution`: the histogram of resolved updates (`pairs`), by the first bound in days that is not
 //!   exceeded.
 //! - `machine`: the facts from the machine list; `departed_at` is set while a machine is out of scope;
-//!   `onboarded` is 1 for onboarded, -1 for not onboarded, and 0 where no list has shown a status.
+//!   `onboarded` is 1 for onboarded, -1 for not onboarded, and 0 where no list has shown a status; `tags` is a JSON
+//!   array, NULL where no list has shown any.
 //! - `times`: per machine the last report to Defender, the newest attempt (`attempt_succeeded` is 1, 0, or -1
 //!   if the API did not find the machine), and the assessment with its source (`machines` or `export`), the
 //!   time at which it was fetched (`read_at`) and the time that it describes (`as_of`; NULL if it equals
 //!   `read_at`).
 //! - `gap`: the missing updates, by machine and KB, with their first-seen time and the data of the newest
-//!   assessment; `severity` is 1 for low to 4 for critical.
+//!   assessment; `severity` is 1 for low to 4 for critical, `cvss` is in tenths; `links` are the updates that it
+//!   superseded on the machine, as a JSON array of KB and first-seen time.
 //! - `unreadable`: per machine the ids that are no KBs, and the missing updates that they hold, both as JSON.
 //! - `update_facts`: titles and products (a JSON array) of updates, shared by missing updates.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in calls of schema 1).
 //! - `machines` and `open_gaps`: views of the machines and of the missing updates in scope, with names and
 //!   readable times.
 
+mod chain;
 mod event;
 mod file;
 mod load;

@@ -69,3 +69,19 @@ pub(super) fn optional<T>(
         Some(number) => convert(number).map(Some),
     }
 }
+
+/// The text of a column that may be NULL, which is `Some(None)`.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one stands for invalid values, as everywhere in this module"
+)]
+pub(super) fn optional_text<T>(
+    row: &Row<'_>,
+    column: usize,
+    convert: impl FnOnce(&str) -> Option<T>,
+) -> Option<Option<T>> {
+    match row.get_ref(column).ok()?.as_str_or_null().ok()? {
+        None => Some(None),
+        Some(text) => convert(text).map(Some),
+    }
+}

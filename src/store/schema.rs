@@ -17,7 +17,8 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 /// - 4: columns of [`ADDED`], the tables of [`ADDED_TABLES`], and the value -1 of `machine.onboarded`: earlier
 ///   releases wrote 0 both for a machine that is not onboarded and for an unknown status. A migrated file has
 ///   no machine list, so that the list is read at once.
-pub(super) const VERSION: i64 = 4;
+/// - 5: columns of [`ADDED`]. A migrated file has no machine list, so that the list shows tags and builds at once.
+pub(super) const VERSION: i64 = 5;
 
 /// The tables. `gap` holds the missing updates, and `pairs` counts them. There are no foreign keys and no
 /// other indexes than the keys: the exporter is the only writer, knows every key, and checks each row when it
@@ -37,7 +38,8 @@ CREATE TABLE tenant (
     snapshot_generated_at INTEGER,
     snapshot_checked_at INTEGER,
     snapshot_unreadable INTEGER NOT NULL,
-    up INTEGER
+    up INTEGER,
+    superseded INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE resolution (
     tenant INTEGER NOT NULL,
@@ -54,7 +56,9 @@ CREATE TABLE machine (
     os_version TEXT NOT NULL,
     device_group TEXT NOT NULL,
     departed_at INTEGER,
-    onboarded INTEGER NOT NULL
+    onboarded INTEGER NOT NULL,
+    tags TEXT,
+    os_build INTEGER
 ) STRICT;
 CREATE TABLE times (
     machine INTEGER PRIMARY KEY,
@@ -78,6 +82,8 @@ CREATE TABLE gap (
     cves INTEGER,
     reported_machines INTEGER,
     severity INTEGER,
+    cvss INTEGER,
+    links TEXT,
     PRIMARY KEY (machine, kb)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE call (
@@ -99,7 +105,8 @@ CREATE VIEW open_gaps AS
         strftime('%Y-%m-%dT%H:%M:%fZ', gap.first_seen / 1000.0, 'unixepoch') AS first_seen,
         update_facts.title AS title, update_facts.products AS products, gap.cves AS cves,
         CASE gap.severity WHEN 4 THEN 'critical' WHEN 3 THEN 'high' WHEN 2 THEN 'medium' WHEN 1 THEN 'low' END
-            AS severity
+            AS severity, gap.cvss / 10.0 AS cvss,
+        (SELECT group_concat(value ->> 0, ' ') FROM json_each(gap.links)) AS supersedes
     FROM gap
         JOIN machine ON machine.key = gap.machine
         JOIN tenant ON tenant.key = machine.tenant
@@ -107,7 +114,7 @@ CREATE VIEW open_gaps AS
     WHERE machine.departed_at IS NULL;
 CREATE VIEW machines AS
     SELECT tenant.name AS tenant, machine.id AS machine_id, machine.name AS machine,
-        os_platform, os_version, device_group, onboarded,
+        os_platform, os_version, os_build, device_group, onboarded, tags,
         strftime('%Y-%m-%dT%H:%M:%fZ', last_seen / 1000.0, 'unixepoch') AS last_seen,
         strftime('%Y-%m-%dT%H:%M:%fZ', read_at / 1000.0, 'unixepoch') AS read_at,
         strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(as_of, read_at) / 1000.0, 'unixepoch') AS as_of,
@@ -129,15 +136,23 @@ const ADDED: [(&str, &[Column]); 5] = [
             Column::unknown("snapshot_checked_at"),
             Column { name: "snapshot_unreadable", kind: "INTEGER NOT NULL", old: "0" },
             Column::unknown("up"),
+            Column { name: "superseded", kind: "INTEGER NOT NULL", old: "0" },
         ],
     ),
-    ("machine", &[Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" }]),
+    (
+        "machine",
+        &[
+            Column { name: "onboarded", kind: "INTEGER NOT NULL", old: "0" },
+            Column::unknown_text("tags"),
+            Column::unknown("os_build"),
+        ],
+    ),
     (
         "times",
         &[Column::unknown("as_of"), Column { name: "source", kind: "TEXT NOT NULL", old: "'machines'" }],
     ),
-    ("gap", &[Column::unknown("severity")]),
-    ("call", &[Column { name: "endpoint", kind: "TEXT", old: "NULL" }]),
+    ("gap", &[Column::unknown("severity"), Column::unknown("cvss"), Column::unknown_text("links")]),
+    ("call", &[Column::unknown_text("endpoint")]),
 ];
 
 struct Column {
@@ -150,6 +165,10 @@ struct Column {
 impl Column {
     const fn unknown(name: &'static str) -> Self {
         Self { name, kind: "INTEGER", old: "NULL" }
+    }
+
+    const fn unknown_text(name: &'static str) -> Self {
+        Self { name, kind: "TEXT", old: "NULL" }
     }
 }
 

@@ -22,11 +22,11 @@ impl<'a> Statements<'a> {
         Ok(Self {
             insert_machine: transaction.prepare(
                 "INSERT INTO machine (tenant, id, name, os_platform, os_version, device_group, departed_at, \
-                 onboarded) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 onboarded, tags, os_build) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?,
             update_machine: transaction.prepare(
                 "UPDATE machine SET name = ?2, os_platform = ?3, os_version = ?4, device_group = ?5, \
-                 departed_at = ?6, onboarded = ?7 WHERE key = ?1",
+                 departed_at = ?6, onboarded = ?7, tags = ?8, os_build = ?9 WHERE key = ?1",
             )?,
             delete_machine: transaction.prepare("DELETE FROM machine WHERE key = ?1")?,
             put_times: transaction.prepare(
@@ -35,8 +35,8 @@ impl<'a> Statements<'a> {
             )?,
             delete_times: transaction.prepare("DELETE FROM times WHERE machine = ?1")?,
             put_missing_update: transaction.prepare(
-                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR REPLACE INTO gap (machine, kb, first_seen, facts, cves, reported_machines, severity, \
+                 cvss, links) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
             delete_missing_update: transaction.prepare("DELETE FROM gap WHERE machine = ?1 AND kb = ?2")?,
             delete_missing_updates: transaction.prepare("DELETE FROM gap WHERE machine = ?1")?,

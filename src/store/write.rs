@@ -15,10 +15,10 @@ use super::persisted_state::{
     resolution_bounds, severity_number, source_name,
 };
 use super::statements::Statements;
-use super::unreadable;
+use super::{chain, unreadable};
 use crate::fleet::unreadable::UnreadableIds;
-use crate::fleet::{Machine, MissingUpdate, TenantFleet, Totals, UpdateFacts};
-use crate::model::{ApiOperation, KbId, MachineId};
+use crate::fleet::{Machine, MachineFacts, MissingUpdate, TenantFleet, Totals, UpdateFacts};
+use crate::model::{ApiOperation, CvssScore, KbId, MachineId};
 
 /// Writes the difference between `persisted` and `fleets`; other tenants stay as they are. Updates
 /// `persisted` after the commit. Returns whether a row was written.
@@ -172,7 +172,8 @@ impl<'a> Writer<'a> {
         self.rows += self.transaction.execute(
             "INSERT OR REPLACE INTO tenant (key, name, selectors, listed_at, last_poll, last_success, \
              detected, resolved, dropped, resolution_millis, snapshot_generated_at, snapshot_checked_at, \
-             snapshot_unreadable, up) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             snapshot_unreadable, up, superseded) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             params![
                 key,
                 &*fleet.tenant,
@@ -187,7 +188,8 @@ impl<'a> Writer<'a> {
                 generated_at,
                 checked_at,
                 unreadable_lines,
-                up
+                up,
+                integer(totals.superseded)
             ],
         )?;
         let key = key.unwrap_or_else(|| self.transaction.last_insert_rowid());
@@ -209,7 +211,9 @@ impl<'a> Writer<'a> {
             facts.os_version,
             facts.device_group,
             new.departed_at.map(Timestamp::as_millisecond),
-            onboarding_number(facts.onboarding)
+            onboarding_number(facts.onboarding),
+            tags_text(facts),
+            facts.os_build
         ])?;
         let key = self.transaction.last_insert_rowid();
         self.times(key, new.machine)?;
@@ -233,7 +237,9 @@ impl<'a> Writer<'a> {
                 facts.os_version,
                 facts.device_group,
                 new.departed_at.map(Timestamp::as_millisecond),
-                onboarding_number(facts.onboarding)
+                onboarding_number(facts.onboarding),
+                tags_text(facts),
+                facts.os_build
             ])?;
         }
         if Arc::ptr_eq(old.machine, new.machine) {
@@ -279,7 +285,9 @@ impl<'a> Writer<'a> {
                         facts,
                         new.update.cves,
                         new.update.reported_machines,
-                        new.update.severity.map(severity_number)
+                        new.update.severity.map(severity_number),
+                        new.update.cvss.map(CvssScore::tenths),
+                        new.chain.as_deref().map(chain::encode)
                     ])?;
                 }
                 (_, None) => {
@@ -337,11 +345,19 @@ fn tenant_fields(fleet: &TenantFleet) -> ([Option<i64>; 6], u8, Totals, &str) {
 }
 
 /// The columns of the row of a machine that can change, to compare.
-fn machine_fields(entry: MachineEntry<'_>) -> ([&str; 4], Option<i64>, i64) {
+type MachineFields<'a> = ([&'a str; 4], Option<i64>, i64, Option<&'a [String]>, Option<u32>);
+
+fn machine_fields(entry: MachineEntry<'_>) -> MachineFields<'_> {
     let facts = &entry.machine.facts;
     let texts = [&facts.name, &facts.os_platform, &facts.os_version, &facts.device_group];
     let departed_at = entry.departed_at.map(Timestamp::as_millisecond);
-    (texts.map(String::as_str), departed_at, onboarding_number(facts.onboarding))
+    let onboarding = onboarding_number(facts.onboarding);
+    (texts.map(String::as_str), departed_at, onboarding, facts.tags.as_deref(), facts.os_build)
+}
+
+/// The column of the tags.
+fn tags_text(facts: &MachineFacts) -> Option<String> {
+    facts.tags.as_deref().map(|tags| serde_json::to_string(tags).expect("Safe: text is always JSON"))
 }
 
 /// The columns of a row of times, to compare and to write.

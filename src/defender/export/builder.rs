@@ -19,11 +19,11 @@ use super::cves::{CveSet, packed};
 use super::lines::{LineReader, RawLine};
 use super::packed_timestamp::PackedTimestamp;
 use super::row::{ExportRow, RowField, UnreadableRow};
-use super::version::{Export, PackedUpdate, UnreadableLines};
+use super::version::{Export, MachineRows, PackedUpdate, UnreadableLines};
 use crate::defender::export_file_error::ExportFileError;
 use crate::defender::json_repair::repair_strings;
 use crate::fleet::UpdateFacts;
-use crate::model::{KbId, MachineId, RejectReason, Severity};
+use crate::model::{FixedBuild, KbId, MachineId, RejectReason, Severity};
 use crate::text::without_byte_order_mark;
 
 /// The maximum memory of one export, enough for about ten million missing updates.
@@ -77,6 +77,10 @@ pub(super) struct ExportBuilder {
     /// `None` if `last_device` is out of scope.
     last_machine: Option<usize>,
     last_kb: Option<(KbId, u32)>,
+    /// The last text of a version, and the build that it names.
+    last_version: (String, Option<FixedBuild>),
+    /// The highest build that a row names, by the index of the machine.
+    builds: HashMap<usize, FixedBuild>,
     /// The estimated memory, without the machines in scope.
     bytes: usize,
     /// Rows of the files that were read completely.
@@ -161,7 +165,8 @@ impl ExportBuilder {
             ids: self.unreadable.into_iter().map(|(place, ids)| (place, ids.into_iter().collect())).collect(),
             of_unknown_machines: self.has_unreadable_lines,
         };
-        let export = Export::new(generated_at, self.rows, self.index, self.machines, updates, unreadable);
+        let known = MachineRows { index: self.index, machines: self.machines, builds: self.builds };
+        let export = Export::new(generated_at, self.rows, known, updates, unreadable);
         (export, self.complete.saturating_sub(distinct))
     }
 
@@ -194,8 +199,23 @@ impl ExportBuilder {
         let added = self.add_update(row, machine, count);
         if let Some(machine) = machine {
             self.machines[machine].get_or_insert_default();
+            self.add_build(machine, row.os_version.text());
         }
         added
+    }
+
+    /// Adds the build that `version` names. A machine has one version in all its rows, so the text seldom changes.
+    fn add_build(&mut self, machine: usize, version: &str) {
+        if version != self.last_version.0 {
+            version.clone_into(&mut self.last_version.0);
+            self.last_version.1 = FixedBuild::of_windows(version);
+        }
+        let Some(build) = self.last_version.1 else { return };
+        let known = self.builds.entry(machine).or_insert_with(|| {
+            self.bytes += 2 * size_of::<(usize, FixedBuild)>();
+            build
+        });
+        *known = build.max(*known);
     }
 
     /// The index of the machine of a row; `None` if it is out of scope. Notes a row without a readable machine,
@@ -256,6 +276,7 @@ impl ExportBuilder {
         self.bytes += kb.describe(row.title.text(), row.product.text());
         let missing = packed_update(self.machines[machine].get_or_insert_default(), place, &mut self.bytes);
         missing.severity = missing.severity.max(Severity::parse(row.severity.text()));
+        missing.cvss = missing.cvss.max(row.cvss.cvss());
         if let Some(seen) = PackedTimestamp::parse(row.first_seen.text()) {
             missing.first_seen = Some(missing.first_seen.map_or(seen, |first| first.min(seen)));
         }
@@ -274,7 +295,9 @@ impl ExportBuilder {
         let id = match device {
             RowField::Text(_) => device.text(),
             RowField::Absent => "",
-            RowField::Number(_) | RowField::Other => return Err(RejectReason::WrongType),
+            RowField::Number(_) | RowField::Decimal(_) | RowField::Other => {
+                return Err(RejectReason::WrongType);
+            }
         };
         if id.is_empty() {
             return Err(RejectReason::NoId);
@@ -338,7 +361,8 @@ fn packed_update<'a>(list: &'a mut Vec<PackedUpdate>, kb: u32, bytes: &mut usize
     let place = list.binary_search_by_key(&kb, |packed| packed.kb).unwrap_or_else(|place| {
         // The capacity of a vector may be twice its length.
         *bytes += 2 * size_of::<PackedUpdate>();
-        list.insert(place, PackedUpdate { kb, cves: CveSet::default(), first_seen: None, severity: None });
+        let cves = CveSet::default();
+        list.insert(place, PackedUpdate { kb, cves, first_seen: None, severity: None, cvss: None });
         place
     });
     &mut list[place]

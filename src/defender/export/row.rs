@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::model::{KbId, RejectReason};
+use crate::model::{CvssScore, KbId, RejectReason};
 
 /// The fields of a line, each of which may be absent.
 #[derive(Debug, Default, PartialEq)]
@@ -27,6 +27,10 @@ pub(super) struct ExportRow<'a> {
     pub cve: RowField<'a>,
     /// `vulnerabilitySeverityLevel`
     pub severity: RowField<'a>,
+    /// `cvssScore`
+    pub cvss: RowField<'a>,
+    /// `osVersion`, as `10.0.19045.6093`
+    pub os_version: RowField<'a>,
     /// `recommendedSecurityUpdate`, as `March 2020 Security Updates`
     pub title: RowField<'a>,
     /// `recommendedSecurityUpdateId`, as `5065429`
@@ -87,6 +91,8 @@ pub(super) enum RowField<'a> {
     Text(Cow<'a, str>),
     /// A whole number.
     Number(u64),
+    /// Another number.
+    Decimal(f64),
     /// Anything else.
     Other,
 }
@@ -101,7 +107,7 @@ impl RowField<'_> {
             Self::Absent => "".into(),
             Self::Text(_) => Cow::Borrowed(self.text()),
             Self::Number(number) => number.to_string().into(),
-            Self::Other => return Err("(id of a wrong type)".into()),
+            Self::Decimal(_) | Self::Other => return Err("(id of a wrong type)".into()),
         };
         match KbId::parse(&id) {
             Some(kb) => Ok(Some(kb)),
@@ -114,8 +120,19 @@ impl RowField<'_> {
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Text(text) => text.trim_ascii(),
-            Self::Absent | Self::Number(_) | Self::Other => "",
+            Self::Absent | Self::Number(_) | Self::Decimal(_) | Self::Other => "",
         }
+    }
+
+    /// The CVSS score: a number, or a string with one.
+    pub(super) fn cvss(&self) -> Option<CvssScore> {
+        let score = match self {
+            Self::Number(number) => f64::from(u8::try_from(*number).ok()?),
+            Self::Decimal(number) => *number,
+            Self::Text(_) => self.text().parse().ok()?,
+            Self::Absent | Self::Other => return None,
+        };
+        CvssScore::new(score)
     }
 }
 
@@ -146,6 +163,8 @@ impl<'de> Visitor<'de> for ExportRowVisitor<'_, 'de> {
                 RowKey::Product => &mut row.product,
                 RowKey::Cve => &mut row.cve,
                 RowKey::Severity => &mut row.severity,
+                RowKey::Cvss => &mut row.cvss,
+                RowKey::OsVersion => &mut row.os_version,
                 RowKey::Title => &mut row.title,
                 RowKey::Update => &mut row.update,
                 RowKey::FirstSeen => &mut row.first_seen,
@@ -169,6 +188,8 @@ enum RowKey {
     Product,
     Cve,
     Severity,
+    Cvss,
+    OsVersion,
     Title,
     Update,
     FirstSeen,
@@ -177,13 +198,15 @@ enum RowKey {
 }
 
 impl RowKey {
-    /// The length leaves at most one candidate, and the two spellings of the API differ in the first letter
-    /// only; other spellings are compared without regard to case.
+    /// The length and the first letter leave at most one candidate, and most keys differ in the first letter only
+    /// between the two spellings of the API; other spellings are compared without regard to case.
     fn of(name: &str) -> Self {
         let (key, spelling) = match name.len() {
             5 => (Self::Cve, "cveId"),
             6 => (Self::Status, "status"),
             8 => (Self::Device, "deviceId"),
+            9 if name.starts_with(['c', 'C']) => (Self::Cvss, "cvssScore"),
+            9 => (Self::OsVersion, "osVersion"),
             12 => (Self::Product, "softwareName"),
             14 => (Self::Vendor, "softwareVendor"),
             18 => (Self::FirstSeen, "firstSeenTimestamp"),
@@ -258,8 +281,8 @@ impl<'de> Visitor<'de> for RowFieldVisitor {
         Ok(RowField::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<RowField<'de>, E> {
-        Ok(RowField::Other)
+    fn visit_f64<E>(self, number: f64) -> Result<RowField<'de>, E> {
+        Ok(RowField::Decimal(number))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RowField<'de>, A::Error> {

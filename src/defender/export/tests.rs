@@ -11,7 +11,7 @@ use super::builder::FileCount;
 use super::*;
 use crate::defender::ExportFileError;
 use crate::fleet::DatedUpdate;
-use crate::model::{KbId, Severity};
+use crate::model::{FixedBuild, KbId, Severity};
 
 pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -102,6 +102,42 @@ fn rows_of_one_machine_and_kb_are_one_missing_update() {
     assert_eq!(newer.update.facts.products, ["edge", "windows_10"]);
     assert_eq!(newer.update.reported_machines, None);
     assert_eq!(newer.first_seen, Some("2025-09-09T17:29:59.5Z".parse().unwrap()));
+}
+
+#[test]
+fn highest_score_of_all_rows_counts() {
+    let score = |scores: &[Value]| {
+        let rows: Vec<_> = scores.iter().map(|score| row(json!({"CvssScore": score}))).collect();
+        let (mut export, ..) = read(&["a1"], &text(&rows));
+        only(taken(&mut export, "a1").unwrap()).update.cvss.map(|score| score.to_string())
+    };
+    for (scores, expected) in [
+        (vec![json!(7.8), json!(9), json!(3.1)], Some("9.0")),
+        (vec![json!("8.8"), json!(7)], Some("8.8")),
+        (vec![json!(null), json!(" 5.5 ")], Some("5.5")),
+        (vec![json!(0), json!(0.0), json!(11), json!(-1), json!("high"), json!([9.8]), json!(1e300)], None),
+    ] {
+        assert_eq!(score(&scores).as_deref(), expected, "{scores:?}");
+    }
+}
+
+#[test]
+fn highest_build_of_all_rows_counts() {
+    let build = |versions: &[Value]| {
+        let rows: Vec<_> = versions.iter().map(|version| row(json!({"OSVersion": version}))).collect();
+        let (mut export, ..) = read(&["a1"], &text(&rows));
+        export.take(&id("a1")).unwrap().build
+    };
+    let expected = Some(FixedBuild { build: 19_045, revision: 6_093 });
+    assert_eq!(build(&[json!("10.0.19045.6093")]), expected);
+    assert_eq!(
+        build(&[json!("10.0.19045.5011"), json!(null), json!("10.0.19045.6093"), json!("10")]),
+        expected
+    );
+    assert_eq!(build(&[json!("10.0.19045.6093"), json!("10.0.19045.5011")]), expected);
+    assert_eq!(build(&[json!("enterprise_linux_9.4"), json!(10.0), json!("10.0.19045")]), None);
+    let camel = text(&[row(json!({"osVersion": "10.0.19045.6093", "cvssScore": 9.8}))]);
+    assert_eq!(read(&["a1"], &camel).0.take(&id("a1")).unwrap().build, expected);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::cves::CveSet;
 use super::packed_timestamp::PackedTimestamp;
 use crate::fleet::{DatedUpdate, MachineAnswer, ReportedUpdate, UpdateFacts};
-use crate::model::{KbId, MachineId, Severity};
+use crate::model::{CvssScore, FixedBuild, KbId, MachineId, Severity};
 
 /// The missing updates of a whole fleet at one time. Compact, because it is held beside the fleet while it is
 /// applied.
@@ -17,10 +17,20 @@ pub struct Export {
     generated_at: Timestamp,
     rows: u64,
     known: usize,
-    index: HashMap<MachineId, u32>,
-    machines: Vec<Option<Vec<PackedUpdate>>>,
+    of_machines: MachineRows,
     updates: Vec<(KbId, Arc<UpdateFacts>)>,
     unreadable: UnreadableLines,
+}
+
+/// The rows of the machines in scope.
+#[derive(Debug)]
+pub(super) struct MachineRows {
+    /// The machines and their indices in `machines`.
+    pub index: HashMap<MachineId, u32>,
+    /// The missing updates of each machine. None without a row.
+    pub machines: Vec<Option<Vec<PackedUpdate>>>,
+    /// The builds that the rows name, by the index of the machine.
+    pub builds: HashMap<usize, FixedBuild>,
 }
 
 /// The content of an export that cannot be read and may be about a KB.
@@ -43,23 +53,23 @@ pub(super) struct PackedUpdate {
     pub kb: u32,
     /// The worst severity of all rows.
     pub severity: Option<Severity>,
+    /// The highest CVSS score of all rows.
+    pub cvss: Option<CvssScore>,
 }
 
 const _: () = assert!(size_of::<PackedUpdate>() == 40, "a million of them must fit beside the fleet");
 
 impl Export {
-    /// Creates an export. `index` holds indices of `machines`, and their packed updates hold indices of
-    /// `updates`.
+    /// Creates an export. The packed updates hold indices of `updates`.
     pub(super) fn new(
         generated_at: Timestamp,
         rows: u64,
-        index: HashMap<MachineId, u32>,
-        machines: Vec<Option<Vec<PackedUpdate>>>,
+        of_machines: MachineRows,
         updates: Vec<(KbId, Arc<UpdateFacts>)>,
         unreadable: UnreadableLines,
     ) -> Self {
-        let known = machines.iter().flatten().count();
-        Self { generated_at, rows, known, index, machines, updates, unreadable }
+        let known = of_machines.machines.iter().flatten().count();
+        Self { generated_at, rows, known, of_machines, updates, unreadable }
     }
 
     /// The time at which Defender built the version; the time of the download if the list has no time.
@@ -83,7 +93,10 @@ impl Export {
     /// Returns whether the machine is in scope, has a row and has not been taken out yet.
     #[must_use]
     pub fn contains(&self, id: &MachineId) -> bool {
-        self.index.get(id).is_some_and(|place| self.machines[*place as usize].is_some())
+        self.of_machines
+            .index
+            .get(id)
+            .is_some_and(|place| self.of_machines.machines[*place as usize].is_some())
     }
 
     /// Returns whether the export has lines of which not even the machine can be read.
@@ -95,12 +108,12 @@ impl Export {
     /// Takes out the rows of a machine: its missing updates, sorted by KB, and its unreadable ids. Both may be
     /// empty. Frees their memory, so that little is held twice while the version is applied.
     pub fn take(&mut self, id: &MachineId) -> Option<MachineAnswer> {
-        let place = *self.index.get(id)? as usize;
-        let packed = self.machines[place].take()?;
+        let place = *self.of_machines.index.get(id)? as usize;
+        let packed = self.of_machines.machines[place].take()?;
         let mut updates: Vec<_> = packed.into_iter().map(|packed| self.unpack(&packed)).collect();
         updates.sort_unstable_by_key(|dated| dated.update.kb);
         let unreadable = self.unreadable.ids.remove(&place).unwrap_or_default();
-        Some(MachineAnswer { updates, unreadable, build: None })
+        Some(MachineAnswer { updates, unreadable, build: self.of_machines.builds.remove(&place) })
     }
 
     fn unpack(&self, packed: &PackedUpdate) -> DatedUpdate {
@@ -111,7 +124,7 @@ impl Export {
             cves: Some(packed.cves.len()),
             reported_machines: None,
             severity: packed.severity,
-            cvss: None,
+            cvss: packed.cvss,
         };
         DatedUpdate { update, first_seen: packed.first_seen.map(Timestamp::from) }
     }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{DocumentId, ProductId};
-use crate::facts::FixedBuild;
-use crate::model::{CveId, CvssScore, KbId, Restart, VendorSeverity};
+use crate::model::{CveId, CvssScore, FixedBuild, KbId, Restart, VendorSeverity};
 
 /// The facts of one release document.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use mde_exporter::fleet::{Onboarding, TenantFleet};
-use mde_exporter::model::{ApiOperation, MachineId, Severity, Source};
+use mde_exporter::fleet::{Chain, Link, MissingUpdate, Onboarding, TenantFleet};
+use mde_exporter::model::{ApiOperation, CvssScore, KbId, MachineId, Severity, Source};
 use mde_exporter::store::{Restored, SetAsideReason, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -64,6 +64,9 @@ fn write_version_1(folder: &Path) {
         .unwrap();
 }
 
+/// The schema number of this release.
+const CURRENT: i64 = 5;
+
 fn version(folder: &Path) -> i64 {
     let connection = Connection::open(folder.join("state.db")).unwrap();
     connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
@@ -77,11 +80,13 @@ fn assert_nothing_is_lost(restored: &Restored) {
     let [fleet] = &restored.fleets[..] else { panic!("{restored:?}") };
     assert_eq!((fleet.listed_at, fleet.status.last_success), (None, Some(at(NOW))), "the list is due");
     assert_eq!((fleet.totals.detected, fleet.totals.resolved, fleet.totals.dropped), (5, 2, 1));
+    assert_eq!(fleet.totals.superseded, 0);
     assert_eq!((fleet.totals.resolution.buckets[2], fleet.totals.resolution.sum_millis), (2, 99));
     assert_eq!(fleet.export_version, None);
     let machine = &fleet.machines[&id("a")];
     assert_eq!((&*machine.facts.name, machine.facts.onboarding), ("a.example", Onboarding::Unreported));
     assert_eq!(machine.facts.last_seen, Some(at(NOW - 86_400)));
+    assert_eq!((&machine.facts.tags, machine.facts.os_build), (&None, None), "no list has shown them");
     let assessment = machine.assessment.as_ref().unwrap();
     assert_eq!(
         (assessment.fetched_at, assessment.as_of, assessment.source),
@@ -92,6 +97,8 @@ fn assert_nothing_is_lost(restored: &Restored) {
         .iter()
         .map(|missing| (missing.update.kb.number(), missing.first_seen, missing.update.severity))
         .collect();
+    let has_new_data = |missing: &MissingUpdate| missing.update.cvss.is_some() || !missing.links().is_empty();
+    assert!(!assessment.missing_updates.iter().any(has_new_data));
     assert_eq!(missing_updates, [(4_540_673, at(NOW - 86_400), None), (5_000_000, at(NOW - 600), None)]);
     assert_eq!(fleet.machines[&id("b")].assessment, None);
     assert_eq!(fleet.out_of_scope[&id("c")].machine.missing_updates().len(), 1);
@@ -105,12 +112,16 @@ fn version_1_is_migrated_with_its_updates_and_times() {
     let (mut store, restored) = open(folder.path());
     assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_nothing_is_lost(&restored);
-    assert_eq!(version(folder.path()), 4);
+    assert_eq!(version(folder.path()), CURRENT);
 
     let mut fleet = restored.fleets[0].clone();
     let machine = Arc::make_mut(fleet.machines.get_mut(&id("a")).unwrap());
-    machine.assessment.as_mut().unwrap().missing_updates[0].update.severity = Some(Severity::High);
+    let missing = &mut machine.assessment.as_mut().unwrap().missing_updates[0];
+    (missing.update.severity, missing.update.cvss) = (Some(Severity::High), CvssScore::new(8.8));
+    missing.chain = Chain::of(vec![Link { kb: KbId::new(4_540_672).unwrap(), first_seen: at(NOW - 90_000) }]);
     machine.facts.onboarding = Onboarding::Onboarded;
+    (machine.facts.tags, machine.facts.os_build) = (Some(["a".to_owned()].into()), Some(22_631));
+    fleet.totals.superseded = 1;
     store.save(&[Arc::new(fleet.clone())]).unwrap();
     drop(store);
     let (_, restored) = open(folder.path());
@@ -154,7 +165,7 @@ fn read_only_file_of_version_1_is_read() {
     let saved = store.save(&[Arc::new(fleet.clone())]).unwrap();
     assert!(matches!(saved.events[..], [StoreEvent::OnDisk { .. }]), "{:?}", saved.events);
     drop(store);
-    assert_eq!(version(folder.path()), 4);
+    assert_eq!(version(folder.path()), CURRENT);
     assert_eq!(remembered(&open(folder.path()).1.fleets), remembered(&[fleet]));
 }
 
@@ -169,7 +180,7 @@ fn manually_lowered_schema_number_loses_no_data() {
     let (_, restored) = open(folder.path());
     assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(&[fleet]));
-    assert_eq!(version(folder.path()), 4);
+    assert_eq!(version(folder.path()), CURRENT);
 }
 
 #[test]
@@ -184,12 +195,34 @@ fn selectors_of_a_version_2_file_are_kept_for_the_poller() {
     assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(std::slice::from_ref(&fleet)));
     assert_eq!(restored.fleets[0].selectors, fleet.selectors);
-    assert_eq!(version(folder.path()), 4);
+    assert_eq!(version(folder.path()), CURRENT);
 
     let replaced = TenantFleet { selectors: "a digest".into(), ..fleet };
     store.save(&[Arc::new(replaced)]).unwrap();
     drop(store);
     assert_eq!(&*open(folder.path()).1.fleets[0].selectors, "a digest");
+}
+
+#[test]
+fn list_is_due_after_a_migration_from_version_4() {
+    let folder = TempDir::new().unwrap();
+    let fleet = TenantFleet { listed_at: Some(at(NOW)), ..plain_fleet("one", 3, NOW) };
+    save(folder.path(), std::slice::from_ref(&fleet));
+    let connection = Connection::open(folder.path().join("state.db")).unwrap();
+    connection
+        .execute_batch(
+            "DROP VIEW machines; DROP VIEW open_gaps; ALTER TABLE machine DROP COLUMN tags;
+             ALTER TABLE machine DROP COLUMN os_build; ALTER TABLE gap DROP COLUMN cvss;
+             ALTER TABLE gap DROP COLUMN links; ALTER TABLE tenant DROP COLUMN superseded;
+             PRAGMA user_version = 4",
+        )
+        .unwrap();
+    drop(connection);
+    let (_, restored) = open(folder.path());
+    assert!(restored.events.is_empty(), "{:?}", restored.events);
+    assert_eq!(restored.fleets[0].listed_at, None);
+    assert_eq!(remembered(&restored.fleets), remembered(&[TenantFleet { listed_at: None, ..fleet }]));
+    assert_eq!(version(folder.path()), CURRENT);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
-use mde_exporter::fleet::TenantFleet;
-use mde_exporter::model::{ApiOperation, Severity, Source};
+use mde_exporter::fleet::{Chain, Link, TenantFleet};
+use mde_exporter::model::{ApiOperation, CvssScore, KbId, Severity, Source};
 use mde_exporter::store::{OpenError, Store};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -171,15 +171,22 @@ fn views_are_readable() {
     let folder = TempDir::new().unwrap();
     let mut fleet = plain_fleet("one", 1, NOW);
     let machine = Arc::make_mut(fleet.machines.values_mut().next().unwrap());
+    (machine.facts.tags, machine.facts.os_build) = (Some(["lab".to_owned()].into()), Some(22_631));
     let assessment = machine.assessment.as_mut().unwrap();
     assessment.missing_updates[0].update.severity = Some(Severity::Critical);
+    assessment.missing_updates[0].update.cvss = CvssScore::new(9.8);
+    let link = |kb| Link { kb: KbId::new(kb).unwrap(), first_seen: at(NOW) };
+    assessment.missing_updates[0].chain = Chain::of(vec![link(102), link(101)]);
     (assessment.as_of, assessment.source) = (at(NOW - 3600), Source::Export);
     save(folder.path(), &[fleet]);
     let connection = Connection::open(folder.path().join("state.db")).unwrap();
-    let missing = "SELECT concat_ws(' ', tenant, machine_id, kb, first_seen, severity) FROM open_gaps ORDER BY kb LIMIT 1";
+    let missing = "SELECT concat_ws(' ', tenant, machine_id, kb, first_seen, severity, cvss, supersedes) FROM open_gaps ORDER BY kb LIMIT 1";
     let missing: String = connection.query_row(missing, [], |row| row.get(0)).unwrap();
-    assert_eq!(missing, "one machine-00000 1 2023-11-14T22:13:20.000Z critical");
-    let machine = "SELECT concat_ws(' ', machine_id, onboarded, read_at, as_of, source, gaps) FROM machines";
+    assert_eq!(missing, "one machine-00000 1 2023-11-14T22:13:20.000Z critical 9.8 101 102");
+    let machine = "SELECT concat_ws(' ', machine_id, onboarded, read_at, as_of, source, gaps, tags, os_build) FROM machines";
     let machine: String = connection.query_row(machine, [], |row| row.get(0)).unwrap();
-    assert_eq!(machine, "machine-00000 0 2023-11-14T22:13:20.000Z 2023-11-14T21:13:20.000Z export 10");
+    assert_eq!(
+        machine,
+        "machine-00000 0 2023-11-14T22:13:20.000Z 2023-11-14T21:13:20.000Z export 10 [\"lab\"] 22631"
+    );
 }

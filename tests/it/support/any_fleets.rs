@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mde_exporter::fleet::unreadable::{HeldUpdate, UnreadableId, UnreadableIds};
 use mde_exporter::fleet::{
-    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
-    ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
+    Assessment, Attempt, Chain, ExportVersion, Link, Machine, MachineFacts, MissingUpdate, Onboarding,
+    OutOfScope, ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
 };
-use mde_exporter::model::{KbId, MachineId, Severity, Source};
+use mde_exporter::model::{CvssScore, KbId, MachineId, Severity, Source};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -20,23 +20,30 @@ fn times() -> impl Strategy<Value = Timestamp> {
 fn missing_updates() -> impl Strategy<Value = Vec<MissingUpdate>> {
     let facts = (0..4usize, vec("[a-z',\"]{0,4}", 0..3));
     let severity = proptest::option::of(prop::sample::select(&Severity::ALL[..]));
-    let missing = (times(), facts, any::<[Option<u32>; 2]>(), severity);
-    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], missing, 0..8).prop_map(
-        |missing_updates| {
-            let missing =
-                |(kb, (first_seen, (title, products), counts, severity)): (u32, (_, (usize, _), _, _))| {
-                    let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
-                    let facts = Arc::new(UpdateFacts { title, products });
-                    let (kb, [cves, reported_machines]) = (KbId::new(kb).unwrap(), counts);
-                    MissingUpdate {
-                        update: ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: None },
-                        first_seen,
-                        chain: None,
-                    }
-                };
-            missing_updates.into_iter().map(missing).collect()
-        },
-    )
+    let cvss = proptest::option::of((1..=100u8).prop_map(|tenths| CvssScore::from_tenths(tenths).unwrap()));
+    let missing = (times(), facts, any::<[Option<u32>; 2]>(), (severity, cvss), links());
+    btree_map(prop_oneof![1..40u32, 999_999_990..=999_999_999u32], missing, 0..8)
+        .prop_map(|missing_updates| missing_updates.into_iter().map(missing_update).collect())
+}
+
+type AnyUpdate =
+    (Timestamp, (usize, Vec<String>), [Option<u32>; 2], (Option<Severity>, Option<CvssScore>), Vec<Link>);
+
+fn missing_update(
+    (kb, (first_seen, (title, products), counts, worst, links)): (u32, AnyUpdate),
+) -> MissingUpdate {
+    let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
+    let facts = Arc::new(UpdateFacts { title, products });
+    let (kb, [cves, reported_machines], (severity, cvss)) = (KbId::new(kb).unwrap(), counts, worst);
+    let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss };
+    MissingUpdate { update, first_seen, chain: Chain::of(links) }
+}
+
+/// Links of updates that are not missing themselves.
+fn links() -> impl Strategy<Value = Vec<Link>> {
+    let link =
+        (100..140u32, times()).prop_map(|(kb, first_seen)| Link { kb: KbId::new(kb).unwrap(), first_seen });
+    vec(link, 0..3)
 }
 
 fn assessments() -> impl Strategy<Value = Assessment> {
@@ -83,8 +90,10 @@ fn machines() -> impl Strategy<Value = Machine> {
     });
     let statuses = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
     let onboarding = prop::sample::select(statuses.to_vec());
-    (vec("\\PC{0,6}", 4), proptest::option::of(times()), onboarding, assessment, attempt).prop_map(
-        |(texts, last_seen, onboarding, assessment, attempt)| {
+    let tags = prop::collection::btree_set("\\PC{1,6}", 0..3).prop_map(|tags| tags.into_iter().collect());
+    let listed = (proptest::option::of(tags), any::<Option<u32>>(), onboarding);
+    (vec("\\PC{0,6}", 4), proptest::option::of(times()), listed, assessment, attempt).prop_map(
+        |(texts, last_seen, (tags, os_build, onboarding), assessment, attempt)| {
             let [name, os_platform, os_version, device_group] = texts.try_into().unwrap();
             let id = MachineId::parse("unset").unwrap();
             let facts = MachineFacts {
@@ -95,8 +104,8 @@ fn machines() -> impl Strategy<Value = Machine> {
                 device_group,
                 last_seen,
                 onboarding,
-                tags: None,
-                os_build: None,
+                tags,
+                os_build,
             };
             Machine { facts, assessment, attempt }
         },
@@ -104,10 +113,10 @@ fn machines() -> impl Strategy<Value = Machine> {
 }
 
 fn totals() -> impl Strategy<Value = Totals> {
-    (any::<[u32; 3]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
-        let [detected, resolved, dropped] = counts.map(u64::from);
+    (any::<[u32; 4]>(), any::<[u32; 9]>(), 0..=i64::MAX as u64).prop_map(|(counts, slots, sum_millis)| {
+        let [detected, resolved, superseded, dropped] = counts.map(u64::from);
         let resolution = ResolutionHistogram { buckets: slots.map(u64::from), sum_millis };
-        Totals { detected, resolved, superseded: 0, dropped, resolution }
+        Totals { detected, resolved, superseded, dropped, resolution }
     })
 }
 

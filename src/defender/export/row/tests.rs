@@ -6,16 +6,19 @@ use super::*;
 
 #[test]
 fn both_spellings_and_any_other_case_are_read() {
-    let pascal = r#"{"DeviceId":"a1","SoftwareVendor":"microsoft","SoftwareName":"windows_10","CveId":"CVE-2025-1","VulnerabilitySeverityLevel":"High","RecommendedSecurityUpdate":"t","RecommendedSecurityUpdateId":"5065429","FirstSeenTimestamp":"2025-09-09 17:30:00","Status":"New","OSPlatform":"Windows10"}"#;
+    let pascal = r#"{"DeviceId":"a1","SoftwareVendor":"microsoft","SoftwareName":"windows_10","CveId":"CVE-2025-1","VulnerabilitySeverityLevel":"High","RecommendedSecurityUpdate":"t","RecommendedSecurityUpdateId":"5065429","FirstSeenTimestamp":"2025-09-09 17:30:00","Status":"New","OSPlatform":"Windows10","OSVersion":"10.0.19045.6093","CvssScore":7.8}"#;
     let row = ExportRow::parse(pascal.as_bytes()).unwrap();
     assert_eq!((row.device.text(), row.vendor.text(), row.product.text()), ("a1", "microsoft", "windows_10"));
     assert_eq!((row.cve.text(), row.severity.text(), row.title.text()), ("CVE-2025-1", "High", "t"));
     assert_eq!((row.first_seen.text(), row.status.text()), ("2025-09-09 17:30:00", "New"));
+    assert_eq!((row.os_version.text(), row.cvss.cvss()), ("10.0.19045.6093", CvssScore::new(7.8)));
     assert_eq!(row.update.kb(), Ok(KbId::new(5_065_429)));
     assert!(matches!(row.device, RowField::Text(Cow::Borrowed("a1"))), "nothing is copied");
 
     let mut camel = pascal.to_owned();
-    for key in ["Device", "Software", "Cve", "Vulnerability", "Recommended", "First", "Status"] {
+    for key in
+        ["Device", "Software", "Cve", "Cvss", "OSVersion", "Vulnerability", "Recommended", "First", "Status"]
+    {
         let small = format!("\"{}{}", key[..1].to_ascii_lowercase(), &key[1..]);
         camel = camel.replace(&format!("\"{key}"), &small);
     }
