@@ -135,7 +135,7 @@ fn change(folder: &Path, sql: &str) {
 fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
-    change(folder.path(), "PRAGMA user_version = 5; ALTER TABLE gap ADD COLUMN more TEXT;");
+    change(folder.path(), "PRAGMA user_version = 6; ALTER TABLE gap ADD COLUMN more TEXT;");
     assert_is_set_aside(folder.path(), SetAsideReason::Newer);
 }
 
@@ -176,13 +176,16 @@ fn invalid_rows_are_ignored_and_deleted() {
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
     change(
         folder.path(),
-        "INSERT INTO gap VALUES (77, 1, 0, 1, 0, 0, 1), (1, 4294967296, 0, 1, 0, 0, 1), (1, 12, 0, 99, 0, 0, 1);
-         INSERT INTO gap VALUES (1, 13, 0, 1, 0, 0, 5);
-         INSERT INTO machine VALUES (50, 1, 'not an id', '', '', '', '', NULL, 0), (51, 9, 'x', '', '', '', '', NULL, 0);
-         INSERT INTO machine VALUES (52, 1, 'machine-00001', '', '', '', '', NULL, 0);",
+        "INSERT INTO gap (machine, kb, first_seen, facts, severity, cvss, links)
+             VALUES (77, 1, 0, 1, 1, 1, NULL), (1, 4294967296, 0, 1, 1, 1, NULL), (1, 12, 0, 99, 1, 1, NULL),
+                 (1, 13, 0, 1, 5, 1, NULL), (1, 14, 0, 1, 1, 101, NULL), (1, 15, 0, 1, 1, 1, '[[15,0]]');
+         INSERT INTO machine (key, tenant, id, name, os_platform, os_version, device_group, onboarded, tags, os_build)
+             VALUES (50, 1, 'not an id', '', '', '', '', 0, NULL, NULL), (51, 9, 'x', '', '', '', '', 0, NULL, NULL),
+                 (52, 1, 'machine-00001', '', '', '', '', 0, NULL, NULL), (53, 1, 'y', '', '', '', '', 0, '7', NULL),
+                 (54, 1, 'z', '', '', '', '', 0, '[]', -1);",
     );
     let (mut store, restored) = open(folder.path());
-    assert!(matches!(restored.events[..], [StoreEvent::Skipped { rows: 7 }]), "{:?}", restored.events);
+    assert!(matches!(restored.events[..], [StoreEvent::Skipped { rows: 11 }]), "{:?}", restored.events);
     assert_eq!(remembered(&restored.fleets), remembered(&[plain_fleet("one", 3, NOW)]));
     store.save(&[]).unwrap();
     drop(store);
