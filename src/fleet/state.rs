@@ -295,17 +295,25 @@ impl SourceReply {
         let (mut kept, mut held) = (Vec::new(), Vec::new());
         let is_gone = |missing: &&MissingUpdate| find(&missing_updates, missing.update.kb).is_none();
         for missing in previous.iter().filter(is_gone) {
+            // Whatever an unreadable id stands for: a link is lost no more than a held update.
+            if appeared.take_place_of(missing) {
+                totals.superseded += 1;
+                continue;
+            }
             match doubt.absence(missing.update.kb) {
                 Absence::Held(since) => {
                     kept.push(missing.clone());
                     held.push(since);
                 }
-                Absence::Gone(_) if appeared.take_place_of(missing) => totals.superseded += 1,
                 Absence::Gone(listed_by) if listed_by == source => {
+                    appeared.give_back_links_of(missing);
                     totals.resolved += 1;
                     totals.resolution.observe(age(missing.oldest_first_seen(), as_of));
                 }
-                Absence::Gone(_) => totals.dropped += 1,
+                Absence::Gone(_) => {
+                    appeared.give_back_links_of(missing);
+                    totals.dropped += 1;
+                }
             }
         }
         link(&mut missing_updates, &mut appeared, previous);

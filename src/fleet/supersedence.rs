@@ -44,15 +44,28 @@ impl<'a> Appeared<'a> {
         true
     }
 
+    /// Makes the links of `gone` the links of the one among them that is listed again, as far as that one supersedes
+    /// them. An update that Microsoft withdraws leaves the ones before it as missing as they were.
+    pub(super) fn give_back_links_of(&mut self, gone: &MissingUpdate) {
+        let links = gone.links();
+        if links.len() < 2 || self.updates.is_empty() || self.is_installed(gone.update.kb) {
+            return;
+        }
+        let appeared = self.updates.iter().map(|(kb, _)| *kb);
+        let returned: Vec<KbId> = appeared.filter(|kb| links.iter().any(|link| link.kb == *kb)).collect();
+        for link in links {
+            let newer = returned.iter().copied().filter(|kb| self.facts.supersedes(*kb, link.kb));
+            let newest = newer.reduce(|best, other| newer_of(self.facts, best, other));
+            let given = self.updates.iter_mut().find(|(kb, _)| Some(*kb) == newest);
+            given.into_iter().for_each(|(_, links)| links.push(*link));
+        }
+    }
+
     /// The update that takes the place of `kb`: of several, the newest of the chain.
     fn successor(&self, kb: KbId) -> Option<KbId> {
         let successors =
             self.updates.iter().map(|(kb, _)| *kb).filter(|newer| self.facts.supersedes(*newer, kb));
-        successors.reduce(|best, other| {
-            let is_newer = self.facts.supersedes(other, best)
-                || (!self.facts.supersedes(best, other) && self.facts.is_later(other, best));
-            if is_newer { other } else { best }
-        })
+        successors.reduce(|best, other| newer_of(self.facts, best, other))
     }
 
     /// Returns whether the build of the machine contains `kb`.
@@ -77,4 +90,11 @@ impl<'a> Appeared<'a> {
         links.retain(|link| link.kb != kb && !is_listed(link.kb));
         Chain::of(links)
     }
+}
+
+/// Of two updates, the one that takes the place of the other, else the one that was released later.
+fn newer_of(facts: &Facts, one: KbId, other: KbId) -> KbId {
+    let is_newer =
+        facts.supersedes(other, one) || (!facts.supersedes(one, other) && facts.is_later(other, one));
+    if is_newer { other } else { one }
 }

@@ -14,9 +14,9 @@ use self::release::Listing;
 use super::date;
 use super::file::{FactsFile, Fetched};
 use super::kev::Kev;
-use super::lookup::{Facts, FixedBuild, KbFacts, KnownExploited};
+use super::lookup::{Facts, KbFacts, KnownExploited};
 use super::msrc::{Document, DocumentKb, ProductId};
-use crate::model::{CveId, CvssScore, FactsSource, KbId, Restart, VendorSeverity};
+use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, VendorSeverity};
 
 /// A KB, collected over the documents that list it.
 #[derive(Default)]

@@ -90,6 +90,40 @@ fn link_that_is_listed_again_keeps_its_first_seen() {
 }
 
 #[test]
+fn withdrawn_update_gives_its_links_back() {
+    let fleet = answered(&[(0, &[4]), (10, &[5]), (20, &[6]), (30, &[5])]);
+    assert_eq!(state(&fleet), [(5, 10, vec![(4, 0)])]);
+    // And again: nothing is lost however often the answers alternate.
+    let flapping =
+        answered(&[(0, &[4]), (10, &[5]), (20, &[6]), (30, &[5]), (40, &[6]), (50, &[4]), (60, &[6])]);
+    assert_eq!(state(&flapping)[0].0, 6);
+    assert_eq!(flapping.machines[&id(1)].missing_updates()[0].oldest_first_seen(), second(0));
+}
+
+#[test]
+fn update_is_superseded_although_an_unreadable_id_appears() {
+    let mut fleet = answered(&[(0, &[4])]);
+    for (at, kbs, ids) in
+        [(10, &[5][..], &["Click to Run"][..]), (20, &[5], &[]), (30, &[6], &["Click to Run"])]
+    {
+        let unreadable = ids.iter().map(|id| Arc::from(*id)).collect();
+        let answer = MachineAnswer { unreadable, ..MachineAnswer::from(missing(kbs)) };
+        fleet.apply_answer(&id(1), second(at), answer, &FRESHNESS, &chains());
+    }
+    assert_eq!(state(&fleet), [(6, 30, vec![(4, 0), (5, 10)])]);
+    assert_eq!(totals(&fleet), (3, 0, 2));
+}
+
+#[test]
+fn update_of_another_source_is_superseded_and_not_dropped() {
+    let mut fleet = answered(&[(0, &[4])]);
+    let take_answer = |_: &MachineId| Some(missing(&[5]).into());
+    fleet.apply_export(version(10, second(10)), take_answer, &FRESHNESS, &chains());
+    assert_eq!(state(&fleet), [(5, 10, vec![(4, 0)])]);
+    assert_eq!((totals(&fleet), fleet.totals.dropped), ((2, 0, 1), 0));
+}
+
+#[test]
 fn resolution_counts_from_the_oldest_link() {
     let fleet = answered(&[(0, &[4]), (86_400 * 20, &[5]), (86_400 * 40, &[])]);
     assert_eq!(totals(&fleet), (2, 1, 1));

@@ -194,6 +194,9 @@ struct Witness {
     lacking_since: Option<i64>,
 }
 
+/// The updates up to 5 that supersede others in [`supersedence::chains`].
+const SUPERSEDES: [(u32, u32); 4] = [(1, 0), (3, 2), (5, 4), (5, 2)];
+
 type AnyAnswer = (BTreeSet<u32>, BTreeSet<u8>, AnySource, i64);
 
 fn any_answer() -> impl Strategy<Value = AnyAnswer> {
@@ -201,7 +204,7 @@ fn any_answer() -> impl Strategy<Value = AnyAnswer> {
         3 => Just(AnySource::Machines),
         1 => any::<bool>().prop_map(|has_unreadable_lines| AnySource::Export { has_unreadable_lines }),
     ];
-    let kbs = prop::collection::btree_set(0_u32..5, 0..5);
+    let kbs = prop::collection::btree_set(0_u32..6, 0..5);
     (kbs, prop::collection::btree_set(0_u8..3, 0..3), source, 1..20_i64)
 }
 
@@ -212,6 +215,7 @@ proptest! {
         let mut known: BTreeMap<u32, Witness> = BTreeMap::new();
         let mut day = 0;
         let mut had_unreadable_lines = None;
+        let (facts, mut superseded) = (supersedence::chains(), 0);
         for (kbs, ids, source, days) in answers {
             day += days;
             let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
@@ -219,18 +223,23 @@ proptest! {
             let data = answer(&kbs.iter().copied().collect::<Vec<_>>(), &texts);
             let mut doubts_all = false;
             match source {
-                AnySource::Machines => fleet.apply_answer(&id(1), second(day * DAY), data, &FRESHNESS, &Facts::default()),
+                AnySource::Machines => fleet.apply_answer(&id(1), second(day * DAY), data, &FRESHNESS, &facts),
                 AnySource::Export { has_unreadable_lines } => {
                     doubts_all = has_unreadable_lines && had_unreadable_lines != Some(true);
                     had_unreadable_lines = Some(has_unreadable_lines);
                     let (at, previous) = (second(day * DAY), fleet.export_version);
                     let version = ExportVersion::new(at, at, has_unreadable_lines, previous.as_ref());
-                    fleet.apply_export(version, |_| Some(data.clone()), &FRESHNESS, &Facts::default());
+                    fleet.apply_export(version, |_| Some(data.clone()), &FRESHNESS, &facts);
                 }
             }
+            let appeared: BTreeSet<u32> = kbs.iter().copied().filter(|kb| !known.contains_key(kb)).collect();
             known.retain(|kb, witness| {
                 if kbs.contains(kb) {
                     return true;
+                }
+                if SUPERSEDES.iter().any(|(newer, older)| older == kb && appeared.contains(newer)) {
+                    superseded += 1;
+                    return false;
                 }
                 let since = *witness.lacking_since.get_or_insert(day);
                 (doubts_all || !ids.is_subset(&witness.met)) && day - since < 30
@@ -242,7 +251,9 @@ proptest! {
             }
             prop_assert_eq!(kbs_of(&fleet), known.keys().copied().collect::<Vec<_>>());
             let totals = fleet.totals;
-            prop_assert_eq!(totals.detected, totals.resolved + totals.dropped + known.len() as u64);
+            prop_assert_eq!(totals.superseded, superseded);
+            let ended = totals.resolved + totals.superseded + totals.dropped;
+            prop_assert_eq!(totals.detected, ended + known.len() as u64);
             prop_assert_eq!(totals.resolution.buckets.iter().sum::<u64>(), totals.resolved);
             let assessed = fleet.machines[&id(1)].assessed_updates(second(day * DAY), &FRESHNESS);
             prop_assert_eq!(assessed.is_none(), known.is_empty() && !ids.is_empty());
