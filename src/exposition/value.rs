@@ -7,11 +7,13 @@ use jiff::Timestamp;
 
 use crate::model::ExpositionFormat;
 
-/// Value of a sample. Values are integers, times or durations, so neither NaN nor an exponent can occur.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Value of a sample. Numbers with decimals are scores and probabilities, so neither NaN nor an exponent can occur.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// A count.
     Count(u64),
+    /// A finite number.
+    Number(f64),
     /// Seconds since the epoch, truncated to the millisecond.
     Time(Timestamp),
     /// Seconds, truncated to the millisecond.
@@ -40,6 +42,7 @@ impl Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(f, "{count}"),
+            Self::Number(number) => write!(f, "{number}"),
             Self::Time(time) => {
                 let millis = time.as_millisecond();
                 f.write_str(if millis < 0 { "-" } else { "" })?;

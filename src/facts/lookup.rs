@@ -128,6 +128,14 @@ impl Facts {
         self.kbs.get(&kb)
     }
 
+    /// The number of missing updates or machines that are known to be concerned by exploitation. None without data of
+    /// the documents, and for 0 without the KEV catalogue: nobody knows then that nothing is exploited.
+    #[must_use]
+    pub fn known_count(&self, exploited: u64) -> Option<u64> {
+        let is_known = self.has(FactsSource::Kev) || exploited > 0;
+        (self.has(FactsSource::Msrc) && is_known).then_some(exploited)
+    }
+
     /// The number of KBs with facts.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -160,10 +168,31 @@ impl Facts {
     }
 
     /// Returns whether `kb` was released after `other`, or at the same time with a greater number.
-    #[must_use]
-    pub fn is_later(&self, kb: KbId, other: KbId) -> bool {
+    fn is_later(&self, kb: KbId, other: KbId) -> bool {
         let released = |kb| self.kb(kb).and_then(|facts| facts.released);
         (released(kb), kb) > (released(other), other)
+    }
+
+    /// Of two KBs, the one that takes the place of the other, else the one that was released later.
+    #[must_use]
+    pub fn newer_of(&self, one: KbId, other: KbId) -> KbId {
+        let is_newer =
+            self.supersedes(other, one) || (!self.supersedes(one, other) && self.is_later(other, one));
+        if is_newer { other } else { one }
+    }
+
+    /// The KBs that a chain of supersedence leads to from `kb`, sorted, without itself. In a cycle, some of them are
+    /// newer: see [`supersedes`](Self::supersedes).
+    #[must_use]
+    pub fn older_than(&self, kb: KbId) -> BTreeSet<KbId> {
+        let mut seen = BTreeSet::from([kb]);
+        let mut open = vec![kb];
+        while let Some(kb) = open.pop() {
+            let next = self.kb(kb).into_iter().flat_map(|facts| &facts.supersedes);
+            open.extend(next.filter(|next| seen.insert(**next)));
+        }
+        seen.remove(&kb);
+        seen
     }
 
     fn reaches(&self, from: KbId, to: KbId) -> bool {

@@ -6,6 +6,8 @@
 use crate::facts::{Facts, KbFacts, KnownExploited};
 use crate::model::{CvssScore, KbId, VendorSeverity};
 
+use super::MissingUpdate;
+
 /// The worst facts over several KBs. Each is none while no KB has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EffectiveFacts {
@@ -36,6 +38,24 @@ impl EffectiveFacts {
     pub fn of(facts: &Facts, kbs: impl IntoIterator<Item = KbId>) -> Self {
         let of_each = kbs.into_iter().map(|kb| facts.kb(kb).map(Self::from).unwrap_or_default());
         of_each.reduce(Self::worst).unwrap_or_default()
+    }
+
+    /// The worst facts over a missing update and its links.
+    #[must_use]
+    pub fn of_missing(facts: &Facts, missing: &MissingUpdate) -> Self {
+        let links = missing.links().iter().map(|link| link.kb);
+        Self::of(facts, links.chain([missing.update.kb]))
+    }
+
+    /// The number of `missing_updates` that fix an exploited CVE, themselves or by a link; none if that is not known.
+    #[must_use]
+    pub fn count_exploited(facts: &Facts, missing_updates: &[MissingUpdate]) -> Option<u64> {
+        if facts.is_empty() {
+            return facts.known_count(0);
+        }
+        let is_exploited =
+            |missing: &&MissingUpdate| Self::of_missing(facts, missing).exploited == Some(true);
+        facts.known_count(missing_updates.iter().filter(is_exploited).count() as u64)
     }
 
     /// The worst of both.

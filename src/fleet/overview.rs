@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::policy::{CompiledPolicies, PolicyCounts};
 use super::summary::Summary;
-use super::{Machine, MachineState, TenantFleet};
+use super::{Machine, MachineState, MissingUpdate, TenantFleet};
 use crate::facts::Facts;
 use crate::model::{Freshness, Policy};
 
@@ -79,7 +79,7 @@ impl Overview {
                 let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
                     total: missing_updates.len(),
                     overdue,
-                    oldest: missing_updates.iter().map(|missing| missing.first_seen).min(),
+                    oldest: missing_updates.iter().map(MissingUpdate::oldest_first_seen).min(),
                 });
                 let assessed = machine.assessment.as_ref().filter(|_| missing.is_some());
                 oldest_data =

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::release::release_time;
-use super::{MachineState, MissingUpdate, TenantFleet, UpdateFacts};
+use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, TenantFleet, UpdateFacts};
 use crate::facts::Facts;
-use crate::model::{Freshness, KbId, Severity, bounded_label};
+use crate::model::{CvssScore, Freshness, KbId, Severity, VendorSeverity, bounded_label};
 
 /// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,10 +24,17 @@ pub struct Summary {
     /// The sum of the CVEs that the missing updates address. None if no machine is assessed, or if no missing
     /// update reports it.
     pub addressed_cves: Option<u64>,
-    /// The earliest first-seen time.
+    /// The earliest first-seen time, of missing updates and their links.
     pub oldest_first_seen: Option<Timestamp>,
     /// Every update that an assessed machine misses.
     pub updates: BTreeMap<KbId, UpdateSummary>,
+    /// The missing updates by Microsoft's rating; the last element counts those without one.
+    by_vendor_severity: [u64; VendorSeverity::ALL.len() + 1],
+    /// The missing updates that fix an exploited CVE, themselves or by a link.
+    pub exploited_updates: u64,
+    /// The updates whose place a newer missing update takes, each with that update: its successor on a machine, or
+    /// the newest of the chain that any machine misses.
+    pub superseded: BTreeSet<(KbId, KbId)>,
 }
 
 /// The key of a group of machines.
@@ -45,6 +52,8 @@ pub struct GroupSummary {
     by_state: [u64; MachineState::ALL.len()],
     /// Assessed machines without a missing update.
     pub compliant: u64,
+    /// Assessed machines that miss an update which fixes an exploited CVE.
+    pub missing_exploited: u64,
 }
 
 impl GroupSummary {
@@ -69,6 +78,8 @@ pub struct UpdateSummary {
     pub addressed_cves: Option<u32>,
     /// The earliest first-seen time.
     pub first_seen: Timestamp,
+    /// The earliest first-seen time of the update or of an update that it superseded on a machine.
+    pub oldest_first_seen: Timestamp,
     /// The release time by the facts, else if the title names a monthly batch. Not later than `first_seen`, which is proof that the
     /// update was out.
     pub released: Option<Timestamp>,
@@ -84,8 +95,8 @@ impl Summary {
         let mut summary = Self::default();
         let mut has_assessed = false;
         for machine in fleet.machines.values() {
-            let facts = &machine.facts;
-            let names = (bounded_label(&facts.os_platform), bounded_label(&facts.device_group));
+            let MachineFacts { os_platform, device_group, .. } = &machine.facts;
+            let names = (bounded_label(os_platform), bounded_label(device_group));
             let group = groups.entry(names).or_default();
             group.by_state[machine.state(now, freshness) as usize] += 1;
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
@@ -99,13 +110,27 @@ impl Summary {
             if let Some(cves) = addressed_cves(missing_updates) {
                 *summary.addressed_cves.get_or_insert(0) += cves;
             }
+            let mut exploited = 0;
             for missing in missing_updates {
-                summary.by_severity[severity_index(missing.update.severity)] += 1;
                 let by_update = updates
                     .entry(missing.update.kb)
-                    .or_insert_with(|| MissingByUpdate::starting_with(missing));
+                    .or_insert_with(|| MissingByUpdate::starting_with(missing, facts));
                 by_update.add(missing);
+                let EffectiveFacts { cvss, vendor_severity, exploited: is_exploited, .. } = by_update.of_kb;
+                let severity = missing.update.severity.or(cvss.map(CvssScore::severity));
+                summary.by_severity[severity_index(severity)] += 1;
+                summary.by_vendor_severity[vendor_index(vendor_severity)] += 1;
+                let is_exploited = match missing.links() {
+                    [] => is_exploited,
+                    links => {
+                        summary.superseded.extend(links.iter().map(|link| (link.kb, missing.update.kb)));
+                        EffectiveFacts::of_missing(facts, missing).exploited
+                    }
+                };
+                exploited += u64::from(is_exploited == Some(true));
             }
+            summary.exploited_updates += exploited;
+            group.missing_exploited += u64::from(exploited > 0);
         }
         if has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
@@ -115,7 +140,8 @@ impl Summary {
         summary.groups = groups.into_iter().map(|(key, group)| (names(&key), group)).collect();
         summary.updates =
             updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish(kb, facts))).collect();
-        summary.oldest_first_seen = summary.updates.values().map(|update| update.first_seen).min();
+        summary.oldest_first_seen = summary.updates.values().map(|update| update.oldest_first_seen).min();
+        summary.superseded.extend(superseded(&summary.updates, facts));
         summary
     }
 
@@ -129,6 +155,12 @@ impl Summary {
     #[must_use]
     pub fn missing_updates(&self, severity: Option<Severity>) -> u64 {
         self.by_severity[severity_index(severity)]
+    }
+
+    /// The number of missing updates of this rating of Microsoft; none stands for an unknown one.
+    #[must_use]
+    pub fn missing_updates_by_vendor(&self, severity: Option<VendorSeverity>) -> u64 {
+        self.by_vendor_severity[vendor_index(severity)]
     }
 
     /// Reduces the groups to at most `bound`, but at least 1. The groups with the fewest machines become one
@@ -145,6 +177,7 @@ impl Summary {
         let other = self.groups.entry(MachineGroup::from(("other", "other"))).or_default();
         for (_, group) in folded {
             other.compliant += group.compliant;
+            other.missing_exploited += group.missing_exploited;
             for (sum, count) in other.by_state.iter_mut().zip(group.by_state) {
                 *sum += count;
             }
@@ -154,6 +187,22 @@ impl Summary {
 
 fn severity_index(severity: Option<Severity>) -> usize {
     severity.map_or(Severity::ALL.len(), |severity| severity as usize)
+}
+
+fn vendor_index(severity: Option<VendorSeverity>) -> usize {
+    severity.map_or(VendorSeverity::ALL.len(), |severity| severity as usize)
+}
+
+/// The missing updates of which a newer one is missing too, each with the newest.
+fn superseded(updates: &BTreeMap<KbId, UpdateSummary>, facts: &Facts) -> BTreeMap<KbId, KbId> {
+    let mut newest: BTreeMap<KbId, KbId> = BTreeMap::new();
+    for &newer in updates.keys().filter(|kb| facts.kb(**kb).is_some()) {
+        let older = facts.older_than(newer).into_iter().filter(|older| updates.contains_key(older));
+        for older in older.filter(|older| facts.supersedes(newer, *older)) {
+            newest.entry(older).and_modify(|by| *by = facts.newer_of(*by, newer)).or_insert(newer);
+        }
+    }
+    newest
 }
 
 impl From<(&str, &str)> for MachineGroup {
@@ -186,20 +235,24 @@ struct MissingByUpdate<'a> {
     reported_machines: Option<u32>,
     addressed_cves: Option<u32>,
     first_seen: Timestamp,
+    oldest_first_seen: Timestamp,
+    of_kb: EffectiveFacts,
 }
 
 impl<'a> MissingByUpdate<'a> {
     /// An empty collection; `missing` is the first one to [`add`](Self::add).
-    fn starting_with(missing: &'a MissingUpdate) -> Self {
-        let facts = &missing.update.facts;
+    fn starting_with(missing: &'a MissingUpdate, facts: &Facts) -> Self {
+        let of_defender = &missing.update.facts;
         Self {
-            facts,
-            title: &facts.title,
-            products: facts.products.iter().map(String::as_str).collect(),
+            facts: of_defender,
+            title: &of_defender.title,
+            products: of_defender.products.iter().map(String::as_str).collect(),
             missing_machines: 0,
             reported_machines: None,
             addressed_cves: None,
             first_seen: missing.first_seen,
+            oldest_first_seen: missing.oldest_first_seen(),
+            of_kb: EffectiveFacts::of(facts, [missing.update.kb]),
         }
     }
 
@@ -215,6 +268,7 @@ impl<'a> MissingByUpdate<'a> {
         self.reported_machines = self.reported_machines.max(update.reported_machines);
         self.addressed_cves = self.addressed_cves.max(update.cves);
         self.first_seen = self.first_seen.min(missing.first_seen);
+        self.oldest_first_seen = self.oldest_first_seen.min(missing.oldest_first_seen());
     }
 
     fn finish(self, kb: KbId, facts: &Facts) -> UpdateSummary {
@@ -228,6 +282,7 @@ impl<'a> MissingByUpdate<'a> {
             reported_machines: self.reported_machines,
             addressed_cves: self.addressed_cves,
             first_seen: self.first_seen,
+            oldest_first_seen: self.oldest_first_seen,
             released: released.map(|released| released.min(self.first_seen)),
         }
     }

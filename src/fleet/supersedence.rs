@@ -55,7 +55,7 @@ impl<'a> Appeared<'a> {
         let returned: Vec<KbId> = appeared.filter(|kb| links.iter().any(|link| link.kb == *kb)).collect();
         for link in links {
             let newer = returned.iter().copied().filter(|kb| self.facts.supersedes(*kb, link.kb));
-            let newest = newer.reduce(|best, other| newer_of(self.facts, best, other));
+            let newest = newer.reduce(|best, other| self.facts.newer_of(best, other));
             let given = self.updates.iter_mut().find(|(kb, _)| Some(*kb) == newest);
             given.into_iter().for_each(|(_, links)| links.push(*link));
         }
@@ -65,7 +65,7 @@ impl<'a> Appeared<'a> {
     fn successor(&self, kb: KbId) -> Option<KbId> {
         let successors =
             self.updates.iter().map(|(kb, _)| *kb).filter(|newer| self.facts.supersedes(*newer, kb));
-        successors.reduce(|best, other| newer_of(self.facts, best, other))
+        successors.reduce(|best, other| self.facts.newer_of(best, other))
     }
 
     /// Returns whether the build of the machine contains `kb`.
@@ -90,11 +90,4 @@ impl<'a> Appeared<'a> {
         links.retain(|link| link.kb != kb && !is_listed(link.kb));
         Chain::of(links)
     }
-}
-
-/// Of two updates, the one that takes the place of the other, else the one that was released later.
-fn newer_of(facts: &Facts, one: KbId, other: KbId) -> KbId {
-    let is_newer =
-        facts.supersedes(other, one) || (!facts.supersedes(one, other) && facts.is_later(other, one));
-    if is_newer { other } else { one }
 }

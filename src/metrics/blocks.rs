@@ -25,6 +25,8 @@ pub(super) struct RenderInput {
     pub(super) is_assessed: bool,
     /// As in [`MachineScope`].
     pub(super) overdue: Option<u64>,
+    /// Missing updates that fix an exploited CVE; none if not known.
+    pub(super) exploited: Option<u64>,
 }
 
 impl PartialEq for RenderInput {
@@ -33,6 +35,7 @@ impl PartialEq for RenderInput {
         Arc::ptr_eq(&self.machine, &other.machine)
             && self.is_assessed == other.is_assessed
             && self.overdue == other.overdue
+            && self.exploited == other.exploited
     }
 }
 
@@ -46,6 +49,7 @@ impl RenderInput {
             machine,
             missing_updates: self.is_assessed.then(|| machine.missing_updates()),
             overdue: self.overdue,
+            exploited: self.exploited,
         }
     }
 }

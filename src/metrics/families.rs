@@ -5,14 +5,17 @@
 //! unknown value. Families of the fleet level are in the order of their value: if the series limit does not
 //! allow all of them, those at the end of the table are left out first.
 
+mod facts;
+
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::exposition::{FamilyDescriptor, FamilyWriter, Histogram, LabelPrefix, MetricType, Value};
+use crate::facts::Facts;
 use crate::fleet::policy::{PolicyCounts, PolicyState};
 use crate::fleet::summary::{Summary, UpdateSummary, addressed_cves};
 use crate::fleet::{Machine, MachineState, MissingUpdate, ResolutionHistogram, TenantFleet};
-use crate::model::Severity;
+use crate::model::{FactsSource, KbId, Severity};
 
 /// A metric family and the function that writes its samples.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct FleetScope<'a> {
     pub fleet: &'a TenantFleet,
     /// Counts over its machines.
     pub summary: Summary,
+    /// The facts about KBs; the same for every tenant.
+    pub facts: &'a Facts,
     /// Its machines by policy; the same policies for every tenant.
     pub policies: PolicyCounts<'a>,
 }
@@ -51,6 +56,8 @@ pub struct MachineScope<'a> {
     pub missing_updates: Option<&'a [MissingUpdate]>,
     /// Missing updates that are overdue under at least one policy; none if no policy can judge them.
     pub overdue: Option<u64>,
+    /// Missing updates that fix an exploited CVE; none if not known.
+    pub exploited: Option<u64>,
 }
 
 /// Names of the labels that every machine family starts with.
@@ -129,7 +136,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_oldest_missing_update_timestamp_seconds",
-        "First seen time of the longest open gap.",
+        "First seen time of the longest open gap; of a superseding update, that of the oldest update that it superseded.",
         ["tenant"],
         |scope, writer| {
             if let Some(time) = scope.summary.oldest_first_seen {
@@ -174,10 +181,71 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_update_released_timestamp_seconds",
-        "When the update was released, where its title tells the month: the second Tuesday, 17:00 UTC; not later \
-         than its first seen time.",
+        "When the update was released, by the facts about it, else by the month in its title: the second Tuesday, \
+         17:00 UTC; not later than its first seen time.",
         ["tenant", "kb"],
         |scope, writer| scope.per_update(writer, |update| update.released.map(Value::Time))
+    ),
+    family!(
+        Gauge "mde_missing_exploited_updates",
+        "Pairs of machine and missing update that fix an exploited CVE: Microsoft reports exploitation, or CISA's KEV \
+         catalogue lists it.",
+        ["tenant"],
+        facts::MISSING_EXPLOITED
+    ),
+    family!(
+        Gauge "mde_machines_missing_exploited_updates",
+        "Machines, fresh or stale, that miss an update which fixes an exploited CVE.",
+        ["tenant", "os_platform", "device_group"],
+        facts::MACHINES_MISSING_EXPLOITED
+    ),
+    family!(
+        Gauge "mde_missing_updates_vendor_severity",
+        "Pairs of machine and missing update, by Microsoft's own rating of the update.",
+        ["tenant", "vendor_severity"],
+        facts::MISSING_BY_VENDOR_SEVERITY
+    ),
+    family!(
+        Gauge "mde_update_exploited",
+        "1 if the missing update fixes an exploited CVE, 0 if it fixes none.",
+        ["kb"],
+        facts::EXPLOITED
+    ),
+    family!(
+        Gauge "mde_update_known_exploited_cves",
+        "CVEs that the missing update fixes and that CISA's KEV catalogue lists.",
+        ["kb"],
+        facts::KNOWN_EXPLOITED_CVES
+    ),
+    family!(
+        Gauge "mde_update_known_exploited_due_timestamp_seconds",
+        "Earliest due date of those CVEs in the KEV catalogue, as the 00:00 UTC after that day.",
+        ["kb"],
+        facts::KNOWN_EXPLOITED_DUE
+    ),
+    family!(
+        Gauge "mde_update_vendor_severity_info",
+        "1 for each missing update that Microsoft rates; its worst rating is a label.",
+        ["kb", "vendor_severity"],
+        facts::VENDOR_SEVERITY
+    ),
+    family!(
+        Gauge "mde_update_cvss_score",
+        "Highest CVSS base score of the CVEs that the missing update fixes.",
+        ["kb"],
+        facts::CVSS
+    ),
+    family!(
+        Gauge "mde_update_epss_probability",
+        "Highest EPSS probability of exploitation of the CVEs that the missing update fixes, 0 to 1.",
+        ["kb"],
+        facts::EPSS
+    ),
+    family!(
+        Gauge "mde_update_superseded_info",
+        "1 for each update whose place a newer missing update takes; that update is the label by.",
+        ["tenant", "kb", "by"],
+        facts::SUPERSEDED
     ),
     family!(
         Gauge "mde_policy_machines",
@@ -234,6 +302,13 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         |scope, writer| writer.sample(&[scope.tenant()], Value::Count(scope.fleet.totals.resolved))
     ),
     family!(
+        Counter "mde_missing_updates_superseded_total",
+        "Pairs of machine and update that ended because a newer update of the same chain took their place; neither \
+         fixed nor dropped; survives restarts.",
+        ["tenant"],
+        |scope, writer| writer.sample(&[scope.tenant()], Value::Count(scope.fleet.totals.superseded))
+    ),
+    family!(
         Histogram "mde_update_resolution_seconds",
         "Time from first seen to fixed of the pairs of machine and update that were fixed; survives restarts.",
         ["tenant"],
@@ -274,6 +349,12 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
         |scope, writer| scope.value(writer, scope.missing_updates.and_then(addressed_cves).map(Value::Count))
     ),
     family!(
+        Gauge "mde_machine_missing_exploited_updates",
+        "Updates that the machine misses and that fix an exploited CVE; absent when that is unknown.",
+        ["tenant", "machine_id", "machine"],
+        |scope, writer| scope.value(writer, scope.exploited.map(Value::Count))
+    ),
+    family!(
         Gauge "mde_machine_overdue_updates",
         "Updates that the machine misses and that are overdue under at least one policy; absent when that is unknown.",
         ["tenant", "machine_id", "machine"],
@@ -281,11 +362,11 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
     ),
     family!(
         Gauge "mde_machine_oldest_missing_update_timestamp_seconds",
-        "First seen time of the machine's longest open gap; absent when it has none.",
+        "First seen time of the machine's longest open gap, or of an update that it superseded; absent when it has none.",
         ["tenant", "machine_id", "machine"],
         |scope, writer| {
             let updates = scope.missing_updates.unwrap_or_default();
-            let first_seen = updates.iter().map(|missing| missing.first_seen).min();
+            let first_seen = updates.iter().map(MissingUpdate::oldest_first_seen).min();
             scope.value(writer, first_seen.map(Value::Time));
         }
     ),
@@ -339,16 +420,22 @@ pub fn labels(tenant: &str, machine: &Machine) -> LabelPrefix {
     LabelPrefix::new(&OF_A_MACHINE, &[tenant, machine.facts.id.as_str(), &machine.facts.name])
 }
 
-/// Returns the number of series that [`FLEET`] has for one update.
+/// Returns the number of series that [`FLEET`] has for one update of the scope. Series without tenant count for every
+/// tenant that writes them.
 #[must_use]
-pub fn series_of_update(update: &UpdateSummary) -> u64 {
+pub fn series_of_update(scope: &FleetScope<'_>, kb: KbId, update: &UpdateSummary) -> u64 {
     let known =
         [update.reported_machines.is_some(), update.addressed_cves.is_some(), update.released.is_some()];
-    3 + known.into_iter().map(u64::from).sum::<u64>()
+    let of_facts =
+        scope.facts.kb(kb).map_or(0, |of_kb| facts::series_of(of_kb, scope.facts.has(FactsSource::Kev)));
+    3 + known.into_iter().map(u64::from).sum::<u64>() + of_facts
 }
 
-/// Number of series that [`FLEET`] has for one group of machines.
-pub const SERIES_OF_GROUP: u64 = MachineState::ALL.len() as u64 + 1;
+/// Returns the highest number of series that [`FLEET`] has for one group of machines.
+#[must_use]
+pub fn series_of_group(facts: &Facts) -> u64 {
+    MachineState::ALL.len() as u64 + 1 + u64::from(facts.has(FactsSource::Msrc))
+}
 
 impl MachineScope<'_> {
     /// Writes the only sample of the machine, if the value is known.
@@ -406,7 +493,8 @@ mod tests {
             assert!(name.starts_with("mde_") && !name.starts_with("mde_exporter_"), "{name}");
             assert!(!name.split('_').any(|segment| segment == "kb"), "{name}");
             assert_eq!(name.ends_with("_total"), metric_type == MetricType::Counter, "{name}");
-            let of_a_tenant = name != "mde_policy_deadline_seconds";
+            let is_of_kb = name.starts_with("mde_update_") && labels[0] == "kb";
+            let of_a_tenant = name != "mde_policy_deadline_seconds" && !is_of_kb;
             assert_eq!(labels[0] == "tenant", of_a_tenant, "{name}");
             assert!(!help.contains(['\\', '\n', '"']), "{name}: its help is not the same in every format");
             assert!(help.contains("polled in the background"), "{name}");

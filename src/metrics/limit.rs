@@ -8,7 +8,7 @@
 //! 2. Updates are left out with all their families, those that the fewest machines miss first.
 //! 3. Families are left out, from the end of the table.
 
-use super::families::{FleetScope, SERIES_OF_GROUP, series_of_update};
+use super::families::{FleetScope, series_of_group, series_of_update};
 use crate::model::DetailLevel;
 
 /// The result of the series limit for one exposition.
@@ -57,11 +57,16 @@ pub(super) fn is_within(series: u64, limit: u64) -> bool {
 /// Reduces the fleet level from `series` to `limit`, as far as groups and updates allow.
 pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
     let updates = |scopes: &[FleetScope<'_>]| -> u64 {
-        scopes.iter().flat_map(|scope| scope.summary.updates.values()).map(series_of_update).sum()
+        let of_scope = |scope: &FleetScope<'_>| -> u64 {
+            scope.summary.updates.iter().map(|(kb, update)| series_of_update(scope, *kb, update)).sum()
+        };
+        scopes.iter().map(of_scope).sum()
     };
     let groups = |scopes: &[FleetScope<'_>], bound: usize| -> u64 {
-        let count = |scope: &FleetScope<'_>| scope.summary.groups.len().min(bound) as u64;
-        scopes.iter().map(count).sum::<u64>() * SERIES_OF_GROUP
+        let count = |scope: &FleetScope<'_>| {
+            scope.summary.groups.len().min(bound) as u64 * series_of_group(scope.facts)
+        };
+        scopes.iter().map(count).sum()
     };
     let others = series.saturating_sub(groups(scopes, usize::MAX) + updates(scopes));
     let available = limit.saturating_sub(others);
@@ -86,8 +91,9 @@ fn leave_out_updates(scopes: &mut [FleetScope<'_>], available: u64) {
         .enumerate()
         .flat_map(|(tenant, scope)| {
             let of_tenant = scope.summary.updates.iter();
-            of_tenant
-                .map(move |(kb, update)| (update.missing_machines, series_of_update(update), tenant, *kb))
+            of_tenant.map(move |(kb, update)| {
+                (update.missing_machines, series_of_update(scope, *kb, update), tenant, *kb)
+            })
         })
         .collect();
     updates.sort_by_key(|(machines, _, tenant, kb)| (std::cmp::Reverse(*machines), *tenant, *kb));

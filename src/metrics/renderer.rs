@@ -17,6 +17,7 @@ use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
 use super::families::{FLEET, Family, FleetSamples, FleetScope};
 use super::limit::{self, SeriesBudget};
 use crate::facts::Facts;
+use crate::fleet::EffectiveFacts;
 use crate::fleet::TenantFleet;
 use crate::fleet::policy::{CompiledPolicies, PolicyCounts};
 use crate::fleet::summary::Summary;
@@ -92,10 +93,13 @@ impl Renderer {
             let machines = scope.fleet.machines.values().zip(&scope.policies.overdue_updates);
             let machines =
                 machines.filter(|(machine, _)| machine.facts.is_supported()).map(|(machine, overdue)| {
+                    let missing_updates = machine.assessed_updates(now, &options.freshness);
                     RenderInput {
                         machine: Arc::clone(machine),
-                        is_assessed: machine.assessed_updates(now, &options.freshness).is_some(),
+                        is_assessed: missing_updates.is_some(),
                         overdue: *overdue,
+                        exploited: missing_updates
+                            .and_then(|updates| EffectiveFacts::count_exploited(scope.facts, updates)),
                     }
                 });
             let kept = previous.remove(tenant).unwrap_or_default();
@@ -178,12 +182,12 @@ fn scope<'a>(
     now: Timestamp,
     options: &RenderOptions,
     policies: &CompiledPolicies<'a>,
-    facts: &Facts,
+    facts: &'a Facts,
 ) -> FleetScope<'a> {
     let freshness = &options.freshness;
     let summary = Summary::of(fleet, now, freshness, facts);
     let policies = PolicyCounts::of(policies, fleet, &summary.updates, facts, freshness);
-    FleetScope { fleet, summary, policies }
+    FleetScope { fleet, summary, facts, policies }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The exposition: golden text, formats, policies and the series limit.
 
+mod facts;
 mod formats;
 mod golden;
 mod long_labels;

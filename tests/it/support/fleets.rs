@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_exporter::facts::{Facts, KbFacts};
+use mde_exporter::facts::{Facts, KbFacts, KnownExploited};
 use mde_exporter::fleet::{
     MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
 };
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
-    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Freshness, KbId, MachineId,
-    Policy, Severity,
+    ContentEncoding, CvssScore, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Freshness, KbId,
+    MachineId, Policy, Severity, VendorSeverity,
 };
 use proptest::prelude::*;
 
@@ -116,6 +116,35 @@ pub(crate) fn special_case_fleets() -> Vec<Arc<TenantFleet>> {
     vec![Arc::new(fabrikam), Arc::new(contoso), Arc::new(unread)]
 }
 
+/// Facts about the updates of [`special_case_fleets`]: the one of June is exploited and supersedes that of April.
+pub(crate) fn special_case_facts() -> Facts {
+    let kb = |number| KbId::new(number).expect("a valid KB");
+    let day = |text: &str| text.parse().expect("a valid time");
+    let known_exploited = KnownExploited {
+        cves: 2,
+        since: day("2024-06-13T00:00:00Z"),
+        due: Some(day("2024-07-05T00:00:00Z")),
+        ransomware: false,
+    };
+    let june = KbFacts {
+        vendor_severity: Some(VendorSeverity::Critical),
+        cvss: CvssScore::new(9.8),
+        exploited: Some(true),
+        known_exploited: Some(known_exploited),
+        epss: Some(0.94329),
+        released: Some(day("2024-06-11T07:00:00Z")),
+        supersedes: [kb(5_036_893)].into(),
+        ..KbFacts::default()
+    };
+    let april = KbFacts {
+        vendor_severity: Some(VendorSeverity::Important),
+        exploited: Some(false),
+        ..KbFacts::default()
+    };
+    let loaded = [FactsSource::Msrc, FactsSource::Kev, FactsSource::Epss];
+    Facts::new(loaded, [(kb(5_039_212), june), (kb(5_036_893), april)])
+}
+
 pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
     Policy::single(name, Duration::from_hours(hours), from)
 }
@@ -124,13 +153,6 @@ pub(crate) fn policy(name: &str, hours: u64, from: DeadlineStart) -> Policy {
 pub(crate) fn special_case_policies() -> [Policy; 2] {
     let longer = policy("14 \"days\"\\\nfrom release", 14 * 24, DeadlineStart::Released);
     [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
-}
-
-/// Facts about the updates of the special cases, from every source.
-pub(crate) fn special_case_facts() -> Facts {
-    let kb = KbId::new(5_039_212).expect("a valid KB");
-    let exploited = KbFacts { exploited: Some(true), ..KbFacts::default() };
-    Facts::new(FactsSource::ALL, [(kb, exploited)])
 }
 
 /// The exposition of `fleets` under `policies`, within `series_limit` down to `detail`.
