@@ -10,6 +10,7 @@ mod bulk;
 mod churn;
 mod clients;
 mod deadlines;
+mod facts;
 mod fleet;
 mod http;
 mod import;
@@ -23,7 +24,7 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 9] = [
+const ALL: [(&str, Run); 10] = [
     ("scrape", scrape::run),
     ("churn", churn::run),
     ("clients", clients::run),
@@ -33,6 +34,7 @@ const ALL: [(&str, Run); 9] = [
     ("polling", polling::run),
     ("state", state::run),
     ("bulk", bulk::run),
+    ("facts", facts::run),
 ];
 
 fn main() {

@@ -50,6 +50,11 @@ pub(crate) fn own_cpu_seconds() -> f64 {
     of_process(std::process::id())
 }
 
+/// Resident memory of this process now.
+pub(crate) fn own_mebibytes() -> f64 {
+    mebibytes("self", "VmRSS:")
+}
+
 /// A port that was free just now.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -105,9 +110,7 @@ impl Server {
 
     /// A number of kibibytes of `proc_pid_status(5)`.
     fn status(&self, name: &str) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
+        mebibytes(&self.child.id().to_string(), name)
     }
 }
 
@@ -125,4 +128,10 @@ fn of_process(pid: u32) -> f64 {
         text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or_default()
     };
     threads.map(|thread| on_processor(thread.path())).sum::<f64>() / 1e9
+}
+
+fn mebibytes(process: &str, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
 }

@@ -53,7 +53,7 @@ impl FolderEntry {
             "known_exploited_vulnerabilities.json" => return Some(Self::Kev),
             "windows.json" => return Some(Self::Servicing(ServicedProduct::Windows)),
             "windows-server.json" => return Some(Self::Servicing(ServicedProduct::WindowsServer)),
-            _ if name.starts_with("epss_scores-") && name.ends_with(".csv") => return Some(Self::Epss),
+            _ if name.starts_with("epss_scores-") => return name.strip_suffix(".csv").map(|_| Self::Epss),
             _ => {}
         }
         let month = name.strip_suffix(".json")?.get(..8)?;
@@ -121,4 +121,124 @@ fn read_file(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::model::{CveId, FactsFailure};
+
+    fn document(id: &str, revision: u32) -> String {
+        format!(
+            r#"{{"DocumentTracking": {{"Identification": {{"ID": {{"Value": "{id}"}}}},
+                 "RevisionHistory": [{{"Number": "{revision}"}}]}},
+               "Vulnerability": [{{"CVE": "CVE-2026-41108", "Remediations": [
+                 {{"Type": 2, "Description": {{"Value": "5094123"}}}}]}}]}}"#
+        )
+    }
+
+    const KEV: &str = r#"{"vulnerabilities": [{"cveID": "CVE-2026-41108"}]}"#;
+    const SERVICING: &str = r#"{"result": {"name": "windows-server", "releases": [{"name": "2022"}]}}"#;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            let mut file = File::create(&path).unwrap();
+            if path.extension().is_some_and(|extension| extension == "gz") {
+                let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+                encoder.write_all(text.as_bytes()).unwrap();
+                encoder.finish().unwrap();
+            } else {
+                file.write_all(text.as_bytes()).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-30T00:00:00Z".parse().unwrap()
+    }
+
+    fn read(folder: &TempDir, facts: &mut FactsFile) -> Vec<(String, Option<FactsFailure>)> {
+        let files = from_folder(folder.path(), facts, now()).unwrap();
+        let kind = |problem: FolderProblem| match problem {
+            FolderProblem::Unreadable(error) => error.kind(),
+            FolderProblem::Refused(refusal) => refusal.kind(),
+        };
+        files.into_iter().map(|file| (file.name, file.problem.map(kind))).collect()
+    }
+
+    #[test]
+    fn every_file_of_a_source_is_read() {
+        let folder = folder(&[
+            ("2026-Jun.json.gz", &document("2026-Jun", 1)),
+            ("2018-Feb.json", &document("2018-FEB", 1)),
+            ("2017-May-B.json", &document("2017-May-B", 1)),
+            ("known_exploited_vulnerabilities.json.gz", KEV),
+            (
+                "epss_scores-current.csv.gz",
+                "#score_date:2026-05-23\nCVE-2026-41108,0.75\nCVE-2026-41109,0.5\n",
+            ),
+            ("epss_scores-2026-05-22.csv", "#score_date:2026-05-22\nCVE-2026-41108,0.25\n"),
+            ("windows-server.json", SERVICING),
+            ("updates.json", "not read"),
+            ("Oct-OOB.json", "not read"),
+            ("2026-Jun.xml", "not read"),
+            ("README.md", "not read"),
+        ]);
+        let mut facts = FactsFile::default();
+        let read = read(&folder, &mut facts);
+        assert_eq!(read.len(), 7);
+        assert!(read.iter().all(|(_, problem)| problem.is_none()), "{read:?}");
+        let ids: Vec<_> = facts.documents.keys().map(DocumentId::as_str).collect();
+        assert_eq!(ids, ["2017-May-B", "2018-FEB", "2026-Jun"]);
+        assert!(facts.kev.is_some());
+        let epss = facts.epss.unwrap().data;
+        assert_eq!(
+            epss.scores,
+            [(CveId::parse("CVE-2026-41108").unwrap(), 0.75)].into(),
+            "the newest scores"
+        );
+        assert_eq!(facts.servicing.keys().collect::<Vec<_>>(), [&ServicedProduct::WindowsServer]);
+    }
+
+    #[test]
+    fn bad_file_is_named_and_the_others_are_read() {
+        let mut facts = FactsFile::default();
+        read(
+            &folder(&[("windows-server.json", SERVICING), ("2026-Jun.json", &document("2026-Jun", 7))]),
+            &mut facts,
+        );
+        let folder = folder(&[
+            ("2026-Apr.json", &document("2026-May", 1)),
+            ("2026-May.json", "{"),
+            ("2026-Jun.json", &document("2026-Jun", 6)),
+            ("2026-Jul.json", &document("2026-Jul", 1)),
+            ("known_exploited_vulnerabilities.json", "<html>"),
+        ]);
+        let decode = Some(FactsFailure::Decode);
+        let expected = [
+            ("2026-Apr.json", decode),
+            ("2026-Jul.json", None),
+            ("2026-Jun.json", Some(FactsFailure::Older)),
+            ("2026-May.json", decode),
+            ("known_exploited_vulnerabilities.json", decode),
+        ];
+        assert_eq!(read(&folder, &mut facts), expected.map(|(name, kind)| (name.to_owned(), kind)));
+        let ids: Vec<_> = facts.documents.keys().map(DocumentId::as_str).collect();
+        assert_eq!(ids, ["2026-Jul", "2026-Jun"]);
+        assert!(facts.kev.is_none() && facts.epss.is_none(), "what is not there stays as it was");
+        assert!(facts.servicing.contains_key(&ServicedProduct::WindowsServer));
+    }
+
+    #[test]
+    fn missing_folder_is_an_error() {
+        let folder = folder(&[]).path().join("missing");
+        assert!(from_folder(&folder, &mut FactsFile::default(), now()).is_err());
+    }
 }

@@ -52,3 +52,28 @@ pub type FactsReader = watch::Receiver<Arc<Facts>>;
 pub fn fixed(facts: Facts) -> FactsReader {
     watch::Sender::new(Arc::new(facts)).subscribe()
 }
+
+/// Feeds `data` to one of the readers of catalogues, selected by the first byte. A document must be equal after it was
+/// written to a facts file and read. For the fuzzer.
+#[cfg(fuzzing)]
+pub fn read_anything(data: &[u8]) {
+    use jiff::Timestamp;
+
+    let Some((choice, body)) = data.split_first() else { return };
+    let mut file = FactsFile::default();
+    match choice % 6 {
+        0 => drop(msrc::read_index(body)),
+        1 => {
+            let Ok(document) = msrc::read_any_document(body) else { return };
+            file.put_document(document, Timestamp::UNIX_EPOCH).expect("there is no older document");
+            let mut written = Vec::new();
+            file.write(&mut written).expect("memory can be written");
+            assert_eq!(FactsFile::read(&written[..]).expect("a file that was just written"), file);
+            drop(file.facts());
+        }
+        2 => drop(kev::read(body)),
+        3 => drop(epss::read(body, &|_| true)),
+        4 => drop(servicing::read(body, servicing::ServicedProduct::Windows)),
+        _ => drop(FactsFile::read(body).map(|file| file.facts())),
+    }
+}

@@ -9,10 +9,10 @@ use crate::model::FactsFailure;
 pub enum ParseError {
     /// The data could not be read to its end.
     #[error("cannot be read: {0}")]
-    Read(#[source] io::Error),
+    Read(io::Error),
     /// The data is cut off, or is no JSON.
     #[error("is no complete JSON: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(serde_json::Error),
     /// The data lacks a part without which it says nothing.
     #[error("{0}")]
     Shape(&'static str),

@@ -173,3 +173,6 @@ impl FactsFile {
         merge::merge(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,8 @@ use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, Ven
 /// A KB, collected over the documents that list it.
 #[derive(Default)]
 struct MergedKb {
-    cves: BTreeSet<CveId>,
+    /// Sorted and without repetitions after the last document.
+    cves: Vec<CveId>,
     is_exploited: bool,
     severity: Option<VendorSeverity>,
     cvss: Option<CvssScore>,
@@ -44,6 +45,10 @@ pub(super) fn merge(file: &FactsFile) -> Facts {
             kbs.entry(*id).or_default().add(*id, kb, document);
         }
     }
+    for kb in kbs.values_mut() {
+        kb.cves.sort_unstable();
+        kb.cves.dedup();
+    }
     release::date(&mut kbs);
     chain::link(&mut kbs);
     let cves = CveFacts { file, exploited };
@@ -54,7 +59,7 @@ pub(super) fn merge(file: &FactsFile) -> Facts {
 
 impl MergedKb {
     fn add(&mut self, id: KbId, kb: &DocumentKb, document: &Document) {
-        self.cves.extend(&kb.cves);
+        self.cves.extend_from_slice(&kb.cves);
         self.is_exploited |= kb.is_exploited;
         self.severity = self.severity.max(kb.severity);
         self.cvss = self.cvss.max(kb.cvss);
@@ -92,7 +97,7 @@ impl CveFacts<'_> {
             cvss: kb.cvss,
             released: kb.released,
             documents: kb.listings.into_iter().map(Listing::document).collect(),
-            cves: kb.cves.into_iter().collect(),
+            cves: kb.cves.into(),
             supersedes: kb.supersedes.into_iter().collect(),
             builds: kb.builds.into_keys().collect(),
             is_hotpatch: kb.is_hotpatch,
@@ -103,7 +108,7 @@ impl CveFacts<'_> {
 
 /// The entries of the catalogue about some CVEs. An entry without a day of its own counts from the day of the
 /// catalogue.
-fn known_exploited(kev: &Fetched<Kev>, cves: &BTreeSet<CveId>) -> Option<KnownExploited> {
+fn known_exploited(kev: &Fetched<Kev>, cves: &[CveId]) -> Option<KnownExploited> {
     let of_catalogue = date::day_of(kev.data.released.unwrap_or(kev.at));
     let entries = || cves.iter().filter_map(|cve| kev.data.entries.get(cve));
     let since = entries().map(|entry| entry.added.and_then(date::start_of).unwrap_or(of_catalogue)).min()?;

@@ -47,13 +47,21 @@ struct WrittenFile<'a> {
     made_at: Text<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index_fetched_at: Option<Text<Timestamp>>,
-    #[serde(serialize_with = "documents")]
-    documents: &'a FactsFile,
+    documents: WrittenDocuments<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kev: Option<KevRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epss: Option<EpssRecord>,
     servicing: Vec<ServicingRecord>,
+}
+
+/// The documents of a file, converted one at a time.
+struct WrittenDocuments<'a>(&'a FactsFile);
+
+impl Serialize for WrittenDocuments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.documents.values().map(DocumentRecord::from))
+    }
 }
 
 #[derive(Deserialize)]
@@ -148,7 +156,7 @@ pub(super) fn write(file: &FactsFile, output: impl Write) -> io::Result<()> {
         version: VERSION,
         made_at: Text(file.made_at),
         index_fetched_at: file.index_fetched_at.map(Text),
-        documents: file,
+        documents: WrittenDocuments(file),
         kev: file.kev.as_ref().map(KevRecord::from),
         epss: file.epss.as_ref().map(EpssRecord::from),
         servicing: file.servicing.iter().map(ServicingRecord::from).collect(),
@@ -156,11 +164,6 @@ pub(super) fn write(file: &FactsFile, output: impl Write) -> io::Result<()> {
     let mut json = BufWriter::with_capacity(1 << 16, GzEncoder::new(output, Compression::default()));
     serde_json::to_writer(&mut json, &written)?;
     json.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.flush()
-}
-
-/// Writes the documents one at a time.
-fn documents<S: Serializer>(file: &&FactsFile, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(file.documents.values().map(DocumentRecord::from))
 }
 
 impl ReadFile {
