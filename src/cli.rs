@@ -74,8 +74,13 @@ pub struct FactsUpdateFlags {
 /// Flags of several commands.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// The configuration file [default: mde_exporter.yml]
-    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    /// The configuration file.
+    #[arg(
+        help = "The configuration file [default: mde_exporter.yml]",
+        long = "config.file",
+        value_name = "FILE",
+        global = true
+    )]
     pub config_file: Option<PathBuf>,
     /// Folder of the state file, created if missing; a temporary folder for the demo [default: data]
     #[arg(long = "storage.path", value_name = "FOLDER", global = true)]

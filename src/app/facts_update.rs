@@ -18,7 +18,7 @@ use crate::config::FactsConfig;
 use crate::daemon::log_warnings;
 use crate::error::{AppError, Chain};
 use crate::facts::disk::{self, FactsFileError};
-use crate::facts::folder::{FolderFile, FolderProblem, from_folder};
+use crate::facts::folder::{FolderFile, FolderProblem, from_folder_watched};
 use crate::facts::update::{SourceUpdate, UpdateProgress, keep_months};
 use crate::facts::{FactsFile, FactsSettings};
 use crate::http::ProxyMode;
@@ -44,7 +44,7 @@ pub(super) fn facts_update(update: &FactsUpdateFlags, flags: &Flags, clock: &Clo
     let mut file = old_file(settings.file());
     let now = clock.now();
     let outcome = match &update.from {
-        Some(folder) => read(folder, update.months, &mut file, now)?,
+        Some(folder) => read(folder, &settings, update.months, &mut file, now)?,
         None => fetch(&settings, update.months, &mut file, now)?,
     };
     if outcome.accepted > 0 {
@@ -79,20 +79,28 @@ fn old_file(path: &Path) -> FactsFile {
 /// Reads the files of a folder. All of them, unless `months` says otherwise.
 fn read(
     folder: &Path,
+    settings: &FactsSettings,
     months: Option<Months>,
     file: &mut FactsFile,
     now: Timestamp,
 ) -> Result<Outcome, AppError> {
     let old: BTreeSet<_> = file.documents.keys().cloned().collect();
-    let read = from_folder(folder, file, now);
+    let progress = ProgressLine::new();
+    let read = from_folder_watched(folder, file, now, |done, total| progress.files(done, total));
+    progress.clear();
     let read = read.map_err(|source| AppError::System { operation: "read the folder of --from", source })?;
     if let Some(Months::Last(number)) = months {
         keep_months(file, &old, number, now);
+    }
+    // The documents of a folder count as a fetch of the source.
+    if read.iter().any(|read| read.origin == FactsOrigin::Msrc && read.problem.is_none()) {
+        file.index_fetched_at = Some(now);
     }
     if read.is_empty() {
         tracing::warn!(folder = %folder.display(), "the folder has no file of a source of facts");
     }
     let mut outcome = Outcome::default();
+    let on: BTreeSet<_> = settings.sources().map(FactsOrigin::from).collect();
     for FolderFile { name, origin, problem } in read {
         match problem {
             None => outcome.accepted += 1,
@@ -102,7 +110,7 @@ fn read(
             }
             Some(problem) => {
                 tracing::error!(file = name, source = %origin, error = %Chain(&problem), "file cannot be used");
-                outcome.failed.insert(origin);
+                outcome.failed.extend(on.contains(&origin).then_some(origin));
             }
         }
     }
@@ -146,6 +154,10 @@ impl ProgressLine {
             // Progress that cannot be shown is no failure of the update.
             write!(stderr(), "\r\x1b[K{text}").and_then(|()| stderr().flush()).unwrap_or_default();
         }
+    }
+
+    fn files(&self, done: usize, total: usize) {
+        self.write(&format!("{done} of {total} files"));
     }
 
     fn clear(&self) {

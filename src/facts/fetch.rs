@@ -137,3 +137,21 @@ async fn transfer(response: &mut Response, sender: BodySender) -> Result<(), Sou
 fn transport_failure(error: reqwest::Error) -> SourceError {
     if error.is_timeout() { SourceError::Timeout } else { SourceError::Network(TransportError::of(error)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_stays_below_the_base() {
+        for (base, path, expected) in [
+            ("https://a.example/cvrf/v3.0", &["updates"][..], "https://a.example/cvrf/v3.0/updates"),
+            ("https://a.example/", &["cvrf", "2026-Jun"], "https://a.example/cvrf/2026-Jun"),
+            ("https://a.example/x/", &["windows"], "https://a.example/x/windows"),
+            ("https://a.example/x.csv.gz", &[], "https://a.example/x.csv.gz"),
+            ("https://a.example/x", &["a/../..", "?b#c"], "https://a.example/x/a%2F..%2F../%3Fb%23c"),
+        ] {
+            assert_eq!(below(&base.parse().unwrap(), path).as_str(), expected, "{base} {path:?}");
+        }
+    }
+}

@@ -76,13 +76,29 @@ impl FolderEntry {
 /// # Errors
 /// Returns an error if the folder itself cannot be read.
 pub fn from_folder(dir: &Path, facts: &mut FactsFile, now: Timestamp) -> io::Result<Vec<FolderFile>> {
+    from_folder_watched(dir, facts, now, |_, _| {})
+}
+
+/// Reads a folder like [`from_folder`], and calls `progress` with the number of files that are done and of all files.
+/// Blocks.
+///
+/// # Errors
+/// Returns an error if the folder itself cannot be read.
+pub fn from_folder_watched(
+    dir: &Path,
+    facts: &mut FactsFile,
+    now: Timestamp,
+    progress: impl Fn(usize, usize),
+) -> io::Result<Vec<FolderFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let Ok(name) = entry?.file_name().into_string() else { continue };
         files.extend(FolderEntry::of_name(&name).map(|entry| (entry, name)));
     }
     files.sort();
-    let read = files.into_iter().map(|(entry, name)| {
+    let total = files.len();
+    let read = files.into_iter().enumerate().map(|(done, (entry, name))| {
+        progress(done, total);
         let problem = read_file(&entry, &dir.join(&name), facts, now).err();
         FolderFile { origin: entry.origin(), name, problem }
     });

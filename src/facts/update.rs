@@ -237,3 +237,52 @@ fn first_month<'a, I: Iterator<Item = &'a DocumentId>>(
 fn months_since_0((year, month): (u16, u8)) -> i64 {
     i64::from(year) * 12 + i64::from(month) - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> DocumentId {
+        DocumentId::parse(text).unwrap()
+    }
+
+    fn first(ids: &[&str], number: u32) -> (u16, u8) {
+        let ids: Vec<_> = ids.iter().map(|text| id(text)).collect();
+        let now = "2026-06-20T12:00:00Z".parse().unwrap();
+        first_month(|| ids.iter(), number.try_into().unwrap(), now)
+    }
+
+    #[test]
+    fn months_count_back_from_the_newest_one() {
+        assert_eq!(first(&["2026-May", "2026-Jun", "2020-Jan"], 1), (2026, 6));
+        assert_eq!(first(&["2026-jun"], 6), (2026, 1));
+        assert_eq!(first(&["2026-Jun"], 7), (2025, 12));
+        assert_eq!(first(&["2026-Jul", "2026-Jun-OOB"], 1), (2026, 7), "the next month may be announced");
+        assert_eq!(first(&["2026-Jun", "9999-Dec", "2026-Aug"], 1), (2026, 6), "a month cannot be far ahead");
+        assert_eq!(first(&["2030-Jan"], 1), (2030, 1), "unless the local clock is behind");
+        assert_eq!(first(&["2026-Jun"], u32::MAX), (0, 1));
+        assert_eq!(first(&[], 1), (2026, 6));
+    }
+
+    #[test]
+    fn documents_begin_in_april_2016() {
+        let entry = |text: &str, current: &str| IndexEntry {
+            id: id(text),
+            title: "".into(),
+            initial: None,
+            current: Some(current.parse().unwrap()),
+        };
+        let index = [
+            entry("2026-Jun", "2026-06-18T07:00:00Z"),
+            entry("2026-May", "2026-05-12T07:00:00Z"),
+            entry("2016-Mar", "2026-06-20T07:00:00Z"),
+        ];
+        let now = "2026-06-20T12:00:00Z".parse().unwrap();
+        let ids = |months| {
+            let wanted = wanted(&index, &FactsFile::default(), months, now);
+            wanted.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(Months::All), ["2026-Jun", "2026-May"]);
+        assert_eq!(ids(Months::Last(NonZeroU32::MIN)), ["2026-Jun"]);
+    }
+}

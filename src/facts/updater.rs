@@ -91,15 +91,16 @@ impl FactsUpdater {
 
     /// Works with each of the settings until the next ones.
     async fn follow(&mut self) {
-        let mut changes = self.settings.clone();
+        // A copy, because the state at the start is taken out of `self`.
+        let mut updates = self.settings.clone();
         loop {
-            let settings = changes.borrow_and_update().clone();
+            let current = updates.borrow_and_update().clone();
             let changed = async {
-                if changes.changed().await.is_err() {
+                if updates.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            let Some(settings) = settings else {
+            let Some(settings) = current else {
                 self.context.turn_off();
                 changed.await;
                 continue;
@@ -114,15 +115,14 @@ impl FactsUpdater {
 }
 
 async fn keep(context: Context, settings: Arc<FactsSettings>, first: Option<FileState>) {
-    let state = match first {
-        Some(state) => state,
-        None => {
-            context.self_metrics.facts_on();
-            let (opening, settings) = (context.clone(), Arc::clone(&settings));
-            let in_use = LoadedFacts { facts: context.facts.borrow().clone(), ..LoadedFacts::default() };
-            let opened = tokio::task::spawn_blocking(move || opening.open(&settings, &in_use)).await;
-            opened.expect("Safe: reading the file does not panic and is never aborted")
-        }
+    let state = if let Some(state) = first {
+        state
+    } else {
+        context.self_metrics.facts_on();
+        let (reader, settings) = (context.clone(), Arc::clone(&settings));
+        let in_use = LoadedFacts { facts: context.facts.borrow().clone(), ..LoadedFacts::default() };
+        let opened = tokio::task::spawn_blocking(move || reader.open(&settings, &in_use)).await;
+        opened.expect("Safe: reading the file does not panic and is never aborted")
     };
     context.publish(&state.loaded.facts);
     Keeper::new(context, settings, state).run().await;

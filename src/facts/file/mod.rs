@@ -158,8 +158,9 @@ impl FactsFile {
     pub fn fetched_at(&self, source: FactsSource) -> Option<Timestamp> {
         match source {
             FactsSource::Msrc => {
-                let documents = self.documents.values().map(|document| document.at);
-                documents.chain(self.index_fetched_at).max()
+                // A document alone, fetched because a missing KB names it, says nothing about the others.
+                let documents = || self.documents.values().map(|document| document.at).max();
+                self.index_fetched_at.or_else(documents)
             }
             FactsSource::Kev => self.kev.as_ref().map(|kev| kev.at),
             FactsSource::Epss => self.epss.as_ref().map(|epss| epss.at),

@@ -151,3 +151,33 @@ async fn check_config_warns_about_a_facts_file_that_something_else_brings() {
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stdout.contains("warning: mde_exporter.yml: facts.file (line 7"), "{}", output.stdout);
 }
+
+#[tokio::test]
+async fn check_tries_each_source_that_is_on() {
+    let host = FactsHost::start(&[june()]).await;
+    host.answer(KEV, [status(403)]);
+    let test_tenant = test_tenant(2).await;
+    configure_contoso(&test_tenant);
+    let config = test_tenant.folder.path().join("mde_exporter.yml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let with = |more: &str| write_file(&config, format!("{text}{}", host.section(more)));
+    with("");
+    let output = run(&test_tenant.folder, &["check"]).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().skip_while(|line| *line != "facts").collect();
+    let starts = [
+        "  file            ok:      `data/facts.json.gz` does not exist yet; the exporter makes it",
+        "  msrc            ok:      ",
+        "  kev             failed:  the host answers with status 403 [check facts.sources.kev;",
+        "  epss            ok:      ",
+        "  servicing       ok:      ",
+    ];
+    for (line, start) in lines[1..].iter().zip(starts) {
+        assert!(line.starts_with(start), "{}", output.stdout);
+    }
+    with("update: off, ");
+    let requests = host.paths().len();
+    let output = run(&test_tenant.folder, &["check"]).await;
+    assert!(output.stdout.contains("failed:  there is no facts file `data/facts.json.gz` ["), "{output:?}");
+    assert_eq!(host.paths().len(), requests);
+}
