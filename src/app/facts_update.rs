@@ -132,7 +132,8 @@ fn fetch(
     let report = block_on(async { Ok(update.run(&sources, file, &progress).await) })?;
     progress.clear();
     for failure in &report.failures {
-        let (source, part) = (failure.source, &*failure.part);
+        let source = failure.source;
+        let part = (!failure.part.is_empty()).then_some(&*failure.part);
         tracing::error!(%source, part, error = %Chain(&failure.error), "facts cannot be fetched; keeping the old data");
     }
     let failed = report.failed().map(FactsOrigin::from).collect();

@@ -29,13 +29,15 @@ impl FailureLog {
             for key in ended {
                 self.failing.remove(&key);
                 let (source, part) = key;
-                tracing::info!(%source, part = &*part, "facts fetched again");
+                let part = (!part.is_empty()).then_some(&*part);
+                tracing::info!(%source, part, "facts fetched again");
             }
         }
         for failure in &report.failures {
-            let (source, part, reason) = (failure.source, &*failure.part, failure.error.reason());
+            let (source, reason) = (failure.source, failure.error.reason());
+            let part = (!failure.part.is_empty()).then_some(&*failure.part);
             let error = Chain(&failure.error).to_string();
-            if self.failing.insert((source, part.into()), reason) == Some(reason) {
+            if self.failing.insert((source, failure.part.clone()), reason) == Some(reason) {
                 tracing::debug!(%source, part, %reason, error, "facts cannot be fetched");
             } else {
                 tracing::warn!(%source, part, %reason, error, "facts cannot be fetched; keeping the old data and trying again");
