@@ -14,10 +14,9 @@ use jiff::Timestamp;
 
 use super::epss::Epss;
 use super::kev::Kev;
-use super::lookup::Facts;
 use super::msrc::{Document, DocumentId};
 use super::servicing::{ServicedProduct, Servicing};
-use super::{ParseError, date, merge};
+use super::{ParseError, date};
 use crate::model::{CveId, FactsSource};
 pub use refusal::FactsRefusal;
 
@@ -166,12 +165,6 @@ impl FactsFile {
             FactsSource::Epss => self.epss.as_ref().map(|epss| epss.at),
             FactsSource::Servicing => self.servicing.values().map(|servicing| servicing.at).min(),
         }
-    }
-
-    /// The facts about every KB. They do not depend on the order in which parts were put.
-    #[must_use]
-    pub fn facts(&self) -> Facts {
-        merge::merge(self)
     }
 }
 

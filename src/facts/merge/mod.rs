@@ -35,8 +35,15 @@ struct MergedKb {
     released: Option<Timestamp>,
 }
 
-/// The facts of a file.
-pub(super) fn merge(file: &FactsFile) -> Facts {
+impl FactsFile {
+    /// The facts about every KB. They do not depend on the order in which parts were put.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        merge(self)
+    }
+}
+
+fn merge(file: &FactsFile) -> Facts {
     let mut kbs: BTreeMap<KbId, MergedKb> = BTreeMap::new();
     let mut exploited = HashSet::new();
     for Fetched { data: document, .. } in file.documents.values() {
