@@ -35,6 +35,9 @@ const HEAD_START: i32 = 90;
 /// The simulated quota; it exceeds the real one by the factor of the simulated time.
 const PER_MINUTE: u32 = 60_000;
 
+/// The interval at which the facts are made again: four simulated days.
+const FACTS_UPDATE: &str = "2m";
+
 /// Runs the demo until a signal.
 ///
 /// # Errors
@@ -123,9 +126,26 @@ poll:
   interval: {interval}
 policies:
   - {{ name: 14d, deadline: {}s }}
+  - name: risk
+    rules:
+      - {{ exploited: true, deadline: {}s }}
+      - {{ severity: [critical, high], or_unknown: true, deadline: {}s }}
+      - {{ deadline: {}s }}
+facts:
+  update: {FACTS_UPDATE}
+  months: 12
+  sources:
+    msrc: {url}/cvrf/v3.0
+    kev: {url}/kev/known_exploited_vulnerabilities.json
+    epss: {url}/epss/epss_scores-current.csv.gz
+    servicing: {url}/servicing
+  http: {{ ca_file: ca.pem }}
 ",
         60 * PER_MINUTE,
-        14 * DAY.as_secs()
+        14 * DAY.as_secs(),
+        3 * DAY.as_secs(),
+        14 * DAY.as_secs(),
+        30 * DAY.as_secs(),
     );
     let write = |name: &str, text: &str| write(&folder.path().join(name), text);
     write("ca.pem", simulator.ca_pem())?;

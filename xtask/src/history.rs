@@ -2,7 +2,7 @@
 //! months of data.
 //!
 //! The real client, poller and renderer run with two simulated tenants on a clock that advances by six hours
-//! per poll and ends now.
+//! per poll and ends now. The facts are made of the simulator's catalogues, once a week.
 
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
@@ -18,19 +18,27 @@ use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
 use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
+use mde_exporter::facts::{Facts, FactsFile, FactsReader, folder::from_folder};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::{RenderOptions, Renderer};
-use mde_exporter::model::{ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, Policy};
+use mde_exporter::model::{
+    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Policy,
+};
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, publication};
-use mde_exporter::self_metrics::SelfMetrics;
+use mde_exporter::self_metrics::{FactsTimes, SelfMetrics};
 use mde_simulator::{Options, Realism, Simulator};
+use tokio::sync::watch;
 
 /// The time between two polls: the default of `poll.interval`.
 const STEP: Duration = Duration::from_hours(6);
 /// Polls per day.
 const STEPS_PER_DAY: u32 = 4;
+/// Polls between two updates of the facts.
+const STEPS_PER_FACTS: u32 = 7 * STEPS_PER_DAY;
+/// Months of documents that the facts are made of.
+const FACTS_MONTHS: usize = 12;
 /// The tenants and their numbers of machines.
 const TENANTS: [(&str, usize); 2] = [("contoso", 60), ("fabrikam", 25)];
 
@@ -57,11 +65,14 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
     let version = Cli::command().get_version().unwrap_or_default().to_owned();
     let self_metrics = Arc::new(SelfMetrics::new(version.leak()));
     self_metrics.config_loaded(start);
+    self_metrics.facts_on();
 
     let folder = tempfile::tempdir()?;
+    let facts = watch::Sender::new(Arc::<Facts>::default());
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
-        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &self_metrics).await?);
+        let facts = facts.subscribe();
+        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &self_metrics, facts).await?);
     }
     let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
@@ -71,17 +82,50 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
             if step > 0 && step.is_multiple_of(STEPS_PER_DAY) {
                 tenant.simulator.control().skip_days(1);
             }
+        }
+        if step.is_multiple_of(STEPS_PER_FACTS) {
+            // The catalogues follow the calendar, which is the same for both tenants.
+            facts.send_replace(Arc::new(read_facts(&tenants[0].simulator, clock.now(), &self_metrics)?));
+        }
+        for tenant in &mut tenants {
             tenant.poller.poll_all().await;
         }
         let fleets = tenants.iter().map(|tenant| Arc::new(tenant.poller.fleet().clone())).collect();
-        let snapshot =
-            Snapshot::render(&mut renderer, step.into(), fleets, clock.now(), &options(), Arc::default());
+        let snapshot = Snapshot::render(
+            &mut renderer,
+            step.into(),
+            fleets,
+            clock.now(),
+            &options(),
+            facts.borrow().clone(),
+        );
         snapshot.record(&self_metrics, Duration::ZERO);
         write_scrape(&mut output, &snapshot, &self_metrics, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
     output.flush()?;
     Ok(())
+}
+
+/// Makes facts of the simulator's catalogues of today.
+fn read_facts(simulator: &Simulator, now: Timestamp, self_metrics: &SelfMetrics) -> io::Result<Facts> {
+    let folder = tempfile::tempdir()?;
+    for (name, contents) in simulator.control().catalogue_files(FACTS_MONTHS) {
+        std::fs::File::create_new(folder.path().join(name))?.write_all(&contents)?;
+    }
+    let mut file = FactsFile::default();
+    let read = from_folder(folder.path(), &mut file, now)?;
+    if let Some((name, problem)) = read.iter().find_map(|file| Some((&file.name, file.problem.as_ref()?))) {
+        return Err(io::Error::other(format!("{name}: {problem}")));
+    }
+    let facts = file.facts();
+    let times = FactsSource::ALL.map(|source| FactsTimes {
+        source,
+        data_at: facts.data_at(source),
+        fetched_at: facts.fetched_at(source),
+    });
+    self_metrics.facts_loaded(facts.len(), times);
+    Ok(facts)
 }
 
 fn options() -> RenderOptions {
@@ -102,6 +146,7 @@ async fn start_tenant(
     folder: &Path,
     clock: &Clock,
     self_metrics: &Arc<SelfMetrics>,
+    facts: FactsReader,
 ) -> Result<SimulatedTenant, Box<dyn Error>> {
     let now = clock.clone();
     let simulator = Simulator::start(Options {
@@ -153,16 +198,10 @@ async fn start_tenant(
     )?;
     // Nothing reads the published snapshots: the fleet is taken from the poller.
     let fleets = vec![fleet.clone()];
-    let (publisher, ..) = publication(
-        fleets,
-        options(),
-        clock.clone(),
-        Arc::clone(self_metrics),
-        None,
-        mde_exporter::facts::fixed(Default::default()),
-    );
+    let (publisher, ..) =
+        publication(fleets, options(), clock.clone(), Arc::clone(self_metrics), None, facts.clone());
     let poll = loaded.config.poll;
-    let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone());
+    let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone()).knowing(facts);
     Ok(SimulatedTenant { simulator, poller })
 }
 

@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use crate::support::binary::{LOOPBACK, RunningExporter, command};
+use crate::support::exposition::Exposition;
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -34,6 +35,14 @@ async fn demo_is_labelled_simulated_and_removes_its_files() {
         let scrape = demo.scrape().await;
         assert_eq!(scrape.sum("mde_assessed_machines"), 20.0);
         assert!(scrape.sum("mde_missing_updates") > 0.0);
+
+        // The facts come from the simulation too.
+        let rated = |scrape: &Exposition| {
+            let by_severity = scrape.sum_by("mde_missing_updates", "severity");
+            by_severity.iter().any(|(severity, count)| severity != "unknown" && *count > 0.0)
+                && scrape.sum("mde_missing_exploited_updates") > 0.0
+        };
+        demo.wait_for_scrape("severities and exploited updates", rated).await;
 
         let output = demo.stop(signal).await;
         assert_eq!(output.code, Some(0), "{}", output.stderr);

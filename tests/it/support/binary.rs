@@ -216,6 +216,13 @@ impl RunningExporter {
         scraped.unwrap_or_else(|_| panic!("{name} is never {wanted}"));
     }
 
+    /// Scrapes until `is_wanted` accepts the result; `wanted` describes it.
+    pub(crate) async fn wait_for_scrape(&self, wanted: &str, is_wanted: impl Fn(&Exposition) -> bool) {
+        let scraping = async { while !is_wanted(&self.scrape().await) {} };
+        let scraped = tokio::time::timeout(TIME_LIMIT, scraping).await;
+        scraped.unwrap_or_else(|_| panic!("no scrape has {wanted}"));
+    }
+
     /// Scrapes until data of this number of machines is served.
     pub(crate) async fn scrape_of(&self, machines: f64) -> Exposition {
         let scraping = async {

@@ -23,3 +23,9 @@ pub(crate) const STALE_LONG_SECS: f64 = 86_400.0;
 pub(crate) const CERTIFICATE_SECS: f64 = 14.0 * 86_400.0;
 /// `MdeClientCertificateExpiring`: seconds until the certificate of an application expires.
 pub(crate) const CLIENT_CERTIFICATE_SECS: f64 = 30.0 * 86_400.0;
+/// `MdeExploitedUpdateMissing`: overdue missing updates against an exploited vulnerability.
+pub(crate) const EXPLOITED_OVERDUE: f64 = 0.0;
+/// `MdeFactsOld`: seconds since the facts of a source were fetched.
+pub(crate) const FACTS_OLD_SECS: f64 = 3.0 * 86_400.0;
+/// A week, after which a due date is no longer near.
+pub(crate) const WEEK_SECS: f64 = 7.0 * 86_400.0;

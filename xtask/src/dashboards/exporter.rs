@@ -1,7 +1,8 @@
 //! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards current?
 
 use crate::dashboards::bounds::{
-    CERTIFICATE_SECS, CLIENT_CERTIFICATE_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS, UNKNOWN_SHARE,
+    CERTIFICATE_SECS, CLIENT_CERTIFICATE_SECS, FACTS_OLD_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS,
+    UNKNOWN_SHARE,
 };
 use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
 use crate::dashboards::grafana::{
@@ -23,6 +24,7 @@ pub(crate) fn dashboard() -> Dashboard {
         rows: vec![
             Row { title: "Can the data be trusted?", shown: Shown::Open, panels: trust() },
             Row { title: "Polls", shown: Shown::Open, panels: polls() },
+            Row { title: "Facts about updates", shown: Shown::Open, panels: facts() },
             Row { title: "Defender API", shown: Shown::Open, panels: api() },
             Row { title: "Series and scrapes", shown: Shown::Folded, panels: series() },
             Row { title: "Process, state and configuration", shown: Shown::Folded, panels: process() },
@@ -183,6 +185,37 @@ fn polls() -> Vec<(u32, u32, Panel)> {
             .query(events("tenant", "@mde_exporter_duplicate_records_total"), "{{tenant}} duplicate")
             .query(events("tenant, reason", "@mde_exporter_rejected_snapshots_total"), "{{tenant}} list {{reason}}")
             .nothing("none")),
+    ]
+}
+
+fn facts() -> Vec<(u32, u32, Panel)> {
+    vec![
+        (8, 8, Panel::table(
+            "Sources of facts",
+            "One row for each source that is loaded: Microsoft's documents, KEV, EPSS, end of servicing. Good: all four, \
+             fetched within a day; after three days `MdeFactsOld` fires. A source that is missing here was never loaded: \
+             what it would tell is unknown. Nothing is shown while `facts` are off.",
+            vec![
+                Column::label("source", "Source"),
+                Column::value("Value #A", "Fetched before", Unit::Seconds).bounds(Bounds::bad_from(FACTS_OLD_SECS)),
+                Column::value("Value #B", "Published before", Unit::Seconds),
+            ],
+        ).query("time() - min by (source) (@mde_exporter_facts_last_success_timestamp_seconds)", "")
+            .query("time() - min by (source) (@mde_exporter_facts_timestamp_seconds)", "")
+            .nothing("no facts")),
+        (8, 8, Panel::lines(
+            "Updates with and without facts",
+            "KBs that the facts know, and missing KBs without facts. Good: thousands with facts, and no missing KB \
+             without, or a few: Microsoft's documents never contain every KB.",
+        ).query("min(@mde_exporter_facts_updates)", "with facts")
+            .query("max(@mde_exporter_facts_unknown_updates)", "missing and without facts").above_zero()
+            .color("missing and without facts", Color::Warning).nothing("no facts")),
+        (8, 8, Panel::bars(
+            "Failures of facts",
+            "Facts that could not be fetched, read or written, by source and reason. Good: none. The old facts stay in \
+             use; the log has the details.",
+        ).query(events("source, reason", "@mde_exporter_facts_failures_total") + " > 0", "{{source}} {{reason}}")
+            .nothing("no failure")),
     ]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Only the last row needs metrics of the machine level.
 
+mod exploited;
 mod machines;
 mod updates;
 
@@ -81,6 +82,7 @@ pub(crate) fn dashboard() -> Dashboard {
         filters: FILTERS,
         marks: Marks::PatchTuesday,
         rows: vec![
+            Row { title: "Is anything exploited?", shown: Shown::Open, panels: exploited::panels() },
             Row { title: "Are we patched?", shown: Shown::Open, panels: patched() },
             Row { title: "Are we getting better?", shown: Shown::Open, panels: better() },
             Row { title: "Where is it worst?", shown: Shown::Open, panels: worst() },
@@ -193,10 +195,13 @@ fn better() -> Vec<(u32, u32, Panel)> {
             "Missing updates that were detected and that were resolved in the seven days before each point, \
              and the difference. Good: the difference is below zero within two weeks after a Patch Tuesday. \
              The first assessment of a machine counts as detected. A machine that leaves the scope resolves \
-             nothing.",
+             nothing. Superseded updates were replaced by a newer one, which counts as detected: they are not \
+             installed.",
         ).query(detected, "detected").query(resolved, "resolved").query(format!("{detected} - {resolved}"), "difference")
+            .query("sum(increase(@mde_missing_updates_superseded_total[7d]))", "superseded")
             .downwards("resolved").line("difference").every("1d")
-            .color("detected", Color::Warning).color("resolved", Color::Good).color("difference", Color::Neutral)),
+            .color("detected", Color::Warning).color("resolved", Color::Good).color("difference", Color::Neutral)
+            .color("superseded", Color::Inactive)),
         (8, 8, Panel::lines(
             "Time to patch",
             "Time from first seen to resolved, for the missing updates that were resolved in the four weeks \
@@ -204,7 +209,7 @@ fn better() -> Vec<(u32, u32, Panel)> {
              must keep four weeks of data for this panel; its default is 15 days.",
         ).query(time_to_patch(0.5), "median").query(time_to_patch(0.9), "90 %")
             .unit(Unit::Seconds).above_zero().bounds(Bounds::warning_from(14.0 * 86_400.0))),
-        (12, 8, Panel::lines(
+        (8, 8, Panel::lines(
             "Burn-down of the newest batches",
             "Machines that miss an update of the newest batch, and of the two previous batches at the same \
              age: each line starts at the release of its batch. Good: the newest line is below the older \
@@ -212,13 +217,36 @@ fn better() -> Vec<(u32, u32, Panel)> {
              Prometheus. A machine that misses two updates of a batch counts twice.",
         ).query(batch(&[0]), "newest batch").query(batch(&[28, 35]), "the one before")
             .query(batch(&[56, 63]), "two before").every("1h").above_zero()),
-        (12, 8, Panel::stacked(
-            "Missing updates by severity",
-            "Number of missing updates by severity. Only the bulk export (`source: export`) contains \
-             severities; with `source: machines` all are unknown. Good: critical and high disappear first.",
-        ).query("sum by (severity) (@mde_missing_updates)", "{{severity}}")
-            .color("critical", Color::Bad).color("high", Color::Warning).color("unknown", Color::Unknown)),
+        (8, 8, by_severity(
+            Panel::stacked(
+                "Missing updates by severity",
+                "Number of missing updates by CVSS rating: Defender's with `source: export`, that of the facts with \
+                 `source: machines`. Without `facts` all are unknown there. Good: critical and high disappear first.",
+            ),
+            "mde_missing_updates",
+            "severity",
+            ["critical", "high", "medium", "low"],
+        )),
+        (8, 8, by_severity(
+            Panel::stacked(
+                "Missing updates by Microsoft's rating",
+                "Number of missing updates by the rating that Microsoft gives them, which is not the CVSS rating. Good: \
+                 critical disappears first. Needs `facts`; an update without facts is unknown.",
+            ),
+            "mde_missing_updates_vendor_severity",
+            "vendor_severity",
+            ["critical", "important", "moderate", "low"],
+        )),
     ]
+}
+
+/// Adds one query for each severity, worst first, so that the areas have this order and their colours.
+fn by_severity(panel: Panel, metric: &str, label: &str, severities: [&'static str; 4]) -> Panel {
+    let colors = [Color::Bad, Color::Warning, Color::Minor, Color::Neutral];
+    let rated = severities.into_iter().zip(colors).chain([("unknown", Color::Unknown)]);
+    rated.fold(panel, |panel, (severity, color)| {
+        panel.query(format!("sum(@{metric}{{{label}=\"{severity}\"}})"), severity).color(severity, color)
+    })
 }
 
 fn time_to_patch(quantile: f64) -> String {

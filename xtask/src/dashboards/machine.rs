@@ -1,6 +1,6 @@
 //! The dashboard `machine.json`: which updates does one machine miss, and since when?
 
-use crate::dashboards::bounds::STALE_LONG_SECS;
+use crate::dashboards::bounds::{STALE_LONG_SECS, WEEK_SECS};
 use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
@@ -80,18 +80,23 @@ fn now() -> Vec<(u32, u32, Panel)> {
             identity,
         ).query("max by (tenant, machine_id, machine, os_platform, os_version, device_group) (@mde_machine_info)", "")
             .without(&["Value"])),
-        (4, 4, Panel::stat(
+        (3, 4, Panel::stat(
+            "Exploited",
+            "Missing updates that fix a vulnerability which is being exploited. Good: 0. Install them first. Nothing \
+             is shown without `facts` in the configuration, or while KEV was never loaded.",
+        ).query("max(@mde_machine_missing_exploited_updates)", "").bounds(Bounds::bad_from(1.0))),
+        (3, 4, Panel::stat(
             "Missing updates",
             "Number of updates that the machine misses, as Defender reports it. Good: 0, or only updates of \
              the newest batch. `unknown` is not 0: see the note at the end of the dashboard.",
         ).query("max(@mde_machine_missing_updates)", "").bounds(Bounds::warning_from(1.0))),
-        (4, 4, Panel::stat(
+        (3, 4, Panel::stat(
             "Past the deadline",
             "Missing updates past the shortest deadline of all policies. Good: 0. Otherwise find out on the \
              machine why they do not install: check the Windows Update history, the free disk space and \
              pending restarts.",
         ).query("max(@mde_machine_overdue_updates)", "").bounds(Bounds::bad_from(1.0))),
-        (4, 4, Panel::stat(
+        (3, 4, Panel::stat(
             "CVE fixes outstanding",
             "Sum of the CVEs that the missing updates fix; a CVE that several updates fix is counted several \
              times. Good: 0. Use it to compare machines, not as a number of distinct CVEs.",
@@ -156,7 +161,7 @@ fn updates() -> Vec<(u32, u32, Panel)> {
         (24, 10, Panel::table(
             "Updates that the machine misses",
             "Each missing update, and for how long the machine has missed it. Good: an empty list. Install \
-             from the top. If only this machine misses an update, check the machine, otherwise the rollout. \
+             exploited ones first, then from the top. The due date is that of CISA's catalogue KEV. If only this machine misses an update, check the machine, otherwise the rollout. \
              If the list is empty although updates are missing, the update level is not served: see the note \
              below.",
             vec![
@@ -166,12 +171,18 @@ fn updates() -> Vec<(u32, u32, Panel)> {
                 Column::value("Value #C", "Since release", Unit::Seconds),
                 Column::value("Value #D", "CVEs", Unit::Count),
                 Column::value("Value #E", "Machines that miss it", Unit::Count),
+                Column::value("Value #F", "Exploited", Unit::Count).bounds(Bounds::bad_from(1.0)),
+                Column::value("Value #G", "Due by KEV in", Unit::Seconds).bounds(Bounds::rising(0.0, WEEK_SECS)),
+                Column::value("Value #H", "CVSS", Unit::Count),
             ],
         ).query(format!("sort_desc(max by (kb) (time() - {first_seen}))"), "")
             .query(of_machine("max by (kb, title) (@mde_update_info)"), "")
             .query(of_machine("time() - min by (kb) (@mde_update_released_timestamp_seconds)"), "")
             .query(of_machine("max by (kb) (@mde_update_addressed_cves)"), "")
             .query(of_machine("sum by (kb) (@mde_update_missing_machines)"), "")
+            .query(of_machine("max by (kb) (@mde_update_exploited)"), "")
+            .query(of_machine("min by (kb) (@mde_update_known_exploited_due_timestamp_seconds) - time()"), "")
+            .query(of_machine("max by (kb) (@mde_update_cvss_score)"), "")
             .without(&["Value #B"])),
         (24, 5, Panel::text("When something is missing here", NO_DATA_NOTE)),
     ]

@@ -9,7 +9,7 @@ use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
 /// An alert, its threshold in the rule, and the bound of the panels that name the alert.
-const THRESHOLDS: [(&str, &str, f64); 11] = [
+const THRESHOLDS: [(&str, &str, f64); 13] = [
     ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
@@ -20,6 +20,8 @@ const THRESHOLDS: [(&str, &str, f64); 11] = [
     ("MdeDataStaleLong", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeExportSnapshotOld", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeClientCertificateExpiring", "< 30 * 86400", bounds::CLIENT_CERTIFICATE_SECS),
+    ("MdeExploitedUpdateMissing", "> 0", bounds::EXPLOITED_OVERDUE),
+    ("MdeFactsOld", "> 3 * 86400", bounds::FACTS_OLD_SECS),
     ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
 ];
 

@@ -13,8 +13,9 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
             "The twenty updates that are missing on the most machines. Good: no update is missing on a \
              quarter of the fleet two weeks after its release; otherwise `MdeUpdateSpread` fires. New updates \
              at the top mean that the rollout is in progress; an old one was forgotten or fails to install. \
-             Click a KB to open it in the Microsoft Update Catalog. The last column is Defender's own count, \
-             which includes machines out of scope.",
+             Click a KB to open it in the Microsoft Update Catalog. The column before the last is Defender's own \
+             count, which includes machines out of scope; the last one names a newer missing update that replaces \
+             this one, if there are `facts`.",
             vec![
                 Column::label("kb", "KB").link("Microsoft Update Catalog", TO_CATALOGUE),
                 Column::label("title", "Title"),
@@ -24,13 +25,16 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
                 Column::value("Value #D", "Since release", Unit::Seconds),
                 Column::value("Value #E", "Since first seen", Unit::Seconds),
                 Column::value("Value #F", "By Defender", Unit::Count),
+                Column::label("by", "Replaced by"),
             ],
         ).query(format!("topk(20, sum by (kb, title) (@mde_update_missing_machines * {titled}))"), "")
             .query(format!("{top} / on () group_left () (sum(#mde_assessed_machines{{state=~\"fresh|stale\"}}) > 0)"), "")
             .query(format!("max by (kb) (@mde_update_addressed_cves) and on (kb) {top}"), "")
             .query(format!("time() - min by (kb) (@mde_update_released_timestamp_seconds) and on (kb) {top}"), "")
             .query(format!("time() - min by (kb) (@mde_update_first_seen_timestamp_seconds) and on (kb) {top}"), "")
-            .query(format!("sum by (kb) (@mde_update_reported_missing_machines) and on (kb) {top}"), "")),
+            .query(format!("sum by (kb) (@mde_update_reported_missing_machines) and on (kb) {top}"), "")
+            .query(format!("topk by (kb) (1, max by (kb, by) (@mde_update_superseded_info)) and on (kb) {top}"), "")
+            .without(&["Value #G"])),
         (6, 10, ages(
             "Missing updates by age of the update",
             "Missing updates by the time since any machine was first seen missing the update. Good: nearly \

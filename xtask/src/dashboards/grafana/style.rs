@@ -28,6 +28,8 @@ pub(crate) enum Color {
     Warning,
     /// The state requires an action.
     Bad,
+    /// Between a warning and a value without a rating.
+    Minor,
     /// A value without a rating.
     Neutral,
     /// An unknown state; never good.
@@ -72,6 +74,7 @@ impl Color {
             Self::Good => "green",
             Self::Warning => "orange",
             Self::Bad => "red",
+            Self::Minor => "yellow",
             Self::Neutral => "blue",
             Self::Unknown => "#8e8e8e",
             Self::Inactive => "#5a5a5a",
@@ -113,6 +116,11 @@ impl Bounds {
     /// Good; bad from `bad`.
     pub(crate) fn bad_from(bad: f64) -> Self {
         Self { base: Color::Good, steps: vec![(bad, Color::Bad)] }
+    }
+
+    /// Good; bad above `good`.
+    pub(crate) fn bad_above(good: f64) -> Self {
+        Self::bad_from(good + f64::MIN_POSITIVE)
     }
 
     /// Good; a warning from `warning`.
