@@ -113,10 +113,26 @@ impl OneMachine {
     fn totals(&self) -> Totals {
         self.harness.poller.fleet().totals
     }
+
+    /// The oldest first-seen times that the fleet and the machine show.
+    fn oldest_shown(&self) -> [Option<Timestamp>; 2] {
+        let scrape = self.harness.scrape();
+        ["mde_oldest_missing_update_timestamp_seconds", "mde_machine_oldest_missing_update_timestamp_seconds"]
+            .map(|family| {
+                let seconds = scrape.value(family, &[])?;
+                #[expect(clippy::cast_possible_truncation, reason = "a time of this century in milliseconds")]
+                Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
+            })
+    }
 }
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// The time to the millisecond, as the exposition shows it.
+fn in_millis(at: Timestamp) -> Option<Timestamp> {
+    Timestamp::from_millisecond(at.as_millisecond()).ok()
 }
 
 #[tokio::test]
@@ -136,6 +152,13 @@ async fn machine_that_never_installs_is_late_since_the_first_month() {
             let start = *start.get_or_insert(machine.missing()[0].first_seen);
             assert_eq!(machine.chains(), [((*id).to_owned(), texts(&MONTHS[..place]))], "{source:?}");
             assert_eq!(machine.missing()[0].oldest_first_seen(), start);
+            assert_eq!(machine.oldest_shown(), [in_millis(start); 2]);
+            let shown = machine.harness.scrape();
+            assert_eq!(
+                shown.value("mde_missing_updates_superseded_total", &[]),
+                Some(f64::from(u8::try_from(place).unwrap()))
+            );
+            assert_eq!(shown.sum("mde_update_superseded_info"), f64::from(u8::try_from(place).unwrap()));
             let Totals { detected, resolved, superseded, dropped, .. } = machine.totals();
             let place = place as u64;
             assert_eq!((detected, resolved, superseded, dropped), (place + 1, 0, place, 0), "{source:?}");
