@@ -12,6 +12,8 @@
 //! compliant.
 
 mod condition;
+mod key_hasher;
+mod machines;
 mod rules;
 mod tenant;
 #[cfg(test)]

@@ -44,42 +44,51 @@ impl UpdateTraits {
     }
 }
 
-/// What conditions depend on in a machine, in lower case.
-#[derive(Clone, Debug)]
-pub(super) struct MachineTraits {
-    platform: String,
-    device_group: String,
-    name: String,
-    tags: Option<Vec<String>>,
+/// A property of machines that conditions depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MachineProperty {
+    Platform,
+    DeviceGroup,
+    Name,
+    Tags,
 }
 
-impl MachineTraits {
-    pub(super) fn of(facts: &MachineFacts) -> Self {
-        Self {
-            platform: facts.os_platform.to_lowercase(),
-            device_group: facts.device_group.to_lowercase(),
-            name: facts.name.to_lowercase(),
-            tags: facts.tags.as_ref().map(|tags| tags.iter().map(|tag| tag.to_lowercase()).collect()),
+impl MachineProperty {
+    pub(super) const ALL: [Self; 4] = [Self::Platform, Self::DeviceGroup, Self::Name, Self::Tags];
+
+    /// The property that a condition depends on.
+    pub(super) fn of(condition: &MachineCondition) -> Self {
+        match condition {
+            MachineCondition::Platforms(_) => Self::Platform,
+            MachineCondition::DeviceGroups(_) => Self::DeviceGroup,
+            MachineCondition::Names(_) => Self::Name,
+            MachineCondition::Tags(_) => Self::Tags,
         }
     }
 
-    /// Returns the outcome of `condition`. A text that Defender does not give is unknown, except for the device
-    /// group, which a machine need not have.
-    pub(super) fn judge(&self, condition: &MachineCondition) -> Truth {
-        let text = |patterns: &[TextPattern], text: &str| {
-            Truth::of((!text.is_empty()).then_some(text), |text| matches_any(patterns, text))
-        };
-        match condition {
-            MachineCondition::Platforms(patterns) => text(patterns, &self.platform),
-            MachineCondition::DeviceGroups(patterns) => {
-                Truth::known(!self.device_group.is_empty() && matches_any(patterns, &self.device_group))
-            }
-            MachineCondition::Names(patterns) => text(patterns, &self.name),
-            MachineCondition::Tags(wanted) => Truth::of(self.tags.as_ref(), |tags| {
-                tags.iter().any(|tag| wanted.iter().any(|wanted| wanted.is_lower(tag)))
-            }),
+    /// The texts of the property in lower case; none if they are not known. Every machine has a name and a platform,
+    /// but it need not have a device group or a tag.
+    pub(super) fn texts(self, facts: &MachineFacts) -> Option<Vec<String>> {
+        let known = |text: &str| (!text.is_empty()).then(|| vec![text.to_lowercase()]);
+        match self {
+            Self::Platform => known(&facts.os_platform),
+            Self::DeviceGroup => Some(known(&facts.device_group).unwrap_or_default()),
+            Self::Name => known(&facts.name),
+            Self::Tags => facts.tags.as_ref().map(|tags| tags.iter().map(|tag| tag.to_lowercase()).collect()),
         }
     }
+}
+
+/// Returns the outcome of a condition on a machine, given the texts of its property.
+pub(super) fn judge_machine(condition: &MachineCondition, texts: Option<&[String]>) -> Truth {
+    Truth::of(texts, |texts| match condition {
+        MachineCondition::Platforms(patterns)
+        | MachineCondition::DeviceGroups(patterns)
+        | MachineCondition::Names(patterns) => texts.iter().any(|text| matches_any(patterns, text)),
+        MachineCondition::Tags(wanted) => {
+            texts.iter().any(|tag| wanted.iter().any(|wanted| wanted.is_lower(tag)))
+        }
+    })
 }
 
 fn matches_any(patterns: &[TextPattern], lower: &str) -> bool {

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::condition::{MachineTraits, UpdateTraits};
+use super::condition::{MachineProperty, UpdateTraits, judge_machine};
 use super::truth::{Truth, TruthBits};
+use crate::fleet::MachineFacts;
 use crate::model::{
     Condition, DeadlineStart, MachineCondition, Policy, PolicyRule, RuleDeadline, UpdateCondition,
 };
@@ -27,10 +28,13 @@ pub struct CompiledPolicies<'a> {
     or_unknown: Vec<u64>,
     /// For each word, the rules that exist, and those that have a `not`.
     initial: Vec<RuleBits>,
+    /// The outcomes of the conditions on machines before any is decided.
+    pub(super) undecided: Vec<RuleBits>,
     /// The rules whose deadline is the due date of the catalogue.
     by_due_date: RuleMasks,
     update_conditions: Vec<(UpdateCondition, RuleMasks)>,
-    machine_conditions: Vec<(MachineCondition, RuleMasks)>,
+    /// By [`MachineProperty`].
+    machine_conditions: [Vec<(MachineCondition, RuleMasks)>; MachineProperty::ALL.len()],
     /// True if a rule measures a deadline from the release.
     pub(super) uses_release: bool,
 }
@@ -71,14 +75,17 @@ impl<'a> CompiledPolicies<'a> {
             plans: Vec::new(),
             or_unknown: Vec::new(),
             initial: Vec::new(),
+            undecided: Vec::new(),
             by_due_date: RuleMasks::new(),
             update_conditions: Vec::new(),
-            machine_conditions: Vec::new(),
+            machine_conditions: Default::default(),
             uses_release: false,
         };
         for policy in policies {
             compiled.add(policy);
         }
+        let every = TruthBits::all(u64::MAX);
+        compiled.undecided = vec![RuleBits { conditions: every, negated: every }; compiled.initial.len()];
         compiled
     }
 
@@ -122,7 +129,9 @@ impl<'a> CompiledPolicies<'a> {
         for (condition, bit, negated_bit) in conditions.chain(not) {
             let masks = match condition {
                 Condition::Update(condition) => masks_of(&mut self.update_conditions, condition),
-                Condition::Machine(condition) => masks_of(&mut self.machine_conditions, condition),
+                Condition::Machine(condition) => {
+                    masks_of(&mut self.machine_conditions[MachineProperty::of(condition) as usize], condition)
+                }
             };
             set(masks, word, bit, negated_bit);
         }
@@ -138,16 +147,16 @@ impl<'a> CompiledPolicies<'a> {
         bits
     }
 
-    /// Decides the conditions on a machine, into `bits`.
-    pub(super) fn machine_bits(&self, traits: impl FnOnce() -> MachineTraits, bits: &mut Vec<RuleBits>) {
-        bits.clear();
-        let every = TruthBits::all(u64::MAX);
-        bits.resize(self.initial.len(), RuleBits { conditions: every, negated: every });
-        if !self.machine_conditions.is_empty() {
-            let traits = traits();
-            for (condition, masks) in &self.machine_conditions {
-                restrict(bits, masks, traits.judge(condition));
-            }
+    /// Returns whether a condition depends on `property`.
+    pub(super) fn depends_on(&self, property: MachineProperty) -> bool {
+        !self.machine_conditions[property as usize].is_empty()
+    }
+
+    /// Decides the conditions on one property of a machine, into `bits`.
+    pub(super) fn decide(&self, property: MachineProperty, facts: &MachineFacts, bits: &mut [RuleBits]) {
+        let texts = property.texts(facts);
+        for (condition, masks) in &self.machine_conditions[property as usize] {
+            restrict(bits, masks, judge_machine(condition, texts.as_deref()));
         }
     }
 
@@ -170,6 +179,13 @@ impl<'a> CompiledPolicies<'a> {
             }
         }
         None
+    }
+}
+
+impl RuleBits {
+    /// Combines the outcomes with others, as by "and".
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { conditions: self.conditions.and(other.conditions), negated: self.negated.and(other.negated) }
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::UpdateState;
-use super::condition::{MachineTraits, UpdateTraits};
-use super::rules::{CompiledPolicies, RuleBits};
+use super::condition::UpdateTraits;
+use super::key_hasher::KeyHashing;
+use super::machines::MachineOutcomes;
+use super::rules::{CompiledPolicies, RuleBits, RulePlan};
 use crate::facts::Facts;
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
@@ -24,14 +26,15 @@ pub struct TenantPolicies<'a> {
     /// For each policy, true if facts that it needs were never loaded.
     lacks_facts: Vec<bool>,
     /// The profiles of missing updates that stand for themselves alone, by [`packed`].
-    plain: HashMap<u64, usize>,
+    plain: HashMap<u64, usize, KeyHashing>,
     /// The profiles of the others, by [`packed`] and the KBs of the links.
-    chained: HashMap<Box<[u64]>, usize>,
+    chained: HashMap<Box<[u64]>, usize, KeyHashing>,
+    /// The newest key of `chained`, to save allocations.
+    key: Vec<u64>,
     profiles: Vec<UpdateProfile>,
     /// The outcomes of the conditions on updates, one section for each profile.
     update_bits: Vec<RuleBits>,
-    /// The outcomes of the conditions on the machine of the newest call.
-    machine_bits: Vec<RuleBits>,
+    machines: MachineOutcomes,
 }
 
 /// What missing updates of one KB with the same links have in common.
@@ -92,11 +95,12 @@ impl<'a> TenantPolicies<'a> {
             updates,
             facts,
             lacks_facts,
-            plain: HashMap::new(),
-            chained: HashMap::new(),
+            plain: HashMap::default(),
+            chained: HashMap::default(),
+            key: Vec::new(),
             profiles: Vec::new(),
             update_bits: Vec::new(),
-            machine_bits: Vec::new(),
+            machines: MachineOutcomes::default(),
         }
     }
 
@@ -112,7 +116,7 @@ impl<'a> TenantPolicies<'a> {
         machine: &Machine,
         missing_updates: &[MissingUpdate],
     ) -> Vec<UpdateVerdict> {
-        self.read_machine(machine);
+        self.machines.read(self.compiled, &machine.facts);
         let verdict = |missing: &MissingUpdate| {
             let profile = self.profile(missing);
             self.verdict(policy, profile, self.starts(profile, missing))
@@ -128,7 +132,7 @@ impl<'a> TenantPolicies<'a> {
         missing_updates: &[MissingUpdate],
         counts: &mut [MachineStates],
     ) -> u64 {
-        self.read_machine(machine);
+        self.machines.read(self.compiled, &machine.facts);
         counts.fill(MachineStates::default());
         let mut overdue = 0;
         for missing in missing_updates {
@@ -150,10 +154,6 @@ impl<'a> TenantPolicies<'a> {
             overdue += u64::from(is_overdue);
         }
         overdue
-    }
-
-    fn read_machine(&mut self, machine: &Machine) {
-        self.compiled.machine_bits(|| MachineTraits::of(&machine.facts), &mut self.machine_bits);
     }
 
     fn verdict(&self, policy: usize, profile: usize, starts: Starts) -> UpdateVerdict {
@@ -200,10 +200,11 @@ impl<'a> TenantPolicies<'a> {
         }
     }
 
-    fn first_match(&self, policy: usize, profile: usize) -> Option<(usize, super::rules::RulePlan)> {
-        let words = self.machine_bits.len();
+    fn first_match(&self, policy: usize, profile: usize) -> Option<(usize, RulePlan)> {
+        let machine_bits = &self.machines.bits;
+        let words = machine_bits.len();
         let update_bits = &self.update_bits[profile * words..][..words];
-        self.compiled.first_match(policy, update_bits, &self.machine_bits)
+        self.compiled.first_match(policy, update_bits, machine_bits)
     }
 
     /// The starts for a missing update: those of the oldest one that it stands for.
@@ -233,13 +234,14 @@ impl<'a> TenantPolicies<'a> {
             self.plain.insert(packed, added);
             return added;
         }
-        let kbs = links.iter().map(|link| u64::from(link.kb.number()));
-        let key: Box<[u64]> = [packed].into_iter().chain(kbs).collect();
-        if let Some(&known) = self.chained.get(&key) {
+        self.key.clear();
+        self.key.push(packed);
+        self.key.extend(links.iter().map(|link| u64::from(link.kb.number())));
+        if let Some(&known) = self.chained.get(self.key.as_slice()) {
             return known;
         }
         let added = self.add_profile(missing);
-        self.chained.insert(key, added);
+        self.chained.insert(self.key.as_slice().into(), added);
         added
     }
 
