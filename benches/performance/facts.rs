@@ -29,10 +29,11 @@ pub(crate) fn run(documents: Option<u32>) {
     let ids: Vec<_> =
         (0..documents).map(|number| format!("{}-{}", 2016 + number / 12, MONTHS[number % 12])).collect();
     let mut file = FactsFile::default();
-    let [mut ours, mut reference, mut mebibytes] = [0.0; 3];
+    let [mut ours, mut reference] = [0.0; 2];
+    let mut read = 0;
     for (number, id) in ids.iter().enumerate() {
         let text = document(id, number);
-        mebibytes += text.len() as f64 / f64::from(1 << 20);
+        read += text.len() >> 10;
         let id = DocumentId::parse(id).expect("an id");
         let (seconds, document) = timed(|| msrc::read_document(text.as_bytes(), &id).expect("a document"));
         ours += seconds;
@@ -41,6 +42,7 @@ pub(crate) fn run(documents: Option<u32>) {
         reference += seconds;
         drop(tree);
     }
+    let mebibytes = f64::from(u32::try_from(read).expect("a number of kibibytes")) / 1024.0;
     println!("{documents} documents, {mebibytes:.0} MiB, per processor second");
     println!("  read as facts    {:>7.0} MiB", mebibytes / ours);
     println!("  read as a tree   {:>7.0} MiB", mebibytes / reference);
@@ -58,12 +60,12 @@ pub(crate) fn run(documents: Option<u32>) {
 
 /// The size of facts in memory: the growth of the process with each of some copies.
 fn copies(facts: &Facts) -> f64 {
-    const COPIES: usize = 20;
+    const COPIES: u8 = 20;
     let before = process::own_mebibytes();
-    let copies: Vec<Facts> = vec![facts.clone(); COPIES];
+    let copies: Vec<Facts> = vec![facts.clone(); COPIES.into()];
     let after = process::own_mebibytes();
     drop(copies);
-    (after - before) / COPIES as f64
+    (after - before) / f64::from(COPIES)
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
@@ -98,7 +100,7 @@ fn vulnerability(text: &mut String, number: usize, cve: usize) -> std::fmt::Resu
         2016 + number / 12,
         1000 + 1000 * (number % 12) + cve
     )?;
-    let kbs = (0..KBS).filter(|kb| (kb + cve) % 3 == 0);
+    let kbs = (0..KBS).filter(|kb| (kb + cve).is_multiple_of(3));
     let products = |kb: usize| (0..PRODUCTS).map(move |product| 10_000 + kb * PRODUCTS + product);
     for product in kbs.clone().flat_map(products) {
         let rating = ["Critical", "Important", "Important", "Moderate"][product % 4];
