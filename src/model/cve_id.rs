@@ -26,7 +26,7 @@ impl CveId {
 
 impl fmt::Display for CveId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CVE-{}-{:04}", self.year, self.number)
+        write!(f, "CVE-{:04}-{:04}", self.year, self.number)
     }
 }
 
@@ -40,6 +40,7 @@ mod tests {
             ("CVE-2026-41108", "CVE-2026-41108"),
             (" cve-1999-0001\t", "CVE-1999-0001"),
             ("CVE-2026-123456789", "CVE-2026-123456789"),
+            ("CVE-0026-0001", "CVE-0026-0001"),
         ] {
             assert_eq!(CveId::parse(text).unwrap().to_string(), expected);
         }
