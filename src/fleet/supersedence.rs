@@ -57,7 +57,9 @@ impl<'a> Appeared<'a> {
             let newer = returned.iter().copied().filter(|kb| self.facts.supersedes(*kb, link.kb));
             let newest = newer.reduce(|best, other| self.facts.newer_of(best, other));
             let given = self.updates.iter_mut().find(|(kb, _)| Some(*kb) == newest);
-            given.into_iter().for_each(|(_, links)| links.push(*link));
+            if let Some((_, links)) = given {
+                links.push(*link);
+            }
         }
     }
 

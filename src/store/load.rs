@@ -219,12 +219,12 @@ fn missing_updates(
         let first_seen = time(row, 2)?;
         let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
         let severity = optional(row, 6, severity)?;
-        let cvss = optional(row, 7, |tenths| CvssScore::from_tenths(u8::try_from(tenths).ok()?))?;
+        let score = optional(row, 7, |tenths| CvssScore::from_tenths(u8::try_from(tenths).ok()?))?;
         let chain = optional_text(row, 8, |links| chain::decode(links, kb))?;
         let shared = facts.get_mut(&integer(row, 3)?)?;
         shared.is_used = true;
         let facts = Arc::clone(&shared.facts);
-        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss };
+        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: score };
         collected.push(MissingUpdate { update, first_seen, chain });
         Some(())
     })?;

@@ -17,7 +17,7 @@ pub struct Export {
     generated_at: Timestamp,
     rows: u64,
     known: usize,
-    of_machines: MachineRows,
+    of_machines: Box<MachineRows>,
     updates: Vec<(KbId, Arc<UpdateFacts>)>,
     unreadable: UnreadableLines,
 }
@@ -69,7 +69,7 @@ impl Export {
         unreadable: UnreadableLines,
     ) -> Self {
         let known = of_machines.machines.iter().flatten().count();
-        Self { generated_at, rows, known, of_machines, updates, unreadable }
+        Self { generated_at, rows, known, of_machines: Box::new(of_machines), updates, unreadable }
     }
 
     /// The time at which Defender built the version; the time of the download if the list has no time.

@@ -34,8 +34,8 @@ fn missing_update(
 ) -> MissingUpdate {
     let title = ["", "March 2020 Security Updates", "Ü\u{0}\n", "x"][title].to_owned();
     let facts = Arc::new(UpdateFacts { title, products });
-    let (kb, [cves, reported_machines], (severity, cvss)) = (KbId::new(kb).unwrap(), counts, worst);
-    let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss };
+    let (kb, [cves, reported_machines], (severity, score)) = (KbId::new(kb).unwrap(), counts, worst);
+    let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: score };
     MissingUpdate { update, first_seen, chain: Chain::of(links) }
 }
 

@@ -14,8 +14,11 @@ pub(super) fn chains() -> Facts {
     Facts::new([FactsSource::Msrc], chains.map(of))
 }
 
-/// The missing updates of machine 1, each with its first-seen time and links as seconds.
-fn state(fleet: &TenantFleet) -> Vec<(u32, i64, Vec<(u32, i64)>)> {
+/// A missing update: its KB, its first-seen time as seconds, and its links in the same form.
+type Shown = (u32, i64, Vec<(u32, i64)>);
+
+/// The missing updates of machine 1.
+fn state(fleet: &TenantFleet) -> Vec<Shown> {
     let seconds = |at: Timestamp| at.as_second() - second(0).as_second();
     let link = |link: &Link| (link.kb.number(), seconds(link.first_seen));
     let of = |missing: &MissingUpdate| {
