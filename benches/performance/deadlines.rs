@@ -107,7 +107,7 @@ fn facts(updates: &BTreeMap<KbId, UpdateSummary>) -> Facts {
         let facts = KbFacts {
             vendor_severity: Some(VendorSeverity::ALL[number as usize % 4]),
             cvss: CvssScore::from_tenths(u8::try_from(number % 60).unwrap_or_default() + 40),
-            exploited: Some(number % 5 == 0),
+            exploited: Some(number.is_multiple_of(5)),
             known_exploited: number.is_multiple_of(5).then_some(listed),
             epss: Some(f64::from(number % 100) / 100.0),
             released: Some(at(number)),

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{self, Tenant};
 use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::RenderOptions;
@@ -191,7 +192,7 @@ pub(crate) async fn poll(config: &str, machines: u32) {
         clock.clone(),
         Arc::clone(&self_metrics),
         None,
-        mde_exporter::facts::fixed(Default::default()),
+        facts::fixed(Facts::default()),
     );
     let client = client.expect("good connection settings");
     let mut poller = Poller::new(tenant, config.poll, client, fleet, publisher, metrics, clock);

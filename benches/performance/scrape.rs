@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Connection};
 use crate::process::Server;
 use crate::{fleet, process};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::metrics::RenderOptions;
 use mde_exporter::model::DetailLevel;
 use mde_exporter::publish::publication;
@@ -119,7 +120,7 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         fleet::clock(),
         Arc::clone(&self_metrics),
         None,
-        mde_exporter::facts::fixed(Default::default()),
+        facts::fixed(Facts::default()),
     );
     let state = WebState {
         published: reader,

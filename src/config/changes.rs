@@ -136,9 +136,8 @@ fn facts(keys: &mut Keys, old: Option<&FactsConfig>, new: Option<&FactsConfig>) 
 fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
     let Policy { name: _, rules, preset } = old;
     let parts = |deadline| match deadline {
-        RuleDeadline::Unlimited => (None, None),
         RuleDeadline::Within { time, from } => (Some(time), Some(from)),
-        RuleDeadline::KnownExploitedDue => (None, None),
+        RuleDeadline::Unlimited | RuleDeadline::KnownExploitedDue => (None, None),
     };
     let single = old.single_deadline().zip(new.single_deadline());
     if let Some(((old_time, old_from), (time, from))) = single.map(|(old, new)| (parts(old), parts(new))) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
+use crate::facts::{self, Facts};
 use crate::metrics::SeriesBudget;
 use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, Freshness};
 use crate::self_metrics::TenantStatus;
@@ -36,14 +37,8 @@ fn publication_within(series_limit: u64) -> (SnapshotTask, SnapshotReader, Arc<S
     let self_metrics = Arc::new(SelfMetrics::new("1"));
     let options = options(DetailLevel::Machine, series_limit);
     let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-    let (_, task, reader) = publication(
-        fleets,
-        options,
-        clock,
-        Arc::clone(&self_metrics),
-        None,
-        crate::facts::fixed(Default::default()),
-    );
+    let (_, task, reader) =
+        publication(fleets, options, clock, Arc::clone(&self_metrics), None, facts::fixed(Facts::default()));
     (task, reader, self_metrics)
 }
 

@@ -10,6 +10,7 @@ use jiff::civil::date;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::Poll;
 use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::model::Source;
@@ -60,7 +61,7 @@ async fn log_of(hours: u32, source: Source, meanwhile: impl AsyncFnOnce(&Control
         clock.clone(),
         Arc::clone(&self_metrics),
         None,
-        mde_exporter::facts::fixed(Default::default()),
+        facts::fixed(Facts::default()),
     );
     let poller = Poller::new(&tenant, poll, client, fleet, publisher, metrics, clock);
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use mde_exporter::clock::Clock;
 use mde_exporter::config::{Poll, Quota};
 use mde_exporter::defender::{Client, QuotaHistory};
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::poll::Poller;
@@ -67,7 +68,7 @@ impl QuotaHarness {
             clock.clone(),
             Arc::clone(&self_metrics),
             None,
-            mde_exporter::facts::fixed(Default::default()),
+            facts::fixed(Facts::default()),
         );
         let poller = Poller::new(&tenant, poll, client.unwrap(), fleet, publisher, metrics, clock);
         Self { test_tenant, poller, self_metrics }

@@ -82,7 +82,7 @@ pub(crate) fn kev(kbs: impl IntoIterator<Item = u32>) -> Value {
 
 /// EPSS scores of the CVEs of these KBs, compressed.
 pub(crate) fn epss(kbs: impl IntoIterator<Item = u32>) -> Vec<u8> {
-    let rows: String = kbs.into_iter().map(|kb| format!("{},0.5,0.9\n", cve(kb))).collect();
+    let rows = kbs.into_iter().map(|kb| format!("{},0.5,0.9", cve(kb))).collect::<Vec<_>>().join("\n");
     gzip(
         format!("#model_version:v1,score_date:2026-06-11T00:00:00+0000\ncve,epss,percentile\n{rows}")
             .as_bytes(),

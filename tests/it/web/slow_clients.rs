@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::clock::Clock;
+use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{MachineFacts, TenantFleet};
 use mde_exporter::metrics::RenderOptions;
 use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId};
@@ -63,7 +64,7 @@ impl InMemoryExporter {
             clock.clone(),
             Arc::clone(&self_metrics),
             None,
-            mde_exporter::facts::fixed(Default::default()),
+            facts::fixed(Facts::default()),
         );
         let router = router(WebState {
             published,

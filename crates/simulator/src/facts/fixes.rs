@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::products::{DOT_NET, HOTPATCHED, PRODUCTS, Product, of_line};
 use crate::calendar::Batch;
-use crate::updates::{LINES, UpdateLine};
+use crate::updates::{LINES, Update, UpdateLine};
 
 /// The number of the system whose .NET updates are in no document.
 const UNDOCUMENTED_DOT_NET: u64 = 1;
@@ -66,7 +66,7 @@ impl Fix {
 /// The cumulative updates of a system in a month, one fix per build.
 pub(super) fn of_system(batch: Batch, system: u64) -> Vec<Fix> {
     let line = UpdateLine::of_system(system);
-    let Some(kb) = line.update_in(batch).map(|update| update.kb()) else {
+    let Some(kb) = line.update_in(batch).map(Update::kb) else {
         return Vec::new();
     };
     let months = batch.months_since(Batch::JANUARY_2024);
@@ -128,7 +128,7 @@ pub(super) fn of_dot_net(batch: Batch, system: u64) -> Option<Fix> {
         kb: update.kb(),
         products: of_line(system).map(|product| format!("{}-{}", DOT_NET.0, product.id)).collect(),
         is_server: of_line(system).all(|product| product.is_server),
-        supersedes: line.update_before(batch).map(|update| update.kb()),
+        supersedes: line.update_before(batch).map(Update::kb),
         build: format!("2.0.50727.{0} & 3.0.30729.{0} & 4.8.4{0}.0", 9_000 + months),
         kind: if months % 4 == 0 { "Monthly Rollup" } else { "Security Only" },
         restart: "Maybe",
