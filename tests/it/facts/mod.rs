@@ -3,5 +3,6 @@
 mod command;
 mod daemon;
 mod file;
+mod golden;
 mod hosts;
 mod sources;
