@@ -257,17 +257,18 @@ fn time_to_patch(quantile: f64) -> String {
 }
 
 /// Machines that miss an update of the batch that was released one of these numbers of days before the newest
-/// batch. The previous Patch Tuesday is 28 or 35 days earlier, the one before it 56 or 63 days.
+/// batch. The previous Patch Tuesday is 28 or 35 days earlier, the one before it 56 or 63 days. Whole days are
+/// compared: the hour of a release changes with daylight saving time, and differs between facts and titles.
 fn batch(days_before: &[u32]) -> String {
     let one = |days: &u32| {
-        let (offset, seconds) = match days {
+        let (offset, later) = match days {
             0 => (String::new(), String::new()),
-            days => (format!(" offset {days}d"), format!(" + {days} * 86400")),
+            days => (format!(" offset {days}d"), format!(" + {days}")),
         };
         format!(
             "sum(@mde_update_missing_machines{offset} and on (job, instance, tenant, kb) \
-             (@mde_update_released_timestamp_seconds{offset}{seconds} == on () group_left () \
-             max(@mde_update_released_timestamp_seconds)))"
+             (floor(@mde_update_released_timestamp_seconds{offset} / 86400){later} == on () group_left () \
+             max(floor(@mde_update_released_timestamp_seconds / 86400))))"
         )
     };
     days_before.iter().map(one).collect::<Vec<_>>().join(" or ")
