@@ -86,7 +86,7 @@ async fn page_shows_tenants_series_and_machines() {
     };
     let fabrikam = TenantStatus { token_expiry: Some(ago(60)), ..TenantStatus::default() };
     let statuses = vec![contoso, fabrikam, TenantStatus::default()];
-    state.published = published_with(fleets, vec![policy], 100, statuses);
+    state.published = published_with(fleets, vec![policy], 110, statuses);
     let page = get(&state, "/").await;
     assert_eq!(page.status, 200);
     assert_eq!(page.header(CONTENT_TYPE), "text/html; charset=utf-8");
@@ -270,7 +270,7 @@ async fn suppressed_series_are_shown() {
     assert_eq!(
         levels,
         [
-            "fleet\">fleet</a>, deepest</dt><dd>35</dd><dd class=\"left-out\">none suppressed</dd>",
+            "fleet\">fleet</a>, deepest</dt><dd>36</dd><dd class=\"left-out\">none suppressed</dd>",
             "machine\">machine</a></dt><dd>0</dd><dd class=\"left-out waiting\">80 suppressed</dd>",
             "update\">update</a></dt><dd>0</dd><dd class=\"left-out waiting\">60 suppressed</dd>",
         ]

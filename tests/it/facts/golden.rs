@@ -23,7 +23,7 @@ fn lines(file: &FactsFile, facts: &Facts) -> String {
         let released = kb.released.map(|released| released.to_string()).unwrap_or_default();
         let [severity, cvss] =
             [kb.vendor_severity.map(|severity| severity.to_string()), kb.cvss.map(|score| score.to_string())]
-                .map(|word| word.unwrap_or_default());
+                .map(Option::unwrap_or_default);
         let builds: Vec<String> = kb.builds.iter().map(ToString::to_string).collect();
         let documents: Vec<&str> = kb.documents.iter().map(|document| &*document.id).collect();
         let known = kb.known_exploited.map(|known| (known.cves, known.due.map(|due| due.to_string())));

@@ -47,7 +47,7 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
         ).query(format!("sum((time() - ({not_seen})) > bool 604800)"), "").bounds(Bounds::warning_from(1.0))),
         (8, 6, Panel::stat(
             "Machines with overdue updates",
-            "Machines that miss an update past the shortest deadline of all policies. Good: 0. The table \
+            "Machines with a missing update that is overdue under at least one policy. Good: 0. The table \
              above lists the worst machines.",
         ).query(format!("sum(({}) > bool 0)", of_selected("@mde_machine_overdue_updates")), "")
             .bounds(Bounds::bad_from(1.0))),
