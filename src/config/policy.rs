@@ -1,6 +1,6 @@
 //! The section `policies`: patch deadlines.
 //!
-//! A policy is one deadline, or a list of rules, or a preset. [`rule`](super::rule) reads the rules.
+//! A policy is one deadline, or a list of rules, or a preset. [`rule`] reads the rules.
 
 #[cfg(test)]
 mod tests;

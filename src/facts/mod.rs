@@ -1,7 +1,7 @@
 //! Facts about KBs that Defender does not give: severity, exploitation, release, supersedence.
 //!
 //! [`lookup`] holds the facts in use, as one value that is replaced as a whole.
-//! [`file`] holds what was read from every source; the facts in use are made of it.
+//! [`mod@file`] holds what was read from every source; the facts in use are made of it.
 //! [`updater`] keeps both up to date: [`fetch`] sends requests, [`update`] fetches each source, and [`disk`] reads and
 //! writes the file.
 //! [`msrc`], [`kev`], [`epss`] and [`servicing`] read the data of one source each, [`folder`] all files of a folder;

@@ -40,9 +40,9 @@ pub struct Summary {
 /// The key of a group of machines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineGroup {
-    /// As in [`MachineFacts`](super::MachineFacts).
+    /// As in [`MachineFacts`].
     pub os_platform: String,
-    /// As in [`MachineFacts`](super::MachineFacts).
+    /// As in [`MachineFacts`].
     pub device_group: String,
 }
 

@@ -58,7 +58,7 @@ async fn long_values_are_cut_in_labels_and_whole_on_the_page() {
     control.set_missing(&id(1), vec![update]);
     let mut running = RunningExporter::start(command(&test_tenant.folder, &[LOOPBACK])).await;
     running.line_with("poll finished").await;
-    running.scrape_of(2.0).await;
+    running.scrape_of(3.0).await;
 
     let text = running.get("/metrics").await.1;
     let exposition = parse(&text).unwrap();
