@@ -1,4 +1,5 @@
-//! Feeds arbitrary bytes to the decoders of API replies and to the readers of catalogues. `.ci/fuzz [SECONDS]` builds and runs it.
+//! Feeds arbitrary bytes to the decoders of API replies and to the readers of catalogues. `.ci/fuzz [SECONDS]` builds
+//! and runs it.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]
