@@ -1,4 +1,4 @@
-//! The log lines about policies that cannot judge everything.
+//! The warnings about policies that cannot judge everything, for the log and the page.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,6 +56,33 @@ impl PolicyLog {
             );
         }
         self.untagged = untagged;
+    }
+}
+
+impl Snapshot {
+    /// Sentences about policies that lack facts, or whose preset uses a tag that no machine has.
+    #[must_use]
+    pub fn policy_warnings(&self) -> Vec<String> {
+        let lacking = |policy| {
+            let (policy, sources) = lacking_facts(policy, &self.fleets, &self.facts)?;
+            let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+            Some(format!(
+                "Policy {policy} needs facts that were never loaded ({}): machines with missing updates are unknown \
+                 under it.",
+                sources.join(", ")
+            ))
+        };
+        let untagged = |policy| {
+            let (policy, tenants) = untagged_tenants(policy, &self.fleets)?;
+            let more = if tenants.len() > SHOWN { ", ..." } else { "" };
+            let tenants: Vec<_> = tenants.iter().take(SHOWN).map(|tenant| &**tenant).collect();
+            Some(format!(
+                "No machine of {}{more} has the tag {INTERNET_FACING}, which the preset of policy {policy} uses.",
+                tenants.join(", ")
+            ))
+        };
+        let policies = || self.policies.iter();
+        policies().filter_map(lacking).chain(policies().filter_map(untagged)).collect()
     }
 }
 

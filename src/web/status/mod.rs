@@ -89,6 +89,8 @@ struct StatusPage {
     links: String,
     /// The link to the metrics.
     metrics: String,
+    /// Sentences about policies that cannot judge everything.
+    warnings: Vec<String>,
     tenants: Vec<TenantCard>,
     levels: Vec<LevelRow>,
     series_limit: String,
@@ -128,6 +130,7 @@ impl StatusPage {
             version: state.version,
             metrics: format!("{links}{}", state.telemetry_path.trim_start_matches('/')),
             links,
+            warnings: snapshot.policy_warnings().iter().map(|warning| visible(warning)).collect(),
             tenants: tenants(&snapshot, now),
             levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, budget)).collect(),
             series_limit: if budget.limit == 0 { "none".to_owned() } else { grouped(budget.limit) },

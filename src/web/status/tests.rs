@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 use super::*;
 use crate::fleet::unreadable::{UnreadableId, UnreadableIds};
 use crate::fleet::{Assessment, ExportVersion, Machine, MachineFacts, MissingUpdate, ReportedUpdate};
-use crate::model::{DeadlineStart, KbId, MachineId, Policy, Source};
+use crate::model::{DeadlineStart, KbId, MachineId, Policy, PolicyPreset, Source};
 use crate::self_metrics::{QuotaWindow, TenantStatus};
 use crate::web::tests::{HOSTILE, ago, get, polled, published, published_with, state};
 
@@ -256,6 +256,25 @@ async fn large_results_are_cut_to_a_page() {
     let page = get(&state(vec![fleet]), &format!("/?page=2&q={search}")).await;
     assert_eq!(ids(page.text()).len(), 50);
     assert!(page.text().len() < 2_000_000, "{}", page.text().len());
+}
+
+#[tokio::test]
+async fn policies_that_cannot_judge_everything_are_named() {
+    let mut state = state(vec![]);
+    let mut tagged = Arc::unwrap_or_clone(machine("1", "", Some((1, 3))));
+    tagged.facts.tags = Some(["lab".to_owned()].into());
+    let fleets = vec![fleet("contoso", [Arc::new(tagged)])];
+    let policy = PolicyPreset::EssentialEightMl3.policy("essential <8>".into());
+    state.published = published_with(fleets, vec![policy], 100, Vec::new());
+    let page = get(&state, "/").await;
+    assert_eq!(
+        between(page.text(), "<p class=\"error\"><strong>Warning</strong> ", "</p>"),
+        [
+            "Policy essential &#60;8&#62; needs facts that were never loaded (msrc, kev): machines with missing \
+             updates are unknown under it.",
+            "No machine of contoso has the tag internet-facing, which the preset of policy essential &#60;8&#62; uses.",
+        ]
+    );
 }
 
 #[tokio::test]
