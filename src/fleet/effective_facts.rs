@@ -47,17 +47,6 @@ impl EffectiveFacts {
         Self::of(facts, links.chain([missing.update.kb]))
     }
 
-    /// The number of `missing_updates` that fix an exploited CVE, themselves or by a link; none if that is not known.
-    #[must_use]
-    pub fn count_exploited(facts: &Facts, missing_updates: &[MissingUpdate]) -> Option<u64> {
-        if facts.is_empty() {
-            return facts.known_count(0);
-        }
-        let is_exploited =
-            |missing: &&MissingUpdate| Self::of_missing(facts, missing).exploited == Some(true);
-        facts.known_count(missing_updates.iter().filter(is_exploited).count() as u64)
-    }
-
     /// The worst of both.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {

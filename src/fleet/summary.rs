@@ -32,6 +32,8 @@ pub struct Summary {
     by_vendor_severity: [u64; VendorSeverity::ALL.len() + 1],
     /// The missing updates that fix an exploited CVE, themselves or by a link.
     pub exploited_updates: u64,
+    /// The same number for each machine in scope, in the order of the fleet.
+    pub exploited_by_machine: Vec<u64>,
     /// The updates whose place a newer missing update takes, each with that update: its successor on a machine, or
     /// the newest of the chain that any machine misses.
     pub superseded: BTreeSet<(KbId, KbId)>,
@@ -80,8 +82,8 @@ pub struct UpdateSummary {
     pub first_seen: Timestamp,
     /// The earliest first-seen time of the update or of an update that it superseded on a machine.
     pub oldest_first_seen: Timestamp,
-    /// The release time by the facts, else if the title names a monthly batch. Not later than `first_seen`, which is proof that the
-    /// update was out.
+    /// The release time by the facts, else if the title names a monthly batch. Not later than `first_seen`, which is
+    /// proof that the update was out.
     pub released: Option<Timestamp>,
 }
 
@@ -99,6 +101,7 @@ impl Summary {
             let names = (bounded_label(os_platform), bounded_label(device_group));
             let group = groups.entry(names).or_default();
             group.by_state[machine.state(now, freshness) as usize] += 1;
+            summary.exploited_by_machine.push(0);
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
@@ -130,6 +133,11 @@ impl Summary {
                 exploited += u64::from(is_exploited == Some(true));
             }
             summary.exploited_updates += exploited;
+            summary
+                .exploited_by_machine
+                .last_mut()
+                .into_iter()
+                .for_each(|of_machine| *of_machine = exploited);
             group.missing_exploited += u64::from(exploited > 0);
         }
         if has_assessed && updates.is_empty() {

@@ -17,7 +17,6 @@ use super::chunk::{Chunk, ChunkEncoder, ChunkSequence};
 use super::families::{FLEET, Family, FleetSamples, FleetScope};
 use super::limit::{self, SeriesBudget};
 use crate::facts::Facts;
-use crate::fleet::EffectiveFacts;
 use crate::fleet::TenantFleet;
 use crate::fleet::policy::{CompiledPolicies, PolicyCounts};
 use crate::fleet::summary::Summary;
@@ -90,18 +89,19 @@ impl Renderer {
         let mut previous = std::mem::take(&mut self.blocks);
         for scope in scopes {
             let tenant = &scope.fleet.tenant;
-            let machines = scope.fleet.machines.values().zip(&scope.policies.overdue_updates);
-            let machines =
-                machines.filter(|(machine, _)| machine.facts.is_supported()).map(|(machine, overdue)| {
+            let counts = scope.policies.overdue_updates.iter().zip(&scope.summary.exploited_by_machine);
+            let machines = scope.fleet.machines.values().zip(counts);
+            let machines = machines.filter(|(machine, _)| machine.facts.is_supported()).map(
+                |(machine, (overdue, exploited))| {
                     let missing_updates = machine.assessed_updates(now, &options.freshness);
                     RenderInput {
                         machine: Arc::clone(machine),
                         is_assessed: missing_updates.is_some(),
                         overdue: *overdue,
-                        exploited: missing_updates
-                            .and_then(|updates| EffectiveFacts::count_exploited(scope.facts, updates)),
+                        exploited: missing_updates.and_then(|_| scope.facts.known_count(*exploited)),
                     }
-                });
+                },
+            );
             let kept = previous.remove(tenant).unwrap_or_default();
             let blocks = blocks::partition(kept, machines, self.machines_per_block);
             self.blocks.insert(Arc::clone(tenant), blocks);
