@@ -156,6 +156,7 @@ fn policy(number: u32) -> Policy {
         }
     };
     Policy {
+        from: DeadlineStart::FirstSeen,
         name: format!("p{number}").into(),
         rules: rules.into_iter().enumerate().map(rule).collect(),
         preset: None,

@@ -182,9 +182,8 @@ pub(crate) async fn poll(config: &str, machines: u32) {
     let fleet = TenantFleet::new(Arc::clone(&tenant.name));
     let options = RenderOptions {
         freshness: config.poll.freshness,
-        policies: [].into(),
         detail: DetailLevel::Fleet,
-        series_limit: 0,
+        ..RenderOptions::default()
     };
     let (publisher, _publication, _reader) = publication(
         vec![fleet.clone()],

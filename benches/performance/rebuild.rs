@@ -6,7 +6,6 @@ use std::sync::Arc;
 use mde_exporter::facts::Facts;
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::metrics::{RenderOptions, Renderer};
-use mde_exporter::model::DetailLevel;
 
 use crate::{fleet, http, process};
 
@@ -14,12 +13,7 @@ const ROUNDS: u32 = 15;
 
 pub(crate) fn run(lines: Option<u32>) {
     let machines = lines.unwrap_or(160_000) / fleet::LINES_PER_MACHINE;
-    let options = RenderOptions {
-        freshness: fleet::FRESHNESS,
-        policies: [].into(),
-        detail: DetailLevel::Update,
-        series_limit: 0,
-    };
+    let options = RenderOptions { freshness: fleet::FRESHNESS, ..RenderOptions::default() };
     let mut fleet = fleet::fleet(machines);
     let now = fleet::now();
     let mut renderer = Renderer::default();

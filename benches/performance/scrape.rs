@@ -15,7 +15,6 @@ use crate::process::Server;
 use crate::{fleet, process};
 use mde_exporter::facts::{self, Facts};
 use mde_exporter::metrics::RenderOptions;
-use mde_exporter::model::DetailLevel;
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::web::{self, LinkBase, ScrapeLimiter, WebState};
@@ -108,12 +107,7 @@ pub(crate) fn in_turns(servers: &[(&str, Server)], encoding: &str) -> Vec<Cost> 
 pub(crate) async fn serve(lines: u32, is_changing: bool) {
     let mut fleet = fleet::fleet(lines / fleet::LINES_PER_MACHINE);
     let self_metrics = Arc::new(SelfMetrics::new("bench"));
-    let options = RenderOptions {
-        detail: DetailLevel::Update,
-        series_limit: 0,
-        freshness: fleet::FRESHNESS,
-        policies: [].into(),
-    };
+    let options = RenderOptions { freshness: fleet::FRESHNESS, ..RenderOptions::default() };
     let (publisher, publication, reader) = publication(
         vec![fleet.clone()],
         options,

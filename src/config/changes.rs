@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Auth, Config, FactsConfig, FactsUrls, Http, Metrics, Poll, Quota, Selectors, Tenant};
-use crate::model::{Freshness, Policy, RuleDeadline};
+use crate::model::{Exception, Freshness, OwnLabel, Policy, RuleDeadline};
 
 /// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
 /// `tenants[contoso].machines.tags`, and added and removed items, such as `tenants[contoso] removed`.
 /// Empty if both have the same effect, however they are written.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let Config { tenants, poll, metrics, facts: _, policies } = old;
+    let Config { tenants, poll, metrics, facts: _, policies, exceptions } = old;
     let mut keys = Keys::default();
     keys.named("tenants", (tenants, &new.tenants), |tenant| &tenant.name, tenant);
     {
@@ -24,13 +24,15 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
         keys.compare("poll.expire_after", expire_after, &new.poll.freshness.expire_after);
         keys.compare("poll.inactive_after", inactive_after, &new.poll.freshness.inactive_after);
     }
-    let Metrics { detail, series_limit, ignore_kbs, ignore_ids } = metrics;
+    let Metrics { detail, series_limit, ignore_kbs, ignore_ids, labels } = metrics;
     keys.compare("metrics.detail", detail, &new.metrics.detail);
     keys.compare("metrics.series_limit", series_limit, &new.metrics.series_limit);
     keys.compare("metrics.ignore_kbs", ignore_kbs, &new.metrics.ignore_kbs);
     keys.compare("metrics.ignore_ids", ignore_ids, &new.metrics.ignore_ids);
+    keys.named("metrics.labels", (labels, &new.metrics.labels), |label| &label.name, own_label);
     facts(&mut keys, old.facts.as_ref(), new.facts.as_ref());
     keys.named("policies", (policies, &new.policies), |policy| &policy.name, policy);
+    keys.named("exceptions", (exceptions, &new.exceptions), |exception| &exception.name, exception);
     keys.0
 }
 
@@ -134,7 +136,7 @@ fn facts(keys: &mut Keys, old: Option<&FactsConfig>, new: Option<&FactsConfig>) 
 }
 
 fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
-    let Policy { name: _, rules, preset } = old;
+    let Policy { name: _, from, rules, preset } = old;
     let parts = |deadline| match deadline {
         RuleDeadline::Within { time, from } => (Some(time), Some(from)),
         RuleDeadline::Unlimited | RuleDeadline::KnownExploitedDue => (None, None),
@@ -145,9 +147,22 @@ fn policy(keys: &mut Keys, path: &str, old: &Policy, new: &Policy) {
         keys.note(&format!("{path}.from"), old_from == from);
     } else {
         keys.note(&format!("{path}.preset"), *preset == new.preset);
+        keys.note(&format!("{path}.from"), *from == new.from || preset.is_some() || new.preset.is_some());
         // The rules of a preset are no key of the file.
         keys.note(&format!("{path}.rules"), *rules == new.rules || preset.is_some() && new.preset.is_some());
     }
+}
+
+fn own_label(keys: &mut Keys, path: &str, old: &OwnLabel, new: &OwnLabel) {
+    keys.note(&format!("{path}.tag_prefix"), old == new);
+}
+
+fn exception(keys: &mut Keys, path: &str, old: &Exception, new: &Exception) {
+    let Exception { name: _, reason, until, tenants, conditions, not } = old;
+    keys.note(&format!("{path}.reason"), *reason == new.reason);
+    keys.note(&format!("{path}.until"), *until == new.until);
+    keys.note(&format!("{path}.tenants"), *tenants == new.tenants);
+    keys.note(&format!("{path}.conditions"), (conditions, not) == (&new.conditions, &new.not));
 }
 
 /// Collects the keys that differ.

@@ -17,7 +17,8 @@ pub fn expand<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> String {
     let mut text = "policies:\n".to_owned();
     for policy in policies {
         text.push_str(&comments(policy));
-        _ = write!(text, "  - name: {}\n    rules:\n", quoted(&policy.name));
+        let from = policy.from.as_str();
+        _ = write!(text, "  - name: {}\n    from: {from}\n    rules:\n", quoted(&policy.name));
         for rule in &policy.rules {
             _ = writeln!(text, "      - {{ {} }}", keys(rule).join(", "));
         }
@@ -62,6 +63,7 @@ fn condition(condition: &Condition) -> String {
             UpdateCondition::CvssAtLeast(score) => score.to_string(),
             UpdateCondition::EpssAtLeast(probability) => probability.to_string(),
             UpdateCondition::Products(products) => patterns(products),
+            UpdateCondition::Kbs(kbs) => list(kbs, ToString::to_string),
         },
         Condition::Machine(
             MachineCondition::Platforms(values)
@@ -69,6 +71,7 @@ fn condition(condition: &Condition) -> String {
             | MachineCondition::Names(values)
             | MachineCondition::Tags(values),
         ) => patterns(values),
+        Condition::Machine(MachineCondition::Ids(ids)) => list(ids, |id| quoted(id.as_str())),
     };
     format!("{}: {value}", condition.key())
 }

@@ -139,7 +139,14 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
         policy::warn_of_unused_facts(field, policies, facts.as_ref(), tenants);
     }
     section.finish();
-    Some(Config { tenants: tenants?, poll: poll?, metrics: metrics?, facts: facts?, policies: policies? })
+    Some(Config {
+        tenants: tenants?,
+        poll: poll?,
+        metrics: metrics?,
+        facts: facts?,
+        policies: policies?,
+        exceptions: Vec::new(),
+    })
 }
 
 fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {

@@ -40,6 +40,7 @@ pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {
         series_limit: series_limit?,
         ignore_kbs: ignore_kbs?,
         ignore_ids: ignore_ids?,
+        labels: Vec::new(),
     })
 }
 

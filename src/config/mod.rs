@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{DetailLevel, Freshness, KbId, Policy, Source};
+use crate::model::{DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, Source};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
 pub use expand::expand;
@@ -63,6 +63,8 @@ pub struct Config {
     pub facts: Option<FactsConfig>,
     /// Patch deadlines; the names differ. An empty list turns deadlines off. Default: the default policy.
     pub policies: Vec<Policy>,
+    /// Missing updates that users accept, with a reason and an end; the names differ. Default: none.
+    pub exceptions: Vec<Exception>,
 }
 
 /// An Entra tenant whose machines are polled.
@@ -249,6 +251,8 @@ pub struct Metrics {
     pub ignore_kbs: Vec<KbId>,
     /// Update ids that are no KBs and are ignored, in any case. Default: none, because an id may stand for a KB.
     pub ignore_ids: Vec<String>,
+    /// Labels of machines from their tags, at most 3; the names differ. Default: none.
+    pub labels: Vec<OwnLabel>,
 }
 
 impl Default for Metrics {
@@ -258,6 +262,7 @@ impl Default for Metrics {
             series_limit: 100_000,
             ignore_kbs: Vec::new(),
             ignore_ids: Vec::new(),
+            labels: Vec::new(),
         }
     }
 }

@@ -49,12 +49,18 @@ fn policy(field: &ValueReader<'_>, names: &mut PolicyNames) -> Option<Policy> {
     let policy = match (&rules, &preset) {
         (None, None) => single(&section, deadline.as_ref(), start).zip(name).map(|(rule, name)| Policy {
             name,
+            from: RuleStart::event_or_default(start),
             rules: vec![rule],
             preset: None,
         }),
         (Some(rules), None) => {
             refuse(&section, &["deadline"], "rules", "each rule has a deadline of its own");
-            rule::read_all(rules, start).zip(name).map(|(rules, name)| Policy { name, rules, preset: None })
+            rule::read_all(rules, start).zip(name).map(|(rules, name)| Policy {
+                name,
+                from: RuleStart::event_or_default(start),
+                rules,
+                preset: None,
+            })
         }
         (_, Some(preset)) => {
             refuse(&section, &["deadline", "from", "rules"], "preset", "a preset sets its own deadlines");

@@ -33,6 +33,16 @@ impl Default for RuleStart {
     }
 }
 
+impl RuleStart {
+    /// The event from which an update without a deadline counts as late.
+    pub(super) fn event_or_default(start: Option<Self>) -> DeadlineStart {
+        match start {
+            Some(Self::Event(event)) => event,
+            Some(Self::DueDate) | None => DeadlineStart::FirstSeen,
+        }
+    }
+}
+
 /// Reads the key `from`; `default` applies if the key is not given.
 pub(super) fn start(section: &MapReader<'_>, default: Option<RuleStart>) -> Option<RuleStart> {
     let allowed = "first_seen, released, known_exploited or known_exploited_due is allowed";

@@ -91,12 +91,7 @@ mod tests {
     fn the_status_is_one_short_line() {
         let hour = Duration::from_hours(1);
         let freshness = Freshness { stale_after: hour, expire_after: hour, inactive_after: hour };
-        let options = RenderOptions {
-            freshness,
-            policies: Arc::default(),
-            detail: DetailLevel::Fleet,
-            series_limit: 0,
-        };
+        let options = RenderOptions { freshness, detail: DetailLevel::Fleet, ..RenderOptions::default() };
         let status_of = |fleets: Vec<TenantFleet>| {
             let fleets = fleets.into_iter().map(Arc::new).collect();
             let at = jiff::Timestamp::UNIX_EPOCH;

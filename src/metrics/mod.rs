@@ -25,7 +25,7 @@ mod renderer;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::{DetailLevel, Freshness, Policy};
+use crate::model::{DetailLevel, Exception, Freshness, OwnLabel, Policy};
 
 pub use body::{Body, ExpositionBody};
 pub use limit::SeriesBudget;
@@ -38,10 +38,28 @@ pub struct RenderOptions {
     pub freshness: Freshness,
     /// Policies that decide which updates are overdue.
     pub policies: Arc<[Policy]>,
+    /// Missing updates that users accept.
+    pub exceptions: Arc<[Exception]>,
+    /// Labels of machines from their tags.
+    pub labels: Arc<[OwnLabel]>,
     /// The deepest level.
     pub detail: DetailLevel,
     /// Largest number of series of all levels together, without the self metrics; 0 is no limit.
     pub series_limit: u64,
+}
+
+impl Default for RenderOptions {
+    /// The defaults of the configuration, without policies and without a series limit.
+    fn default() -> Self {
+        Self {
+            freshness: Freshness::default(),
+            policies: Arc::default(),
+            exceptions: Arc::default(),
+            labels: Arc::default(),
+            detail: DetailLevel::Update,
+            series_limit: 0,
+        }
+    }
 }
 
 impl From<&Config> for RenderOptions {
@@ -49,6 +67,8 @@ impl From<&Config> for RenderOptions {
         Self {
             freshness: config.poll.freshness,
             policies: config.policies.as_slice().into(),
+            exceptions: config.exceptions.as_slice().into(),
+            labels: config.metrics.labels.as_slice().into(),
             detail: config.metrics.detail,
             series_limit: config.metrics.series_limit,
         }

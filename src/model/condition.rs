@@ -1,6 +1,6 @@
 //! Conditions on a missing update and its machine.
 
-use super::{CvssScore, FactsSource, Severity, Source, TextPattern, VendorSeverity};
+use super::{CvssScore, FactsSource, KbId, MachineId, Severity, Source, TextPattern, VendorSeverity};
 
 /// A condition of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub enum UpdateCondition {
     EpssAtLeast(f64),
     /// A product of the update matches one of these.
     Products(Vec<TextPattern>),
+    /// The update is one of these. Exceptions alone have it.
+    Kbs(Vec<KbId>),
 }
 
 /// A condition on a machine. The values of a list are alternatives.
@@ -41,6 +43,8 @@ pub enum MachineCondition {
     Names(Vec<TextPattern>),
     /// The machine has one of these tags. A `*` in one stands for itself.
     Tags(Vec<TextPattern>),
+    /// The machine is one of these. Exceptions alone have it.
+    Ids(Vec<MachineId>),
 }
 
 impl Condition {
@@ -85,7 +89,8 @@ impl UpdateCondition {
                 &[FactsSource::Msrc]
             }
             // The export has values of its own, and products always come from Defender.
-            (Self::Severity(_) | Self::CvssAtLeast(_), Source::Export) | (Self::Products(_), _) => &[],
+            (Self::Severity(_) | Self::CvssAtLeast(_), Source::Export)
+            | (Self::Products(_) | Self::Kbs(_), _) => &[],
         }
     }
 
@@ -98,6 +103,7 @@ impl UpdateCondition {
             Self::CvssAtLeast(_) => "cvss_at_least",
             Self::EpssAtLeast(_) => "epss_at_least",
             Self::Products(_) => "products",
+            Self::Kbs(_) => "kbs",
         }
     }
 }
@@ -109,6 +115,7 @@ impl MachineCondition {
             Self::DeviceGroups(_) => "device_groups",
             Self::Names(_) => "names",
             Self::Tags(_) => "tags",
+            Self::Ids(_) => "ids",
         }
     }
 }

@@ -10,6 +10,9 @@ use super::{Condition, FactsSource, MachineCondition, PolicyPreset, Source};
 pub struct Policy {
     /// Value of the label `policy`.
     pub name: Arc<str>,
+    /// The start from which an update without a deadline counts as late; the default of the rules in the
+    /// configuration.
+    pub from: DeadlineStart,
     /// At least one rule. A policy of one deadline is one rule without conditions.
     pub rules: Vec<PolicyRule>,
     /// The preset that the rules come from.
@@ -69,7 +72,7 @@ impl Policy {
     #[must_use]
     pub fn single(name: &str, time: Duration, from: DeadlineStart) -> Self {
         let rule = PolicyRule::unconditional(RuleDeadline::Within { time, from });
-        Self { name: name.into(), rules: vec![rule], preset: None }
+        Self { name: name.into(), from, rules: vec![rule], preset: None }
     }
 
     /// The deadline of a policy that has one deadline for every missing update; none for any other policy.

@@ -15,7 +15,7 @@ impl PolicyPreset {
     /// The policy that the preset stands for.
     #[must_use]
     pub fn policy(self, name: Arc<str>) -> Policy {
-        Policy { name, rules: self.rules(), preset: Some(self) }
+        Policy { name, from: DeadlineStart::Released, rules: self.rules(), preset: Some(self) }
     }
 
     fn rules(self) -> Vec<PolicyRule> {

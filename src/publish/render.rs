@@ -30,6 +30,8 @@ impl Snapshot {
             statuses: Vec::new(),
             freshness: options.freshness,
             policies: Arc::clone(&options.policies),
+            exceptions: Arc::clone(&options.exceptions),
+            labels: Arc::clone(&options.labels),
             facts,
             body,
             overview: OnceLock::new(),

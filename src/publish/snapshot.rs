@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::facts::Facts;
 use crate::fleet::{Overview, TenantFleet};
 use crate::metrics::Body;
-use crate::model::{Freshness, Policy};
+use crate::model::{Exception, Freshness, OwnLabel, Policy};
 use crate::self_metrics::TenantStatus;
 
 /// Everything that the web server serves, at one time. Immutable.
@@ -26,6 +26,10 @@ pub struct Snapshot {
     pub freshness: Freshness,
     /// Policies used for rendering.
     pub policies: Arc<[Policy]>,
+    /// Exceptions used for rendering.
+    pub exceptions: Arc<[Exception]>,
+    /// Own labels used for rendering.
+    pub labels: Arc<[OwnLabel]>,
     /// Facts used for rendering.
     pub facts: Arc<Facts>,
     /// The exposition of the fleets.

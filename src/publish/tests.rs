@@ -29,7 +29,7 @@ impl io::Write for Log {
 fn options(detail: DetailLevel, series_limit: u64) -> RenderOptions {
     let hour = Duration::from_hours(1);
     let freshness = Freshness { stale_after: hour, expire_after: 2 * hour, inactive_after: 3 * hour };
-    RenderOptions { freshness, policies: Arc::default(), detail, series_limit }
+    RenderOptions { freshness, detail, series_limit, ..RenderOptions::default() }
 }
 
 fn publication_within(series_limit: u64) -> (SnapshotTask, SnapshotReader, Arc<SelfMetrics>) {

@@ -18,7 +18,7 @@ use super::*;
 use crate::facts::Facts;
 use crate::fleet::{MachineFacts, ReportedUpdate, TenantFleet};
 use crate::metrics::{RenderOptions, Renderer};
-use crate::model::{DetailLevel, Freshness, KbId, MachineId, Policy};
+use crate::model::{Freshness, KbId, MachineId, Policy};
 use crate::publish::Snapshot;
 use crate::self_metrics::TenantStatus;
 
@@ -51,8 +51,8 @@ pub(super) fn published_with(
     let options = RenderOptions {
         freshness: FRESHNESS,
         policies: policies.into(),
-        detail: DetailLevel::Update,
         series_limit,
+        ..RenderOptions::default()
     };
     let fleets = fleets.into_iter().map(Arc::new).collect();
     let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options, Arc::default());

@@ -134,8 +134,7 @@ fn options() -> RenderOptions {
     RenderOptions {
         freshness: config::Poll::default().freshness,
         policies: [policy].into(),
-        detail: DetailLevel::Update,
-        series_limit: 0,
+        ..RenderOptions::default()
     }
 }
 

@@ -4,11 +4,14 @@ use jiff::Timestamp;
 
 use super::truth::Truth;
 use crate::fleet::MachineFacts;
-use crate::model::{CvssScore, MachineCondition, Severity, TextPattern, UpdateCondition, VendorSeverity};
+use crate::model::{
+    CvssScore, KbId, MachineCondition, Severity, TextPattern, UpdateCondition, VendorSeverity,
+};
 
 /// What conditions depend on in a missing update: the worst facts of the update and of those that it stands for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UpdateTraits {
+    pub(super) kb: Option<KbId>,
     pub(super) exploited: Option<bool>,
     pub(super) is_listed: Option<bool>,
     /// The earliest day of a listing in the catalogue of known exploited vulnerabilities.
@@ -36,6 +39,7 @@ impl UpdateTraits {
             }
             UpdateCondition::CvssAtLeast(least) => Truth::of(self.cvss, |score| score >= *least),
             UpdateCondition::EpssAtLeast(least) => Truth::of(self.epss, |probability| probability >= *least),
+            UpdateCondition::Kbs(kbs) => Truth::of(self.kb, |kb| kbs.contains(&kb)),
             UpdateCondition::Products(patterns) => {
                 let products = (!self.products.is_empty()).then_some(&self.products);
                 Truth::of(products, |products| products.iter().any(|product| matches_any(patterns, product)))
@@ -51,10 +55,11 @@ pub(super) enum MachineProperty {
     DeviceGroup,
     Name,
     Tags,
+    Id,
 }
 
 impl MachineProperty {
-    pub(super) const ALL: [Self; 4] = [Self::Platform, Self::DeviceGroup, Self::Name, Self::Tags];
+    pub(super) const ALL: [Self; 5] = [Self::Platform, Self::DeviceGroup, Self::Name, Self::Tags, Self::Id];
 
     /// The property that a condition depends on.
     pub(super) fn of(condition: &MachineCondition) -> Self {
@@ -63,6 +68,7 @@ impl MachineProperty {
             MachineCondition::DeviceGroups(_) => Self::DeviceGroup,
             MachineCondition::Names(_) => Self::Name,
             MachineCondition::Tags(_) => Self::Tags,
+            MachineCondition::Ids(_) => Self::Id,
         }
     }
 
@@ -75,6 +81,7 @@ impl MachineProperty {
             Self::DeviceGroup => Some(known(&facts.device_group).unwrap_or_default()),
             Self::Name => known(&facts.name),
             Self::Tags => facts.tags.as_ref().map(|tags| tags.iter().map(|tag| tag.to_lowercase()).collect()),
+            Self::Id => Some(vec![facts.id.as_str().to_owned()]),
         }
     }
 }
@@ -88,6 +95,7 @@ pub(super) fn judge_machine(condition: &MachineCondition, texts: Option<&[String
         MachineCondition::Tags(wanted) => {
             texts.iter().any(|tag| wanted.iter().any(|wanted| wanted.is_lower(tag)))
         }
+        MachineCondition::Ids(ids) => texts.iter().any(|id| ids.iter().any(|wanted| wanted.as_str() == id)),
     })
 }
 

@@ -37,8 +37,8 @@ impl MachineOutcomes {
                 MachineProperty::Platform => combine(bits, platforms, &facts.os_platform, decide),
                 MachineProperty::DeviceGroup => combine(bits, device_groups, &facts.device_group, decide),
                 MachineProperty::Tags => combine(bits, tags, &facts.tags, decide),
-                // Every machine has a name of its own.
-                MachineProperty::Name => compiled.decide(property, facts, bits),
+                // Every machine has a name and an id of its own.
+                MachineProperty::Name | MachineProperty::Id => compiled.decide(property, facts, bits),
             }
         }
     }

@@ -270,6 +270,7 @@ impl<'a> TenantPolicies<'a> {
         let products = self.updates.get(&update.kb).map_or_else(own_products, |known| &known.facts.products);
         let rating = || update.severity.or(update.cvss.map(CvssScore::severity));
         UpdateTraits {
+            kb: Some(update.kb),
             exploited: effective.exploited,
             is_listed: is_known.then_some(is_listed),
             listed_since: effective.known_exploited.map(|listing| listing.since),

@@ -26,6 +26,7 @@ fn options(detail: DetailLevel, series_limit: u64) -> RenderOptions {
         policies: [policy("20h", 20), policy("5h", 5)].into(),
         detail,
         series_limit,
+        ..RenderOptions::default()
     }
 }
 

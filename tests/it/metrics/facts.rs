@@ -5,9 +5,7 @@ use std::sync::Arc;
 use mde_exporter::facts::{Facts, KbFacts, KnownExploited};
 use mde_exporter::fleet::{MachineFacts, ReportedUpdate, TenantFleet};
 use mde_exporter::metrics::{RenderOptions, Renderer};
-use mde_exporter::model::{
-    CvssScore, DetailLevel, FactsSource, Freshness, KbId, MachineId, Severity, VendorSeverity,
-};
+use mde_exporter::model::{CvssScore, FactsSource, Freshness, KbId, MachineId, Severity, VendorSeverity};
 
 use crate::support::exposition::{Exposition, parse};
 use crate::support::fleets::{now, update};
@@ -71,12 +69,7 @@ fn missing(kb: &str) -> ReportedUpdate {
 }
 
 fn exposition(fleets: &[Arc<TenantFleet>], facts: &Facts) -> Exposition {
-    let options = RenderOptions {
-        freshness: Freshness::DEFAULT,
-        policies: Arc::default(),
-        detail: DetailLevel::Update,
-        series_limit: 0,
-    };
+    let options = RenderOptions { freshness: Freshness::DEFAULT, ..RenderOptions::default() };
     let text = Renderer::default().render(fleets, now(), &options, facts).plain(b"");
     parse(std::str::from_utf8(&text).unwrap()).unwrap()
 }

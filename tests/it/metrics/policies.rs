@@ -143,7 +143,12 @@ fn policy_without_a_fixed_deadline_has_no_deadline_metric() {
     let (fleets, facts) = rated_fleet();
     let unlimited = PolicyRule::unconditional(RuleDeadline::Unlimited);
     let due_date = PolicyRule::unconditional(RuleDeadline::KnownExploitedDue);
-    let policies = [Policy { name: "p".into(), rules: vec![due_date, unlimited], preset: None }];
+    let policies = [Policy {
+        name: "p".into(),
+        from: DeadlineStart::FirstSeen,
+        rules: vec![due_date, unlimited],
+        preset: None,
+    }];
     let parsed = parse(&text_with_facts(&fleets, &policies, &facts)).unwrap();
     assert_eq!(parsed.count("mde_policy_deadline_seconds"), 0.0);
     assert_eq!(states(&parsed, &policies), [[2.0, 1.0, 0.0, 0.0]]);

@@ -162,14 +162,20 @@ pub(crate) fn body_within(
     detail: DetailLevel,
     series_limit: u64,
 ) -> Body {
-    let options = RenderOptions { freshness: FRESHNESS, policies: policies.into(), detail, series_limit };
+    let options = RenderOptions {
+        freshness: FRESHNESS,
+        policies: policies.into(),
+        detail,
+        series_limit,
+        ..RenderOptions::default()
+    };
     Renderer::default().render(fleets, now(), &options, &special_case_facts())
 }
 
 /// The exposition of `fleets` under `policies` with these facts.
 pub(crate) fn text_with_facts(fleets: &[Arc<TenantFleet>], policies: &[Policy], facts: &Facts) -> String {
     let (detail, policies) = (DetailLevel::Update, policies.into());
-    let options = RenderOptions { freshness: FRESHNESS, policies, detail, series_limit: 0 };
+    let options = RenderOptions { freshness: FRESHNESS, policies, detail, ..RenderOptions::default() };
     let body = Renderer::default().render(fleets, now(), &options, facts);
     answer(&body, detail, ExpositionFormat::Text)
 }

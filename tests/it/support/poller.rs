@@ -9,7 +9,7 @@ use mde_exporter::config::{Poll, Selectors, Tenant};
 use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{PollStatus, TenantFleet};
 use mde_exporter::metrics::{RenderOptions, Renderer};
-use mde_exporter::model::{DetailLevel, Freshness};
+use mde_exporter::model::Freshness;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, SnapshotTask, publication};
 use mde_simulator::{Endpoint, Fault, Options, Realism, Times};
@@ -19,7 +19,7 @@ use super::exposition::{Exposition, parse};
 
 /// Options for all detail levels and no policies.
 pub(crate) fn render_options(freshness: Freshness) -> RenderOptions {
-    RenderOptions { freshness, policies: [].into(), detail: DetailLevel::Update, series_limit: 0 }
+    RenderOptions { freshness, ..RenderOptions::default() }
 }
 
 /// A poll interval with which a machine is fetched again 10 ms after a 404.

@@ -10,7 +10,7 @@ use mde_exporter::clock::Clock;
 use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{MachineFacts, TenantFleet};
 use mde_exporter::metrics::RenderOptions;
-use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId};
+use mde_exporter::model::{ExpositionFormat, Freshness, MachineId};
 use mde_exporter::publish::publication;
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::web::{Limits, LinkBase, Listen, ScrapeLimiter, Server, WebSecurity, WebState, router};
@@ -52,12 +52,7 @@ impl InMemoryExporter {
     fn start(max_requests: usize) -> Self {
         let self_metrics = Arc::new(SelfMetrics::new("0.0.0"));
         let clock = Clock::new(now);
-        let options = RenderOptions {
-            freshness: freshness(),
-            policies: [].into(),
-            detail: DetailLevel::Update,
-            series_limit: 0,
-        };
+        let options = RenderOptions { freshness: freshness(), ..RenderOptions::default() };
         let (_, _, published) = publication(
             vec![fleet()],
             options,

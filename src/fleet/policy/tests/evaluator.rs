@@ -78,6 +78,7 @@ impl Scene<'_> {
                     self.each().into_iter().flatten().filter_map(|facts| facts.epss).reduce(f64::max);
                 highest.map(|probability| probability >= *least)
             }
+            UpdateCondition::Kbs(kbs) => Some(kbs.contains(&self.missing.update.kb)),
             UpdateCondition::Products(patterns) => {
                 let products = &self.missing.update.facts.products;
                 (!products.is_empty()).then(|| products.iter().any(|product| any(patterns, product)))
@@ -95,6 +96,7 @@ impl Scene<'_> {
         };
         let text = |patterns: &[TextPattern], text: &str| (!text.is_empty()).then(|| any(patterns, text));
         match condition {
+            MachineCondition::Ids(ids) => Some(ids.contains(&self.machine.id)),
             MachineCondition::Platforms(patterns) => text(patterns, &self.machine.os_platform),
             MachineCondition::Names(patterns) => text(patterns, &self.machine.name),
             MachineCondition::DeviceGroups(patterns) => {
@@ -215,7 +217,7 @@ fn any_rule() -> impl Strategy<Value = PolicyRule> {
 
 fn any_policy() -> impl Strategy<Value = Policy> {
     let rules = prop_oneof![9 => prop::collection::vec(any_rule(), 1..6), 1 => prop::collection::vec(any_rule(), 60..70)];
-    rules.prop_map(|rules| Policy { name: "p".into(), rules, preset: None })
+    rules.prop_map(|rules| Policy { name: "p".into(), from: DeadlineStart::FirstSeen, rules, preset: None })
 }
 
 fn any_facts() -> impl Strategy<Value = KbFacts> {

@@ -8,7 +8,7 @@ fn rule(conditions: Vec<Condition>, deadline: Duration) -> PolicyRule {
 }
 
 fn rules(rules: Vec<PolicyRule>) -> Policy {
-    Policy { name: "p".into(), rules, preset: None }
+    Policy { name: "p".into(), from: DeadlineStart::FirstSeen, rules, preset: None }
 }
 
 fn patterns(texts: &[&str]) -> Vec<TextPattern> {

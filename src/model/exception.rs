@@ -1,0 +1,80 @@
+//! Accepted risks: missing updates that are accepted until a day.
+
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use super::Condition;
+
+/// Missing updates that a user accepts, with a reason and an end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    /// Value of the label `exception`.
+    pub name: Arc<str>,
+    /// The reason, in the words of the user.
+    pub reason: String,
+    /// The last day on which it is in effect, in UTC.
+    pub until: Date,
+    /// The names of the tenants that it is limited to; empty for all.
+    pub tenants: Vec<Arc<str>>,
+    /// The conditions on a missing update and its machine, all of which have to hold. There may be several of one
+    /// kind.
+    pub conditions: Vec<Condition>,
+    /// The conditions of `not`, which must not all hold together; empty without `not`.
+    pub not: Vec<Condition>,
+}
+
+impl Exception {
+    /// The time at which it ends: 00:00 UTC after its last day.
+    #[must_use]
+    pub fn ends_at(&self) -> Timestamp {
+        let end = self.until.checked_add(1.day()).and_then(|day| TimeZone::UTC.to_timestamp(day.into()));
+        end.unwrap_or(Timestamp::MAX)
+    }
+
+    /// Returns whether it is in effect at `now`.
+    #[must_use]
+    pub fn is_in_effect(&self, now: Timestamp) -> bool {
+        now < self.ends_at()
+    }
+
+    /// Returns whether it covers machines of this tenant.
+    #[must_use]
+    pub fn names_tenant(&self, tenant: &str) -> bool {
+        self.tenants.is_empty() || self.tenants.iter().any(|name| **name == *tenant)
+    }
+
+    /// Returns whether a condition depends on the update. Otherwise it covers whole machines.
+    #[must_use]
+    pub fn depends_on_update(&self) -> bool {
+        let mut conditions = self.conditions.iter().chain(&self.not);
+        conditions.any(|condition| matches!(condition, Condition::Update(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[test]
+    fn exception_ends_with_its_last_day_in_utc() {
+        let exception = |until| Exception {
+            name: "lab".into(),
+            reason: "isolated".to_owned(),
+            until,
+            tenants: vec!["contoso".into()],
+            conditions: Vec::new(),
+            not: Vec::new(),
+        };
+        let lab = exception(date(2027, 1, 31));
+        assert_eq!(lab.ends_at(), "2027-02-01T00:00:00Z".parse().unwrap());
+        assert!(lab.is_in_effect("2027-01-31T23:59:59.999Z".parse().unwrap()));
+        assert!(!lab.is_in_effect(lab.ends_at()));
+        assert!(lab.names_tenant("contoso") && !lab.names_tenant("Contoso"));
+        assert_eq!(exception(Date::MAX).ends_at(), Timestamp::MAX);
+    }
+}
