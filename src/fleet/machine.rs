@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::unreadable::UnreadableIds;
-use super::{MachineFacts, MissingUpdate};
-use crate::model::{Freshness, Source};
+use super::{Chain, Link, MachineFacts, MissingUpdate};
+use crate::model::{Freshness, IgnoredUpdates, Source};
 
 /// The state of a machine, by the age of its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +144,34 @@ impl Machine {
     pub fn has_unreadable_ids(&self) -> bool {
         let unreadable = self.assessment.as_ref().and_then(|assessment| assessment.unreadable.as_ref());
         unreadable.is_some_and(|unreadable| unreadable.is_in_newest_answer())
+    }
+
+    /// Returns whether its data contains an `ignored` KB or id.
+    #[must_use]
+    pub fn is_concerned_by(&self, ignored: &IgnoredUpdates) -> bool {
+        let unreadable = self.assessment.as_ref().and_then(|assessment| assessment.unreadable.as_deref());
+        let is_ignored = |missing: &MissingUpdate| {
+            let mut links = missing.links().iter();
+            ignored.kbs.contains(&missing.update.kb) || links.any(|link| ignored.kbs.contains(&link.kb))
+        };
+        self.missing_updates().iter().any(is_ignored)
+            || unreadable.is_some_and(|unreadable| unreadable.is_concerned_by(ignored))
+    }
+
+    /// Drops the missing updates and links of `ignored` KBs, and the `ignored` ids. Returns the number of missing
+    /// updates that it dropped.
+    pub fn ignore(&mut self, ignored: &IgnoredUpdates) -> u64 {
+        let Some(assessment) = &mut self.assessment else { return 0 };
+        let before = assessment.missing_updates.len();
+        assessment.missing_updates.retain(|missing| !ignored.kbs.contains(&missing.update.kb));
+        for missing in &mut assessment.missing_updates {
+            let is_kept = |link: &Link| !ignored.kbs.contains(&link.kb);
+            let links = missing.links().iter().copied().filter(is_kept);
+            missing.chain = Chain::of(links.collect());
+        }
+        let unreadable = assessment.unreadable.take();
+        assessment.unreadable = unreadable.and_then(|unreadable| (*unreadable).without(ignored));
+        (before - assessment.missing_updates.len()) as u64
     }
 
     /// The missing updates that are served and counted at `now`. None while the machine is not assessed, or no

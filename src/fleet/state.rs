@@ -10,10 +10,9 @@ use super::machine::{age, is_older};
 use super::poll_status::PollStatus;
 use super::supersedence::Appeared;
 use super::totals::Totals;
-use super::unreadable::{Absence, Doubt, UnreadableIds};
+use super::unreadable::{Absence, Doubt};
 use super::{
-    Assessment, Attempt, Chain, DatedUpdate, Link, Machine, MachineAnswer, MachineFacts, MissingUpdate,
-    Onboarding,
+    Assessment, Attempt, DatedUpdate, Machine, MachineAnswer, MachineFacts, MissingUpdate, Onboarding,
 };
 use crate::facts::Facts;
 use crate::model::{Freshness, IgnoredUpdates, KbId, MachineId, Source};
@@ -201,29 +200,10 @@ impl TenantFleet {
 
     /// Drops the missing updates of `ignored` KBs, which do not count as fixed, and the `ignored` ids.
     pub fn ignore(&mut self, ignored: &IgnoredUpdates) {
-        let is_ignored = |missing: &MissingUpdate| ignored.kbs.contains(&missing.update.kb);
-        let is_ignored_link = |link: &Link| ignored.kbs.contains(&link.kb);
         let out_of_scope = self.out_of_scope.values_mut().map(|out_of_scope| &mut out_of_scope.machine);
         for machine in self.machines.values_mut().chain(out_of_scope) {
-            let Some(assessment) = &machine.assessment else { continue };
-            let concerns = |unreadable: &UnreadableIds| unreadable.is_concerned_by(ignored);
-            let mut links = assessment.missing_updates.iter().flat_map(MissingUpdate::links);
-            let is_concerned = assessment.missing_updates.iter().any(is_ignored)
-                || links.any(is_ignored_link)
-                || assessment.unreadable.as_deref().is_some_and(concerns);
-            if !is_concerned {
-                continue;
-            }
-            if let Some(assessment) = &mut Arc::make_mut(machine).assessment {
-                let before = assessment.missing_updates.len();
-                assessment.missing_updates.retain(|missing| !is_ignored(missing));
-                self.totals.dropped += (before - assessment.missing_updates.len()) as u64;
-                for missing in &mut assessment.missing_updates {
-                    let links = missing.links().iter().copied().filter(|link| !is_ignored_link(link));
-                    missing.chain = Chain::of(links.collect());
-                }
-                let unreadable = assessment.unreadable.take();
-                assessment.unreadable = unreadable.and_then(|unreadable| (*unreadable).without(ignored));
+            if machine.is_concerned_by(ignored) {
+                self.totals.dropped += Arc::make_mut(machine).ignore(ignored);
             }
         }
     }

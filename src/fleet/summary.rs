@@ -3,16 +3,18 @@
 //! One pass over the machines. Only assessed machines (state `fresh` or `stale`) contribute missing
 //! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
+mod collector;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::release::release_time;
 use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, TenantFleet, UpdateFacts};
 use crate::facts::Facts;
 use crate::model::{CvssScore, Freshness, KbId, Severity, VendorSeverity, bounded_label};
+
+pub use collector::UpdateCollector;
 
 /// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl Summary {
     pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness, facts: &Facts) -> Self {
         // Names that the exposition cuts to the same label value are one group.
         let mut groups: BTreeMap<(Cow<'_, str>, Cow<'_, str>), GroupSummary> = BTreeMap::new();
-        let mut updates: BTreeMap<KbId, MissingByUpdate<'_>> = BTreeMap::new();
+        let mut updates = UpdateCollector::new(facts);
         let mut summary = Self::default();
         let mut has_assessed = false;
         for machine in fleet.machines.values() {
@@ -115,11 +117,8 @@ impl Summary {
             }
             let mut exploited = 0;
             for missing in missing_updates {
-                let by_update = updates
-                    .entry(missing.update.kb)
-                    .or_insert_with(|| MissingByUpdate::starting_with(missing, facts));
-                by_update.add(missing);
-                let EffectiveFacts { cvss, vendor_severity, exploited: is_exploited, .. } = by_update.of_kb;
+                let EffectiveFacts { cvss, vendor_severity, exploited: is_exploited, .. } =
+                    updates.add(missing);
                 let severity = missing.update.severity.or(cvss.map(CvssScore::severity));
                 summary.by_severity[severity_index(severity)] += 1;
                 summary.by_vendor_severity[vendor_index(vendor_severity)] += 1;
@@ -146,8 +145,7 @@ impl Summary {
         let names =
             |(platform, group): &(Cow<'_, str>, Cow<'_, str>)| MachineGroup::from((&**platform, &**group));
         summary.groups = groups.into_iter().map(|(key, group)| (names(&key), group)).collect();
-        summary.updates =
-            updates.into_iter().map(|(kb, by_update)| (kb, by_update.finish(kb, facts))).collect();
+        summary.updates = updates.finish();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.oldest_first_seen).min();
         summary.superseded.extend(superseded(&summary.updates, facts));
         summary
@@ -231,69 +229,6 @@ pub fn addressed_cves(missing_updates: &[MissingUpdate]) -> Option<u64> {
         .filter_map(|missing| missing.update.cves)
         .map(u64::from)
         .reduce(|sum, cves| sum + cves)
-}
-
-/// Collects the machines that miss one update.
-struct MissingByUpdate<'a> {
-    /// The facts of the newest missing update. Most machines share them, so they are compared once.
-    facts: &'a Arc<UpdateFacts>,
-    title: &'a str,
-    products: BTreeSet<&'a str>,
-    missing_machines: u64,
-    reported_machines: Option<u32>,
-    addressed_cves: Option<u32>,
-    first_seen: Timestamp,
-    oldest_first_seen: Timestamp,
-    of_kb: EffectiveFacts,
-}
-
-impl<'a> MissingByUpdate<'a> {
-    /// An empty collection; `missing` is the first one to [`add`](Self::add).
-    fn starting_with(missing: &'a MissingUpdate, facts: &Facts) -> Self {
-        let of_defender = &missing.update.facts;
-        Self {
-            facts: of_defender,
-            title: &of_defender.title,
-            products: of_defender.products.iter().map(String::as_str).collect(),
-            missing_machines: 0,
-            reported_machines: None,
-            addressed_cves: None,
-            first_seen: missing.first_seen,
-            oldest_first_seen: missing.oldest_first_seen(),
-            of_kb: EffectiveFacts::of(facts, [missing.update.kb]),
-        }
-    }
-
-    fn add(&mut self, missing: &'a MissingUpdate) {
-        let update = &missing.update;
-        if !Arc::ptr_eq(self.facts, &update.facts) {
-            self.facts = &update.facts;
-            // The empty title is the least one, so any other title replaces it.
-            self.title = self.title.max(&update.facts.title);
-            self.products.extend(update.facts.products.iter().map(String::as_str));
-        }
-        self.missing_machines += 1;
-        self.reported_machines = self.reported_machines.max(update.reported_machines);
-        self.addressed_cves = self.addressed_cves.max(update.cves);
-        self.first_seen = self.first_seen.min(missing.first_seen);
-        self.oldest_first_seen = self.oldest_first_seen.min(missing.oldest_first_seen());
-    }
-
-    fn finish(self, kb: KbId, facts: &Facts) -> UpdateSummary {
-        let released = facts.released(kb, self.title).or_else(|| release_time(self.title));
-        UpdateSummary {
-            facts: UpdateFacts {
-                title: self.title.to_owned(),
-                products: self.products.into_iter().map(str::to_owned).collect(),
-            },
-            missing_machines: self.missing_machines,
-            reported_machines: self.reported_machines,
-            addressed_cves: self.addressed_cves,
-            first_seen: self.first_seen,
-            oldest_first_seen: self.oldest_first_seen,
-            released: released.map(|released| released.min(self.first_seen)),
-        }
-    }
 }
 
 #[cfg(test)]

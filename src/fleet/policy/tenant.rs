@@ -40,7 +40,7 @@ pub struct TenantPolicies<'a> {
 /// What missing updates of one KB with the same links have in common.
 #[derive(Debug)]
 struct UpdateProfile {
-    exploited: bool,
+    exploited: Option<bool>,
     released: Option<Timestamp>,
     /// The release of each link.
     links_released: Box<[Option<Timestamp>]>,
@@ -60,6 +60,8 @@ pub struct UpdateVerdict {
     pub deadline: Option<Timestamp>,
     /// The state.
     pub state: UpdateState,
+    /// True if the update or one that it stands for fixes an exploited CVE; none if that is unknown.
+    pub exploited: Option<bool>,
 }
 
 /// The times from which the deadlines of one missing update are measured.
@@ -138,7 +140,7 @@ impl<'a> TenantPolicies<'a> {
         for missing in missing_updates {
             let profile = self.profile(missing);
             let starts = self.starts(profile, missing);
-            let exploited = u64::from(self.profiles[profile].exploited);
+            let exploited = u64::from(self.profiles[profile].exploited == Some(true));
             let mut is_overdue = false;
             for (policy, count) in counts.iter_mut().enumerate() {
                 match self.state(policy, profile, starts) {
@@ -171,7 +173,7 @@ impl<'a> TenantPolicies<'a> {
             }
             Some(RuleDeadline::KnownExploitedDue) => (starts.first_seen, self.profiles[profile].due),
         };
-        UpdateVerdict { rule, late_since, deadline, state }
+        UpdateVerdict { rule, late_since, deadline, state, exploited: self.profiles[profile].exploited }
     }
 
     fn state(&self, policy: usize, profile: usize, starts: Starts) -> UpdateState {
@@ -251,7 +253,7 @@ impl<'a> TenantPolicies<'a> {
         let links_released = missing.links().iter().map(|link| self.released(link.kb)).collect();
         self.update_bits.extend(self.compiled.update_bits(&traits));
         self.profiles.push(UpdateProfile {
-            exploited: traits.exploited == Some(true),
+            exploited: traits.exploited,
             released: self.released(kb),
             links_released,
             listed_since: traits.listed_since,

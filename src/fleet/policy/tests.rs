@@ -207,7 +207,12 @@ fn deadline_beyond_the_calendar_is_never_exceeded() {
     let forever = policy("p", Duration::MAX, DeadlineStart::FirstSeen);
     let fleet = one_machine(vec![missing(1, "", days(9999))]);
     assert_eq!(states(&fleet, std::slice::from_ref(&forever)), [[0, 1, 0, 0, 0]]);
-    let expected =
-        UpdateVerdict { rule: Some(1), late_since: ago(days(9999)), deadline: None, state: UpdateState::Due };
+    let expected = UpdateVerdict {
+        rule: Some(1),
+        late_since: ago(days(9999)),
+        deadline: None,
+        state: UpdateState::Due,
+        exploited: None,
+    };
     assert_eq!(verdicts(&fleet, &forever, &Facts::default()), [expected]);
 }

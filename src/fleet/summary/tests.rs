@@ -1,5 +1,7 @@
 //! Counts over fleets.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::facts::Facts;
 use crate::fleet::{Assessment, MachineFacts, Onboarding, ReportedUpdate};

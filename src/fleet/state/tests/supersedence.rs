@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::facts::{FixedBuild, KbFacts};
+use crate::fleet::Link;
 use crate::model::FactsSource;
 
 /// Chains by KB: 6 supersedes 5, 5 supersedes 4 and 2, 3 supersedes 2, 0 and 1 supersede each other.
