@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::policy::{CompiledPolicies, PolicyCounts};
+use super::policy::{CompiledPolicies, PolicyCounts, PolicyStates};
 use super::summary::Summary;
 use super::{Machine, MachineState, MissingUpdate, TenantFleet};
 use crate::facts::Facts;
-use crate::model::{Freshness, Policy};
+use crate::model::{Exception, Freshness, Policy};
 
 /// The tenants and machines at one time.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,10 @@ pub struct TenantOverview {
     pub summary: Summary,
     /// The time that the oldest data in service describes; none without such data.
     pub oldest_data: Option<Timestamp>,
+    /// Its machines by state under each policy, in the order of the policies.
+    pub policies: Vec<PolicyStates>,
+    /// As in [`PolicyCounts`].
+    pub exception_updates: Vec<Option<u64>>,
 }
 
 /// One machine.
@@ -66,10 +70,10 @@ impl Overview {
         fleets: &[Arc<TenantFleet>],
         now: Timestamp,
         freshness: &Freshness,
-        policies: &[Policy],
+        (policies, exceptions): (&[Policy], &[Exception]),
         facts: &Facts,
     ) -> Self {
-        let compiled = CompiledPolicies::new(policies, now);
+        let compiled = CompiledPolicies::new(policies, exceptions, now);
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
             let summary = Summary::of(fleet, now, freshness, facts);
@@ -92,7 +96,9 @@ impl Overview {
                     missing,
                 });
             }
-            overview.tenants.push(TenantOverview { summary, oldest_data });
+            let policies = counts.summaries.iter().map(|summary| summary.states).collect();
+            let exception_updates = counts.exception_updates;
+            overview.tenants.push(TenantOverview { summary, oldest_data, policies, exception_updates });
         }
         // Stable: machines of equal priority stay in the order of tenants and ids.
         overview.machines.sort_by(|a, b| a.priority().cmp(&b.priority()));
@@ -189,7 +195,7 @@ mod tests {
         );
         let two =
             fleet("two", vec![machine("two a", Some((20, &[10, 3]))), machine("PATCHED", Some((1, &[])))]);
-        let overview = Overview::of(&[one, two], now(), &FRESHNESS, &[], &Facts::default());
+        let overview = Overview::of(&[one, two], now(), &FRESHNESS, (&[], &[]), &Facts::default());
         assert_eq!(
             names(&overview),
             [
@@ -220,7 +226,7 @@ mod tests {
         let policy = |hours| Policy::single("p", Duration::from_hours(hours), DeadlineStart::FirstSeen);
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
         let overview =
-            Overview::of(&[fleet], now(), &FRESHNESS, &[policy(20), policy(10)], &Facts::default());
+            Overview::of(&[fleet], now(), &FRESHNESS, (&[policy(20), policy(10)], &[]), &Facts::default());
         assert_eq!(overview.machines[0].missing.unwrap().overdue, Some(2));
     }
 
@@ -231,7 +237,7 @@ mod tests {
             vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],
         );
         let unknown = fleet("b", vec![machine("", None), machine("", Some((49, &[])))]);
-        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, &[], &Facts::default());
+        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, (&[], &[]), &Facts::default());
         let oldest: Vec<_> = overview.tenants.iter().map(|tenant| tenant.oldest_data).collect();
         assert_eq!(oldest, [Some(hours_ago(20)), None]);
         assert_eq!(overview.tenants[0].summary.machines(MachineState::Unknown), 1);

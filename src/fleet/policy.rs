@@ -8,10 +8,16 @@
 //! fact of the update and not of one machine: it is [`UpdateSummary::released`], which is also exported, whatever
 //! title the machine itself reports. Where it is unknown, the first-seen time is the start.
 //!
-//! Only assessed machines are compliant, due or overdue. Any other machine is `unknown` or `unsupported`, never
+//! A missing update that an exception in effect covers is accepted, before and after its deadline. Its clock is not
+//! stopped: once the exception has ended, the original deadline counts. Links that an exception covers are left out, so a
+//! missing update does not stand for an accepted one.
+//!
+//! Only assessed machines are compliant, due, accepted or overdue. Any other machine is `unknown` or `unsupported`, never
 //! compliant.
 
 mod condition;
+mod exceptions;
+mod kb_lookup;
 mod key_hasher;
 mod machines;
 mod rules;
@@ -36,6 +42,8 @@ pub use tenant::{TenantPolicies, UpdateVerdict};
 pub enum UpdateState {
     /// Past its deadline.
     Overdue,
+    /// An exception in effect covers it, whatever its deadline is.
+    Accepted,
     /// Its deadline has not passed.
     Due,
     /// It has no deadline: no rule matches, or the rule sets none.
@@ -46,13 +54,14 @@ pub enum UpdateState {
 
 impl UpdateState {
     /// Every state, the worst first.
-    pub const ALL: [Self; 4] = [Self::Overdue, Self::Due, Self::Unlimited, Self::Unknown];
+    pub const ALL: [Self; 5] = [Self::Overdue, Self::Accepted, Self::Due, Self::Unlimited, Self::Unknown];
 
     /// The word of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
+            Self::Accepted => "accepted",
             Self::Due => "due",
             Self::Unlimited => "none",
             Self::Unknown => "unknown",
@@ -69,6 +78,8 @@ pub enum PolicyState {
     Due,
     /// Assessed, with an overdue update.
     Overdue,
+    /// Assessed, with an update that an exception covers, and none that is overdue.
+    Accepted,
     /// Not assessed: inactive, or without data that is still served. Or assessed, but the missing updates cannot be
     /// judged.
     Unknown,
@@ -78,7 +89,8 @@ pub enum PolicyState {
 
 impl PolicyState {
     /// Every state, in the order of the exposition.
-    pub const ALL: [Self; 5] = [Self::Compliant, Self::Due, Self::Overdue, Self::Unknown, Self::Unsupported];
+    pub const ALL: [Self; 6] =
+        [Self::Compliant, Self::Due, Self::Overdue, Self::Accepted, Self::Unknown, Self::Unsupported];
 
     /// The value of the label `state`.
     #[must_use]
@@ -87,9 +99,39 @@ impl PolicyState {
             Self::Compliant => "compliant",
             Self::Due => "due",
             Self::Overdue => "overdue",
+            Self::Accepted => "accepted",
             Self::Unknown => "unknown",
             Self::Unsupported => "unsupported",
         }
+    }
+}
+
+/// Numbers of machines by their state under a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyStates([u64; PolicyState::ALL.len()]);
+
+impl PolicyStates {
+    /// The number of machines in `state`.
+    #[must_use]
+    pub fn machines(&self, state: PolicyState) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// The number of machines of which the policy knows whether they are within their deadlines.
+    #[must_use]
+    pub fn judged(&self) -> u64 {
+        self.within_deadline() + self.machines(PolicyState::Overdue)
+    }
+
+    /// The number of judged machines that are not overdue.
+    #[must_use]
+    pub fn within_deadline(&self) -> u64 {
+        let states = [PolicyState::Compliant, PolicyState::Due, PolicyState::Accepted];
+        states.into_iter().map(|state| self.machines(state)).sum()
+    }
+
+    fn add(&mut self, state: PolicyState) {
+        self.0[state as usize] += 1;
     }
 }
 
@@ -98,7 +140,8 @@ impl PolicyState {
 pub struct PolicySummary<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    by_state: [u64; PolicyState::ALL.len()],
+    /// The machines by state.
+    pub states: PolicyStates,
     /// The overdue missing updates that fix an exploited CVE. None while that is not known: without facts, or
     /// if none is known and the catalogue of known exploited vulnerabilities was never loaded.
     pub overdue_exploited: Option<u64>,
@@ -108,7 +151,7 @@ impl PolicySummary<'_> {
     /// The number of machines in `state`.
     #[must_use]
     pub fn machines(&self, state: PolicyState) -> u64 {
-        self.by_state[state as usize]
+        self.states.machines(state)
     }
 }
 
@@ -120,6 +163,9 @@ pub struct PolicyCounts<'a> {
     /// For each machine of the fleet, in the order of ids, the missing updates that are overdue under at least one
     /// policy. None if the machine is not assessed, without a policy, and if every policy lacks facts that it needs.
     pub overdue_updates: Vec<Option<u64>>,
+    /// For each exception, in their order, the missing updates of assessed machines that it covers. None if it does not
+    /// name the tenant.
+    pub exception_updates: Vec<Option<u64>>,
 }
 
 impl<'a> PolicyCounts<'a> {
@@ -139,26 +185,26 @@ impl<'a> PolicyCounts<'a> {
         let can_judge = lacks_facts.contains(&false);
         let mut states = vec![MachineStates::default(); lacks_facts.len()];
         let empty =
-            |policy| PolicySummary { policy, by_state: Default::default(), overdue_exploited: Some(0) };
+            |policy| PolicySummary { policy, states: PolicyStates::default(), overdue_exploited: Some(0) };
         let mut summaries: Vec<_> = compiled.policies.iter().map(empty).collect();
         let mut overdue_updates = Vec::with_capacity(fleet.machines.len());
         for machine in fleet.machines.values() {
             let missing_updates = machine.assessed_updates(compiled.now, freshness);
-            let overdue = missing_updates.map(|missing| policies.count(machine, missing, &mut states));
+            let counts = missing_updates.map(|missing| policies.count(machine, missing, &mut states));
             for (index, summary) in summaries.iter_mut().enumerate() {
-                let state = match missing_updates {
+                summary.states.add(match missing_updates {
                     None if !machine.facts.is_supported() => PolicyState::Unsupported,
                     None => PolicyState::Unknown,
                     Some([]) => PolicyState::Compliant,
                     Some(_) if lacks_facts[index] => PolicyState::Unknown,
                     Some(_) => judge(machine, &states[index]),
-                };
-                summary.by_state[state as usize] += 1;
-                if let (Some(sum), Some(_)) = (&mut summary.overdue_exploited, overdue) {
+                });
+                if let (Some(sum), Some(_)) = (&mut summary.overdue_exploited, counts) {
                     *sum += states[index].overdue_exploited;
                 }
             }
             let misses_nothing = missing_updates.is_some_and(<[_]>::is_empty);
+            let overdue = counts.map(|counts| counts.overdue);
             overdue_updates.push(overdue.filter(|_| can_judge || misses_nothing && !summaries.is_empty()));
         }
         for (summary, lacks_facts) in summaries.iter_mut().zip(lacks_facts) {
@@ -167,7 +213,8 @@ impl<'a> PolicyCounts<'a> {
             summary.overdue_exploited =
                 summary.overdue_exploited.filter(|count| !lacks_facts && is_known(count));
         }
-        Self { summaries, overdue_updates }
+        let exception_updates = policies.covered_by_exception(&fleet.tenant);
+        Self { summaries, overdue_updates, exception_updates }
     }
 }
 
@@ -175,6 +222,7 @@ impl<'a> PolicyCounts<'a> {
 fn judge(machine: &Machine, states: &MachineStates) -> PolicyState {
     match states {
         MachineStates { overdue: 1.., .. } => PolicyState::Overdue,
+        MachineStates { has_accepted: true, .. } => PolicyState::Accepted,
         MachineStates { has_due: true, .. } => PolicyState::Due,
         // An unreadable id may stand for an update with a deadline.
         MachineStates { .. } if machine.has_unreadable_ids() => PolicyState::Unknown,

@@ -60,7 +60,7 @@ impl Renderer {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
-        let policies = CompiledPolicies::new(&options.policies, now);
+        let policies = CompiledPolicies::new(&options.policies, &options.exceptions, now);
         let mut scopes: Vec<_> =
             fleets.iter().map(|fleet| scope(fleet, now, options, &policies, facts)).collect();
         let deeper = self.update_blocks(&scopes, now, options);

@@ -42,7 +42,7 @@ impl Snapshot {
     /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
     /// good part of a second for a large fleet; concurrent calls wait for it.
     pub fn overview(&self) -> &Overview {
-        self.overview
-            .get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, &self.policies, &self.facts))
+        let rules = (&*self.policies, &*self.exceptions);
+        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, rules, &self.facts))
     }
 }

@@ -9,9 +9,10 @@ use crate::model::{
 };
 
 /// What conditions depend on in a missing update: the worst facts of the update and of those that it stands for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct UpdateTraits {
-    pub(super) kb: Option<KbId>,
+    /// The KB itself, without those that it stands for.
+    pub(super) kb: KbId,
     pub(super) exploited: Option<bool>,
     pub(super) is_listed: Option<bool>,
     /// The earliest day of a listing in the catalogue of known exploited vulnerabilities.
@@ -39,11 +40,11 @@ impl UpdateTraits {
             }
             UpdateCondition::CvssAtLeast(least) => Truth::of(self.cvss, |score| score >= *least),
             UpdateCondition::EpssAtLeast(least) => Truth::of(self.epss, |probability| probability >= *least),
-            UpdateCondition::Kbs(kbs) => Truth::of(self.kb, |kb| kbs.contains(&kb)),
             UpdateCondition::Products(patterns) => {
                 let products = (!self.products.is_empty()).then_some(&self.products);
                 Truth::of(products, |products| products.iter().any(|product| matches_any(patterns, product)))
             }
+            UpdateCondition::Kbs(wanted) => Truth::known(wanted.contains(&self.kb)),
         }
     }
 }
@@ -95,7 +96,7 @@ pub(super) fn judge_machine(condition: &MachineCondition, texts: Option<&[String
         MachineCondition::Tags(wanted) => {
             texts.iter().any(|tag| wanted.iter().any(|wanted| wanted.is_lower(tag)))
         }
-        MachineCondition::Ids(ids) => texts.iter().any(|id| ids.iter().any(|wanted| wanted.as_str() == id)),
+        MachineCondition::Ids(wanted) => texts.iter().any(|text| wanted.iter().any(|id| id.as_str() == text)),
     })
 }
 

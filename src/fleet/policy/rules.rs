@@ -3,6 +3,8 @@
 //! Each rule has a bit in a word of its policy. A condition that several rules share is decided once, and clears the
 //! bits of the rules that it excludes. The conditions on updates are decided once for each update, those on machines
 //! once for each machine; for a missing update, the bits of both are combined.
+//!
+//! Exceptions are in the same form: each has a bit, and every one whose bit is left covers the missing update.
 
 use std::ops::Range;
 
@@ -12,18 +14,21 @@ use super::condition::{MachineProperty, UpdateTraits, judge_machine};
 use super::truth::{Truth, TruthBits};
 use crate::fleet::MachineFacts;
 use crate::model::{
-    Condition, DeadlineStart, MachineCondition, Policy, PolicyRule, RuleDeadline, UpdateCondition,
+    Condition, Exception, MachineCondition, Policy, PolicyRule, RuleDeadline, UpdateCondition,
 };
 
 /// Rules per word.
-const WORD: usize = u64::BITS as usize;
+pub(super) const WORD: usize = u64::BITS as usize;
 
-/// The policies of one rendering.
+/// The policies and exceptions of one rendering.
 #[derive(Clone, Debug)]
 pub struct CompiledPolicies<'a> {
     pub(super) policies: &'a [Policy],
+    pub(super) exceptions: &'a [Exception],
     pub(super) now: Timestamp,
     plans: Vec<PolicyPlan>,
+    /// The words of the exceptions, behind those of the policies.
+    pub(super) exception_words: Range<usize>,
     /// For each word, the rules with `or_unknown`.
     or_unknown: Vec<u64>,
     /// For each word, the rules that exist, and those that have a `not`.
@@ -35,8 +40,6 @@ pub struct CompiledPolicies<'a> {
     update_conditions: Vec<(UpdateCondition, RuleMasks)>,
     /// By [`MachineProperty`].
     machine_conditions: [Vec<(MachineCondition, RuleMasks)>; MachineProperty::ALL.len()],
-    /// True if a rule measures a deadline from the release.
-    pub(super) uses_release: bool,
 }
 
 /// The rules of one policy.
@@ -66,36 +69,35 @@ pub(super) struct RuleBits {
 type RuleMasks = Vec<(usize, u64, u64)>;
 
 impl<'a> CompiledPolicies<'a> {
-    /// The form of `policies` for an evaluation at `now`.
+    /// The form of `policies` and `exceptions` for an evaluation at `now`.
     #[must_use]
-    pub fn new(policies: &'a [Policy], now: Timestamp) -> Self {
+    pub fn new(policies: &'a [Policy], exceptions: &'a [Exception], now: Timestamp) -> Self {
         let mut compiled = Self {
             policies,
+            exceptions,
             now,
             plans: Vec::new(),
+            exception_words: 0..0,
             or_unknown: Vec::new(),
             initial: Vec::new(),
             undecided: Vec::new(),
             by_due_date: RuleMasks::new(),
             update_conditions: Vec::new(),
             machine_conditions: Default::default(),
-            uses_release: false,
         };
         for policy in policies {
-            compiled.add(policy);
+            compiled.add_policy(policy);
         }
+        compiled.add_exceptions();
         let every = TruthBits::all(u64::MAX);
         compiled.undecided = vec![RuleBits { conditions: every, negated: every }; compiled.initial.len()];
         compiled
     }
 
-    fn add(&mut self, policy: &Policy) {
-        let first = self.initial.len();
-        let words = first..first + policy.rules.len().div_ceil(WORD);
-        self.initial.resize(words.end, RuleBits::default());
-        self.or_unknown.resize(words.end, 0);
+    fn add_policy(&mut self, policy: &Policy) {
+        let words = self.add_words(policy.rules.len());
         for (index, rule) in policy.rules.iter().enumerate() {
-            let (word, bit) = (first + index / WORD, 1 << (index % WORD));
+            let (word, bit) = place(&words, index);
             self.add_rule(rule, word, bit);
         }
         let now = self.now;
@@ -109,20 +111,43 @@ impl<'a> CompiledPolicies<'a> {
         self.plans.push(PolicyPlan { words, rules: policy.rules.iter().map(plan).collect() });
     }
 
+    /// Adds the exceptions. One that has ended keeps its place, but no bit: it covers nothing.
+    fn add_exceptions(&mut self) {
+        let words = self.add_words(self.exceptions.len());
+        for (index, exception) in self.exceptions.iter().enumerate() {
+            if exception.is_in_effect(self.now) {
+                let (word, bit) = place(&words, index);
+                self.add_conditions(&exception.conditions, &exception.not, word, bit);
+            }
+        }
+        self.exception_words = words;
+    }
+
+    /// Adds words for this many rules.
+    fn add_words(&mut self, rules: usize) -> Range<usize> {
+        let first = self.initial.len();
+        let words = first..first + rules.div_ceil(WORD);
+        self.initial.resize(words.end, RuleBits::default());
+        self.or_unknown.resize(words.end, 0);
+        words
+    }
+
     fn add_rule(&mut self, rule: &PolicyRule, word: usize, bit: u64) {
         let PolicyRule { conditions, not, or_unknown, deadline } = rule;
+        if *or_unknown {
+            self.or_unknown[word] |= bit;
+        }
+        if *deadline == RuleDeadline::KnownExploitedDue {
+            set(&mut self.by_due_date, word, bit, 0);
+        }
+        self.add_conditions(conditions, not, word, bit);
+    }
+
+    fn add_conditions(&mut self, conditions: &[Condition], not: &[Condition], word: usize, bit: u64) {
         let initial = &mut self.initial[word];
         initial.conditions = TruthBits::all(initial.conditions.certain | bit);
         if !not.is_empty() {
             initial.negated = TruthBits::all(initial.negated.certain | bit);
-        }
-        if *or_unknown {
-            self.or_unknown[word] |= bit;
-        }
-        match deadline {
-            RuleDeadline::KnownExploitedDue => set(&mut self.by_due_date, word, bit, 0),
-            RuleDeadline::Within { from, .. } => self.uses_release |= *from == DeadlineStart::Released,
-            RuleDeadline::Unlimited => {}
         }
         let conditions = conditions.iter().map(|condition| (condition, bit, 0));
         let not = not.iter().map(|condition| (condition, 0, bit));
@@ -169,9 +194,7 @@ impl<'a> CompiledPolicies<'a> {
     ) -> Option<(usize, RulePlan)> {
         let PolicyPlan { words, rules } = &self.plans[policy];
         for (number, word) in words.clone().enumerate() {
-            let conditions = update[word].conditions.and(machine[word].conditions);
-            let negated = update[word].negated.and(machine[word].negated).not();
-            let outcome = conditions.and(negated);
+            let outcome = update[word].and(machine[word]).outcome();
             let matching = outcome.certain | outcome.possible & self.or_unknown[word];
             if matching != 0 {
                 let index = number * WORD + matching.trailing_zeros() as usize;
@@ -183,10 +206,25 @@ impl<'a> CompiledPolicies<'a> {
 }
 
 impl RuleBits {
+    /// The rules of which no condition is false, whatever is decided later.
+    pub(super) fn possible(self) -> u64 {
+        self.conditions.possible
+    }
+
+    /// The outcomes of whole rules.
+    pub(super) fn outcome(self) -> TruthBits {
+        self.conditions.and(self.negated.not())
+    }
+
     /// Combines the outcomes with others, as by "and".
     pub(super) fn and(self, other: Self) -> Self {
         Self { conditions: self.conditions.and(other.conditions), negated: self.negated.and(other.negated) }
     }
+}
+
+/// The word and the bit of a rule.
+fn place(words: &Range<usize>, index: usize) -> (usize, u64) {
+    (words.start + index / WORD, 1 << (index % WORD))
 }
 
 fn restrict(bits: &mut [RuleBits], masks: &RuleMasks, truth: Truth) {

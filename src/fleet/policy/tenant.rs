@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::UpdateState;
-use super::condition::UpdateTraits;
+use super::exceptions::TenantExceptions;
+use super::kb_lookup::KbLookup;
 use super::key_hasher::KeyHashing;
 use super::machines::MachineOutcomes;
 use super::rules::{CompiledPolicies, RuleBits, RulePlan};
 use crate::facts::Facts;
 use crate::fleet::summary::UpdateSummary;
-use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
-use crate::model::{CvssScore, DeadlineStart, FactsSource, KbId, RuleDeadline};
+use crate::fleet::{Link, Machine, MissingUpdate, TenantFleet};
+use crate::model::{DeadlineStart, FactsSource, KbId, RuleDeadline};
 
 /// Decides the states of missing updates of one tenant.
 ///
@@ -21,8 +22,7 @@ use crate::model::{CvssScore, DeadlineStart, FactsSource, KbId, RuleDeadline};
 #[derive(Debug)]
 pub struct TenantPolicies<'a> {
     compiled: &'a CompiledPolicies<'a>,
-    updates: &'a BTreeMap<KbId, UpdateSummary>,
-    facts: &'a Facts,
+    lookup: KbLookup<'a>,
     /// For each policy, true if facts that it needs were never loaded.
     lacks_facts: Vec<bool>,
     /// The profiles of missing updates that stand for themselves alone, by [`packed`].
@@ -35,6 +35,11 @@ pub struct TenantPolicies<'a> {
     /// The outcomes of the conditions on updates, one section for each profile.
     update_bits: Vec<RuleBits>,
     machines: MachineOutcomes,
+    exceptions: TenantExceptions,
+    /// The outcomes of the conditions on links, by [`packed_link`].
+    links: HashMap<u64, Box<[RuleBits]>, KeyHashing>,
+    /// The links of the newest missing update that no exception covers, to save allocations.
+    remaining: Vec<Link>,
 }
 
 /// What missing updates of one KB with the same links have in common.
@@ -53,14 +58,17 @@ struct UpdateProfile {
 pub struct UpdateVerdict {
     /// The number of the rule that applies, from 1; none if no rule matches or the state is unknown.
     pub rule: Option<usize>,
-    /// The first-seen time of the update or of the oldest one that it stands for; the release, if the rule measures
-    /// from the release.
+    /// The first-seen time of the update or of the oldest one that it stands for; the release, if the rule or, without
+    /// a deadline, the policy measures from the release.
     pub late_since: Timestamp,
     /// The time after which the update is overdue; none without a deadline.
     pub deadline: Option<Timestamp>,
     /// The state.
     pub state: UpdateState,
-    /// True if the update or one that it stands for fixes an exploited CVE; none if that is unknown.
+    /// The place in the configuration of the first exception in effect that covers it.
+    pub exception: Option<usize>,
+    /// True if the update, or one that it stands for, fixes an exploited CVE; none if that is unknown. The same under
+    /// every policy.
     pub exploited: Option<bool>,
 }
 
@@ -74,9 +82,19 @@ struct Starts {
 /// The states of the missing updates of one machine under one policy.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MachineStates {
+    pub(super) has_accepted: bool,
     pub(super) has_due: bool,
     pub(super) overdue: u64,
     pub(super) overdue_exploited: u64,
+}
+
+/// Counts of the missing updates of one machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MachineCounts {
+    /// Overdue under at least one policy.
+    pub(super) overdue: u64,
+    /// Exploited.
+    pub(super) exploited: u64,
 }
 
 impl<'a> TenantPolicies<'a> {
@@ -94,8 +112,7 @@ impl<'a> TenantPolicies<'a> {
             compiled.policies.iter().map(|policy| policy.needed_facts(fleet.source).any(lacks)).collect();
         Self {
             compiled,
-            updates,
-            facts,
+            lookup: KbLookup { updates, facts },
             lacks_facts,
             plain: HashMap::default(),
             chained: HashMap::default(),
@@ -103,6 +120,9 @@ impl<'a> TenantPolicies<'a> {
             profiles: Vec::new(),
             update_bits: Vec::new(),
             machines: MachineOutcomes::default(),
+            exceptions: TenantExceptions::new(compiled, fleet, facts),
+            links: HashMap::default(),
+            remaining: Vec::new(),
         }
     }
 
@@ -118,67 +138,121 @@ impl<'a> TenantPolicies<'a> {
         machine: &Machine,
         missing_updates: &[MissingUpdate],
     ) -> Vec<UpdateVerdict> {
-        self.machines.read(self.compiled, &machine.facts);
+        self.read_machine(machine);
         let verdict = |missing: &MissingUpdate| {
-            let profile = self.profile(missing);
-            self.verdict(policy, profile, self.starts(profile, missing))
+            let (profile, starts) = self.read(missing);
+            self.verdict(policy, profile, starts)
         };
         missing_updates.iter().map(verdict).collect()
     }
 
-    /// Counts the states of `missing_updates` of a machine, into one element for each policy. Returns how many are
-    /// overdue under at least one policy.
+    /// Counts the states of `missing_updates` of a machine, into one element for each policy.
     pub(super) fn count(
         &mut self,
         machine: &Machine,
         missing_updates: &[MissingUpdate],
-        counts: &mut [MachineStates],
-    ) -> u64 {
-        self.machines.read(self.compiled, &machine.facts);
-        counts.fill(MachineStates::default());
-        let mut overdue = 0;
+        states: &mut [MachineStates],
+    ) -> MachineCounts {
+        self.read_machine(machine);
+        states.fill(MachineStates::default());
+        let mut counts = MachineCounts::default();
         for missing in missing_updates {
-            let profile = self.profile(missing);
-            let starts = self.starts(profile, missing);
+            let (profile, starts) = self.read(missing);
+            let is_accepted = self.count_exceptions(profile);
             let exploited = u64::from(self.profiles[profile].exploited == Some(true));
             let mut is_overdue = false;
-            for (policy, count) in counts.iter_mut().enumerate() {
-                match self.state(policy, profile, starts) {
+            for (policy, of_policy) in states.iter_mut().enumerate() {
+                match self.state(policy, profile, starts, is_accepted) {
                     UpdateState::Overdue => {
-                        count.overdue += 1;
-                        count.overdue_exploited += exploited;
+                        of_policy.overdue += 1;
+                        of_policy.overdue_exploited += exploited;
                         is_overdue = true;
                     }
-                    UpdateState::Due => count.has_due = true,
+                    UpdateState::Accepted => of_policy.has_accepted = true,
+                    UpdateState::Due => of_policy.has_due = true,
                     UpdateState::Unlimited | UpdateState::Unknown => {}
                 }
             }
-            overdue += u64::from(is_overdue);
+            counts.overdue += u64::from(is_overdue);
+            counts.exploited += exploited;
         }
-        overdue
+        counts
+    }
+
+    /// The missing updates that each exception covers, of all machines that were counted. None for an exception that
+    /// does not name the tenant.
+    pub(super) fn covered_by_exception(&self, tenant: &str) -> Vec<Option<u64>> {
+        let covered = self.compiled.exceptions.iter().zip(&self.exceptions.covered);
+        covered.map(|(exception, covered)| exception.names_tenant(tenant).then_some(*covered)).collect()
+    }
+
+    fn read_machine(&mut self, machine: &Machine) {
+        self.machines.read(self.compiled, &machine.facts);
+        self.exceptions.read_machine(&self.machines.bits);
+    }
+
+    /// The profile of a missing update of the newest machine, and its starts. Links that an exception covers are left
+    /// out: the missing update does not stand for an accepted one.
+    fn read(&mut self, missing: &MissingUpdate) -> (usize, Starts) {
+        let links = missing.links();
+        if links.is_empty() || !self.exceptions.may_cover {
+            let profile = self.profile(missing, links);
+            return (profile, self.starts(profile, missing, links));
+        }
+        let mut remaining = std::mem::take(&mut self.remaining);
+        remaining.clear();
+        remaining.extend(links.iter().filter(|link| !self.is_accepted_link(missing, link)));
+        let profile = self.profile(missing, &remaining);
+        let starts = self.starts(profile, missing, &remaining);
+        self.remaining = remaining;
+        (profile, starts)
+    }
+
+    /// Returns whether an exception covers a link, by the facts of the link alone.
+    fn is_accepted_link(&mut self, missing: &MissingUpdate, link: &Link) -> bool {
+        let key = packed_link(missing, link);
+        if !self.links.contains_key(&key) {
+            let bits = self.compiled.update_bits(&self.lookup.traits_of_link(missing, link));
+            self.links.insert(key, bits.into());
+        }
+        self.exceptions.first(&self.links[&key], &self.machines.bits).is_some()
+    }
+
+    /// Counts the exceptions that cover a missing update with this profile. Returns whether one does.
+    fn count_exceptions(&mut self, profile: usize) -> bool {
+        let words = self.machines.bits.len();
+        let update_bits = &self.update_bits[profile * words..][..words];
+        self.exceptions.count(update_bits, &self.machines.bits)
     }
 
     fn verdict(&self, policy: usize, profile: usize, starts: Starts) -> UpdateVerdict {
-        let state = self.state(policy, profile, starts);
+        let exception = self.exceptions.first(self.bits_of(profile), &self.machines.bits);
+        let state = self.state(policy, profile, starts, exception.is_some());
         let matching = self.first_match(policy, profile).filter(|_| state != UpdateState::Unknown);
         let rule = matching.map(|(index, _)| index + 1);
-        let (late_since, deadline) = match matching.map(|(_, plan)| plan.deadline) {
-            None | Some(RuleDeadline::Unlimited) => (starts.first_seen, None),
+        let (from, deadline) = match matching.map(|(_, plan)| plan.deadline) {
+            None | Some(RuleDeadline::Unlimited) => (self.compiled.policies[policy].from, None),
             Some(RuleDeadline::Within { time, from }) => {
-                let late_since = match from {
-                    DeadlineStart::Released => starts.released,
-                    DeadlineStart::FirstSeen | DeadlineStart::KnownExploited => starts.first_seen,
-                };
-                (late_since, self.start(profile, starts, from).checked_add(time).ok())
+                (from, self.start(profile, starts, from).checked_add(time).ok())
             }
-            Some(RuleDeadline::KnownExploitedDue) => (starts.first_seen, self.profiles[profile].due),
+            Some(RuleDeadline::KnownExploitedDue) => {
+                (DeadlineStart::KnownExploited, self.profiles[profile].due)
+            }
         };
-        UpdateVerdict { rule, late_since, deadline, state, exploited: self.profiles[profile].exploited }
+        let late_since = match from {
+            DeadlineStart::Released => starts.released,
+            DeadlineStart::FirstSeen | DeadlineStart::KnownExploited => starts.first_seen,
+        };
+        let exploited = self.profiles[profile].exploited;
+        UpdateVerdict { rule, late_since, deadline, state, exception, exploited }
     }
 
-    fn state(&self, policy: usize, profile: usize, starts: Starts) -> UpdateState {
+    fn state(&self, policy: usize, profile: usize, starts: Starts, is_accepted: bool) -> UpdateState {
         if self.lacks_facts[policy] {
             return UpdateState::Unknown;
+        }
+        if is_accepted {
+            return UpdateState::Accepted;
         }
         let Some((_, plan)) = self.first_match(policy, profile) else { return UpdateState::Unlimited };
         let is_overdue = match plan.deadline {
@@ -203,36 +277,38 @@ impl<'a> TenantPolicies<'a> {
     }
 
     fn first_match(&self, policy: usize, profile: usize) -> Option<(usize, RulePlan)> {
-        let machine_bits = &self.machines.bits;
-        let words = machine_bits.len();
-        let update_bits = &self.update_bits[profile * words..][..words];
-        self.compiled.first_match(policy, update_bits, machine_bits)
+        self.compiled.first_match(policy, self.bits_of(profile), &self.machines.bits)
     }
 
-    /// The starts for a missing update: those of the oldest one that it stands for.
-    fn starts(&self, profile: usize, missing: &MissingUpdate) -> Starts {
+    /// The outcomes of the conditions on updates with this profile.
+    fn bits_of(&self, profile: usize) -> &[RuleBits] {
+        let words = self.machines.bits.len();
+        &self.update_bits[profile * words..][..words]
+    }
+
+    /// The starts for a missing update that stands for `links`: those of the oldest one.
+    fn starts(&self, profile: usize, missing: &MissingUpdate, links: &[Link]) -> Starts {
         let profile = &self.profiles[profile];
         let capped = |released: Option<Timestamp>, first_seen: Timestamp| {
             released.map_or(first_seen, |released| released.min(first_seen))
         };
         let own =
             Starts { first_seen: missing.first_seen, released: capped(profile.released, missing.first_seen) };
-        let links = missing.links().iter().zip(&profile.links_released);
+        let links = links.iter().zip(&profile.links_released);
         links.fold(own, |starts, (link, &released)| Starts {
             first_seen: starts.first_seen.min(link.first_seen),
             released: starts.released.min(capped(released, link.first_seen)),
         })
     }
 
-    /// The index of the profile of a missing update.
-    fn profile(&mut self, missing: &MissingUpdate) -> usize {
-        let links = missing.links();
+    /// The index of the profile of a missing update that stands for `links`.
+    fn profile(&mut self, missing: &MissingUpdate, links: &[Link]) -> usize {
         let packed = packed(missing);
         if links.is_empty() {
             if let Some(&known) = self.plain.get(&packed) {
                 return known;
             }
-            let added = self.add_profile(missing);
+            let added = self.add_profile(missing, links);
             self.plain.insert(packed, added);
             return added;
         }
@@ -242,55 +318,24 @@ impl<'a> TenantPolicies<'a> {
         if let Some(&known) = self.chained.get(self.key.as_slice()) {
             return known;
         }
-        let added = self.add_profile(missing);
+        let added = self.add_profile(missing, links);
         self.chained.insert(self.key.as_slice().into(), added);
         added
     }
 
-    fn add_profile(&mut self, missing: &MissingUpdate) -> usize {
+    fn add_profile(&mut self, missing: &MissingUpdate, links: &[Link]) -> usize {
         let kb = missing.update.kb;
-        let traits = self.traits(missing);
-        let links_released = missing.links().iter().map(|link| self.released(link.kb)).collect();
+        let traits = self.lookup.traits(missing, links);
+        let links_released = links.iter().map(|link| self.lookup.released(link.kb)).collect();
         self.update_bits.extend(self.compiled.update_bits(&traits));
         self.profiles.push(UpdateProfile {
             exploited: traits.exploited,
-            released: self.released(kb),
+            released: self.lookup.released(kb),
             links_released,
             listed_since: traits.listed_since,
             due: traits.due,
         });
         self.profiles.len() - 1
-    }
-
-    fn traits(&self, missing: &MissingUpdate) -> UpdateTraits {
-        let update = &missing.update;
-        let kbs = || [update.kb].into_iter().chain(missing.links().iter().map(|link| link.kb));
-        let effective = EffectiveFacts::of(self.facts, kbs());
-        let is_listed = effective.known_exploited.is_some();
-        let is_known = is_listed || kbs().all(|kb| self.facts.kb(kb).is_some());
-        let own_products = || update.facts.products.as_slice();
-        let products = self.updates.get(&update.kb).map_or_else(own_products, |known| &known.facts.products);
-        let rating = || update.severity.or(update.cvss.map(CvssScore::severity));
-        UpdateTraits {
-            kb: Some(update.kb),
-            exploited: effective.exploited,
-            is_listed: is_known.then_some(is_listed),
-            listed_since: effective.known_exploited.map(|listing| listing.since),
-            due: effective.known_exploited.and_then(|listing| listing.due),
-            vendor_severity: effective.vendor_severity,
-            severity: effective.cvss.map(CvssScore::severity).or_else(rating),
-            cvss: effective.cvss.or(update.cvss),
-            epss: effective.epss,
-            products: products.iter().map(|product| product.to_lowercase()).collect(),
-        }
-    }
-
-    /// The release of a KB, which is the same for every machine.
-    fn released(&self, kb: KbId) -> Option<Timestamp> {
-        match self.updates.get(&kb) {
-            Some(update) => update.released,
-            None => self.facts.released(kb, ""),
-        }
     }
 }
 
@@ -300,4 +345,9 @@ fn packed(missing: &MissingUpdate) -> u64 {
     let severity = update.severity.map_or(0, |severity| severity as u64 + 1);
     let score = update.cvss.map_or(0, |score| u64::from(score.tenths()));
     u64::from(update.kb.number()) << 16 | severity << 8 | score
+}
+
+/// A link and the update that stands for it, in one number.
+fn packed_link(missing: &MissingUpdate, link: &Link) -> u64 {
+    u64::from(missing.update.kb.number()) << 32 | u64::from(link.kb.number())
 }

@@ -11,11 +11,12 @@ use crate::fleet::summary::Summary;
 use crate::fleet::unreadable::{UnreadableId, UnreadableIds};
 use crate::fleet::{Assessment, Chain, Link, MachineFacts, MissingUpdate, ReportedUpdate, UpdateFacts};
 use crate::model::{
-    Condition, CvssScore, DeadlineStart, MachineCondition, MachineId, PolicyPreset, PolicyRule, RuleDeadline,
-    Severity, Source, TextPattern, UpdateCondition, VendorSeverity,
+    Condition, CvssScore, DeadlineStart, Exception, MachineCondition, MachineId, PolicyPreset, PolicyRule,
+    RuleDeadline, Severity, Source, TextPattern, UpdateCondition, VendorSeverity,
 };
 
 mod evaluator;
+mod exceptions;
 mod presets;
 mod rules;
 
@@ -24,6 +25,15 @@ const FRESHNESS: Freshness = Freshness::DEFAULT;
 /// 20 days after the release of the updates of June, at the same time of day.
 const NOW: &str = "2024-07-01T17:00:00Z";
 const JUNE: &str = "June 2024 Security Updates";
+
+/// The states of machines without exceptions.
+const STATES: [PolicyState; 5] = [
+    PolicyState::Compliant,
+    PolicyState::Due,
+    PolicyState::Overdue,
+    PolicyState::Unknown,
+    PolicyState::Unsupported,
+];
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
@@ -93,13 +103,16 @@ fn with_counts<T>(
     read: impl FnOnce(&PolicyCounts<'_>) -> T,
 ) -> T {
     let updates = Summary::of(fleet, now(), &FRESHNESS, facts).updates;
-    read(&PolicyCounts::of(&CompiledPolicies::new(policies, now()), fleet, &updates, facts, &FRESHNESS))
+    read(&PolicyCounts::of(&CompiledPolicies::new(policies, &[], now()), fleet, &updates, facts, &FRESHNESS))
 }
 
 fn states_with(fleet: &TenantFleet, policies: &[Policy], facts: &Facts) -> Vec<[u64; 5]> {
     with_counts(fleet, policies, facts, |counts| {
         assert!(counts.summaries.iter().map(|summary| summary.policy).eq(policies));
-        let states = |summary: &PolicySummary<'_>| PolicyState::ALL.map(|state| summary.machines(state));
+        let states = |summary: &PolicySummary<'_>| {
+            assert_eq!(summary.machines(PolicyState::Accepted), 0, "there are no exceptions");
+            STATES.map(|state| summary.machines(state))
+        };
         counts.summaries.iter().map(states).collect()
     })
 }
@@ -116,7 +129,7 @@ fn overdue(fleet: &TenantFleet, policies: &[Policy], facts: &Facts) -> Vec<Optio
 /// The verdicts about the missing updates of the only machine under one policy.
 fn verdicts(fleet: &TenantFleet, policy: &Policy, facts: &Facts) -> Vec<UpdateVerdict> {
     let updates = Summary::of(fleet, now(), &FRESHNESS, facts).updates;
-    let compiled = CompiledPolicies::new(std::slice::from_ref(policy), now());
+    let compiled = CompiledPolicies::new(std::slice::from_ref(policy), &[], now());
     let machine = fleet.machines.values().next().unwrap();
     let mut policies = TenantPolicies::new(&compiled, fleet, &updates, facts);
     policies.verdicts(0, machine, machine.missing_updates())
@@ -212,6 +225,7 @@ fn deadline_beyond_the_calendar_is_never_exceeded() {
         late_since: ago(days(9999)),
         deadline: None,
         state: UpdateState::Due,
+        exception: None,
         exploited: None,
     };
     assert_eq!(verdicts(&fleet, &forever, &Facts::default()), [expected]);

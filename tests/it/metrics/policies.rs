@@ -28,7 +28,7 @@ fn deadlines_are_exposed_once_and_before_any_data() {
         (labels, policy.shortest_deadline().unwrap().as_secs_f64())
     });
     assert!(shown.eq(expected.iter().map(|(labels, value)| (labels, *value))));
-    assert_eq!(parsed.count("mde_policy_machines"), 20.0, "2 tenants, 2 policies, all states");
+    assert_eq!(parsed.count("mde_policy_machines"), 24.0, "2 tenants, 2 policies, all states");
 }
 
 #[test]
@@ -172,7 +172,7 @@ proptest! {
         let parsed = parse(&text_under(&fleets, &policies)).expect("the format");
         for fleet in &fleets {
             for policy in &policies {
-                let states = ["compliant", "due", "overdue", "unknown", "unsupported"].map(|state| {
+                let states = ["compliant", "due", "overdue", "accepted", "unknown", "unsupported"].map(|state| {
                     let labels = [("tenant", &*fleet.tenant), ("policy", &*policy.name), ("state", state)];
                     parsed.value("mde_policy_machines", &labels).expect("always exported")
                 });

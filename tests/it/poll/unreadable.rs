@@ -45,7 +45,8 @@ fn shown(harness: &PollerHarness) -> (Option<f64>, PolicyState) {
     let policies = [policy("p", 24 * 14, DeadlineStart::FirstSeen)];
     let (facts, freshness) = (Facts::default(), &harness.freshness);
     let updates = Summary::of(fleet, now, freshness, &facts).updates;
-    let counts = PolicyCounts::of(&CompiledPolicies::new(&policies, now), fleet, &updates, &facts, freshness);
+    let counts =
+        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &updates, &facts, freshness);
     let state = PolicyState::ALL.into_iter().find(|state| counts.summaries[0].machines(*state) == 1);
     let is_compliant = scrape.sum("mde_compliant_machines") == 1.0;
     assert_eq!(is_compliant, state == Some(PolicyState::Compliant));

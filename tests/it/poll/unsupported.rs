@@ -52,9 +52,10 @@ async fn unsupported_machines_are_counted_and_never_compliant() {
     let (now, policies) = (harness.api.clock.now(), [policy("p", 24, DeadlineStart::FirstSeen)]);
     let (facts, freshness) = (Facts::default(), &harness.freshness);
     let updates = Summary::of(fleet, now, freshness, &facts).updates;
-    let counts = PolicyCounts::of(&CompiledPolicies::new(&policies, now), fleet, &updates, &facts, freshness);
+    let counts =
+        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &updates, &facts, freshness);
     let states = PolicyState::ALL.map(|state| counts.summaries[0].machines(state));
-    assert_eq!(states, [0, 1, 0, 0, 8]);
+    assert_eq!(states, [0, 1, 0, 0, 0, 8]);
 }
 
 #[tokio::test]

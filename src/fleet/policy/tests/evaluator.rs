@@ -1,8 +1,11 @@
-//! Arbitrary policies, compared with an evaluation of one rule after another.
+//! Arbitrary policies and exceptions, compared with an evaluation of one rule after another.
 
 use proptest::prelude::*;
 
+use self::arbitrary::{any_exceptions, any_policy, scenes};
 use super::*;
+
+mod arbitrary;
 
 /// The outcome of a condition; none if it is unknown.
 type Outcome = Option<bool>;
@@ -38,6 +41,15 @@ impl Scene<'_> {
         known.or(self.missing.update.cvss)
     }
 
+    fn exploited(&self) -> Outcome {
+        let each: Vec<_> = self.each().iter().map(|facts| facts.and_then(|facts| facts.exploited)).collect();
+        match (each.contains(&Some(true)), each.contains(&None)) {
+            (true, _) => Some(true),
+            (false, true) => None,
+            (false, false) => Some(false),
+        }
+    }
+
     fn update(&self, condition: &UpdateCondition) -> Outcome {
         let any = |patterns: &[TextPattern], text: &str| {
             let fits = |pattern: &TextPattern| match pattern.as_str().to_lowercase().strip_suffix('*') {
@@ -47,16 +59,7 @@ impl Scene<'_> {
             patterns.iter().any(fits)
         };
         match condition {
-            UpdateCondition::Exploited(wanted) => {
-                let each: Vec<_> =
-                    self.each().iter().map(|facts| facts.and_then(|facts| facts.exploited)).collect();
-                let exploited = match (each.contains(&Some(true)), each.contains(&None)) {
-                    (true, _) => Some(true),
-                    (false, true) => None,
-                    (false, false) => Some(false),
-                };
-                exploited.map(|exploited| exploited == *wanted)
-            }
+            UpdateCondition::Exploited(wanted) => self.exploited().map(|exploited| exploited == *wanted),
             UpdateCondition::KnownExploited(wanted) => match self.listings()[..] {
                 [] if self.each().contains(&None) => None,
                 [] => Some(!wanted),
@@ -175,132 +178,57 @@ impl Scene<'_> {
     }
 }
 
-fn any_patterns() -> impl Strategy<Value = Vec<TextPattern>> {
-    let texts = prop::sample::subsequence(vec!["a", "A*", "b", "ab", "*"], 1..3);
-    texts.prop_map(|texts| texts.iter().map(|text| TextPattern::new(text)).collect())
+/// The tenant of the scenes.
+struct Tenant<'a> {
+    name: &'a str,
+    facts: &'a Facts,
+    exceptions: &'a [Exception],
 }
 
-fn any_text() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["", "a", "AB", "b", "c"]).prop_map(str::to_owned)
-}
-
-fn any_condition() -> impl Strategy<Value = Condition> {
-    use crate::model::VendorSeverity as Vendor;
-    let vendor = prop::sample::subsequence(Vendor::ALL.to_vec(), 1..3);
-    let severity = prop::sample::subsequence(Severity::ALL.to_vec(), 1..3);
-    prop_oneof![
-        any::<bool>().prop_map(|value| UpdateCondition::Exploited(value).into()),
-        any::<bool>().prop_map(|value| UpdateCondition::KnownExploited(value).into()),
-        vendor.prop_map(|values| UpdateCondition::VendorSeverity(values).into()),
-        severity.prop_map(|values| UpdateCondition::Severity(values).into()),
-        (1_u8..=100).prop_map(|tenths| {
-            UpdateCondition::CvssAtLeast(CvssScore::from_tenths(tenths).unwrap()).into()
-        }),
-        (0_u8..=4).prop_map(|quarters| UpdateCondition::EpssAtLeast(f64::from(quarters) / 4.0).into()),
-        any_patterns().prop_map(|patterns| UpdateCondition::Products(patterns).into()),
-        any_patterns().prop_map(|patterns| MachineCondition::Platforms(patterns).into()),
-        any_patterns().prop_map(|patterns| MachineCondition::DeviceGroups(patterns).into()),
-        any_patterns().prop_map(|patterns| MachineCondition::Names(patterns).into()),
-        any_patterns().prop_map(|patterns| MachineCondition::Tags(patterns).into()),
-    ]
-}
-
-fn any_rule() -> impl Strategy<Value = PolicyRule> {
-    let from = prop::sample::select(DeadlineStart::ALL.to_vec());
-    let within = (1_u64..40, from).prop_map(|(age, from)| RuleDeadline::Within { time: days(age), from });
-    let deadline = prop_oneof![8 => within, 1 => Just(RuleDeadline::Unlimited), 1 => Just(RuleDeadline::KnownExploitedDue)];
-    let conditions = || prop::collection::vec(any_condition(), 0..3);
-    (conditions(), conditions(), any::<bool>(), deadline).prop_map(
-        |(conditions, not, or_unknown, deadline)| PolicyRule { conditions, not, or_unknown, deadline },
-    )
-}
-
-fn any_policy() -> impl Strategy<Value = Policy> {
-    let rules = prop_oneof![9 => prop::collection::vec(any_rule(), 1..6), 1 => prop::collection::vec(any_rule(), 60..70)];
-    rules.prop_map(|rules| Policy { name: "p".into(), from: DeadlineStart::FirstSeen, rules, preset: None })
-}
-
-fn any_facts() -> impl Strategy<Value = KbFacts> {
-    let age = || (0_u64..60).prop_map(|age| ago(days(age)));
-    let listing = (age(), prop::option::of(age()));
-    let listing = prop::option::of(listing.prop_map(|(since, due)| KnownExploited {
-        cves: 1,
-        since,
-        due,
-        ransomware: false,
-    }));
-    let rating = prop::option::of(prop::sample::select(crate::model::VendorSeverity::ALL.to_vec()));
-    let score = prop::option::of((1_u8..=100).prop_map(|tenths| CvssScore::from_tenths(tenths).unwrap()));
-    let epss = prop::option::of((0_u8..=4).prop_map(|quarters| f64::from(quarters) / 4.0));
-    (any::<Option<bool>>(), listing, rating, score, epss, prop::option::of(age())).prop_map(
-        |(exploited, known_exploited, vendor_severity, cvss, epss, released)| KbFacts {
-            vendor_severity,
-            cvss,
-            exploited,
-            known_exploited,
-            epss,
-            released,
-            ..KbFacts::default()
-        },
-    )
-}
-
-prop_compose! {
-    fn any_missing()(
-        products in prop::collection::vec(prop::sample::select(vec!["a", "AB", "c"]), 0..3),
-        severity in prop::option::of(prop::sample::select(Severity::ALL.to_vec())),
-        score in prop::option::of(1_u8..=100),
-        age in 0_u64..60,
-        links in prop::collection::vec((1_u32..8, (0_u64..60).prop_map(days)), 0..3),
-    ) -> MissingUpdate {
-        let mut missing = replacing(&links, missing(0, "", days(age)));
-        let products = products.into_iter().map(str::to_owned).collect();
-        missing.update.facts = Arc::new(UpdateFacts { title: String::new(), products });
-        missing.update.severity = severity;
-        missing.update.cvss = score.and_then(CvssScore::from_tenths);
-        missing
-    }
-}
-
-prop_compose! {
-    fn any_machine()(
-        os_platform in any_text(),
-        device_group in any_text(),
-        name in any_text(),
-        tags in prop::option::of(prop::collection::vec(any_text(), 0..3)),
-        // Each update once: all machines of a tenant share its products and its release.
-        missing in prop::collection::vec(any_missing(), 0..4),
-    ) -> (MachineFacts, Vec<MissingUpdate>) {
-        let facts = MachineFacts {
-            os_platform: if os_platform.is_empty() { os_platform } else { format!("Windows{os_platform}") },
-            device_group,
-            name,
-            tags: tags.map(Into::into),
-            ..MachineFacts::unlisted(MachineId::parse("0").unwrap())
+/// The expected verdict about a missing update, and every exception that covers it.
+fn expected(
+    tenant: &Tenant<'_>,
+    machine: &MachineFacts,
+    missing: &MissingUpdate,
+    policy: &Policy,
+) -> (UpdateVerdict, Vec<usize>) {
+    let facts = tenant.facts;
+    let covering = |missing: &MissingUpdate| -> Vec<usize> {
+        let scene = Scene { facts, machine, missing };
+        let covers = |exception: &Exception| {
+            let names = exception.tenants.iter().any(|name| **name == *tenant.name);
+            let holds = scene.conditions(&exception.conditions) == Some(true);
+            let excluded = !exception.not.is_empty() && scene.conditions(&exception.not) != Some(false);
+            (names || exception.tenants.is_empty()) && now() < exception.ends_at() && holds && !excluded
         };
-        (facts, missing)
-    }
-}
-
-/// A fleet of these machines, in which every machine misses other KBs, and facts about half of the KBs.
-fn scenes() -> impl Strategy<Value = (TenantFleet, Facts)> {
-    let machines = prop::collection::vec(any_machine(), 1..4);
-    (machines, prop::collection::vec(prop::option::of(any_facts()), 20)).prop_map(|(machines, kbs)| {
-        let mut fleet = fleet(vec![None; machines.len()]);
-        let mut number = 7;
-        for (index, (facts, mut missing)) in machines.into_iter().enumerate() {
-            for missing in &mut missing {
-                number += 1;
-                missing.update.kb = kb(number);
-            }
-            change(&mut fleet, u8::try_from(index).unwrap(), |machine| {
-                machine.facts = MachineFacts { id: machine.facts.id.clone(), ..facts };
-                machine.assessment = Some(Assessment::of_now(now(), missing));
-            });
-        }
-        let known = (1..).zip(kbs).filter_map(|(number, facts)| facts.map(|facts| (number, facts)));
-        (fleet, facts(known))
-    })
+        let numbered = tenant.exceptions.iter().enumerate();
+        numbered.filter(|(_, exception)| covers(exception)).map(|(index, _)| index).collect()
+    };
+    let is_left = |link: &&Link| {
+        let mut alone = self::missing(link.kb.number(), "", days(0));
+        alone.update.facts = Arc::clone(&missing.update.facts);
+        covering(&alone).is_empty()
+    };
+    let links: Vec<_> = missing.links().iter().filter(is_left).copied().collect();
+    let missing = MissingUpdate { chain: Chain::of(links), ..missing.clone() };
+    let exceptions = covering(&missing);
+    let scene = Scene { facts, machine, missing: &missing };
+    let (rule, deadline, state) = scene.verdict(policy);
+    let from = match rule.map(|number| policy.rules[number - 1].deadline) {
+        None | Some(RuleDeadline::Unlimited) => policy.from,
+        Some(RuleDeadline::Within { from, .. }) => from,
+        Some(RuleDeadline::KnownExploitedDue) => DeadlineStart::FirstSeen,
+    };
+    let (first_seen, released) = scene.starts();
+    let verdict = UpdateVerdict {
+        rule,
+        late_since: if from == DeadlineStart::Released { released } else { first_seen },
+        deadline,
+        state: if exceptions.is_empty() { state } else { UpdateState::Accepted },
+        exception: exceptions.first().copied(),
+        exploited: scene.exploited(),
+    };
+    (verdict, exceptions)
 }
 
 proptest! {
@@ -308,24 +236,29 @@ proptest! {
     fn policies_give_the_result_of_one_rule_after_another(
         (mut fleet, facts) in scenes(),
         policies in prop::collection::vec(any_policy(), 1..4),
+        exceptions in any_exceptions(),
     ) {
         fleet.source = Source::Export;
         let updates = Summary::of(&fleet, now(), &FRESHNESS, &facts).updates;
-        let compiled = CompiledPolicies::new(&policies, now());
-        let mut tenant = TenantPolicies::new(&compiled, &fleet, &updates, &facts);
+        let compiled = CompiledPolicies::new(&policies, &exceptions, now());
+        let mut judged = TenantPolicies::new(&compiled, &fleet, &updates, &facts);
         let counts = PolicyCounts::of(&compiled, &fleet, &updates, &facts, &FRESHNESS);
-        let mut by_state = vec![[0; 5]; policies.len()];
+        let tenant = Tenant { name: &fleet.tenant, facts: &facts, exceptions: &exceptions };
+        let mut by_state = vec![[0; 6]; policies.len()];
+        let mut covered = vec![0; exceptions.len()];
         for (machine, overdue) in fleet.machines.values().zip(&counts.overdue_updates) {
             let mut states = vec![Vec::new(); policies.len()];
             for (index, policy) in policies.iter().enumerate() {
-                let verdicts = tenant.verdicts(index, machine, machine.missing_updates());
+                let verdicts = judged.verdicts(index, machine, machine.missing_updates());
                 for (missing, verdict) in machine.missing_updates().iter().zip(verdicts) {
-                    let expected = Scene { facts: &facts, machine: &machine.facts, missing }.verdict(policy);
-                    prop_assert_eq!((verdict.rule, verdict.deadline, verdict.state), expected);
+                    let (expected, exceptions) = expected(&tenant, &machine.facts, missing, policy);
+                    prop_assert_eq!(verdict, expected);
                     states[index].push(verdict.state);
+                    exceptions.iter().filter(|_| index == 0).for_each(|exception| covered[*exception] += 1);
                 }
                 let state = match states[index].iter().min() {
                     Some(UpdateState::Overdue) => PolicyState::Overdue,
+                    Some(UpdateState::Accepted) => PolicyState::Accepted,
                     Some(UpdateState::Due) => PolicyState::Due,
                     _ => PolicyState::Compliant,
                 };
@@ -337,5 +270,8 @@ proptest! {
         }
         let shown = counts.summaries.iter().map(|summary| PolicyState::ALL.map(|state| summary.machines(state)));
         prop_assert_eq!(shown.collect::<Vec<_>>(), by_state);
+        let names = |exception: &Exception| exception.tenants.is_empty() || exception.tenants.contains(&fleet.tenant);
+        let expected = exceptions.iter().zip(covered).map(|(exception, count)| names(exception).then_some(count));
+        prop_assert_eq!(counts.exception_updates, expected.collect::<Vec<_>>());
     }
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn rule(conditions: Vec<Condition>, deadline: Duration) -> PolicyRule {
+pub(super) fn rule(conditions: Vec<Condition>, deadline: Duration) -> PolicyRule {
     let deadline = RuleDeadline::Within { time: deadline, from: DeadlineStart::FirstSeen };
     PolicyRule { conditions, ..PolicyRule::unconditional(deadline) }
 }
 
-fn rules(rules: Vec<PolicyRule>) -> Policy {
+pub(super) fn rules(rules: Vec<PolicyRule>) -> Policy {
     Policy { name: "p".into(), from: DeadlineStart::FirstSeen, rules, preset: None }
 }
 
@@ -15,7 +15,7 @@ fn patterns(texts: &[&str]) -> Vec<TextPattern> {
     texts.iter().map(|text| TextPattern::new(text)).collect()
 }
 
-fn listed(since: &str, due: Option<&str>) -> KbFacts {
+pub(super) fn listed(since: &str, due: Option<&str>) -> KbFacts {
     let known_exploited = Some(KnownExploited {
         cves: 1,
         since: since.parse().unwrap(),
