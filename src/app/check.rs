@@ -17,8 +17,8 @@ use super::runtime::block_on;
 use crate::check::{self, CheckReport, CheckSection, StepOutcome};
 use crate::cli::Flags;
 use crate::clock::Clock;
+use crate::config::Problem;
 use crate::config::web::LoadedWebConfig;
-use crate::config::{self, Problem};
 use crate::error::AppError;
 use crate::facts::FactsSettings;
 use crate::http::ProxyMode;
@@ -40,7 +40,8 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
         report.add(section);
         print(&section.to_string())
     };
-    show(&check_this_machine(&loaded, web.as_ref(), &flags))?;
+    let warnings = loaded.warnings_at(clock.now());
+    show(&check_this_machine(&warnings, web.as_ref(), &flags))?;
 
     if let Some(facts) = &loaded.config.facts {
         let settings = FactsSettings::new(facts, flags.storage_path(), ProxyMode::Configured);
@@ -70,11 +71,7 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
 }
 
 /// Checks the parts that all tenants share.
-fn check_this_machine(
-    loaded: &config::LoadedConfig,
-    web: Option<&LoadedWebConfig>,
-    flags: &Flags,
-) -> CheckSection {
+fn check_this_machine(warnings: &[Problem], web: Option<&LoadedWebConfig>, flags: &Flags) -> CheckSection {
     let mut section = CheckSection::new("this machine");
     let mut add = |step, file: &Path, warnings: &[Problem]| {
         for warning in warnings {
@@ -84,7 +81,7 @@ fn check_this_machine(
             section.add(step, StepOutcome::Ok, &format!("`{}` is good", file.display()));
         }
     };
-    add("configuration", flags.config_file(), &loaded.warnings);
+    add("configuration", flags.config_file(), warnings);
     if let Some((web, file)) = web.zip(flags.web_config_file.as_deref()) {
         add("web configuration", file, &web.warnings);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::load::validate;
 use super::output::print;
 use crate::cli::Flags;
+use crate::clock::Clock;
 use crate::config::expand;
 use crate::error::AppError;
 
@@ -14,13 +15,19 @@ use crate::error::AppError;
 ///
 /// # Errors
 /// The problems of both files.
-pub(super) fn check_config(file: Option<&Path>, expands: bool, flags: &Flags) -> Result<(), AppError> {
+pub(super) fn check_config(
+    file: Option<&Path>,
+    expands: bool,
+    flags: &Flags,
+    clock: &Clock,
+) -> Result<(), AppError> {
     let file = file.unwrap_or(flags.config_file());
     let web_file = flags.web_config_file.as_deref();
     let (loaded, web) = validate(file, web_file)?;
     let unreadable = loaded.unreadable_inputs(flags.storage_path());
     let mark = if expands { "# " } else { "" };
-    for warning in loaded.warnings.iter().chain(&unreadable).chain(web.iter().flat_map(|web| &web.warnings)) {
+    let warnings = loaded.warnings_at(clock.now());
+    for warning in warnings.iter().chain(&unreadable).chain(web.iter().flat_map(|web| &web.warnings)) {
         print(&format!("{mark}warning: {warning}\n"))?;
     }
     print(&format!("{mark}{}: the configuration is valid\n", file.display()))?;

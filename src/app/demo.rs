@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::ToSpan as _;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mde_simulator::{Options, Simulator};
 
@@ -63,7 +64,7 @@ async fn serve(
     let simulator = Simulator::start(options(demo, clock.clone())).await;
     let simulator =
         simulator.map_err(|source| AppError::System { operation: "start the simulation", source })?;
-    let folder = configuration(&simulator, demo.source)
+    let folder = configuration(&simulator, demo.source, today(&clock))
         .map_err(|source| AppError::System { operation: "write the configuration of the demo", source })?;
     // The warnings are expected: the demo polls more often than a real tenant should be polled.
     let RunConfig { active, web, .. } =
@@ -86,10 +87,9 @@ async fn serve(
 }
 
 fn options(demo: DemoFlags, clock: Clock) -> Options {
-    let today = TimeZone::UTC.to_datetime(clock.now()).date();
     Options {
         machines: demo.machines,
-        start: today.saturating_sub(HEAD_START.days()),
+        start: today(&clock).saturating_sub(HEAD_START.days()),
         day_length: Some(DAY),
         quota_per_minute: Some(PER_MINUTE),
         quota_per_hour: Some(60 * PER_MINUTE),
@@ -98,8 +98,13 @@ fn options(demo: DemoFlags, clock: Clock) -> Options {
     }
 }
 
+/// The current day, at UTC.
+fn today(clock: &Clock) -> Date {
+    TimeZone::UTC.to_datetime(clock.now()).date()
+}
+
 /// Writes a configuration as an operator would, to a folder that is deleted when the demo ends.
-fn configuration(simulator: &Simulator, source: Source) -> io::Result<tempfile::TempDir> {
+fn configuration(simulator: &Simulator, source: Source, today: Date) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("mde_exporter-demo-").tempdir()?;
     let url = simulator.api_url();
     let tenant = simulator.tenant_id();
@@ -124,6 +129,8 @@ fn configuration(simulator: &Simulator, source: Source) -> io::Result<tempfile::
     quota: {{ per_minute: {PER_MINUTE}, per_hour: {} }}
 poll:
   interval: {interval}
+metrics:
+  labels: {{ team: {{ tag_prefix: \"team:\" }} }}
 policies:
   - {{ name: 14d, deadline: {}s }}
   - name: risk
@@ -131,6 +138,16 @@ policies:
       - {{ exploited: true, deadline: {}s }}
       - {{ severity: [critical, high], or_unknown: true, deadline: {}s }}
       - {{ deadline: {}s }}
+exceptions:
+  - name: shop-floor
+    reason: CHG0041877, the lines are patched when they stand still
+    until: {}
+    machines: {{ device_groups: [Shop Floor] }}
+  - name: branch-clients
+    reason: CHG0042105, slow links until the new lines are in place
+    until: {}
+    not: {{ exploited: true }}
+    machines: {{ names: [\"branch-*\"] }}
 facts:
   update: {FACTS_UPDATE}
   months: 12
@@ -146,6 +163,8 @@ facts:
         3 * DAY.as_secs(),
         14 * DAY.as_secs(),
         30 * DAY.as_secs(),
+        today.saturating_add(9.days()),
+        today.saturating_add(200.days()),
     );
     let write = |name: &str, text: &str| write(&folder.path().join(name), text);
     write("ca.pem", simulator.ca_pem())?;

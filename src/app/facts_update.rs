@@ -32,7 +32,7 @@ pub(super) fn facts_update(update: &FactsUpdateFlags, flags: &Flags, clock: &Clo
     let mut config = match &flags.config_file {
         Some(file) => {
             let (loaded, _) = validate(file, None)?;
-            log_warnings(&loaded.warnings);
+            log_warnings(&loaded.warnings_at(clock.now()));
             loaded.config.facts.unwrap_or_default()
         }
         None => FactsConfig::default(),

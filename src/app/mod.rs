@@ -34,7 +34,9 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
         Command::Once => once::once(&flags, &self_metrics, clock),
         Command::Check => check::check(flags, self_metrics, clock),
         Command::Facts(FactsCommand::Update(update)) => facts_update::facts_update(&update, &flags, &clock),
-        Command::CheckConfig { file, expand } => check_config::check_config(file.as_deref(), expand, &flags),
+        Command::CheckConfig { file, expand } => {
+            check_config::check_config(file.as_deref(), expand, &flags, &clock)
+        }
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo, &flags, self_metrics, clock),
         Command::HashPassword => hash_password::hash_password(),

@@ -3,11 +3,11 @@
 //! Tenants and policies are matched by name, so an added one does not affect the others. Every struct is
 //! destructured by field name, so a new field does not compile until it is compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Auth, Config, FactsConfig, FactsUrls, Http, Metrics, Poll, Quota, Selectors, Tenant};
-use crate::model::{Exception, Freshness, OwnLabel, Policy, RuleDeadline};
+use crate::model::{Condition, Exception, Freshness, OwnLabel, Policy, RuleDeadline};
 
 /// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
 /// `tenants[contoso].machines.tags`, and added and removed items, such as `tenants[contoso] removed`.
@@ -162,7 +162,14 @@ fn exception(keys: &mut Keys, path: &str, old: &Exception, new: &Exception) {
     keys.note(&format!("{path}.reason"), *reason == new.reason);
     keys.note(&format!("{path}.until"), *until == new.until);
     keys.note(&format!("{path}.tenants"), *tenants == new.tenants);
-    keys.note(&format!("{path}.conditions"), (conditions, not) == (&new.conditions, &new.not));
+    let all = || conditions.iter().chain(&new.conditions);
+    for key in all().map(Condition::key).collect::<BTreeSet<_>>() {
+        let of_key = |conditions: &'_ [Condition]| {
+            conditions.iter().filter(|condition| condition.key() == key).cloned().collect::<Vec<_>>()
+        };
+        keys.note(&format!("{path}.{key}"), of_key(conditions) == of_key(&new.conditions));
+    }
+    keys.note(&format!("{path}.not"), *not == new.not);
 }
 
 /// Collects the keys that differ.
@@ -263,6 +270,16 @@ policies:
                 "metrics: { detail: fleet, series_limit: 1, ignore_kbs: ['1000001'], ignore_ids: [x] }\npolicies:",
                 "metrics.detail,metrics.series_limit,metrics.ignore_kbs,metrics.ignore_ids",
             ),
+            (
+                "policies:",
+                "metrics: { labels: { team: { tag_prefix: a } } }\npolicies:",
+                "metrics.labels[team] added",
+            ),
+            (
+                "policies:",
+                "exceptions: [{ name: a, reason: b, until: 2027-01-31, kbs: [1000001] }]\npolicies:",
+                "exceptions[a] added",
+            ),
             ("policies:", "facts: off\npolicies:", ""),
             ("policies:", "facts: {}\npolicies:", "facts"),
             (
@@ -327,6 +344,32 @@ policies:
             "facts.file,facts.update,facts.months,facts.sources.msrc,facts.sources.kev,facts.sources.epss,\
              facts.sources.servicing,facts.http.timeout,facts.http.ca_file,facts.http.proxy_url"
         );
+    }
+
+    #[test]
+    fn each_key_of_labels_and_exceptions_is_compared() {
+        let changed = |old: &str, new: &str| {
+            changes(&config(&format!("{FILE}{old}")), &config(&format!("{FILE}{new}"))).join(",")
+        };
+        let labels = |labels: &str| format!("metrics: {{ labels: {{ {labels} }} }}\n");
+        let (a, b) = ("a: { tag_prefix: x }", "b: { tag_prefix: y }");
+        for (old, new, expected) in [
+            (a.to_owned(), "a: { tag_prefix: X }".to_owned(), "metrics.labels[a].tag_prefix"),
+            (a.to_owned(), b.to_owned(), "metrics.labels[b] added,metrics.labels[a] removed"),
+            (format!("{a}, {b}"), format!("{b}, {a}"), "metrics.labels"),
+        ] {
+            assert_eq!(changed(&labels(&old), &labels(&new)), expected);
+        }
+        let lab = |keys: &str| format!("exceptions: [{{ name: lab, {keys} }}]\n");
+        let old = lab("reason: a, until: 2027-01-31, kbs: [1000001], machines: { tags: [a] }");
+        let new = "reason: b, until: 2027-02-28, tenants: [contoso], kbs: [1000002], severity: [low], \
+                   not: { names: [a] }, machines: { tags: [a, b] }";
+        assert_eq!(
+            changed(&old, &lab(new)),
+            "exceptions[lab].reason,exceptions[lab].until,exceptions[lab].tenants,exceptions[lab].kbs,\
+             exceptions[lab].severity,exceptions[lab].tags,exceptions[lab].not"
+        );
+        assert_eq!(changed(&old, &old), "");
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl Default for FactsUrls {
 }
 
 impl FactsConfig {
+    /// Says which of the `needed` sources are off in the section `facts`; none if none is.
+    pub(super) fn left_out(facts: Option<&Self>, needed: impl Fn(&FactsSource) -> bool) -> Option<String> {
+        let is_off = |source: &FactsSource| facts.is_none_or(|facts| facts.sources.of(*source).is_none());
+        let off = FactsSource::ALL.into_iter().filter(is_off).filter(needed);
+        let off: Vec<_> = off.map(FactsSource::as_str).collect();
+        let place = if facts.is_none() { "facts: off" } else { "facts.sources" };
+        (!off.is_empty()).then(|| format!("needs facts of {}, which {place} leaves out", off.join(" and ")))
+    }
+
     /// The facts file, by default in the folder `storage` of the state file.
     #[must_use]
     pub fn file_in(&self, storage: &Path) -> PathBuf {

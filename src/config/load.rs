@@ -5,12 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::document::{self, Node, SyntaxError};
 use super::inputs;
-use super::problem::{LoadError, NamedInput, Problem, ProblemCollector, SourceLocation};
+use super::problem::{LoadError, NamedEnd, NamedInput, Problem, ProblemCollector, SourceLocation};
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
-use super::{Config, Metrics, Poll, Tenant, facts, metrics, policy, shares_quota};
+use super::{Config, Metrics, Poll, Tenant, exception, facts, metrics, policy, shares_quota};
 use crate::model::{Freshness, Policy};
 
 /// Size limit of the file, many times the size of ten thousand machine ids.
@@ -24,15 +26,26 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
-    /// Warnings, in the order of lines.
+    /// Warnings that do not depend on the time, in the order of lines.
     pub warnings: Vec<Problem>,
     /// The file itself, for messages.
     file: PathBuf,
     /// The files and variables that it names.
     inputs: Vec<NamedInput>,
+    /// The ends of its exceptions.
+    ends: Vec<NamedEnd>,
 }
 
 impl LoadedConfig {
+    /// Returns the warnings, and one for every exception that has ended at `now`, in the order of lines.
+    #[must_use]
+    pub fn warnings_at(&self, now: Timestamp) -> Vec<Problem> {
+        let warnings = ProblemCollector::new(&self.file);
+        warnings.extend_warnings(&self.warnings);
+        exception::warn_of_ended(&self.ends, now, &warnings);
+        warnings.into_warnings()
+    }
+
     /// Returns a warning for every file and every variable that the configuration names and that this process
     /// cannot read. `storage` is the folder of the state file. Blocks.
     #[must_use]
@@ -70,9 +83,9 @@ fn loaded(
     config: Option<Config>,
     problems: ProblemCollector,
 ) -> Result<LoadedConfig, LoadError> {
-    let inputs = problems.take_inputs();
+    let (inputs, ends) = (problems.take_inputs(), problems.take_ends());
     let (config, warnings) = problems.conclude(config)?;
-    Ok(LoadedConfig { config, warnings, file: file.to_path_buf(), inputs })
+    Ok(LoadedConfig { config, warnings, file: file.to_path_buf(), inputs, ends })
 }
 
 /// Returns the content of `file`.
@@ -126,9 +139,9 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
     let root = root(bytes, problems)?;
     let section =
         ValueReader::root(&root, "a mapping with the key tenants is allowed", problems).section()?;
-    let tenants = section
+    let (tenants, names) = section
         .required("tenants", "a list of at least one tenant is allowed")
-        .and_then(|field| tenants(&field, folder));
+        .map_or((None, None), |field| tenants(&field, folder));
     let poll = section.optional_or("poll", "a mapping is allowed", Poll::default(), poll);
     let metrics = section.optional_or("metrics", "a mapping is allowed", Metrics::default(), metrics::read);
     let facts =
@@ -138,28 +151,39 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
     if let (Some(field), Some(policies), Some(facts), Some(tenants)) = (&field, &policies, &facts, &tenants) {
         policy::warn_of_unused_facts(field, policies, facts.as_ref(), tenants);
     }
+    let field = section.optional("exceptions", "a list of exceptions is allowed");
+    let exceptions =
+        field.as_ref().map_or_else(|| Some(Vec::new()), |field| exception::read(field, names.as_ref()));
     section.finish();
-    Some(Config {
+    let config = Config {
         tenants: tenants?,
         poll: poll?,
         metrics: metrics?,
         facts: facts?,
         policies: policies?,
-        exceptions: Vec::new(),
-    })
+        exceptions: exceptions?,
+    };
+    if let Some(field) = &field {
+        exception::warn_of_other_settings(field, &config);
+    }
+    Some(config)
 }
 
-fn tenants(field: &ValueReader<'_>, folder: &Path) -> Option<Vec<Tenant>> {
-    let items = field.list("a mapping with the keys of a tenant is allowed")?;
+/// Reads the tenants, and their names even if other keys have problems; no names after a problem with one of them.
+fn tenants(field: &ValueReader<'_>, folder: &Path) -> (Option<Vec<Tenant>>, Option<TenantNames>) {
+    let Some(items) = field.list("a mapping with the keys of a tenant is allowed") else {
+        return (None, None);
+    };
     if items.is_empty() {
         field.problem("is empty");
-        return None;
+        return (None, None);
     }
     let mut names = TenantNames::default();
     // Collected first, so that the problems of every tenant are reported.
     let tenants: Vec<_> = items.iter().map(|item| tenant::read(item, folder, &mut names)).collect();
     warn_of_shared_quotas(&items, &tenants);
-    tenants.into_iter().collect()
+    let names = (names.len() == items.len()).then_some(names);
+    (tenants.into_iter().collect(), names)
 }
 
 /// Warns at each tenant that uses the application of an earlier one.

@@ -1,7 +1,8 @@
 //! The section `metrics`: amount of detail in the exposition.
 
-use super::Metrics;
 use super::reader::ValueReader;
+use super::values::kb;
+use super::{Metrics, labels};
 use crate::model::{DetailLevel, KbId};
 
 pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {
@@ -34,13 +35,19 @@ pub(super) fn read(field: &ValueReader<'_>) -> Option<Metrics> {
             let ids: Vec<_> = items.iter().map(|item| item.text(unreadable_id)).collect();
             ids.into_iter().collect()
         });
+    let labels = section.optional_or(
+        "labels",
+        "a mapping of at most 3 names to settings is allowed",
+        Vec::new(),
+        labels::read,
+    );
     section.finish();
     Some(Metrics {
         detail: detail?,
         series_limit: series_limit?,
         ignore_kbs: ignore_kbs?,
         ignore_ids: ignore_ids?,
-        labels: Vec::new(),
+        labels: labels?,
     })
 }
 
@@ -50,8 +57,4 @@ fn unreadable_id(text: &str) -> Result<String, &'static str> {
         id if KbId::parse(id).is_some() => Err("is the number of a KB, which belongs in ignore_kbs"),
         id => Ok(id.to_owned()),
     }
-}
-
-fn kb(text: &str) -> Result<KbId, &'static str> {
-    KbId::parse(text).ok_or("is not the number of a KB")
 }

@@ -8,18 +8,21 @@
 //! The file is read key by key instead of being deserialized into these types: serde stops at the first
 //! invalid value, and an operator wants to fix all of them at once. `document` parses YAML into nodes with
 //! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `http`, `metrics`,
-//! `facts`, `policy` and `rule` define the keys, `values` parses single values, and `problem` displays problems. Only
+//! `labels`, `facts`, `policy`, `rule`, `condition` and `exception` define the keys, `values` parses single values, and `problem` displays problems. Only
 //! `document` uses the YAML crate. [`web`] reads the web configuration file in the same way.
 //! [`changes()`] compares two configurations for a reload.
 
 mod auth;
 mod changes;
 mod cloud;
+mod condition;
 mod document;
+mod exception;
 mod expand;
 mod facts;
 mod http;
 mod inputs;
+mod labels;
 mod load;
 mod metrics;
 mod policy;

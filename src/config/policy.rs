@@ -120,20 +120,12 @@ pub(super) fn warn_of_unused_facts(
 ) {
     let Some(items) = field.list("") else { return };
     for (item, policy) in items.iter().zip(policies) {
-        let is_off = |source: &FactsSource| facts.is_none_or(|facts| facts.sources.of(*source).is_none());
         let is_needed = |source: &FactsSource| {
             tenants.iter().any(|tenant| policy.needed_facts(tenant.source).any(|needed| needed == *source))
         };
-        let off: Vec<_> = FactsSource::ALL.into_iter().filter(is_off).filter(is_needed).collect();
-        if off.is_empty() {
-            continue;
+        if let Some(what) = FactsConfig::left_out(facts, is_needed) {
+            let what = format!("{what}: machines with missing updates are unknown under it");
+            item.warning(what, "facts: {} turns every source on");
         }
-        let sources: Vec<_> = off.iter().map(|source| source.as_str()).collect();
-        let place = if facts.is_none() { "facts: off" } else { "facts.sources" };
-        let what = format!(
-            "needs facts of {}, which {place} leaves out: machines with missing updates are unknown under it",
-            sources.join(" and ")
-        );
-        item.warning(what, "facts: {} turns every source on");
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 /// A location in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceLocation {
@@ -92,6 +94,14 @@ pub(super) struct NamedInput {
     pub(super) place: InputPlace,
 }
 
+/// The end of an exception, and the key that sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedEnd {
+    pub(super) key: String,
+    pub(super) location: SourceLocation,
+    pub(super) ends_at: Timestamp,
+}
+
 /// The place of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InputPlace {
@@ -109,6 +119,7 @@ pub(super) struct ProblemCollector {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     inputs: RefCell<Vec<NamedInput>>,
+    ends: RefCell<Vec<NamedEnd>>,
 }
 
 impl ProblemCollector {
@@ -118,6 +129,7 @@ impl ProblemCollector {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             inputs: RefCell::default(),
+            ends: RefCell::default(),
         }
     }
 
@@ -129,6 +141,21 @@ impl ProblemCollector {
     /// Returns the noted files and variables, in the order of reading.
     pub(super) fn take_inputs(&self) -> Vec<NamedInput> {
         self.inputs.take()
+    }
+
+    /// Notes an end.
+    pub(super) fn add_end(&self, end: NamedEnd) {
+        self.ends.borrow_mut().push(end);
+    }
+
+    /// Returns the noted ends, in the order of reading.
+    pub(super) fn take_ends(&self) -> Vec<NamedEnd> {
+        self.ends.take()
+    }
+
+    /// Adds `warnings` of an earlier reading.
+    pub(super) fn extend_warnings(&self, warnings: &[Problem]) {
+        self.warnings.borrow_mut().extend_from_slice(warnings);
     }
 
     /// Returns the warnings, in the order of lines.

@@ -8,8 +8,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::document::{Entry, Node, NodeValue, Scalar, ScalarKind};
-use super::problem::{InputPlace, NamedInput, ProblemCollector, SourceLocation};
+use super::problem::{InputPlace, NamedEnd, NamedInput, ProblemCollector, SourceLocation};
 
 /// Reads the value of a key or an item of a list.
 pub(super) struct ValueReader<'a> {
@@ -46,6 +48,12 @@ impl<'a> ValueReader<'a> {
     pub(super) fn names_input(&self, place: InputPlace) {
         let (key, location) = (self.path.clone(), self.location());
         self.problems.add_input(NamedInput { key, location, place });
+    }
+
+    /// Notes that the value is an end.
+    pub(super) fn names_end(&self, ends_at: Timestamp) {
+        let (key, location) = (self.path.clone(), self.location());
+        self.problems.add_end(NamedEnd { key, location, ends_at });
     }
 
     /// Returns whether the value is a single value, neither a list nor a mapping.
@@ -123,6 +131,23 @@ impl<'a> ValueReader<'a> {
             problems: self.problems,
         };
         Some(items.iter().enumerate().map(field).collect())
+    }
+
+    /// Returns the items of a list of at least one value, each parsed by `parse`, whose error is the problem of the
+    /// item. `item_allowed` is the sentence about their allowed values.
+    pub(super) fn values<T>(
+        &self,
+        item_allowed: &str,
+        parse: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Option<Vec<T>> {
+        let items = self.list(item_allowed)?;
+        if items.is_empty() {
+            self.problem("is empty");
+            return None;
+        }
+        // Collected first, so that the problems of every item are reported.
+        let values: Vec<_> = items.iter().map(|item| item.text(&parse)).collect();
+        values.into_iter().collect()
     }
 
     /// Returns the reader of a mapping. No value is a mapping without keys.
@@ -216,10 +241,32 @@ impl<'a> MapReader<'a> {
         allowed: &str,
         check: impl Fn(&str) -> Result<(), &'static str>,
     ) -> Vec<(&'a str, ValueReader<'a>)> {
+        self.checked_entries(allowed, |key| printable(key).unwrap_or("?").to_owned(), |key| check(key).err())
+    }
+
+    /// Returns every key and its value, like [`entries`](Self::entries), for keys that are never a secret: problems
+    /// name them.
+    pub(super) fn names(
+        &self,
+        allowed: &str,
+        refuse: impl Fn(&str) -> Option<&'static str>,
+    ) -> Vec<(&'a str, ValueReader<'a>)> {
+        /// Longest name in a problem, in characters.
+        const SHOWN: usize = 100;
+        let shown = |key: &str| key.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+        self.checked_entries(allowed, shown, refuse)
+    }
+
+    fn checked_entries(
+        &self,
+        allowed: &str,
+        shown: impl Fn(&str) -> String,
+        refuse: impl Fn(&str) -> Option<&'static str>,
+    ) -> Vec<(&'a str, ValueReader<'a>)> {
         let mut fields = Vec::new();
         for (number, entry) in self.entries.iter().enumerate() {
             let key = entry.key.as_deref();
-            let path = self.path_of(key.and_then(printable).unwrap_or("?"));
+            let path = self.path_of(&key.map_or_else(|| "?".to_owned(), &shown));
             let Some(key) = key else {
                 self.problems.add_problem(
                     &path,
@@ -229,7 +276,7 @@ impl<'a> MapReader<'a> {
                 );
                 continue;
             };
-            if let Err(what) = check(key) {
+            if let Some(what) = refuse(key) {
                 self.problems.add_problem(&path, Some(entry.location), what, allowed);
             }
             self.check_repetition(number, entry, &path);

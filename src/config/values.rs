@@ -7,7 +7,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::reader::ValueReader;
-use crate::model::MAX_LABEL_BYTES;
+use crate::model::{KbId, MAX_LABEL_BYTES, TextPattern};
 
 pub(super) const GUID_ALLOWED: &str = "a GUID such as 66666666-7777-8888-9999-000000000000 is allowed";
 
@@ -18,6 +18,19 @@ pub(super) fn label(text: &str) -> Result<Arc<str>, &'static str> {
         text if text.contains(char::is_control) => Err("holds a control character"),
         text if text.len() > MAX_LABEL_BYTES => Err("is longer than 256 bytes"),
         text => Ok(text.into()),
+    }
+}
+
+pub(super) fn kb(text: &str) -> Result<KbId, &'static str> {
+    KbId::parse(text).ok_or("is not the number of a KB")
+}
+
+/// Parses a text that is compared in any case, such as a pattern or a tag.
+pub(super) fn pattern(text: &str) -> Result<TextPattern, &'static str> {
+    match text {
+        text if text.trim().is_empty() => Err("is blank"),
+        text if text.contains(char::is_control) => Err("holds a control character"),
+        text => Ok(TextPattern::new(text)),
     }
 }
 

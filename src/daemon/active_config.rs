@@ -27,9 +27,11 @@ impl ActiveConfig {
         clock: &Clock,
     ) -> Result<(Self, Vec<Problem>), LoadError> {
         let watch = FileWatch::of([file.to_owned()]);
-        let config::LoadedConfig { config, warnings, .. } = config::load(file)?;
-        self_metrics.config_loaded(clock.now());
-        Ok((Self { config, file: file.to_owned(), watch }, warnings))
+        let loaded = config::load(file)?;
+        let now = clock.now();
+        let warnings = loaded.warnings_at(now);
+        self_metrics.config_loaded(now);
+        Ok((Self { config: loaded.config, file: file.to_owned(), watch }, warnings))
     }
 }
 

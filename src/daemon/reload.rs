@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::active_config::{ActiveConfig, log_warnings};
@@ -110,7 +111,7 @@ impl Reloader {
     /// Fails if a task has ended unexpectedly; the daemon cannot continue then.
     async fn reload(&mut self) -> Result<ReloadOutcome, AppError> {
         let file = self.active.file.clone();
-        let proxy_mode = self.proxy_mode;
+        let (proxy_mode, now) = (self.proxy_mode, self.clock.now());
         let running = RunningTenants {
             config: self.active.config.clone(),
             ca_digests: self.supervisor.ca_digests(),
@@ -119,7 +120,7 @@ impl Reloader {
         let preparing = tokio::task::spawn_blocking(move || {
             // Created before the file is read, so that no change is missed.
             let watch = FileWatch::of([file.clone()]);
-            (watch, PreparedReload::load(&file, &running, proxy_mode))
+            (watch, PreparedReload::load(&file, &running, proxy_mode, now))
         });
         let prepared;
         (self.active.watch, prepared) =
@@ -216,10 +217,16 @@ impl PreparedReload {
     ///
     /// # Errors
     /// The problems of the file, or of the connections, one line each.
-    fn load(file: &Path, running: &RunningTenants, proxy_mode: ProxyMode) -> Result<Self, Vec<String>> {
-        let loaded = config::load(file);
-        let config::LoadedConfig { config, warnings, .. } =
-            loaded.map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
+    fn load(
+        file: &Path,
+        running: &RunningTenants,
+        proxy_mode: ProxyMode,
+        now: Timestamp,
+    ) -> Result<Self, Vec<String>> {
+        let loaded = config::load(file)
+            .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
+        let warnings = loaded.warnings_at(now);
+        let config = loaded.config;
         let digest = |tenant: &Tenant| (Arc::clone(&tenant.name), ca_digest(tenant));
         let ca_digests = config.tenants.iter().map(digest).collect();
         let old = ConfigVersion { config: &running.config, ca_digests: &running.ca_digests };

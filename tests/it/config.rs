@@ -85,9 +85,10 @@ tenants:
     machines: { all: true, zzz: 1, exclude: { zzz: 1 } }
     quota: { zzz: 1 }
 poll: { zzz: 1 }
-metrics: { zzz: 1 }
+metrics: { zzz: 1, labels: { team: { zzz: 1 } } }
 facts: { zzz: 1, sources: { zzz: 1 }, http: { zzz: 1 } }
 policies: [{ zzz: 1 }]
+exceptions: [{ zzz: 1, not: { zzz: 1 }, machines: { zzz: 1 } }]
 ";
 
 #[test]
@@ -112,10 +113,14 @@ fn unknown_key_is_rejected_in_every_section() {
             "tenants[0].quota.zzz",
             "poll.zzz",
             "metrics.zzz",
+            "metrics.labels.team.zzz",
             "facts.zzz",
             "facts.sources.zzz",
             "facts.http.zzz",
             "policies[0].zzz",
+            "exceptions[0].zzz",
+            "exceptions[0].not.zzz",
+            "exceptions[0].machines.zzz",
         ]
     );
 }
@@ -155,6 +160,8 @@ fn values_are_never_repeated() {
         "facts: { update: PLANT, months: PLANT, sources: { kev: 'https://u:PLANT@h', epss: 'https://h?PLANT' } }",
         "policies: PLANT",
         "policies: [PLANT, { name: PLANT }, { name: PLANT, deadline: PLANT, from: PLANT, PLANT: PLANT }]",
+        "metrics: { labels: { a: { tag_prefix: [PLANT], PLANT: 1 }, b: PLANT } }",
+        "exceptions: [PLANT, { name: PLANT, until: PLANT, tenants: PLANT, kbs: [PLANT], machines: { ids: [PLANT] } }]",
         "client_secret: PLANT\nclient_secret: \"PLANT",
     ] {
         let error = read(&place.replace("PLANT", planted)).unwrap_err();
@@ -223,7 +230,11 @@ proptest! {
 #[test]
 fn names_that_do_not_fit_a_label_are_problems() {
     let with = |tenant: usize, policy: usize| {
-        let policies = format!("policies: [{{ name: {}, deadline: 14d }}]\n", "p".repeat(policy));
+        let exception = "e".repeat(policy);
+        let policies = format!(
+            "policies: [{{ name: {}, deadline: 14d }}]\nexceptions: [{{ name: {exception}, reason: a, until: 2099-01-31, kbs: [5094041] }}]\n",
+            "p".repeat(policy)
+        );
         format!(
             "{}{policies}",
             MINIMAL.replace("  - tenant_id", &format!("  - name: {}\n    tenant_id", "t".repeat(tenant)))
@@ -231,7 +242,7 @@ fn names_that_do_not_fit_a_label_are_problems() {
     };
     assert_eq!(config(&with(256, 256)).tenants[0].name.len(), 256);
     let error = read(&with(257, 257)).unwrap_err().to_string();
-    for key in ["tenants[0].name", "policies[0].name"] {
+    for key in ["tenants[0].name", "policies[0].name", "exceptions[0].name"] {
         let line = error.lines().find(|line| line.contains(key));
         assert!(line.is_some_and(|line| line.contains("is longer than 256 bytes")), "{error}");
     }

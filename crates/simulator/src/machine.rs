@@ -26,6 +26,8 @@ struct SimulatedGroup {
     name: &'static str,
     systems: &'static [WindowsRelease],
     site: &'static str,
+    /// The tag with the team that owns a machine, one for each second machine; none for machines without a team.
+    teams: [Option<&'static str>; 2],
     /// Days from Update Tuesday until the first machines are patched, and until the last.
     patched_after_days: (u64, u64),
     /// Machines out of a hundred that are never patched.
@@ -33,11 +35,13 @@ struct SimulatedGroup {
 }
 
 const GROUPS: [SimulatedGroup; 6] = [
-    group(12, "Clients HQ", &CLIENTS, "hq", (2, 12), 1),
-    group(140, "Servers Production", &SERVERS, "prod", (9, 28), 2),
-    group(17, "Clients Branch Offices", &CLIENTS, "branch", (5, 35), 5),
-    group(141, "Servers Test", &SERVERS, "test", (1, 7), 0),
-    group(23, "Shop Floor", &CLIENTS, "floor", (20, 75), 15),
+    group(12, "Clients HQ", &CLIENTS, "hq", (2, 12), 1).owned_by(["team:workplace"; 2]),
+    group(140, "Servers Production", &SERVERS, "prod", (9, 28), 2)
+        .owned_by(["team:payments", "team:web shop"]),
+    group(17, "Clients Branch Offices", &CLIENTS, "branch", (5, 35), 5).owned_by(["team:workplace"; 2]),
+    group(141, "Servers Test", &SERVERS, "test", (1, 7), 0).owned_by(["team:web shop", "team:payments"]),
+    // The tag was typed by hand, in another case.
+    group(23, "Shop Floor", &CLIENTS, "floor", (20, 75), 15).owned_by(["team:plant", "Team:plant"]),
     group(5678, "Kiosks", &CLIENTS, "kiosk", (4, 20), 4),
 ];
 
@@ -49,7 +53,13 @@ const fn group(
     patched_after_days: (u64, u64),
     neglected: u64,
 ) -> SimulatedGroup {
-    SimulatedGroup { id, name, systems, site, patched_after_days, neglected }
+    SimulatedGroup { id, name, systems, site, teams: [None; 2], patched_after_days, neglected }
+}
+
+impl SimulatedGroup {
+    const fn owned_by(self, [first, second]: [&'static str; 2]) -> Self {
+        Self { teams: [Some(first), Some(second)], ..self }
+    }
 }
 
 /// The kind of a machine, as Defender sees it.
@@ -90,6 +100,7 @@ impl SimulatedMachine {
         if index.is_multiple_of(3) {
             tags.push("production");
         }
+        tags.extend(group.teams[index / GROUPS.len() % 2]);
         let mut machine = Self {
             id: machine_id(seed, index as u64),
             index,
