@@ -37,6 +37,13 @@ impl TenantFleet {
     }
 }
 
+impl Machine {
+    /// Sets every time after `now` back to `now`, except those that Defender reports.
+    pub fn set_back_times(&mut self, now: Timestamp) {
+        times(self).for_each(|at| *at = now.min(*at));
+    }
+}
+
 /// The times of a machine that come from the clock of the exporter.
 fn times(machine: &mut Machine) -> impl Iterator<Item = &mut Timestamp> {
     let Machine { facts: _, assessment, attempt } = machine;

@@ -36,7 +36,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
 }
 
 /// The reason for which a file could not be read.
-enum Unusable {
+pub(super) enum Unusable {
     /// The content is at fault: the file has to be replaced.
     Content(SetAsideReason),
     /// The disk is at fault: the content may be fine.
@@ -143,22 +143,52 @@ fn is_misleading(path: &Path) -> bool {
 /// Reads a file that cannot be written, without any change on the disk. So the exporter keeps its state on a
 /// disk that is full or was remounted read-only.
 pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<LoadedState> {
-    let path = folder.join(NAME);
-    let has_log = folder.join(format!("{NAME}-wal")).metadata().is_ok_and(|wal| wal.len() > 0);
-    // With a log, as after a crash, SQLite reads the log through the existing `-shm`. Without a log it would
-    // create both files, unless the database is declared immutable.
-    let mode = if has_log { "readonly_shm=1" } else { "immutable=1" };
-    let uri = format!("file:{}?mode=ro&{mode}", uri_path(&path)?);
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags).ok()?;
+    let connection = open_without_writing(folder).ok()?;
     match check_file(&connection).ok()? {
         SchemaAge::Current => load(&connection, now).ok(),
         SchemaAge::Older => {
             schema::view_as_current(&connection).ok()?;
-            Some(load(&connection, now).ok()?.without_lists())
+            let loaded = load(&connection, now).ok()?;
+            let is_complete = schema::has_complete_lists(&connection).ok()?;
+            Some(if is_complete { loaded } else { loaded.without_lists() })
         }
     }
+}
+
+/// Opens the file for reading, without any change on the disk.
+pub(super) fn open_without_writing(folder: &Path) -> rusqlite::Result<Connection> {
+    let path = folder.join(NAME);
+    // With a log, as after a crash, SQLite reads the log through the existing `-shm`. Without a log it would
+    // create both files, unless the database is declared immutable.
+    let mode = if has_log(folder) { "readonly_shm=1" } else { "immutable=1" };
+    let path = uri_path(&path).ok_or_else(|| rusqlite::Error::InvalidPath(path.clone()))?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{path}?mode=ro&{mode}"), flags)
+}
+
+/// Opens the file for reading and checks it. The connection is in a transaction, in which every query sees the same
+/// state, and shows the tables of this release.
+pub(super) fn open_for_reading(folder: &Path) -> Result<Connection, Unusable> {
+    let path = folder.join(NAME);
+    if !path.is_file() {
+        return Err(Unusable::Content(SetAsideReason::Foreign));
+    }
+    if is_misleading(&path) {
+        return Err(Unusable::Content(SetAsideReason::Damaged));
+    }
+    let connection = open_without_writing(folder)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch("PRAGMA temp_store = MEMORY; BEGIN")?;
+    if let SchemaAge::Older = check_file(&connection)? {
+        schema::view_as_current(&connection)?;
+    }
+    Ok(connection)
+}
+
+/// Returns whether a log with changes is beside the file.
+pub(super) fn has_log(folder: &Path) -> bool {
+    folder.join(format!("{NAME}-wal")).metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// The path, escaped for a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::persisted_state::{
-    PersistedState, PersistedTenant, RecordedCalls, onboarding_number, resolution_bounds, severity_number,
+use super::machine_row::{
+    MachineRow, SELECT_FACTS, SELECT_MACHINE, SELECT_MISSING_UPDATE, machine, missing_update, update_facts,
 };
-use super::row::{MachineRow, at, count, each, integer, optional, optional_text, source, text, time};
-use super::{chain, unreadable};
+use super::persisted_state::{PersistedState, PersistedTenant, RecordedCalls, resolution_bounds};
+use super::row::{at, count, each, integer, optional, text, time};
+use super::unreadable;
 use crate::fleet::{
-    Assessment, Attempt, ExportVersion, Machine, MachineFacts, MissingUpdate, Onboarding, OutOfScope,
-    PollStatus, ReportedUpdate, ResolutionHistogram, TenantFleet, Totals, UpdateFacts,
+    ExportVersion, MissingUpdate, OutOfScope, PollStatus, ResolutionHistogram, TenantFleet, Totals,
+    UpdateFacts,
 };
-use crate::model::{ApiOperation, CvssScore, KbId, MachineId, Severity};
+use crate::model::{ApiOperation, MachineId};
 
 /// The data of a file.
 #[derive(Debug, Default)]
@@ -140,10 +141,9 @@ fn resolution(connection: &Connection, tenants: &mut TenantRows, skipped: &mut u
 
 fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap<i64, SharedFacts>> {
     let mut all = HashMap::new();
-    each(connection, "SELECT key, title, products FROM update_facts", skipped, |row| {
-        let products = serde_json::from_str(text(row, 2)?).ok()?;
-        let facts = Arc::new(UpdateFacts { title: text(row, 1)?.to_owned(), products });
-        all.insert(integer(row, 0)?, SharedFacts { facts, is_used: false });
+    each(connection, SELECT_FACTS, skipped, |row| {
+        let (key, facts) = update_facts(row)?;
+        all.insert(key, SharedFacts { facts, is_used: false });
         Some(())
     })?;
     Ok(all)
@@ -152,45 +152,9 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
 /// The machines without their missing updates, by ascending key.
 fn machines(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<Vec<MachineRow>> {
     let mut machines = Vec::new();
-    let query = "SELECT key, tenant, departed_at, id, name, os_platform, os_version, device_group, \
-                 last_seen, read_at, attempt_at, attempt_succeeded, onboarded, as_of, source, tags, os_build \
-                 FROM machine LEFT JOIN times ON times.machine = machine.key ORDER BY machine.key";
-    each(connection, query, skipped, |row| {
-        let id = text(row, 3)?;
-        let facts = MachineFacts {
-            id: MachineId::parse(id).filter(|parsed| parsed.as_str() == id)?,
-            name: text(row, 4)?.to_owned(),
-            os_platform: text(row, 5)?.to_owned(),
-            os_version: text(row, 6)?.to_owned(),
-            device_group: text(row, 7)?.to_owned(),
-            last_seen: optional(row, 8, at)?,
-            onboarding: onboarding(integer(row, 12)?)?,
-            tags: tags(row, 15)?,
-            os_build: optional(row, 16, small)?,
-        };
-        let assessment = match optional(row, 9, at)? {
-            Some(read_at) => Some(Assessment {
-                fetched_at: read_at,
-                as_of: optional(row, 13, at)?.unwrap_or(read_at),
-                source: source(text(row, 14)?)?,
-                missing_updates: Vec::new(),
-                unreadable: None,
-            }),
-            None => None,
-        };
-        let attempt = match optional(row, 10, at)? {
-            Some(at) => {
-                let outcome = integer(row, 11)?;
-                Some(Attempt { at, succeeded: outcome > 0, not_found: outcome < 0 })
-            }
-            None => None,
-        };
-        machines.push(MachineRow {
-            key: integer(row, 0)?,
-            tenant: integer(row, 1)?,
-            departed_at: optional(row, 2, at)?,
-            machine: Machine { facts, assessment, attempt },
-        });
+    let query = format!("{SELECT_MACHINE} ORDER BY machine.key");
+    each(connection, &query, skipped, |row| {
+        machines.push(machine(row)?);
         Some(())
     })?;
     Ok(machines)
@@ -206,26 +170,20 @@ fn missing_updates(
     let mut machines = machines.iter_mut().peekable();
     // Collected per machine and then copied, so that the lists in memory have no spare capacity.
     let mut collected: Vec<MissingUpdate> = Vec::new();
-    let query = "SELECT machine, kb, first_seen, facts, cves, reported_machines, severity, cvss, links FROM gap \
-                 ORDER BY machine, kb";
-    each(connection, query, skipped, |row| {
+    let query = format!("{SELECT_MISSING_UPDATE} ORDER BY machine, kb");
+    each(connection, &query, skipped, |row| {
         let owner = integer(row, 0)?;
         while let Some(done) = machines.next_if(|machine| machine.key < owner) {
             assign(done, &mut collected);
         }
         machines.peek().filter(|machine| machine.key == owner && machine.machine.assessment.is_some())?;
-        let kb = KbId::new(small(integer(row, 1)?)?)?;
-        collected.last().is_none_or(|last| last.update.kb < kb).then_some(())?;
-        let first_seen = time(row, 2)?;
-        let (cves, reported_machines) = (optional(row, 4, small)?, optional(row, 5, small)?);
-        let severity = optional(row, 6, severity)?;
-        let score = optional(row, 7, |tenths| CvssScore::from_tenths(u8::try_from(tenths).ok()?))?;
-        let chain = optional_text(row, 8, |links| chain::decode(links, kb))?;
-        let shared = facts.get_mut(&integer(row, 3)?)?;
-        shared.is_used = true;
-        let facts = Arc::clone(&shared.facts);
-        let update = ReportedUpdate { kb, facts, cves, reported_machines, severity, cvss: score };
-        collected.push(MissingUpdate { update, first_seen, chain });
+        let missing = missing_update(row, |key| {
+            let shared = facts.get_mut(&key)?;
+            shared.is_used = true;
+            Some(Arc::clone(&shared.facts))
+        })?;
+        collected.last().is_none_or(|last| last.update.kb < missing.update.kb).then_some(())?;
+        collected.push(missing);
         Some(())
     })?;
     if let Some(last) = machines.next() {
@@ -279,26 +237,4 @@ fn operation(row: &Row<'_>, column: usize) -> Option<ApiOperation> {
         None => Some(ApiOperation::MissingKbs),
         Some(name) => ApiOperation::ALL.into_iter().find(|operation| operation.as_str() == name),
     }
-}
-
-/// The tags of a machine, which are NULL where no list has shown any.
-#[expect(clippy::option_option, reason = "the outer one stands for invalid values")]
-fn tags(row: &Row<'_>, column: usize) -> Option<Option<Arc<[String]>>> {
-    optional_text(row, column, |tags| {
-        let tags: Vec<String> = serde_json::from_str(tags).ok()?;
-        tags.is_sorted_by(|a, b| a < b).then(|| tags.into())
-    })
-}
-
-fn onboarding(number: i64) -> Option<Onboarding> {
-    let all = [Onboarding::Onboarded, Onboarding::NotOnboarded, Onboarding::Unreported];
-    all.into_iter().find(|onboarding| onboarding_number(*onboarding) == number)
-}
-
-fn small(number: i64) -> Option<u32> {
-    u32::try_from(number).ok()
-}
-
-fn severity(number: i64) -> Option<Severity> {
-    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number)
 }

@@ -33,6 +33,7 @@
 //!   superseded on the machine, as a JSON array of KB and first-seen time.
 //! - `unreadable`: per machine the ids that are no KBs, and the missing updates that they hold, both as JSON.
 //! - `update_facts`: titles and products (a JSON array) of updates, shared by missing updates.
+//! - `saved`: the time of the newest save, in one row.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in calls of schema 1).
 //! - `machines` and `open_gaps`: views of the machines and of the missing updates in scope, with names and
 //!   readable times.
@@ -41,9 +42,11 @@ mod chain;
 mod event;
 mod file;
 mod load;
+mod machine_row;
 mod names;
 mod permissions;
 mod persisted_state;
+mod reader;
 mod row;
 mod schema;
 mod shared;
@@ -60,6 +63,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use self::event::{OpenError, SaveError, SetAsideReason, StoreEvent};
+pub use self::reader::{MachineKey, MachineReader, ReadError, StateReader};
 pub use self::shared::SharedStore;
 
 use self::persisted_state::{PersistedState, RecordedCalls};
@@ -260,7 +264,8 @@ impl Store {
             write::replace_calls(&mut disk.connection, &self.calls)?;
             disk.has_calls = true;
         }
-        write::write(&mut disk.connection, &mut disk.persisted, self.fleets.values())
+        let now = self.clock.now();
+        write::write(&mut disk.connection, &mut disk.persisted, self.fleets.values(), now)
     }
 
     /// Returns whether a failed save shows that the file is damaged. A file without a tenant is not set

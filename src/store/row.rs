@@ -4,16 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::persisted_state::source_name;
-use crate::fleet::Machine;
 use crate::model::Source;
-
-/// A row of the table `machine`.
-pub(super) struct MachineRow {
-    pub(super) key: i64,
-    pub(super) tenant: i64,
-    pub(super) departed_at: Option<Timestamp>,
-    pub(super) machine: Machine,
-}
 
 /// Calls `take` with each row of `query`, and counts the rows that it rejects.
 pub(super) fn each(

@@ -18,7 +18,11 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 ///   releases wrote 0 both for a machine that is not onboarded and for an unknown status. A migrated file has
 ///   no machine list, so that the list is read at once.
 /// - 5: columns of [`ADDED`]. A migrated file has no machine list, so that the list shows tags and builds at once.
-pub(super) const VERSION: i64 = 5;
+/// - 6: the table `saved`.
+pub(super) const VERSION: i64 = 6;
+
+/// The first schema with everything that a machine list shows. A file of an earlier one gets a new list at once.
+const COMPLETE_LISTS: i64 = 5;
 
 /// The tables. `gap` holds the missing updates, and `pairs` counts them. There are no foreign keys and no
 /// other indexes than the keys: the exporter is the only writer, knows every key, and checks each row when it
@@ -94,9 +98,11 @@ CREATE TABLE call (
 CREATE INDEX call_at ON call (at);
 ";
 
-/// The tables that schema 4 added, by name.
-const ADDED_TABLES: [(&str, &str); 1] =
-    [("unreadable", "machine INTEGER PRIMARY KEY, ids TEXT NOT NULL, held TEXT NOT NULL")];
+/// The tables that schemas 4 and 6 added, by name.
+const ADDED_TABLES: [(&str, &str); 2] = [
+    ("unreadable", "machine INTEGER PRIMARY KEY, ids TEXT NOT NULL, held TEXT NOT NULL"),
+    ("saved", "key INTEGER PRIMARY KEY, at INTEGER NOT NULL"),
+];
 
 /// Views for people. The exporter does not read them.
 const VIEWS: &str = "
@@ -230,10 +236,17 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         }
     }
     transaction.execute_batch(&added_tables("CREATE TABLE IF NOT EXISTS", &ADDED_TABLES))?;
-    transaction.execute_batch("UPDATE tenant SET listed_at = NULL")?;
+    if !has_complete_lists(&transaction)? {
+        transaction.execute_batch("UPDATE tenant SET listed_at = NULL")?;
+    }
     replace_views(&transaction)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// Returns whether the machines of a file have everything that a machine list shows.
+pub(super) fn has_complete_lists(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.pragma_query_value(None, "user_version", |row| Ok(row.get::<_, i64>(0)? >= COMPLETE_LISTS))
 }
 
 fn replace_views(transaction: &Transaction<'_>) -> rusqlite::Result<()> {

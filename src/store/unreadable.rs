@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
+use super::machine_row::MachineRow;
 use super::persisted_state::source_name;
-use super::row::{MachineRow, at, each, integer, source, text};
-use crate::fleet::Machine;
+use super::row::{at, each, integer, source, text};
 use crate::fleet::unreadable::{HeldUpdate, UnreadableId, UnreadableIds};
+use crate::fleet::{Assessment, Machine};
 use crate::model::KbId;
+
+/// Selects the columns of [`read`].
+pub(super) const SELECT: &str = "SELECT machine, ids, held FROM unreadable";
 
 /// An id: its text, true if it is in the newest answer, and the numbers of the KBs that it never appeared with.
 type IdColumns = (String, bool, Vec<u32>);
@@ -46,24 +50,32 @@ pub(super) fn load(
 ) -> rusqlite::Result<()> {
     // Most machines have the same ids.
     let mut texts: HashSet<Arc<str>> = HashSet::new();
-    each(connection, "SELECT machine, ids, held FROM unreadable", skipped, |row| {
+    each(connection, SELECT, skipped, |row| {
         let key = integer(row, 0)?;
         let place = machines.binary_search_by_key(&key, |machine| machine.key).ok()?;
         let assessment = machines[place].machine.assessment.as_mut()?;
-        let mut unreadable = decode(text(row, 1)?, text(row, 2)?)?;
-        let is_missing = |kb: KbId| {
-            assessment.missing_updates.binary_search_by_key(&kb, |missing| missing.update.kb).is_ok()
-        };
-        unreadable.held.iter().all(|held| is_missing(held.kb)).then_some(())?;
-        for id in &mut unreadable.ids {
-            match texts.get(&id.text) {
-                Some(known) => id.text = Arc::clone(known),
-                None => drop(texts.insert(Arc::clone(&id.text))),
-            }
-        }
-        assessment.unreadable = Some(Box::new(unreadable));
+        assessment.unreadable = Some(Box::new(read(row, assessment, &mut texts)?));
         Some(())
     })
+}
+
+/// Reads a row of the machine with this assessment, which has its missing updates.
+pub(super) fn read(
+    row: &Row<'_>,
+    assessment: &Assessment,
+    texts: &mut HashSet<Arc<str>>,
+) -> Option<UnreadableIds> {
+    let mut unreadable = decode(text(row, 1)?, text(row, 2)?)?;
+    let is_missing =
+        |kb: KbId| assessment.missing_updates.binary_search_by_key(&kb, |missing| missing.update.kb).is_ok();
+    unreadable.held.iter().all(|held| is_missing(held.kb)).then_some(())?;
+    for id in &mut unreadable.ids {
+        match texts.get(&id.text) {
+            Some(known) => id.text = Arc::clone(known),
+            None => drop(texts.insert(Arc::clone(&id.text))),
+        }
+    }
+    Some(unreadable)
 }
 
 fn decode(ids: &str, held: &str) -> Option<UnreadableIds> {

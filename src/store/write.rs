@@ -21,11 +21,12 @@ use crate::fleet::{Machine, MachineFacts, MissingUpdate, TenantFleet, Totals, Up
 use crate::model::{ApiOperation, CvssScore, KbId, MachineId};
 
 /// Writes the difference between `persisted` and `fleets`; other tenants stay as they are. Updates
-/// `persisted` after the commit. Returns whether a row was written.
+/// `persisted` after the commit, which is at `now`. Returns whether a row was written.
 pub(super) fn write<'a>(
     connection: &mut Connection,
     persisted: &mut PersistedState,
     fleets: impl IntoIterator<Item = &'a Arc<TenantFleet>>,
+    now: Timestamp,
 ) -> rusqlite::Result<bool> {
     // A deferred transaction: it touches no file unless a row is written.
     let transaction = connection.transaction()?;
@@ -43,6 +44,10 @@ pub(super) fn write<'a>(
         let changes = changes.collect::<rusqlite::Result<Vec<_>>>()?;
         (changes, writer.new_facts, writer.rows)
     };
+    if rows > 0 {
+        transaction
+            .execute("INSERT OR REPLACE INTO saved (key, at) VALUES (1, ?1)", [now.as_millisecond()])?;
+    }
     transaction.commit()?;
     persisted.unused_facts.clear();
     persisted.needs_rewrite = false;

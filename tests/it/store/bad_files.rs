@@ -79,7 +79,7 @@ fn set_aside(folder: &Path) -> Vec<String> {
     names
 }
 
-fn put(path: &Path, bytes: &[u8]) {
+pub(super) fn put(path: &Path, bytes: &[u8]) {
     fs::File::create(path).unwrap().write_all(bytes).unwrap();
 }
 
@@ -135,7 +135,7 @@ fn change(folder: &Path, sql: &str) {
 fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
-    change(folder.path(), "PRAGMA user_version = 6; ALTER TABLE gap ADD COLUMN more TEXT;");
+    change(folder.path(), "PRAGMA user_version = 7; ALTER TABLE gap ADD COLUMN more TEXT;");
     assert_is_set_aside(folder.path(), SetAsideReason::Newer);
 }
 

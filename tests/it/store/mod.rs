@@ -2,5 +2,6 @@
 
 mod bad_files;
 mod older_files;
+mod reader;
 mod restarts;
 mod round_trip;

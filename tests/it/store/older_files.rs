@@ -1,13 +1,17 @@
 //! Files of earlier releases: their data is kept.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use flate2::read::GzDecoder;
+use jiff::Timestamp;
+use mde_exporter::clock::Clock;
 use mde_exporter::fleet::{Chain, Link, MissingUpdate, Onboarding, TenantFleet};
 use mde_exporter::model::{ApiOperation, CvssScore, KbId, MachineId, Severity, Source};
-use mde_exporter::store::{Restored, SetAsideReason, StoreEvent};
+use mde_exporter::store::{Restored, SetAsideReason, StateReader, Store, StoreEvent};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -44,7 +48,7 @@ PRAGMA journal_mode = WAL;
 ";
 
 /// One machine with two missing updates, one without an assessment, one out of scope; a call a minute ago.
-fn write_version_1(folder: &Path) {
+pub(super) fn write_version_1(folder: &Path) {
     let connection = Connection::open(folder.join("state.db")).unwrap();
     connection.execute_batch(VERSION_1).unwrap();
     let (now, read, seen) = (NOW * 1000, (NOW - 600) * 1000, (NOW - 86_400) * 1000);
@@ -65,7 +69,7 @@ fn write_version_1(folder: &Path) {
 }
 
 /// The schema number of this release.
-const CURRENT: i64 = 5;
+const CURRENT: i64 = 6;
 
 fn version(folder: &Path) -> i64 {
     let connection = Connection::open(folder.join("state.db")).unwrap();
@@ -214,7 +218,7 @@ fn list_is_due_after_a_migration_from_version_4() {
             "DROP VIEW machines; DROP VIEW open_gaps; ALTER TABLE machine DROP COLUMN tags;
              ALTER TABLE machine DROP COLUMN os_build; ALTER TABLE gap DROP COLUMN cvss;
              ALTER TABLE gap DROP COLUMN links; ALTER TABLE tenant DROP COLUMN superseded;
-             PRAGMA user_version = 4",
+             DROP TABLE saved; PRAGMA user_version = 4",
         )
         .unwrap();
     drop(connection);
@@ -222,6 +226,34 @@ fn list_is_due_after_a_migration_from_version_4() {
     assert!(restored.events.is_empty(), "{:?}", restored.events);
     assert_eq!(restored.fleets[0].listed_at, None);
     assert_eq!(remembered(&restored.fleets), remembered(&[TenantFleet { listed_at: None, ..fleet }]));
+    assert_eq!(version(folder.path()), CURRENT);
+}
+
+/// A state file as the release with schema 5 wrote it, of six machines with five missing updates.
+const VERSION_5: &[u8] = include_bytes!("../../fixtures/state/schema-5.db.gz");
+
+#[test]
+fn file_of_version_5_is_continued_with_its_list() {
+    let folder = TempDir::new().unwrap();
+    let mut file = File::create(folder.path().join("state.db")).unwrap();
+    io::copy(&mut GzDecoder::new(VERSION_5), &mut file).unwrap();
+    drop(file);
+    let reader = StateReader::open(folder.path(), Timestamp::now()).unwrap();
+    assert_eq!((reader.machines("demo").len(), reader.saved_at()), (6, None));
+    drop(reader);
+    assert_eq!(version(folder.path()), 5, "reading does not migrate it");
+
+    let (store, restored) = Store::open(folder.path(), Clock::system()).unwrap();
+    assert!(store.is_on_disk() && restored.events.is_empty(), "{:?}", restored.events);
+    let [fleet] = &restored.fleets[..] else { panic!("{} tenants", restored.fleets.len()) };
+    let first_seen: Vec<_> =
+        fleet.machines.values().flat_map(|m| m.missing_updates()).map(|missing| missing.first_seen).collect();
+    assert_eq!((fleet.machines.len(), first_seen.len()), (6, 5));
+    let written = "2026-11-30T10:39:50Z".parse().unwrap()..="2026-11-30T10:40:15Z".parse().unwrap();
+    assert!(first_seen.iter().all(|at| written.contains(at)), "{first_seen:?}");
+    assert!(fleet.machines.values().all(|machine| machine.facts.tags.is_some()));
+    assert!(fleet.listed_at.is_some_and(|at| written.contains(&at)), "no field of the list is new");
+    assert_eq!(fleet.totals.detected, 5);
     assert_eq!(version(folder.path()), CURRENT);
 }
 
