@@ -28,7 +28,7 @@ use mde_exporter::model::{
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, publication};
 use mde_exporter::self_metrics::{FactsTimes, SelfMetrics};
-use mde_simulator::{Options, Realism, Simulator};
+use mde_simulator::{Options, Patching, Realism, Simulator};
 use tokio::sync::watch;
 
 /// The time between two polls: the default of `poll.interval`.
@@ -42,22 +42,43 @@ const FACTS_MONTHS: usize = 12;
 /// The tenants and their numbers of machines.
 const TENANTS: [(&str, usize); 2] = [("contoso", 60), ("fabrikam", 25)];
 
+/// A past to simulate.
+#[derive(Clone, Copy)]
+pub(crate) struct Past {
+    /// The number of days until now.
+    pub(crate) days: u32,
+    /// The pace at which the machines were patched.
+    pub(crate) patching: Patching,
+    /// The day on which patching stopped.
+    pub(crate) stop_on: Option<u32>,
+    /// The deepest level that is written.
+    pub(crate) detail: DetailLevel,
+}
+
+/// What a tenant's simulator is started with.
+struct TenantPast {
+    seed: u64,
+    name: &'static str,
+    machines: usize,
+    patching: Patching,
+}
+
 /// A tenant's simulator and poller.
 struct SimulatedTenant {
     simulator: Simulator,
     poller: Poller,
 }
 
-/// Writes the history of `days` days.
+/// Writes the history of a simulated past.
 ///
 /// # Errors
 /// When the simulators cannot be started or the output cannot be written.
-pub(crate) fn write(days: u32, output: impl Write) -> Result<(), Box<dyn Error>> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(write_steps(days, output))
+pub(crate) fn write(past: Past, output: impl Write) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(write_steps(past, output))
 }
 
-async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>> {
-    let last_step = days * STEPS_PER_DAY;
+async fn write_steps(past: Past, output: impl Write) -> Result<(), Box<dyn Error>> {
+    let last_step = past.days * STEPS_PER_DAY;
     let start = Timestamp::now() - STEP * last_step;
     let current_step = Arc::new(AtomicU32::new(0));
     let step_of_clock = Arc::clone(&current_step);
@@ -72,15 +93,20 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
     let mut tenants = Vec::new();
     for (seed, (name, machines)) in (1..).zip(TENANTS) {
         let facts = facts.subscribe();
-        tenants.push(start_tenant(seed, name, machines, folder.path(), &clock, &self_metrics, facts).await?);
+        let past = TenantPast { seed, name, machines, patching: past.patching };
+        tenants.push(start_tenant(past, folder.path(), &clock, &self_metrics, facts).await?);
     }
     let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
+    let options = RenderOptions { detail: past.detail, ..options() };
     for step in 0..=last_step {
         current_step.store(step, Ordering::SeqCst);
         for tenant in &mut tenants {
             if step > 0 && step.is_multiple_of(STEPS_PER_DAY) {
                 tenant.simulator.control().skip_days(1);
+            }
+            if past.stop_on.is_some_and(|day| step == day * STEPS_PER_DAY) {
+                tenant.simulator.control().stop_patching();
             }
         }
         if step.is_multiple_of(STEPS_PER_FACTS) {
@@ -96,11 +122,11 @@ async fn write_steps(days: u32, output: impl Write) -> Result<(), Box<dyn Error>
             step.into(),
             fleets,
             clock.now(),
-            &options(),
+            &options,
             facts.borrow().clone(),
         );
         snapshot.record(&self_metrics, Duration::ZERO);
-        write_scrape(&mut output, &snapshot, &self_metrics, clock.now())?;
+        write_scrape(&mut output, &snapshot, past.detail, &self_metrics, clock.now())?;
     }
     output.write_all(b"# EOF\n")?;
     output.flush()?;
@@ -130,27 +156,30 @@ fn read_facts(simulator: &Simulator, now: Timestamp, self_metrics: &SelfMetrics)
 
 fn options() -> RenderOptions {
     let day = Duration::from_hours(24);
-    let policy = Policy::single("14d", 14 * day, DeadlineStart::FirstSeen);
+    let policies = [
+        Policy::single("14d", 14 * day, DeadlineStart::FirstSeen),
+        Policy::single("14d of release", 14 * day, DeadlineStart::Released),
+    ];
     RenderOptions {
         freshness: config::Poll::default().freshness,
-        policies: [policy].into(),
+        policies: policies.into(),
         ..RenderOptions::default()
     }
 }
 
 async fn start_tenant(
-    seed: u64,
-    name: &str,
-    machines: usize,
+    past: TenantPast,
     folder: &Path,
     clock: &Clock,
     self_metrics: &Arc<SelfMetrics>,
     facts: FactsReader,
 ) -> Result<SimulatedTenant, Box<dyn Error>> {
+    let TenantPast { seed, name, machines, patching } = past;
     let now = clock.clone();
     let simulator = Simulator::start(Options {
         machines,
         seed,
+        patching,
         start: TimeZone::UTC.to_datetime(clock.now()).date(),
         realism: Realism::Plain,
         quota_per_minute: None,
@@ -208,16 +237,12 @@ async fn start_tenant(
 fn write_scrape(
     output: &mut impl Write,
     snapshot: &Snapshot,
+    detail: DetailLevel,
     self_metrics: &SelfMetrics,
     at: Timestamp,
 ) -> io::Result<()> {
     let own = self_metrics.encode(ExpositionFormat::OpenMetrics);
-    let pieces = snapshot.body.answer(
-        DetailLevel::Update,
-        ExpositionFormat::OpenMetrics,
-        ContentEncoding::Identity,
-        own,
-    );
+    let pieces = snapshot.body.answer(detail, ExpositionFormat::OpenMetrics, ContentEncoding::Identity, own);
     let text: Vec<u8> = pieces.flatten().collect();
     for line in String::from_utf8_lossy(&text).lines() {
         if line.starts_with("# EOF") || line.starts_with("process_") {

@@ -24,6 +24,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use generated::GeneratedFile;
+use history::Past;
+use mde_exporter::model::DetailLevel;
+use mde_simulator::Patching;
 
 /// Build tasks of the exporter.
 #[derive(Parser)]
@@ -56,6 +59,15 @@ enum Task {
         /// Number of days.
         #[arg(default_value_t = 100)]
         days: u32,
+        /// Patch nearly all machines within two weeks of each release, instead of at the pace of their groups.
+        #[arg(long)]
+        ordinary: bool,
+        /// The day on which patching stops.
+        #[arg(long, value_name = "DAY")]
+        stop_on: Option<u32>,
+        /// Write only the fleet level.
+        #[arg(long)]
+        fleet: bool,
     },
     /// Write the manual page and the completions of bash, zsh and fish.
     Package {
@@ -89,7 +101,11 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
     match task {
         Task::Dashboards { check } => Ok(generated::run(&dashboard_files()?, check)?),
         Task::Docs { check } => Ok(generated::run(&docs::files(), check)?),
-        Task::History { days } => history::write(days, std::io::stdout().lock()),
+        Task::History { days, ordinary, stop_on, fleet } => {
+            let patching = if ordinary { Patching::Ordinary } else { Patching::ByGroup };
+            let detail = if fleet { DetailLevel::Fleet } else { DetailLevel::Update };
+            history::write(Past { days, patching, stop_on, detail }, std::io::stdout().lock())
+        }
         Task::Package { folder } => Ok(package::write(&folder)?),
         Task::Simulate { folder, machines } => simulate::serve(&folder, machines),
     }

@@ -151,6 +151,11 @@ impl Control {
         self.state.set_next_links(links);
     }
 
+    /// Stops patching: from tomorrow on, no machine installs an update.
+    pub fn stop_patching(&self) {
+        self.state.fleet().stop_patching(self.state.today());
+    }
+
     /// Moves the simulated calendar forward by `days`, or back if negative.
     pub fn skip_days(&self, days: i32) {
         self.state.time.skip(days);

@@ -11,8 +11,8 @@ use axum::body::Bytes;
 use serde_json::{Value, json};
 
 use super::calendar::Day;
-use super::machine::{MachineKind, SimulatedMachine};
-use super::options::{Options, Realism};
+use super::machine::{MachineKind, Pace, SimulatedMachine};
+use super::options::{Options, Patching, Realism};
 use super::record::MachineRecord;
 use super::updates::Update;
 
@@ -56,8 +56,7 @@ pub(super) struct SimulatedFleet {
     records: Vec<MachineRecord>,
     by_id: HashMap<String, usize>,
     realism: Realism,
-    /// The number of updates that every ordinary machine misses, if it is fixed.
-    missing_per_machine: Option<usize>,
+    pace: Pace,
     set: BTreeMap<String, Vec<MissingKb>>,
     verbatim: HashMap<String, Bytes>,
     calls: HashMap<String, u64>,
@@ -66,9 +65,9 @@ pub(super) struct SimulatedFleet {
 
 impl SimulatedFleet {
     pub(super) fn generate(options: &Options) -> Self {
-        let Options { seed, machines, realism, missing_per_machine, .. } = *options;
+        let Options { seed, machines, realism, patching, missing_per_machine, .. } = *options;
         let mut records: Vec<MachineRecord> = (0..machines)
-            .map(|index| MachineRecord::Generated(Box::new(SimulatedMachine::generate(seed, index, realism))))
+            .map(|index| SimulatedMachine::generate(seed, index, realism, patching).into())
             .collect();
         if realism == Realism::Realistic {
             add_oddities(&mut records, seed, machines);
@@ -77,7 +76,7 @@ impl SimulatedFleet {
             records,
             by_id: HashMap::new(),
             realism,
-            missing_per_machine,
+            pace: Pace { missing_per_machine, last_patched: None },
             set: BTreeMap::new(),
             verbatim: HashMap::new(),
             calls: HashMap::new(),
@@ -158,8 +157,14 @@ impl SimulatedFleet {
         unlisted.map(|(id, missing)| (id.as_str(), missing.as_slice()))
     }
 
-    pub(super) fn missing_per_machine(&self) -> Option<usize> {
-        self.missing_per_machine
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Stops patching after `today`.
+    pub(super) fn stop_patching(&mut self, today: Day) {
+        self.pace.last_patched = Some(today);
+        self.reported = None;
     }
 
     /// The missing updates that a test set, of all machines.
@@ -216,7 +221,7 @@ impl SimulatedFleet {
         }
         match self.record(id) {
             Some(MachineRecord::Generated(machine)) => {
-                machine.missing(today, self.missing_per_machine).into_iter().map(Update::kb).collect()
+                machine.missing(today, self.pace).into_iter().map(Update::kb).collect()
             }
             _ => BTreeSet::new(),
         }
@@ -248,11 +253,8 @@ impl SimulatedFleet {
         if realistic && machine.index % 29 == 8 && first_of_three {
             return MissingKbsReply::NotFound;
         }
-        let mut entries: Vec<Value> = machine
-            .missing(today, self.missing_per_machine)
-            .into_iter()
-            .map(|update| self.entry(machine, update))
-            .collect();
+        let mut entries: Vec<Value> =
+            machine.missing(today, self.pace).into_iter().map(|update| self.entry(machine, update)).collect();
         if realistic {
             add_entry_oddities(&mut entries, machine.index);
         }
@@ -299,7 +301,7 @@ impl SimulatedFleet {
             if let MachineRecord::Generated(machine) = record
                 && !self.set.contains_key(&machine.id)
             {
-                for update in machine.missing(today, self.missing_per_machine) {
+                for update in machine.missing(today, self.pace) {
                     *generated.entry(update).or_default() += 1;
                 }
             }
@@ -321,7 +323,7 @@ fn add_oddities(records: &mut Vec<MachineRecord>, seed: u64, machines: usize) {
             Some(MachineRecord::Generated(first)) => first.name.clone(),
             _ => return None,
         };
-        let mut machine = SimulatedMachine::generate(seed, position, Realism::Realistic);
+        let mut machine = SimulatedMachine::generate(seed, position, Realism::Realistic, Patching::ByGroup);
         machine.name = first;
         machine.kind = kind;
         Some(Box::new(machine))
@@ -335,9 +337,9 @@ fn add_oddities(records: &mut Vec<MachineRecord>, seed: u64, machines: usize) {
         *last = MachineRecord::Generated(twin);
     }
     records.extend(merged.map(MachineRecord::Generated));
-    let mut excluded = SimulatedMachine::generate(seed, machines + 1, Realism::Realistic);
+    let mut excluded = SimulatedMachine::generate(seed, machines + 1, Realism::Realistic, Patching::ByGroup);
     excluded.kind = MachineKind::Excluded;
-    records.push(MachineRecord::Generated(Box::new(excluded)));
+    records.push(excluded.into());
     for id in [Value::Null, json!(""), json!(7)] {
         records.push(MachineRecord::Raw(json!({
             "id": id, "computerDnsName": "no-id.corp.example", "osPlatform": "Windows10", "healthStatus": "Active",

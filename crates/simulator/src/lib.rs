@@ -57,7 +57,7 @@ pub use faults::{Fault, Times};
 pub use fleet::MissingKb;
 pub use machine::machine_record;
 pub use odata::NextLinks;
-pub use options::{Now, Options, Realism};
+pub use options::{Now, Options, Patching, Realism};
 pub use simulator::Simulator;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::calendar::{Batch, Day};
-use super::options::Realism;
+use super::options::{Patching, Realism};
 use super::random::{guid, machine_id, mix};
 use super::updates::{CLIENTS, SERVERS, Update, WindowsRelease};
 
@@ -62,6 +62,15 @@ impl SimulatedGroup {
     }
 }
 
+/// The circumstances of all machines that decide which updates they miss.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// The number of updates that every ordinary machine misses, if it is fixed.
+    pub(super) missing_per_machine: Option<usize>,
+    /// The last day on which machines install updates, if patching has stopped.
+    pub(super) last_patched: Option<Day>,
+}
+
 /// The kind of a machine, as Defender sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MachineKind {
@@ -87,11 +96,19 @@ pub(super) struct SimulatedMachine {
     pub(super) tags: Vec<&'static str>,
     group: Option<&'static SimulatedGroup>,
     realism: Realism,
+    patching: Patching,
     seed: u64,
 }
 
+impl Pace {
+    /// The newest day of which installations count on `today`.
+    fn installing_day(self, today: Day) -> Day {
+        self.last_patched.map_or(today, |last| last.min(today))
+    }
+}
+
 impl SimulatedMachine {
-    pub(super) fn generate(seed: u64, index: usize, realism: Realism) -> Self {
+    pub(super) fn generate(seed: u64, index: usize, realism: Realism, patching: Patching) -> Self {
         let group = &GROUPS[index % GROUPS.len()];
         let draw = mix(seed, index as u64, 1);
         // The first system of each group is the most common one.
@@ -110,6 +127,7 @@ impl SimulatedMachine {
             tags,
             group: Some(group),
             realism,
+            patching,
             seed,
         };
         if realism == Realism::Realistic {
@@ -143,12 +161,12 @@ impl SimulatedMachine {
 
     /// The updates that the machine misses on `today`, newest first in each line. With `missing_per_machine`,
     /// that many updates, no matter how fast the machine is patched.
-    pub(super) fn missing(&self, today: Day, missing_per_machine: Option<usize>) -> Vec<Update> {
+    pub(super) fn missing(&self, today: Day, pace: Pace) -> Vec<Update> {
         if self.kind != MachineKind::Ordinary {
             return Vec::new();
         }
         let lines = self.system.lines();
-        if let Some(missing_per_machine) = missing_per_machine {
+        if let Some(missing_per_machine) = pace.missing_per_machine {
             let of_batch = |batch| lines.into_iter().filter_map(move |line| line.update_in(batch));
             return Batch::released_by(today).flat_map(of_batch).take(missing_per_machine).collect();
         }
@@ -157,23 +175,35 @@ impl SimulatedMachine {
             missing.extend(
                 Batch::listed_on(today)
                     .filter_map(|batch| line.update_in(batch))
-                    .take_while(|update| !self.installed(*update, line.number(), today)),
+                    .take_while(|update| !self.installed(*update, line.number(), pace.installing_day(today))),
             );
         }
         missing
     }
 
     /// The newest installed update, unless it is too old to be listed.
-    pub(super) fn newest_installed(&self, today: Day) -> Option<Update> {
+    pub(super) fn newest_installed(&self, today: Day, pace: Pace) -> Option<Update> {
         let line = self.system.lines()[0];
         let mut updates = Batch::listed_on(today).filter_map(|batch| line.update_in(batch));
-        updates.find(|update| self.installed(*update, line.number(), today))
+        updates.find(|update| self.installed(*update, line.number(), pace.installing_day(today)))
+    }
+
+    /// Days from Update Tuesday until machines like this one are patched at the earliest and at the latest, and
+    /// how many out of a hundred are never patched.
+    fn patched_after(&self) -> (u64, u64, u64) {
+        match (self.patching, self.group) {
+            (Patching::Ordinary, _) if mix(self.seed, self.index as u64, 6) % 100 < 4 => (20, 40, 0),
+            (Patching::Ordinary, _) => (1, 8, 3),
+            (Patching::ByGroup, None) => (10, 30, 0),
+            (Patching::ByGroup, Some(group)) => {
+                let (first, last) = group.patched_after_days;
+                (first, last, group.neglected)
+            }
+        }
     }
 
     fn installed(&self, update: Update, line: u64, today: Day) -> bool {
-        let (first, last, neglected) = self.group.map_or((10, 30, 0), |group| {
-            (group.patched_after_days.0, group.patched_after_days.1, group.neglected)
-        });
+        let (first, last, neglected) = self.patched_after();
         let index = self.index as u64;
         if mix(self.seed, index, 2) % 100 < neglected {
             return false;

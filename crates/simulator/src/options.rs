@@ -21,6 +21,15 @@ pub enum Realism {
     Plain,
 }
 
+/// The pace at which the machines of the fleet are patched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patching {
+    /// Each device group has a pace; some groups need longer than a deadline of two weeks.
+    ByGroup,
+    /// Nearly all machines are patched within two weeks of a release, a few later and a few never.
+    Ordinary,
+}
+
 /// The options of a simulator.
 #[derive(Clone)]
 pub struct Options {
@@ -37,6 +46,8 @@ pub struct Options {
     pub day_length: Option<Duration>,
     /// The degree to which the fleet and the replies contain the oddities of real ones.
     pub realism: Realism,
+    /// The pace at which the machines are patched.
+    pub patching: Patching,
     /// The number of updates that every ordinary machine misses, newest first. If none, it follows from how
     /// fast each machine is patched. For measurements.
     pub missing_per_machine: Option<usize>,
@@ -82,6 +93,7 @@ impl Options {
             start,
             day_length: None,
             realism: Realism::Realistic,
+            patching: Patching::ByGroup,
             missing_per_machine: None,
             quota_per_minute: Some(50),
             quota_per_hour: Some(1_500),

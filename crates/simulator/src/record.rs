@@ -11,6 +11,12 @@ pub(super) enum MachineRecord {
     Raw(Value),
 }
 
+impl From<SimulatedMachine> for MachineRecord {
+    fn from(machine: SimulatedMachine) -> Self {
+        Self::Generated(Box::new(machine))
+    }
+}
+
 impl MachineRecord {
     pub(super) fn id(&self) -> Option<&str> {
         match self {

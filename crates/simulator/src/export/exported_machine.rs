@@ -76,9 +76,10 @@ impl<'fleet> ExportedMachine<'fleet> {
         if !is_set && !machine.is_assessed() {
             return None;
         }
-        let generated = || MachineUpdates::Generated(machine.missing(day, fleet.missing_per_machine()));
-        let has_installed =
-            set.is_none() && fleet.missing_per_machine().is_none() && machine.kind == MachineKind::Ordinary;
+        let generated = || MachineUpdates::Generated(machine.missing(day, fleet.pace()));
+        let has_installed = set.is_none()
+            && fleet.pace().missing_per_machine.is_none()
+            && machine.kind == MachineKind::Ordinary;
         Some(Self {
             index: machine.index,
             id: &machine.id,
@@ -89,7 +90,7 @@ impl<'fleet> ExportedMachine<'fleet> {
             group: machine.group(),
             last_seen: Some(machine.last_seen(now)),
             missing: set.map_or_else(generated, MachineUpdates::Set),
-            installed_update: if has_installed { machine.newest_installed(day) } else { None },
+            installed_update: if has_installed { machine.newest_installed(day, fleet.pace()) } else { None },
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{TestClient, now};
-use crate::{Control, Options, Simulator};
+use crate::{Control, Options, Patching, Simulator};
 
 async fn started(options: Options) -> (Simulator, Control) {
     let simulator = Simulator::start(options).await.expect("start");
@@ -60,6 +60,33 @@ async fn fleet_is_partly_patched() {
     let neglected = ids.iter().filter(|id| control.missing(id).len() >= 8).count();
     assert!((20..120).contains(&patched), "{patched} of {}", ids.len());
     assert!((2..30).contains(&neglected), "{neglected} of {}", ids.len());
+}
+
+/// Machines that miss an update of November, which was released on the 11th.
+fn missing_november(control: &Control) -> usize {
+    let missing = |id: &String| !control.missing(id).is_empty();
+    control.machine_ids().iter().filter(|id| missing(id)).count()
+}
+
+#[tokio::test]
+async fn ordinary_patching_takes_two_weeks() {
+    let options = Options { patching: Patching::Ordinary, ..Options::new(now) };
+    let (_simulator, control) = started(options).await;
+    control.skip_days(-9);
+    assert!(missing_november(&control) > 190, "{}", missing_november(&control));
+    control.skip_days(14);
+    assert!((5..20).contains(&missing_november(&control)), "{}", missing_november(&control));
+}
+
+#[tokio::test]
+async fn nothing_is_installed_after_patching_stops() {
+    let options = Options { patching: Patching::Ordinary, ..Options::new(now) };
+    let (_simulator, control) = started(options).await;
+    control.skip_days(-9);
+    let before = missing_november(&control);
+    control.stop_patching();
+    control.skip_days(14);
+    assert_eq!(missing_november(&control), before);
 }
 
 #[tokio::test]
