@@ -27,6 +27,7 @@ mod tests;
 mod truth;
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use self::tenant::MachineStates;
 use super::summary::UpdateSummary;
@@ -132,6 +133,14 @@ impl PolicyStates {
 
     fn add(&mut self, state: PolicyState) {
         self.0[state as usize] += 1;
+    }
+}
+
+impl Sum for PolicyStates {
+    fn sum<I: Iterator<Item = Self>>(states: I) -> Self {
+        states.fold(Self::default(), |sum, states| {
+            Self(std::array::from_fn(|state| sum.0[state] + states.0[state]))
+        })
     }
 }
 

@@ -48,14 +48,17 @@ pub(super) fn published_with(
     series_limit: u64,
     statuses: Vec<TenantStatus>,
 ) -> SnapshotReader {
-    let options = RenderOptions {
-        freshness: FRESHNESS,
-        policies: policies.into(),
-        series_limit,
-        ..RenderOptions::default()
-    };
+    let options = RenderOptions { policies: policies.into(), series_limit, ..RenderOptions::default() };
+    rendered(fleets, &options, statuses)
+}
+
+pub(super) fn rendered(
+    fleets: Vec<TenantFleet>,
+    options: &RenderOptions,
+    statuses: Vec<TenantStatus>,
+) -> SnapshotReader {
     let fleets = fleets.into_iter().map(Arc::new).collect();
-    let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), &options, Arc::default());
+    let snapshot = Snapshot::render(&mut Renderer::default(), 1, fleets, now(), options, Arc::default());
     watch::channel(Arc::new(snapshot.with_statuses(statuses))).1
 }
 

@@ -49,20 +49,24 @@ pub(super) struct ExceptionRow {
 }
 
 impl Deadlines {
-    pub(super) fn of(snapshot: &Snapshot, now: Timestamp) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let overview = snapshot.overview();
-        let states: Vec<_> = (0..snapshot.policies.len()).map(|index| states_under(overview, index)).collect();
+        let states: Vec<_> =
+            (0..snapshot.policies.len()).map(|index| states_under(overview, index)).collect();
         let misses_nothing = MissesNothing::of(overview);
         let first = snapshot.policies.first().zip(states.first());
         Self {
-            headline: first.map_or_else(
-                || misses_nothing.headline(),
-                |(policy, states)| headline(policy, states),
-            ),
+            headline: first
+                .map_or_else(|| misses_nothing.headline(), |(policy, states)| headline(policy, states)),
             misses_nothing: misses_nothing.sentence(),
-            policies: snapshot.policies.iter().zip(&states).map(|(policy, states)| card(policy, states)).collect(),
+            policies: snapshot
+                .policies
+                .iter()
+                .zip(&states)
+                .map(|(policy, states)| card(policy, states))
+                .collect(),
             exceptions: (snapshot.exceptions.iter().enumerate())
-                .map(|(index, exception)| row(exception, updates_under(overview, index), now))
+                .map(|(index, exception)| row(exception, updates_under(overview, index), snapshot.at))
                 .collect(),
         }
     }
@@ -161,7 +165,9 @@ impl MissesNothing {
         let assessed = MachineState::ALL.into_iter().filter(is_assessed);
         Self {
             compliant: groups.map(|group| group.compliant).sum(),
-            assessed: assessed.map(|state| summaries().map(|summary| summary.machines(state)).sum::<u64>()).sum(),
+            assessed: assessed
+                .map(|state| summaries().map(|summary| summary.machines(state)).sum::<u64>())
+                .sum(),
         }
     }
 

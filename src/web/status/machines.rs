@@ -3,12 +3,15 @@
 //! The [`Overview`](crate::fleet::Overview) of a snapshot holds the machines in order; a query walks over it
 //! once and builds only the rows of its page.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use super::query::MachineQuery;
 use super::text::{ShownTime, grouped, visible};
 use crate::fleet::overview::{MachineSummary, MissingCounts};
+use crate::fleet::policy::{CompiledPolicies, TenantPolicies};
 use crate::publish::Snapshot;
 
 /// Number of machines on a page.
@@ -44,6 +47,8 @@ pub(super) struct MachineTableRow {
 
 pub(super) struct MissingCells {
     pub(super) missing: String,
+    /// Missing updates that an exception covers; none if there is none.
+    pub(super) accepted: Option<String>,
     /// Overdue updates; none if no policy can judge them.
     pub(super) overdue: Option<String>,
     pub(super) is_overdue: bool,
@@ -58,12 +63,13 @@ impl MachineTable {
         let page = query.page.min(pages);
         let start = (page - 1) * ROWS;
         let shown: Vec<_> = matching.iter().skip(start).take(ROWS).collect();
-        let row = |summary: &&&MachineSummary| {
-            MachineTableRow::of(summary, &snapshot.fleets[summary.tenant].tenant, now)
+        let accepted = accepted_updates(snapshot, &shown);
+        let row = |(summary, accepted): (&&&MachineSummary, u64)| {
+            MachineTableRow::of(summary, &snapshot.fleets[summary.tenant].tenant, accepted, now)
         };
         let link = |page: usize| query.link_to(page);
         Self {
-            rows: shown.iter().map(row).collect(),
+            rows: shown.iter().zip(accepted).map(row).collect(),
             caption: caption(matching.len(), start, shown.len(), query),
             policy: match &snapshot.policies[..] {
                 [] => None,
@@ -101,6 +107,28 @@ fn select<'a>(snapshot: &'a Snapshot, query: &MachineQuery) -> Vec<&'a MachineSu
     machines.iter().filter(matches).collect()
 }
 
+/// The number of missing updates of each of `machines` that an exception covers.
+fn accepted_updates(snapshot: &Snapshot, machines: &[&&MachineSummary]) -> Vec<u64> {
+    if snapshot.exceptions.is_empty() || snapshot.policies.is_empty() {
+        return vec![0; machines.len()];
+    }
+    let compiled = CompiledPolicies::new(&snapshot.policies, &snapshot.exceptions, snapshot.at);
+    let mut of_tenants = BTreeMap::new();
+    let mut accepted = |summary: &MachineSummary| {
+        let Some(missing_updates) = summary.machine.assessed_updates(snapshot.at, &snapshot.freshness) else {
+            return 0;
+        };
+        let policies = of_tenants.entry(summary.tenant).or_insert_with(|| {
+            let updates = &snapshot.overview().tenants[summary.tenant].summary.updates;
+            TenantPolicies::new(&compiled, &snapshot.fleets[summary.tenant], updates, &snapshot.facts)
+        });
+        // Exceptions are the same under every policy.
+        let verdicts = policies.verdicts(0, &summary.machine, missing_updates);
+        verdicts.iter().filter(|verdict| verdict.exception.is_some()).count() as u64
+    };
+    machines.iter().map(|summary| accepted(summary)).collect()
+}
+
 fn caption(matching: usize, start: usize, shown: usize, query: &MachineQuery) -> String {
     let grouped = |number: usize| grouped(number as u64);
     let suffix = if query.is_filtered() { " found" } else { "" };
@@ -121,7 +149,7 @@ fn caption(matching: usize, start: usize, shown: usize, query: &MachineQuery) ->
 }
 
 impl MachineTableRow {
-    fn of(summary: &MachineSummary, tenant: &str, now: Timestamp) -> Self {
+    fn of(summary: &MachineSummary, tenant: &str, accepted: u64, now: Timestamp) -> Self {
         let machine = &summary.machine;
         let facts = &machine.facts;
         let platform = [facts.os_platform.as_str(), &facts.os_version].map(visible).join(" ");
@@ -132,7 +160,7 @@ impl MachineTableRow {
             platform: platform.trim().to_owned(),
             group: visible(&facts.device_group),
             state: summary.state.as_str(),
-            missing: summary.missing.map(|counts| MissingCells::of(counts, now)),
+            missing: summary.missing.map(|counts| MissingCells::of(counts, accepted, now)),
             last_assessed: machine
                 .assessment
                 .as_ref()
@@ -144,9 +172,10 @@ impl MachineTableRow {
 }
 
 impl MissingCells {
-    fn of(counts: MissingCounts, now: Timestamp) -> Self {
+    fn of(counts: MissingCounts, accepted: u64, now: Timestamp) -> Self {
         Self {
             missing: grouped(counts.total as u64),
+            accepted: (accepted > 0).then(|| grouped(accepted)),
             overdue: counts.overdue.map(grouped),
             is_overdue: counts.overdue.is_some_and(|overdue| overdue > 0),
             oldest: counts.oldest.map(|at| ShownTime::since(at, now)),

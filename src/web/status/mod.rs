@@ -1,12 +1,13 @@
 //! `GET /`: the status page with all tenants and their machines.
 //!
-//! Everything on it comes from one [`Snapshot`], with the same states as the metrics. `tenants` and
-//! `machines` build the two parts, `query` parses the address, `text` formats times and numbers.
+//! Everything on it comes from one [`Snapshot`], with the same states as the metrics. `deadlines`, `tenants` and
+//! `machines` build the parts, `query` parses the address, `text` formats times and numbers.
 //!
 //! Text from outside (names, errors, the address) is shown with invisible characters spelt out, cut if it
 //! is long, and escaped by the template. The page runs no script and loads nothing; its content security
 //! policy allows only its inline style and its form.
 
+mod deadlines;
 mod machines;
 mod query;
 mod tenants;
@@ -33,6 +34,7 @@ use crate::fleet::{MachineState, TenantFleet};
 use crate::metrics::SeriesBudget;
 use crate::model::DetailLevel;
 use crate::publish::Snapshot;
+use deadlines::Deadlines;
 use machines::MachineTable;
 use query::MachineQuery;
 use tenants::{FactValue, TenantCard};
@@ -91,6 +93,7 @@ struct StatusPage {
     metrics: String,
     /// Sentences about policies that cannot judge everything.
     warnings: Vec<String>,
+    deadlines: Deadlines,
     tenants: Vec<TenantCard>,
     levels: Vec<LevelRow>,
     series_limit: String,
@@ -131,6 +134,7 @@ impl StatusPage {
             metrics: format!("{links}{}", state.telemetry_path.trim_start_matches('/')),
             links,
             warnings: snapshot.policy_warnings().iter().map(|warning| visible(warning)).collect(),
+            deadlines: Deadlines::of(&snapshot),
             tenants: tenants(&snapshot, now),
             levels: DetailLevel::ALL.into_iter().map(|level| LevelRow::of(level, budget)).collect(),
             series_limit: if budget.limit == 0 { "none".to_owned() } else { grouped(budget.limit) },

@@ -1,5 +1,7 @@
 //! The page as it is served.
 
+mod deadlines;
+
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
