@@ -8,7 +8,7 @@ use url::Url;
 use crate::logging::LogFormat;
 #[cfg(feature = "demo")]
 use crate::model::Source;
-use crate::model::{LogLevel, Months};
+use crate::model::{LogLevel, Months, ReportFormat, ReportState};
 
 /// Prometheus exporter for missing security updates (KBs) reported by Microsoft Defender for Endpoint
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +40,8 @@ pub enum Command {
     Check,
     /// Poll every tenant once, print the metrics to stdout and exit
     Once,
+    /// Write a report for auditors from the state on disk: a row for each missing update
+    Report(ReportFlags),
     /// Make or update the facts file
     #[command(subcommand)]
     Facts(FactsCommand),
@@ -67,6 +69,27 @@ pub struct FactsUpdateFlags {
     #[arg(long, value_name = "N", value_parser = months)]
     pub months: Option<Months>,
     /// The facts file; its data is kept where there is no newer one [default: facts.file, or facts.json.gz in --storage.path]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Flags of `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportFlags {
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "csv", value_enum)]
+    pub format: ReportFormat,
+    /// Policy of the report [default: the first policy of the configuration]
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// Tenant of the report; can be repeated [default: every tenant of the configuration]
+    #[arg(long = "tenant", value_name = "NAME")]
+    pub tenants: Vec<String>,
+    /// State of the rows; can be repeated [default: every state]
+    #[arg(long = "state", value_name = "STATE", value_enum)]
+    pub states: Vec<ReportState>,
+    /// File of the report, which is replaced when the report is complete; csv has its metadata in a second file beside
+    /// it, FILE-metadata.json [default: stdout]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -31,6 +31,9 @@ pub enum AppError {
     /// The state file is locked by another process.
     #[error("{0}")]
     Storage(String),
+    /// A report cannot be made from the state on disk.
+    #[error("no report: {0}")]
+    Report(String),
     /// An operation of the system failed.
     #[error("cannot {operation}")]
     System {

@@ -23,7 +23,8 @@
 //! - [`file_kind`] names files that are mistaken for text or PEM. A leaf.
 //! - [`group_access`] gives the group of a folder access to a file in it. A leaf.
 //! - [`file_watch`] detects changes of files on disk. A leaf.
-//! - [`text`] removes the byte order marks of text files and replies. A leaf.
+//! - [`report`] writes reports for auditors, a row for each missing update.
+//! - [`text`] prepares text from outside: byte order marks, invisible characters. A leaf.
 //! - [`check`] is the online diagnosis: it calls each required endpoint once and gives advice on failures.
 //! - [`self_metrics`] counts events of the exporter itself and holds the live status of each tenant.
 //! - [`daemon`] builds, runs, reloads and stops every part.
@@ -54,6 +55,7 @@ pub mod metrics;
 pub mod model;
 pub mod poll;
 pub mod publish;
+pub mod report;
 pub mod self_metrics;
 pub mod store;
 pub mod text;

@@ -17,6 +17,7 @@ mod import;
 mod polling;
 mod process;
 mod rebuild;
+mod report;
 mod scrape;
 mod state;
 
@@ -24,7 +25,7 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 10] = [
+const ALL: [(&str, Run); 11] = [
     ("scrape", scrape::run),
     ("churn", churn::run),
     ("clients", clients::run),
@@ -33,6 +34,7 @@ const ALL: [(&str, Run); 10] = [
     ("import", import::run),
     ("polling", polling::run),
     ("state", state::run),
+    ("report", report::run),
     ("bulk", bulk::run),
     ("facts", facts::run),
 ];

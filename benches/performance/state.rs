@@ -17,7 +17,7 @@ use mde_exporter::fleet::{
 use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::Store;
 
-const MISSING_UPDATES: u32 = 10;
+pub(crate) const MISSING_UPDATES: u32 = 10;
 const NOW: i64 = 1_700_000_000;
 
 pub(crate) fn run(machines: Option<u32>) {
@@ -58,7 +58,7 @@ pub(crate) fn load_and_change(folder: &Path) {
     timed("close", || drop(store));
 }
 
-fn fleet(machines: u32) -> TenantFleet {
+pub(crate) fn fleet(machines: u32) -> TenantFleet {
     let facts: Vec<_> = (0..500u32).map(facts).collect();
     let mut fleet = TenantFleet::new("contoso".into());
     for number in 0..machines {
@@ -127,7 +127,7 @@ fn with_new_counts(fleet: &TenantFleet) -> TenantFleet {
     })
 }
 
-fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Assessment)) -> TenantFleet {
+pub(crate) fn every_reading(fleet: &TenantFleet, mut change: impl FnMut(&mut Assessment)) -> TenantFleet {
     let mut fleet = fleet.clone();
     for machine in fleet.machines.values_mut() {
         let machine = Arc::make_mut(machine);

@@ -12,6 +12,7 @@ mod hash_password;
 mod load;
 mod once;
 mod output;
+mod report;
 mod run;
 mod runtime;
 
@@ -32,6 +33,7 @@ pub fn run(cli: Cli, self_metrics: Arc<SelfMetrics>) -> Result<(), AppError> {
     match command.unwrap_or_default() {
         Command::Run => run::run(&flags, self_metrics, clock),
         Command::Once => once::once(&flags, &self_metrics, clock),
+        Command::Report(report) => report::report(&report, &flags, &clock),
         Command::Check => check::check(flags, self_metrics, clock),
         Command::Facts(FactsCommand::Update(update)) => facts_update::facts_update(&update, &flags, &clock),
         Command::CheckConfig { file, expand } => {

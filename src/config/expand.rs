@@ -1,10 +1,10 @@
-//! Policies as text of the configuration file, for `check-config --expand`.
+//! Policies and exceptions as text of the configuration file, for `check-config --expand` and reports.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::{
-    Condition, MachineCondition, Policy, PolicyRule, RuleDeadline, TextPattern, UpdateCondition,
+    Condition, Exception, MachineCondition, Policy, PolicyRule, RuleDeadline, TextPattern, UpdateCondition,
 };
 
 const DAY: u64 = 24 * 3600;
@@ -15,6 +15,10 @@ const HOUR: u64 = 3600;
 #[must_use]
 pub fn expand<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> String {
     let mut text = "policies:\n".to_owned();
+    let mut policies = policies.into_iter().peekable();
+    if policies.peek().is_none() {
+        return "policies: []\n".to_owned();
+    }
     for policy in policies {
         text.push_str(&comments(policy));
         let from = policy.from.as_str();
@@ -22,6 +26,39 @@ pub fn expand<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> String {
         for rule in &policy.rules {
             _ = writeln!(text, "      - {{ {} }}", keys(rule).join(", "));
         }
+    }
+    text
+}
+
+/// Returns the section `exceptions` with `exceptions`.
+#[must_use]
+pub fn exceptions_section(exceptions: &[Exception]) -> String {
+    if exceptions.is_empty() {
+        return "exceptions: []\n".to_owned();
+    }
+    let mut text = "exceptions:\n".to_owned();
+    for exception in exceptions {
+        let Exception { name, reason, until, tenants, conditions, not } = exception;
+        let (name, reason) = (quoted(name), quoted(reason));
+        _ = write!(text, "  - name: {name}\n    reason: {reason}\n    until: {until}\n");
+        let mut keys = Vec::new();
+        if !tenants.is_empty() {
+            keys.push(format!("tenants: {}", list(tenants, |tenant| quoted(tenant))));
+        }
+        // Of two conditions of one kind on machines, one belongs to `machines`; ids exist only there.
+        let is_of_machines = |(index, condition): &(usize, &Condition)| {
+            let later = &conditions[index + 1..];
+            matches!(condition, Condition::Machine(_))
+                && !later.iter().any(|other| other.key() == condition.key())
+        };
+        let (machines, others): (Vec<_>, Vec<_>) = conditions.iter().enumerate().partition(is_of_machines);
+        keys.extend(others.into_iter().map(|(_, other)| condition(other)));
+        if !machines.is_empty() {
+            let inner: Vec<_> = machines.into_iter().map(|(_, machine)| condition(machine)).collect();
+            keys.push(format!("machines: {{ {} }}", inner.join(", ")));
+        }
+        keys.extend(negated(not));
+        text.extend(keys.iter().flat_map(|key| ["    ", key, "\n"]));
     }
     text
 }
@@ -36,10 +73,7 @@ fn comments(policy: &Policy) -> String {
 /// The keys of a rule with their values.
 fn keys(rule: &PolicyRule) -> Vec<String> {
     let mut keys: Vec<_> = rule.conditions.iter().map(condition).collect();
-    if !rule.not.is_empty() {
-        let inner: Vec<_> = rule.not.iter().map(condition).collect();
-        keys.push(format!("not: {{ {} }}", inner.join(", ")));
-    }
+    keys.extend(negated(&rule.not));
     if rule.or_unknown {
         keys.push("or_unknown: true".to_owned());
     }
@@ -53,6 +87,12 @@ fn keys(rule: &PolicyRule) -> Vec<String> {
     keys
 }
 
+/// The key `not`, if there are conditions in it.
+fn negated(not: &[Condition]) -> Option<String> {
+    let inner: Vec<_> = not.iter().map(condition).collect();
+    (!inner.is_empty()).then(|| format!("not: {{ {} }}", inner.join(", ")))
+}
+
 fn condition(condition: &Condition) -> String {
     let patterns = |patterns: &[TextPattern]| list(patterns, |pattern| quoted(pattern.as_str()));
     let value = match condition {
@@ -63,7 +103,7 @@ fn condition(condition: &Condition) -> String {
             UpdateCondition::CvssAtLeast(score) => score.to_string(),
             UpdateCondition::EpssAtLeast(probability) => probability.to_string(),
             UpdateCondition::Products(products) => patterns(products),
-            UpdateCondition::Kbs(kbs) => list(kbs, ToString::to_string),
+            UpdateCondition::Kbs(kbs) => list(kbs, |kb| quoted(&kb.to_string())),
         },
         Condition::Machine(
             MachineCondition::Platforms(values)
@@ -149,5 +189,29 @@ tenants:
         );
         let text = expand(&given);
         assert_eq!(policies(&text), given, "{text}");
+    }
+
+    #[test]
+    fn printed_exceptions_are_read_as_the_same_exceptions() {
+        let parse = |text: &str| {
+            parse(Path::new("f.yml"), format!("{TENANT}{text}").as_bytes()).unwrap().config.exceptions
+        };
+        let given = parse(
+            "exceptions:
+  - { name: kb, reason: \"a 'b' #\", until: 2027-01-31, kbs: ['5094041', KB5000001] }
+  - name: \"lab: \\\"x\\\"\"
+    reason: isolated
+    until: 2027-02-28
+    tenants: [11111111-2222-3333-4444-555555555555]
+    tags: [a]
+    cvss_at_least: 7
+    not: { names: ['plc-*'] }
+    machines: { tags: [b], ids: [AB], platforms: ['Windows1*'], device_groups: [g] }
+",
+        );
+        let text = exceptions_section(&given);
+        assert_eq!(parse(&text), given, "{text}");
+        assert_eq!(parse(&exceptions_section(&[])), []);
+        assert_eq!(policies(&expand([])), []);
     }
 }

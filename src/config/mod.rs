@@ -48,7 +48,7 @@ use url::Url;
 use crate::model::{DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, Source};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
-pub use expand::expand;
+pub use expand::{exceptions_section, expand};
 pub use facts::{FactsConfig, FactsUrls};
 pub use load::{LoadedConfig, load, parse};
 pub use problem::{LoadError, Problem, SourceLocation};

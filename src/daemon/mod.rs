@@ -43,7 +43,7 @@ use credentials::CredentialFiles;
 pub(crate) use listener::{Listener, Sockets};
 use missing_kbs::{follow_snapshots, missing_kbs};
 use reload::Reloader;
-use reload_plan::ignored_updates;
+pub(crate) use reload_plan::ignored_updates;
 use shared_scope::SharedScopeLog;
 pub(crate) use signals::Signals;
 use supervisor::Supervisor;

@@ -66,6 +66,12 @@ impl FactsSettings {
         FactsSource::ALL.into_iter().filter(|source| self.config.sources.of(*source).is_some())
     }
 
+    /// The facts in `file`, without the sources that are off.
+    #[must_use]
+    pub fn facts_in(&self, file: FactsFile) -> Arc<Facts> {
+        self.facts(file).facts
+    }
+
     /// The facts in `file`, without the sources that are off: another exporter may use them.
     pub(super) fn facts(&self, mut file: FactsFile) -> LoadedFacts {
         let is_on = |source| self.config.sources.of(source).is_some();

@@ -19,6 +19,7 @@ mod condition;
 mod exceptions;
 mod kb_lookup;
 mod key_hasher;
+mod machine_state;
 mod machines;
 mod rules;
 mod tenant;
@@ -30,8 +31,8 @@ use std::collections::BTreeMap;
 use std::iter::Sum;
 
 use self::tenant::MachineStates;
+use super::TenantFleet;
 use super::summary::UpdateSummary;
-use super::{Machine, TenantFleet};
 use crate::facts::Facts;
 use crate::model::{FactsSource, Freshness, KbId, Policy};
 
@@ -131,8 +132,14 @@ impl PolicyStates {
         states.into_iter().map(|state| self.machines(state)).sum()
     }
 
-    fn add(&mut self, state: PolicyState) {
+    /// Counts a machine.
+    pub fn add(&mut self, state: PolicyState) {
         self.0[state as usize] += 1;
+    }
+
+    /// Adds other machines.
+    pub fn add_all(&mut self, others: &Self) {
+        self.0.iter_mut().zip(others.0).for_each(|(sum, count)| *sum += count);
     }
 }
 
@@ -201,13 +208,12 @@ impl<'a> PolicyCounts<'a> {
             let missing_updates = machine.assessed_updates(compiled.now, freshness);
             let counts = missing_updates.map(|missing| policies.count(machine, missing, &mut states));
             for (index, summary) in summaries.iter_mut().enumerate() {
-                summary.states.add(match missing_updates {
-                    None if !machine.facts.is_supported() => PolicyState::Unsupported,
-                    None => PolicyState::Unknown,
-                    Some([]) => PolicyState::Compliant,
-                    Some(_) if lacks_facts[index] => PolicyState::Unknown,
-                    Some(_) => judge(machine, &states[index]),
+                let worst = missing_updates.map(|missing| match missing {
+                    [] => None,
+                    _ if lacks_facts[index] => Some(UpdateState::Unknown),
+                    _ => Some(states[index].worst()),
                 });
+                summary.states.add(PolicyState::of_machine(machine, worst));
                 if let (Some(sum), Some(_)) = (&mut summary.overdue_exploited, counts) {
                     *sum += states[index].overdue_exploited;
                 }
@@ -224,17 +230,5 @@ impl<'a> PolicyCounts<'a> {
         }
         let exception_updates = policies.covered_by_exception(&fleet.tenant);
         Self { summaries, overdue_updates, exception_updates }
-    }
-}
-
-/// The state of an assessed machine with missing updates.
-fn judge(machine: &Machine, states: &MachineStates) -> PolicyState {
-    match states {
-        MachineStates { overdue: 1.., .. } => PolicyState::Overdue,
-        MachineStates { has_accepted: true, .. } => PolicyState::Accepted,
-        MachineStates { has_due: true, .. } => PolicyState::Due,
-        // An unreadable id may stand for an update with a deadline.
-        MachineStates { .. } if machine.has_unreadable_ids() => PolicyState::Unknown,
-        MachineStates { .. } => PolicyState::Compliant,
     }
 }

@@ -43,6 +43,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// The source of the data about machines: the configuration key `source`. The two list different

@@ -20,6 +20,7 @@ mod months;
 mod own_label;
 mod policy;
 mod preset;
+mod report;
 mod text_pattern;
 
 pub use condition::{Condition, MachineCondition, UpdateCondition};
@@ -41,4 +42,5 @@ pub use months::Months;
 pub use own_label::OwnLabel;
 pub use policy::{DeadlineStart, Policy, PolicyRule, RuleDeadline};
 pub use preset::INTERNET_FACING;
+pub use report::{ReportFormat, ReportState};
 pub use text_pattern::{TextPattern, wildcard_matches};

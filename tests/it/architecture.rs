@@ -6,7 +6,7 @@ use crate::support::source::{Module, Package};
 
 /// The modules that each module of the exporter may import, in addition to itself. `lib` declares all of them, and
 /// `app` builds the commands from them.
-const ALLOWED: [(&str, &[&str]); 24] = [
+const ALLOWED: [(&str, &[&str]); 25] = [
     ("main", &["app", "cli", "error", "logging", "self_metrics"]),
     (
         "daemon",
@@ -42,6 +42,7 @@ const ALLOWED: [(&str, &[&str]); 24] = [
             "model",
             "publish",
             "self_metrics",
+            "text",
         ],
     ),
     (
@@ -50,6 +51,7 @@ const ALLOWED: [(&str, &[&str]); 24] = [
     ),
     ("poll", &["clock", "config", "defender", "error", "facts", "fleet", "model", "publish", "self_metrics"]),
     ("publish", &["clock", "exposition", "facts", "fleet", "metrics", "model", "self_metrics", "store"]),
+    ("report", &["facts", "fleet", "model", "text"]),
     ("store", &["clock", "error", "fleet", "group_access", "model", "self_metrics"]),
     ("defender", &["clock", "config", "file_kind", "fleet", "http", "model", "self_metrics", "text"]),
     ("metrics", &["clock", "config", "exposition", "facts", "fleet", "model"]),

@@ -12,6 +12,7 @@
 //! - `metrics`: the exposition: golden text, formats, policies and the series limit
 //! - `packaging`: the systemd units and the Debian package
 //! - `poll`: the poller: scope, schedule, quota, export, failures and log
+//! - `report`: reports for auditors: rows, formats and the command
 //! - `rules`: alert rules, their tests and their runbooks
 //! - `store`: the state file: round trips, damaged files and files of earlier releases
 //! - `vocabulary`: unique type names and retired words
@@ -33,6 +34,7 @@ mod facts;
 mod metrics;
 mod packaging;
 mod poll;
+mod report;
 mod rules;
 mod store;
 mod support;

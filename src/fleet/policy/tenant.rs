@@ -88,6 +88,18 @@ pub(super) struct MachineStates {
     pub(super) overdue_exploited: u64,
 }
 
+impl MachineStates {
+    /// The worst state under a policy that has the facts that it needs.
+    pub(super) fn worst(&self) -> UpdateState {
+        match self {
+            Self { overdue: 1.., .. } => UpdateState::Overdue,
+            Self { has_accepted: true, .. } => UpdateState::Accepted,
+            Self { has_due: true, .. } => UpdateState::Due,
+            Self { .. } => UpdateState::Unlimited,
+        }
+    }
+}
+
 /// Counts of the missing updates of one machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MachineCounts {

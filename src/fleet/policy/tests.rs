@@ -9,7 +9,9 @@ use super::*;
 use crate::facts::{KbFacts, KnownExploited};
 use crate::fleet::summary::Summary;
 use crate::fleet::unreadable::{UnreadableId, UnreadableIds};
-use crate::fleet::{Assessment, Chain, Link, MachineFacts, MissingUpdate, ReportedUpdate, UpdateFacts};
+use crate::fleet::{
+    Assessment, Chain, Link, Machine, MachineFacts, MissingUpdate, ReportedUpdate, UpdateFacts,
+};
 use crate::model::{
     Condition, CvssScore, DeadlineStart, Exception, MachineCondition, MachineId, PolicyPreset, PolicyRule,
     RuleDeadline, Severity, Source, TextPattern, UpdateCondition, VendorSeverity,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Longest text from outside in characters; longer text is cut, so that it cannot fill the page. A real name is
-/// far shorter and is shown whole, unlike in a label.
-const LONGEST_NAME: usize = 4096;
+use crate::text::spelt_out;
+pub(super) use crate::text::{grouped, visible};
+
+/// The longest error in characters, because it may contain text of the API.
 const LONGEST_ERROR: usize = 2000;
 
 /// A time, exact and relative to now.
@@ -67,53 +68,9 @@ pub(super) fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// Formats a number with a comma between groups of three digits.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Returns a name from outside as it is shown: characters that are invisible, or change the display of their
-/// neighbours, are spelt out as in `\u{202e}`, and long text is cut. The template escapes HTML.
-pub(super) fn visible(name: &str) -> String {
-    spelt_out(name, LONGEST_NAME)
-}
-
 /// Returns an error as it is shown, like a name; it may contain text of the API.
 pub(super) fn visible_error(error: &str) -> String {
     spelt_out(error, LONGEST_ERROR)
-}
-
-fn spelt_out(text: &str, longest: usize) -> String {
-    let mut shown = String::new();
-    for (place, character) in text.chars().enumerate() {
-        if place == longest {
-            shown.push('…');
-            break;
-        }
-        if is_hidden(character) {
-            shown.extend(character.escape_debug());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-/// Returns whether a character is a control or a format character of Unicode that a name could abuse:
-/// bidirectional controls, zero-width characters, line separators, interlinear marks and tags.
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -145,33 +102,15 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_separated() {
-        for (number, text) in
-            [(0, "0"), (999, "999"), (1000, "1,000"), (100_000, "100,000"), (1_234_567, "1,234,567")]
-        {
-            assert_eq!(grouped(number), text);
-        }
+    fn things_are_counted() {
         assert_eq!(counted(1, "machine"), "1 machine");
         assert_eq!(counted(2000, "machine"), "2,000 machines");
     }
 
     #[test]
-    fn invisible_characters_are_escaped() {
-        assert_eq!(visible("a\u{202e}b\n\0\u{feff}"), "a\\u{202e}b\\n\\0\\u{feff}");
-        for harmless in ["", "srv-db-01.corp.example", "Anna's \"iPad\" <b> \\", "жук 机器 e\u{301} 💻"]
-        {
-            assert_eq!(visible(harmless), harmless);
-        }
-    }
-
-    #[test]
-    fn long_text_is_cut() {
-        for (shown, longest) in
-            [(visible as fn(&str) -> String, LONGEST_NAME), (visible_error, LONGEST_ERROR)]
-        {
-            let whole = "ö".repeat(longest);
-            assert_eq!(shown(&whole), whole);
-            assert_eq!(shown(&"ö".repeat(100_000)), format!("{whole}…"));
-        }
+    fn long_error_is_cut() {
+        let whole = "ö".repeat(LONGEST_ERROR);
+        assert_eq!(visible_error(&whole), whole);
+        assert_eq!(visible_error(&"ö".repeat(100_000)), format!("{whole}…"));
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod log;
 pub(crate) mod paused_time;
 pub(crate) mod poller;
 pub(crate) mod proxy;
+pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod running_poller;
 pub(crate) mod source;

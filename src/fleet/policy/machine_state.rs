@@ -1,0 +1,31 @@
+//! The state of one machine from those of its missing updates.
+
+use super::{PolicyState, UpdateState};
+use crate::fleet::Machine;
+
+impl PolicyState {
+    /// The state of `machine` by the states of its missing updates; none if the machine is not assessed.
+    #[must_use]
+    pub fn of_machine(machine: &Machine, updates: Option<impl IntoIterator<Item = UpdateState>>) -> Self {
+        let Some(updates) = updates else {
+            return if machine.facts.is_supported() { Self::Unknown } else { Self::Unsupported };
+        };
+        // The least state is the worst one.
+        match updates.into_iter().min() {
+            None => Self::Compliant,
+            Some(UpdateState::Overdue) => Self::Overdue,
+            Some(UpdateState::Accepted) => Self::Accepted,
+            Some(UpdateState::Due) => Self::Due,
+            Some(UpdateState::Unknown) => Self::Unknown,
+            // An unreadable id may stand for an update with a deadline.
+            Some(UpdateState::Unlimited) if machine.has_unreadable_ids() => Self::Unknown,
+            Some(UpdateState::Unlimited) => Self::Compliant,
+        }
+    }
+
+    /// Returns whether it says that the machine is within its deadlines or not.
+    #[must_use]
+    pub fn is_judged(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Unsupported)
+    }
+}

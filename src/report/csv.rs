@@ -1,0 +1,111 @@
+//! Rows as comma-separated values (RFC 4180) that a spreadsheet does not take for formulas.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::row::{Cell, ReportRow, columns};
+use super::{ReportSummary, RowWriter};
+use crate::model::OwnLabel;
+
+/// Characters with which a spreadsheet takes a cell for a formula.
+const FORMULA_STARTS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
+
+/// Writes a header and one line for each row.
+#[derive(Debug)]
+pub struct CsvWriter<W> {
+    output: W,
+    line: String,
+}
+
+impl<W: Write> CsvWriter<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// Fails if `output` cannot be written.
+    pub fn new(mut output: W, labels: &[OwnLabel]) -> io::Result<Self> {
+        let names: Vec<_> = columns(labels).collect();
+        write!(output, "{}\r\n", names.join(","))?;
+        Ok(Self { output, line: String::new() })
+    }
+}
+
+impl<W: Write> RowWriter for CsvWriter<W> {
+    fn row(&mut self, row: &ReportRow<'_>) -> io::Result<()> {
+        let line = &mut self.line;
+        line.clear();
+        row.cells(|cell| write_cell(line, cell)).map_err(io::Error::other)?;
+        // The comma after the last cell.
+        line.pop();
+        line.push_str("\r\n");
+        self.output.write_all(line.as_bytes())
+    }
+
+    fn finish(mut self: Box<Self>, _: &ReportSummary) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+fn write_cell(line: &mut String, cell: Cell<'_>) -> std::fmt::Result {
+    match cell {
+        Cell::Empty => {}
+        Cell::Text(text) => write_text(line, text),
+        Cell::Kb(kb) => write!(line, "{kb}")?,
+        Cell::Number(number) => write!(line, "{number}")?,
+        Cell::Boolean(value) => write!(line, "{value}")?,
+        Cell::Time(time) => write!(line, "{time}")?,
+        Cell::Day(day) => write!(line, "{day}")?,
+    }
+    line.push(',');
+    Ok(())
+}
+
+fn write_text(line: &mut String, text: &str) {
+    let guard = if text.starts_with(FORMULA_STARTS) { "'" } else { "" };
+    if text.contains(['"', ',', '\r', '\n']) {
+        line.push('"');
+        line.push_str(guard);
+        for (index, part) in text.split('"').enumerate() {
+            line.push_str(if index == 0 { "" } else { "\"\"" });
+            line.push_str(part);
+        }
+        line.push('"');
+    } else {
+        line.push_str(guard);
+        line.push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(text: &str) -> String {
+        let mut line = String::new();
+        write_text(&mut line, text);
+        line
+    }
+
+    #[test]
+    fn text_is_no_formula_and_one_cell() {
+        for (text, expected) in [
+            ("srv-db", "srv-db"),
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\tx", "'\tx"),
+            ("\rx", "\"'\rx\""),
+            ("\nx", "\"'\nx\""),
+            ("=\"a\",b", "\"'=\"\"a\"\",b\""),
+            ("a \"b\"", "\"a \"\"b\"\"\""),
+            ("\"", "\"\"\"\""),
+            ("a,b", "\"a,b\""),
+            ("a=b", "a=b"),
+            ("'a", "'a"),
+            (" =a", " =a"),
+            ("größe", "größe"),
+        ] {
+            assert_eq!(cell(text), expected, "{text:?}");
+        }
+    }
+}

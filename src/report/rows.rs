@@ -1,0 +1,192 @@
+//! The rows of one machine after another.
+
+use std::collections::BTreeMap;
+use std::slice;
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+
+use super::row::{ReportRow, RowUpdate, RowVerdict};
+use super::summary::TenantCounts;
+use crate::facts::Facts;
+use crate::fleet::policy::{CompiledPolicies, PolicyState, TenantPolicies, UpdateState, UpdateVerdict};
+use crate::fleet::summary::UpdateSummary;
+use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
+use crate::model::{
+    CvssScore, Exception, Freshness, KbId, OwnLabel, Policy, PolicyRule, ReportState, RuleDeadline, Source,
+};
+
+/// Stands in for the policy of a report without policies, because exceptions are compared together with policies.
+static NO_DEADLINE: LazyLock<Policy> = LazyLock::new(|| Policy {
+    rules: vec![PolicyRule::unconditional(RuleDeadline::Unlimited)],
+    ..Policy::default()
+});
+
+/// What the rows of a report have in common.
+#[derive(Debug)]
+pub struct ReportTerms<'a> {
+    now: Timestamp,
+    freshness: Freshness,
+    facts: &'a Facts,
+    labels: &'a [OwnLabel],
+    exceptions: &'a [Exception],
+    policy: Option<&'a Policy>,
+    compiled: CompiledPolicies<'a>,
+}
+
+impl<'a> ReportTerms<'a> {
+    /// The terms of a report at `now` under `policy`; none if the configuration has no policies.
+    #[must_use]
+    pub fn new(
+        now: Timestamp,
+        freshness: Freshness,
+        facts: &'a Facts,
+        labels: &'a [OwnLabel],
+        exceptions: &'a [Exception],
+        policy: Option<&'a Policy>,
+    ) -> Self {
+        let compared = slice::from_ref(policy.unwrap_or(&NO_DEADLINE));
+        let compiled = CompiledPolicies::new(compared, exceptions, now);
+        Self { now, freshness, facts, labels, exceptions, policy, compiled }
+    }
+
+    /// The time of the report.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The missing updates of `machine` that the report lists; none while the machine is not assessed.
+    #[must_use]
+    pub fn assessed_updates<'m>(&self, machine: &'m Machine) -> Option<&'m [MissingUpdate]> {
+        machine.assessed_updates(self.now, &self.freshness)
+    }
+}
+
+/// Makes the rows of the machines of one tenant.
+#[derive(Debug)]
+pub struct TenantRows<'a> {
+    terms: &'a ReportTerms<'a>,
+    tenant: &'a str,
+    updates: &'a BTreeMap<KbId, UpdateSummary>,
+    policies: TenantPolicies<'a>,
+    counts: TenantCounts,
+}
+
+impl<'a> TenantRows<'a> {
+    /// Prepares the rows of a tenant with this source. `updates` must sum up the assessed machines of the tenant at the
+    /// time of the report.
+    #[must_use]
+    pub fn new(
+        terms: &'a ReportTerms<'a>,
+        tenant: &'a str,
+        source: Source,
+        updates: &'a BTreeMap<KbId, UpdateSummary>,
+    ) -> Self {
+        let fleet = TenantFleet { source, ..TenantFleet::new(tenant.into()) };
+        let policies = TenantPolicies::new(&terms.compiled, &fleet, updates, terms.facts);
+        Self { terms, tenant, updates, policies, counts: TenantCounts::new(tenant) }
+    }
+
+    /// Calls `take` with each row of `machine`: that of the machine, if it has one, then those of its missing updates
+    /// in the order of KBs.
+    ///
+    /// # Errors
+    /// The first error of `take`.
+    pub fn of_machine<E>(
+        &mut self,
+        machine: &Machine,
+        mut take: impl FnMut(&ReportRow<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let ReportTerms { labels, exceptions, .. } = *self.terms;
+        let missing_updates = self.terms.assessed_updates(machine);
+        let verdicts = missing_updates.map(|missing| self.policies.verdicts(0, machine, missing));
+        let states = verdicts.as_ref().map(|verdicts| verdicts.iter().map(|verdict| verdict.state));
+        let state = PolicyState::of_machine(machine, states);
+        let verdicts = verdicts.unwrap_or_default();
+        self.counts.add(state, missing_updates, &verdicts);
+        let mut row = ReportRow {
+            tenant: self.tenant,
+            machine: &machine.facts,
+            labels,
+            update: None,
+            verdict: None,
+            exception: None,
+            data_read_at: machine.assessment.as_ref().map(|assessment| assessment.fetched_at),
+        };
+        let policy = self.terms.policy.map(|policy| &*policy.name);
+        let is_judged = policy.is_none() || state.is_judged();
+        if !is_judged || missing_updates.is_none_or(<[_]>::is_empty) {
+            row.verdict = policy.map(|policy| RowVerdict {
+                policy,
+                late_since: verdicts.iter().map(|verdict| verdict.late_since).min(),
+                rule: None,
+                deadline: None,
+                state: state.into(),
+            });
+            take(&row)?;
+        }
+        for (missing, verdict) in missing_updates.into_iter().flatten().zip(&verdicts) {
+            row.update = Some(self.update(missing, verdict));
+            row.verdict = policy.map(|policy| RowVerdict {
+                policy,
+                late_since: Some(verdict.late_since),
+                rule: verdict.rule,
+                deadline: verdict.deadline,
+                state: verdict.state.into(),
+            });
+            row.exception = verdict.exception.map(|index| &exceptions[index]);
+            take(&row)?;
+        }
+        Ok(())
+    }
+
+    fn update<'m>(&self, missing: &'m MissingUpdate, verdict: &UpdateVerdict) -> RowUpdate<'m>
+    where
+        'a: 'm,
+    {
+        let update = &missing.update;
+        let summary = self.updates.get(&update.kb);
+        let EffectiveFacts { cvss, vendor_severity, .. } = EffectiveFacts::of(self.terms.facts, [update.kb]);
+        RowUpdate {
+            kb: update.kb,
+            title: summary.map_or(&update.facts.title, |summary| &summary.facts.title),
+            severity: update.severity.or(cvss.map(CvssScore::severity)),
+            vendor_severity,
+            exploited: verdict.exploited,
+            released: summary.and_then(|summary| summary.released),
+            first_seen: missing.first_seen,
+        }
+    }
+
+    /// The counts over the machines so far.
+    #[must_use]
+    pub fn into_counts(self) -> TenantCounts {
+        self.counts
+    }
+}
+
+impl From<UpdateState> for ReportState {
+    fn from(state: UpdateState) -> Self {
+        match state {
+            UpdateState::Overdue => Self::Overdue,
+            UpdateState::Accepted => Self::Accepted,
+            UpdateState::Due => Self::Due,
+            UpdateState::Unlimited => Self::None,
+            UpdateState::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<PolicyState> for ReportState {
+    fn from(state: PolicyState) -> Self {
+        match state {
+            PolicyState::Compliant => Self::Compliant,
+            PolicyState::Due => Self::Due,
+            PolicyState::Overdue => Self::Overdue,
+            PolicyState::Accepted => Self::Accepted,
+            PolicyState::Unknown => Self::Unknown,
+            PolicyState::Unsupported => Self::Unsupported,
+        }
+    }
+}

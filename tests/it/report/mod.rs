@@ -1,0 +1,6 @@
+//! Reports for auditors.
+
+mod command;
+mod formats;
+mod golden;
+mod rows;
