@@ -34,12 +34,12 @@ pub(crate) fn run(missing_updates: Option<u32>) {
     );
     for (what, links) in [("no links", 0), ("every tenth has a link", 10), ("each has a link", 1)] {
         let fleet = tagged(fleet::fleet(machines), links);
-        let updates = Summary::of(&fleet, fleet::now(), &fleet::FRESHNESS, &Facts::default()).updates;
-        let facts = facts(&updates);
+        let summary = Summary::of(&fleet, fleet::now(), &fleet::FRESHNESS, &Facts::default());
+        let facts = facts(&summary.updates);
         let mut overdue = 0;
         measure(&format!("rules, {what}"), || {
             let compiled = CompiledPolicies::new(&policies, &[], fleet::now());
-            let counts = PolicyCounts::of(&compiled, &fleet, &updates, &facts, &fleet::FRESHNESS);
+            let counts = PolicyCounts::of(&compiled, &fleet, &summary, &facts, &fleet::FRESHNESS);
             overdue = counts.summaries.iter().map(|summary| summary.machines(PolicyState::Overdue)).sum();
         });
         println!("    {overdue} machines are overdue, over all policies");

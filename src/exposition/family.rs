@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use super::{Histogram, LabelPrefix, MetricType, SampleLine, Value, write_header, write_histogram};
+use super::{Histogram, MetricType, SampleLine, Value, WrittenLabels, write_header, write_histogram};
 use crate::model::ExpositionFormat;
 
 /// Name, help, type and labels of a metric family.
@@ -20,6 +20,8 @@ pub struct FamilyDescriptor {
     pub metric_type: MetricType,
     /// Names of the labels, in the order in which samples give their values.
     pub labels: &'static [&'static str],
+    /// True if the own labels of the configuration follow them.
+    pub has_own_labels: bool,
 }
 
 impl FamilyDescriptor {
@@ -115,25 +117,41 @@ impl<'a> FamilyWriter<'a> {
     /// If the number of values is not the number of the descriptor's labels, or the family is a histogram:
     /// a mistake in the table of families, which its tests find.
     pub fn sample(&mut self, labels: &[&dyn Display], value: Value) {
-        self.sample_with(&LabelPrefix::default(), labels, value);
+        self.sample_with(&WrittenLabels::default(), labels, value);
     }
 
     /// Adds the sample whose first labels are `prefix` and whose other labels have the values `labels`.
     ///
     /// # Panics
     /// As [`sample`](Self::sample).
-    pub fn sample_with(&mut self, prefix: &LabelPrefix, labels: &[&dyn Display], value: Value) {
+    pub fn sample_with(&mut self, prefix: &WrittenLabels, labels: &[&dyn Display], value: Value) {
+        self.sample_of_owner(prefix, labels, &WrittenLabels::default(), value);
+    }
+
+    /// Adds a sample as [`sample_with`](Self::sample_with) does, with these own labels.
+    ///
+    /// # Panics
+    /// As [`sample`](Self::sample), or if the family has no own labels.
+    pub fn sample_of_owner(
+        &mut self,
+        prefix: &WrittenLabels,
+        labels: &[&dyn Display],
+        own_labels: &WrittenLabels,
+        value: Value,
+    ) {
         let FamilyDescriptor { name, metric_type, labels: names, .. } = self.descriptor;
         assert_ne!(*metric_type, MetricType::Histogram, "type of {name}");
         self.series += 1;
         let Some(text) = &mut self.text else { return };
         assert_eq!(names.len(), prefix.count + labels.len(), "labels of {name}");
+        assert!(self.descriptor.has_own_labels || own_labels.count == 0, "own labels of {name}");
         let start = text.len();
         let mut line = SampleLine::start(text, name, "");
-        line.prefix(prefix);
+        line.written(prefix);
         for (name, value) in names[prefix.count..].iter().zip(labels) {
             line.label(name, value);
         }
+        line.written(own_labels);
         let labels_end = line.position();
         line.end(value);
         self.record(start, labels_end, 1);

@@ -48,8 +48,8 @@ impl<'a> SampleLine<'a> {
     }
 
     /// Adds labels that are already written.
-    pub fn prefix(&mut self, prefix: &LabelPrefix) {
-        self.text.extend_from_slice(&prefix.text);
+    pub fn written(&mut self, labels: &WrittenLabels) {
+        self.text.extend_from_slice(&labels.text);
     }
 
     /// Adds a label.
@@ -112,14 +112,14 @@ pub fn write_histogram(
     labels_end.unwrap_or_default()
 }
 
-/// Labels that many samples start with, written once for all of them.
+/// Labels that many samples share, written once for all of them.
 #[derive(Clone, Debug, Default)]
-pub struct LabelPrefix {
+pub struct WrittenLabels {
     text: Vec<u8>,
     pub(super) count: usize,
 }
 
-impl LabelPrefix {
+impl WrittenLabels {
     /// The labels `names` with their `values`.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ mod tests;
 mod value;
 
 pub use family::{FamilyDescriptor, FamilyWriter};
-pub use line::{LabelPrefix, SampleLine, write_header, write_histogram};
+pub use line::{SampleLine, WrittenLabels, write_header, write_histogram};
 pub use value::{BucketBound, Histogram, Value};
 
 /// Type of a metric family.

@@ -7,8 +7,13 @@ use jiff::Timestamp;
 use super::*;
 use crate::model::ExpositionFormat;
 
-const DESCRIPTOR: FamilyDescriptor =
-    FamilyDescriptor { name: "m", help: "a\\b\nc", metric_type: MetricType::Gauge, labels: &["a", "b"] };
+const DESCRIPTOR: FamilyDescriptor = FamilyDescriptor {
+    name: "m",
+    help: "a\\b\nc",
+    metric_type: MetricType::Gauge,
+    labels: &["a", "b"],
+    has_own_labels: false,
+};
 
 fn write(fill: impl FnOnce(&mut FamilyWriter<'_>)) -> (String, u64) {
     let (text, series) = DESCRIPTOR.family(ExpositionFormat::Text, fill);
@@ -139,7 +144,7 @@ fn times_are_seconds_truncated_to_the_millisecond() {
 #[test]
 fn prefix_labels_equal_sample_labels() {
     let both = write(|writer| writer.sample(&[&"\"x\n", &7], Value::Count(1)));
-    let prefix = |names: &[&str], values: &[&str]| LabelPrefix::new(names, values);
+    let prefix = |names: &[&str], values: &[&str]| WrittenLabels::new(names, values);
     let first = write(|writer| writer.sample_with(&prefix(&["a"], &["\"x\n"]), &[&7], Value::Count(1)));
     let all = write(|writer| writer.sample_with(&prefix(&["a", "b"], &["\"x\n", "7"]), &[], Value::Count(1)));
     assert_eq!((&first, &all), (&both, &both));
@@ -160,14 +165,24 @@ fn samples_are_counted_without_being_written() {
 
 #[test]
 fn openmetrics_differs_in_counters_quotes_and_bounds() {
-    let counter =
-        FamilyDescriptor { name: "c_total", help: "\"\\\n", metric_type: MetricType::Counter, labels: &[] };
+    let counter = FamilyDescriptor {
+        name: "c_total",
+        help: "\"\\\n",
+        metric_type: MetricType::Counter,
+        labels: &[],
+        has_own_labels: false,
+    };
     let (text, _) =
         counter.family(ExpositionFormat::OpenMetrics, |writer| writer.sample(&[], Value::Count(7)));
     let expected = "# HELP c \\\"\\\\\\n\n# TYPE c counter\nc_total 7\n";
     assert_eq!(String::from_utf8(text).unwrap(), expected);
-    let descriptor =
-        FamilyDescriptor { name: "h", help: "Help.", metric_type: MetricType::Histogram, labels: &["a"] };
+    let descriptor = FamilyDescriptor {
+        name: "h",
+        help: "Help.",
+        metric_type: MetricType::Histogram,
+        labels: &["a"],
+        has_own_labels: false,
+    };
     let (text, _) = descriptor.family(ExpositionFormat::OpenMetrics, |writer| {
         writer.histogram(&[&"x"], &histogram(&[(500, 3), (86_400_000, 2)], 4));
     });
@@ -194,7 +209,7 @@ fn long_label_values_are_cut_before_they_are_escaped() {
     let mut line = SampleLine::start(&mut text, "a", "");
     line.label("b", &long);
     line.text_label("c", &long);
-    line.prefix(&LabelPrefix::new(&["d"], &[&long]));
+    line.written(&WrittenLabels::new(&["d"], &[&long]));
     line.end(1);
     assert_eq!(String::from_utf8(text).unwrap(), format!("a{{b=\"{cut}\",c=\"{cut}\",d=\"{cut}\"}} 1\n"));
 }

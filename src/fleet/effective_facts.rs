@@ -6,8 +6,6 @@
 use crate::facts::{Facts, KbFacts, KnownExploited};
 use crate::model::{CvssScore, KbId, VendorSeverity};
 
-use super::MissingUpdate;
-
 /// The worst facts over several KBs. Each is none while no KB has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EffectiveFacts {
@@ -38,13 +36,6 @@ impl EffectiveFacts {
     pub fn of(facts: &Facts, kbs: impl IntoIterator<Item = KbId>) -> Self {
         let of_each = kbs.into_iter().map(|kb| facts.kb(kb).map(Self::from).unwrap_or_default());
         of_each.reduce(Self::worst).unwrap_or_default()
-    }
-
-    /// The worst facts over a missing update and its links.
-    #[must_use]
-    pub fn of_missing(facts: &Facts, missing: &MissingUpdate) -> Self {
-        let links = missing.links().iter().map(|link| link.kb);
-        Self::of(facts, links.chain([missing.update.kb]))
     }
 
     /// The worst of both.

@@ -77,7 +77,7 @@ impl Overview {
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
             let summary = Summary::of(fleet, now, freshness, facts);
-            let counts = PolicyCounts::of(&compiled, fleet, &summary.updates, facts, freshness);
+            let counts = PolicyCounts::of(&compiled, fleet, &summary, facts, freshness);
             let mut oldest_data: Option<Timestamp> = None;
             for (machine, overdue) in fleet.machines.values().zip(counts.overdue_updates) {
                 let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {

@@ -5,7 +5,7 @@
 //! missing update is overdue once its deadline has passed; at the exact deadline it is not overdue yet.
 //!
 //! A deadline is measured from the start of the oldest update that the missing update stands for. The release is a
-//! fact of the update and not of one machine: it is [`UpdateSummary::released`], which is also exported, whatever
+//! fact of the update and not of one machine: it is [`UpdateSummary::released`](super::summary::UpdateSummary::released), which is also exported, whatever
 //! title the machine itself reports. Where it is unknown, the first-seen time is the start.
 //!
 //! A missing update that an exception in effect covers is accepted, before and after its deadline. Its clock is not
@@ -27,14 +27,13 @@ mod tenant;
 mod tests;
 mod truth;
 
-use std::collections::BTreeMap;
 use std::iter::Sum;
 
 use self::tenant::MachineStates;
 use super::TenantFleet;
-use super::summary::UpdateSummary;
+use super::summary::Summary;
 use crate::facts::Facts;
-use crate::model::{FactsSource, Freshness, KbId, Policy};
+use crate::model::{FactsSource, Freshness, Policy};
 
 pub use rules::CompiledPolicies;
 pub use tenant::{TenantPolicies, UpdateVerdict};
@@ -158,6 +157,8 @@ pub struct PolicySummary<'a> {
     pub policy: &'a Policy,
     /// The machines by state.
     pub states: PolicyStates,
+    /// The machines of each owner by state, in the order of the owners.
+    pub by_owner: Vec<PolicyStates>,
     /// The overdue missing updates that fix an exploited CVE. None while that is not known: without facts, or
     /// if none is known and the catalogue of known exploited vulnerabilities was never loaded.
     pub overdue_exploited: Option<u64>,
@@ -179,32 +180,40 @@ pub struct PolicyCounts<'a> {
     /// For each machine of the fleet, in the order of ids, the missing updates that are overdue under at least one
     /// policy. None if the machine is not assessed, without a policy, and if every policy lacks facts that it needs.
     pub overdue_updates: Vec<Option<u64>>,
+    /// For each machine of the fleet, the missing updates that fix an exploited CVE, themselves or by a link. 0 if the
+    /// machine is not assessed.
+    pub exploited_updates: Vec<u64>,
     /// For each exception, in their order, the missing updates of assessed machines that it covers. None if it does not
     /// name the tenant.
     pub exception_updates: Vec<Option<u64>>,
 }
 
 impl<'a> PolicyCounts<'a> {
-    /// Counts the machines of `fleet`. `updates` must come from the [`Summary`](super::summary::Summary) of the
-    /// fleet at the same time.
+    /// Counts the machines of `fleet`. `summary` must be that of the fleet at the same time.
     #[must_use]
     pub fn of(
         compiled: &CompiledPolicies<'a>,
         fleet: &TenantFleet,
-        updates: &BTreeMap<KbId, UpdateSummary>,
+        summary: &Summary,
         facts: &Facts,
         freshness: &Freshness,
     ) -> Self {
-        let mut policies = TenantPolicies::new(compiled, fleet, updates, facts);
+        let owners = &summary.owners;
+        let mut policies = TenantPolicies::new(compiled, fleet, &summary.updates, facts);
         let lacks_facts: Vec<_> =
             (0..compiled.policies.len()).map(|index| policies.lacks_facts(index)).collect();
         let can_judge = lacks_facts.contains(&false);
         let mut states = vec![MachineStates::default(); lacks_facts.len()];
-        let empty =
-            |policy| PolicySummary { policy, states: PolicyStates::default(), overdue_exploited: Some(0) };
+        let empty = |policy| PolicySummary {
+            policy,
+            states: PolicyStates::default(),
+            by_owner: vec![PolicyStates::default(); owners.list().len()],
+            overdue_exploited: Some(0),
+        };
         let mut summaries: Vec<_> = compiled.policies.iter().map(empty).collect();
         let mut overdue_updates = Vec::with_capacity(fleet.machines.len());
-        for machine in fleet.machines.values() {
+        let mut exploited_updates = Vec::with_capacity(fleet.machines.len());
+        for (place, machine) in fleet.machines.values().enumerate() {
             let missing_updates = machine.assessed_updates(compiled.now, freshness);
             let counts = missing_updates.map(|missing| policies.count(machine, missing, &mut states));
             for (index, summary) in summaries.iter_mut().enumerate() {
@@ -213,12 +222,15 @@ impl<'a> PolicyCounts<'a> {
                     _ if lacks_facts[index] => Some(UpdateState::Unknown),
                     _ => Some(states[index].worst()),
                 });
-                summary.states.add(PolicyState::of_machine(machine, worst));
+                let state = PolicyState::of_machine(machine, worst);
+                summary.states.add(state);
+                summary.by_owner[owners.of_machine(place)].add(state);
                 if let (Some(sum), Some(_)) = (&mut summary.overdue_exploited, counts) {
                     *sum += states[index].overdue_exploited;
                 }
             }
             let misses_nothing = missing_updates.is_some_and(<[_]>::is_empty);
+            exploited_updates.push(counts.map_or(0, |counts| counts.exploited));
             let overdue = counts.map(|counts| counts.overdue);
             overdue_updates.push(overdue.filter(|_| can_judge || misses_nothing && !summaries.is_empty()));
         }
@@ -229,6 +241,13 @@ impl<'a> PolicyCounts<'a> {
                 summary.overdue_exploited.filter(|count| !lacks_facts && is_known(count));
         }
         let exception_updates = policies.covered_by_exception(&fleet.tenant);
-        Self { summaries, overdue_updates, exception_updates }
+        Self { summaries, overdue_updates, exploited_updates, exception_updates }
+    }
+
+    /// Counts the machines of all owners together.
+    pub fn fold_owners(&mut self) {
+        for summary in &mut self.summaries {
+            summary.by_owner = vec![summary.states];
+        }
     }
 }

@@ -10,17 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, TenantFleet, UpdateFacts};
+use super::owners::OTHER;
+use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
 use crate::facts::Facts;
-use crate::model::{CvssScore, Freshness, KbId, Severity, VendorSeverity, bounded_label};
+use crate::model::{CvssScore, Freshness, KbId, OwnLabel, Severity, VendorSeverity, bounded_label};
 
 pub use collector::UpdateCollector;
 
 /// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// The machines by platform and device group; only groups with a machine appear.
+    /// The machines by platform, device group and owner; only groups with a machine appear.
     pub groups: BTreeMap<MachineGroup, GroupSummary>,
+    /// The owners of the machines.
+    pub owners: Owners,
+    /// The place in `groups` for each machine, in the order of the fleet.
+    group_of_machine: Vec<usize>,
     /// The missing updates by severity; the last element counts those of unknown severity.
     by_severity: [u64; Severity::ALL.len() + 1],
     /// The sum of the CVEs that the missing updates address. None if no machine is assessed, or if no missing
@@ -32,10 +37,6 @@ pub struct Summary {
     pub updates: BTreeMap<KbId, UpdateSummary>,
     /// The missing updates by Microsoft's rating; the last element counts those without one.
     by_vendor_severity: [u64; VendorSeverity::ALL.len() + 1],
-    /// The missing updates that fix an exploited CVE, themselves or by a link.
-    pub exploited_updates: u64,
-    /// The same number for each machine in scope, in the order of the fleet.
-    pub exploited_by_machine: Vec<u64>,
     /// The updates whose place a newer missing update takes, each with that update: its successor on a machine, or
     /// the newest of the chain that any machine misses.
     pub superseded: BTreeSet<(KbId, KbId)>,
@@ -48,6 +49,8 @@ pub struct MachineGroup {
     pub os_platform: String,
     /// As in [`MachineFacts`].
     pub device_group: String,
+    /// The place of the owner in [`Summary::owners`].
+    pub owner: usize,
 }
 
 /// Counts of the machines of one group.
@@ -56,7 +59,8 @@ pub struct GroupSummary {
     by_state: [u64; MachineState::ALL.len()],
     /// Assessed machines without a missing update.
     pub compliant: u64,
-    /// Assessed machines that miss an update which fixes an exploited CVE.
+    /// Assessed machines that miss an update which fixes an exploited CVE. 0 until
+    /// [`count_exploited`](Summary::count_exploited) has counted them.
     pub missing_exploited: u64,
 }
 
@@ -65,6 +69,15 @@ impl GroupSummary {
     #[must_use]
     pub fn machines(&self, state: MachineState) -> u64 {
         self.by_state[state as usize]
+    }
+
+    /// Adds the machines of another group.
+    fn merge(&mut self, other: &Self) {
+        self.compliant += other.compliant;
+        self.missing_exploited += other.missing_exploited;
+        for (sum, count) in self.by_state.iter_mut().zip(other.by_state) {
+            *sum += count;
+        }
     }
 }
 
@@ -90,20 +103,28 @@ pub struct UpdateSummary {
 }
 
 impl Summary {
-    /// The counts over `fleet` at `now`.
+    /// The counts over `fleet` at `now`, without own labels.
     #[must_use]
     pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness, facts: &Facts) -> Self {
-        // Names that the exposition cuts to the same label value are one group.
-        let mut groups: BTreeMap<(Cow<'_, str>, Cow<'_, str>), GroupSummary> = BTreeMap::new();
+        Self::by_owner(fleet, &[], now, freshness, facts)
+    }
+
+    /// The counts over `fleet` at `now`, with groups by these own labels, too.
+    #[must_use]
+    pub fn by_owner(
+        fleet: &TenantFleet,
+        labels: &[OwnLabel],
+        now: Timestamp,
+        freshness: &Freshness,
+        facts: &Facts,
+    ) -> Self {
+        let mut groups = Groups::default();
         let mut updates = UpdateCollector::new(facts);
-        let mut summary = Self::default();
+        let mut summary = Self { owners: Owners::of(fleet, labels), ..Self::default() };
         let mut has_assessed = false;
-        for machine in fleet.machines.values() {
-            let MachineFacts { os_platform, device_group, .. } = &machine.facts;
-            let names = (bounded_label(os_platform), bounded_label(device_group));
-            let group = groups.entry(names).or_default();
+        for (place, machine) in fleet.machines.values().enumerate() {
+            let group = groups.of(&machine.facts, summary.owners.of_machine(place));
             group.by_state[machine.state(now, freshness) as usize] += 1;
-            summary.exploited_by_machine.push(0);
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
@@ -115,36 +136,19 @@ impl Summary {
             if let Some(cves) = addressed_cves(missing_updates) {
                 *summary.addressed_cves.get_or_insert(0) += cves;
             }
-            let mut exploited = 0;
             for missing in missing_updates {
-                let EffectiveFacts { cvss, vendor_severity, exploited: is_exploited, .. } =
-                    updates.add(missing);
+                let EffectiveFacts { cvss, vendor_severity, .. } = updates.add(missing);
                 let severity = missing.update.severity.or(cvss.map(CvssScore::severity));
                 summary.by_severity[severity_index(severity)] += 1;
                 summary.by_vendor_severity[vendor_index(vendor_severity)] += 1;
-                let is_exploited = match missing.links() {
-                    [] => is_exploited,
-                    links => {
-                        summary.superseded.extend(links.iter().map(|link| (link.kb, missing.update.kb)));
-                        EffectiveFacts::of_missing(facts, missing).exploited
-                    }
-                };
-                exploited += u64::from(is_exploited == Some(true));
+                let links = missing.links().iter();
+                summary.superseded.extend(links.map(|link| (link.kb, missing.update.kb)));
             }
-            summary.exploited_updates += exploited;
-            summary
-                .exploited_by_machine
-                .last_mut()
-                .into_iter()
-                .for_each(|of_machine| *of_machine = exploited);
-            group.missing_exploited += u64::from(exploited > 0);
         }
         if has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
-        let names =
-            |(platform, group): &(Cow<'_, str>, Cow<'_, str>)| MachineGroup::from((&**platform, &**group));
-        summary.groups = groups.into_iter().map(|(key, group)| (names(&key), group)).collect();
+        (summary.groups, summary.group_of_machine) = groups.finish();
         summary.updates = updates.finish();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.oldest_first_seen).min();
         summary.superseded.extend(superseded(&summary.updates, facts));
@@ -169,8 +173,25 @@ impl Summary {
         self.by_vendor_severity[vendor_index(severity)]
     }
 
+    /// Counts the machines that miss exploited updates, given how many each one misses, in the order of the fleet.
+    pub fn count_exploited(&mut self, by_machine: &[u64]) {
+        let mut groups: Vec<_> = self.groups.values_mut().collect();
+        for (place, exploited) in self.group_of_machine.iter().zip(by_machine) {
+            groups[*place].missing_exploited += u64::from(*exploited > 0);
+        }
+    }
+
+    /// Merges the groups that differ in their owner alone, and the owners.
+    pub fn fold_owners(&mut self) {
+        self.owners.fold();
+        for (key, group) in std::mem::take(&mut self.groups) {
+            self.groups.entry(MachineGroup { owner: 0, ..key }).or_default().merge(&group);
+        }
+    }
+
     /// Reduces the groups to at most `bound`, but at least 1. The groups with the fewest machines become one
-    /// with platform and device group `other`, which includes a real group of that name.
+    /// with platform and device group `other`, which includes a real group of that name. The owners have to be folded
+    /// before.
     pub fn fold_groups(&mut self, bound: usize) {
         if self.groups.len() <= bound {
             return;
@@ -180,13 +201,9 @@ impl Summary {
         groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.by_state.iter().sum::<u64>()));
         let folded = groups.split_off(bound.saturating_sub(1));
         self.groups.extend(groups);
-        let other = self.groups.entry(MachineGroup::from(("other", "other"))).or_default();
+        let other = self.groups.entry(MachineGroup::from((OTHER, OTHER))).or_default();
         for (_, group) in folded {
-            other.compliant += group.compliant;
-            other.missing_exploited += group.missing_exploited;
-            for (sum, count) in other.by_state.iter_mut().zip(group.by_state) {
-                *sum += count;
-            }
+            other.merge(&group);
         }
     }
 }
@@ -213,7 +230,45 @@ fn superseded(updates: &BTreeMap<KbId, UpdateSummary>, facts: &Facts) -> BTreeMa
 
 impl From<(&str, &str)> for MachineGroup {
     fn from((os_platform, device_group): (&str, &str)) -> Self {
-        Self { os_platform: os_platform.to_owned(), device_group: device_group.to_owned() }
+        Self { os_platform: os_platform.to_owned(), device_group: device_group.to_owned(), owner: 0 }
+    }
+}
+
+/// The groups of machines while they are counted.
+#[derive(Default)]
+struct Groups<'a> {
+    /// The number of each group. Names that the exposition cuts to the same label value are one group.
+    numbers: BTreeMap<(Cow<'a, str>, Cow<'a, str>, usize), usize>,
+    counts: Vec<GroupSummary>,
+    of_machines: Vec<usize>,
+}
+
+impl<'a> Groups<'a> {
+    /// The group of the next machine.
+    fn of(&mut self, facts: &'a MachineFacts, owner: usize) -> &mut GroupSummary {
+        let key = (bounded_label(&facts.os_platform), bounded_label(&facts.device_group), owner);
+        let number = *self.numbers.entry(key).or_insert(self.counts.len());
+        if number == self.counts.len() {
+            self.counts.push(GroupSummary::default());
+        }
+        self.of_machines.push(number);
+        &mut self.counts[number]
+    }
+
+    /// The groups, and the place among them for each machine.
+    fn finish(self) -> (BTreeMap<MachineGroup, GroupSummary>, Vec<usize>) {
+        let Self { numbers, counts, mut of_machines } = self;
+        let mut places = vec![0; counts.len()];
+        let sorted = numbers.into_iter().enumerate().map(|(place, ((platform, group, owner), number))| {
+            places[number] = place;
+            let key = MachineGroup { owner, ..MachineGroup::from((&*platform, &*group)) };
+            (key, counts[number])
+        });
+        let groups = sorted.collect();
+        for number in &mut of_machines {
+            *number = places[*number];
+        }
+        (groups, of_machines)
     }
 }
 

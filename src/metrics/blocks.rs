@@ -12,7 +12,7 @@ use super::chunk::{Chunk, ChunkEncoder};
 use super::families::{self, Family, MACHINE, MachineSamples, MachineScope, UPDATE};
 use crate::exposition::FamilyWriter;
 use crate::fleet::Machine;
-use crate::model::{DetailLevel, MachineId};
+use crate::model::{DetailLevel, MachineId, OwnLabel};
 
 /// The families of the levels below the fleet level.
 pub(super) const MACHINE_TABLES: [&[Family<MachineSamples>]; 2] = [MACHINE, UPDATE];
@@ -40,12 +40,14 @@ impl PartialEq for RenderInput {
 }
 
 impl RenderInput {
-    /// The input of the family functions. Without a `tenant` the labels are empty, which is enough to count.
-    fn scope(&self, tenant: Option<&str>) -> MachineScope<'_> {
+    /// The input of the family functions. Without a tenant the labels are empty, which is enough to count.
+    fn scope(&self, labels: Option<(&str, &[OwnLabel])>) -> MachineScope<'_> {
         let machine = &*self.machine;
-        let labels = tenant.map(|tenant| families::labels(tenant, machine)).unwrap_or_default();
+        let of_tenant = labels.map(|(tenant, _)| families::labels(tenant, machine));
+        let own_labels = labels.map(|(_, labels)| families::own_labels(labels, machine));
         MachineScope {
-            labels,
+            labels: of_tenant.unwrap_or_default(),
+            own_labels: own_labels.unwrap_or_default(),
             machine,
             missing_updates: self.is_assessed.then(|| machine.missing_updates()),
             overdue: self.overdue,
@@ -100,11 +102,12 @@ impl Block {
         })
     }
 
-    /// Renders the levels down to `deepest` where needed and drops deeper ones. Samples that do not change
+    /// Renders the levels down to `deepest` where needed, with the tenant and the own labels, and drops deeper ones.
+    /// Samples that do not change
     /// share their memory with the previous ones.
     pub(super) fn render(
         &mut self,
-        tenant: &str,
+        labels: (&str, &[OwnLabel]),
         deepest: DetailLevel,
         encoder: &mut ChunkEncoder,
         text: &mut Vec<u8>,
@@ -115,7 +118,7 @@ impl Block {
                 self.samples[level] = Vec::new();
             } else if self.is_outdated || self.samples[level].is_empty() {
                 if scopes.is_empty() {
-                    scopes = self.machines.iter().map(|machine| machine.scope(Some(tenant))).collect();
+                    scopes = self.machines.iter().map(|machine| machine.scope(Some(labels))).collect();
                 }
                 let rendered = table.iter().enumerate().map(|(index, family)| {
                     text.clear();

@@ -9,12 +9,12 @@ mod facts;
 
 use std::fmt::Display;
 
-use crate::exposition::{FamilyDescriptor, FamilyWriter, LabelPrefix, Value};
+use crate::exposition::{FamilyDescriptor, FamilyWriter, Value, WrittenLabels};
 use crate::facts::Facts;
 use crate::fleet::policy::PolicyCounts;
-use crate::fleet::summary::{Summary, UpdateSummary};
-use crate::fleet::{Machine, MachineState, MissingUpdate, TenantFleet};
-use crate::model::{FactsSource, KbId};
+use crate::fleet::summary::{MachineGroup, Summary, UpdateSummary};
+use crate::fleet::{Machine, MachineState, MissingUpdate, Owner, TenantFleet};
+use crate::model::{Exception, FactsSource, KbId, OwnLabel};
 
 /// A metric family and the function that writes its samples.
 #[derive(Debug)]
@@ -42,13 +42,21 @@ pub struct FleetScope<'a> {
     pub facts: &'a Facts,
     /// Its machines by policy; the same policies for every tenant.
     pub policies: PolicyCounts<'a>,
+    /// The exceptions of the configuration; the same for every tenant.
+    pub exceptions: &'a [Exception],
+    /// The own labels of the configuration; the same for every tenant.
+    pub labels: &'a [OwnLabel],
+    /// The values of the own labels of each owner in the summary.
+    pub own_labels: Vec<WrittenLabels>,
 }
 
 /// One machine of a tenant.
 #[derive(Debug)]
 pub struct MachineScope<'a> {
     /// The labels that every machine family starts with; empty if samples are only counted.
-    pub labels: LabelPrefix,
+    pub labels: WrittenLabels,
+    /// Its own labels with their true values; empty if samples are only counted.
+    pub own_labels: WrittenLabels,
     /// The machine.
     pub machine: &'a Machine,
     /// Its missing updates; none if it is not assessed.
@@ -66,12 +74,19 @@ const OF_A_MACHINE: [&str; 3] = ["tenant", "machine_id", "machine"];
 /// know that the value may be as old as the poll interval.
 macro_rules! family {
     ($kind:ident $name:literal, $help:literal, $labels:expr, $write:expr) => {
+        family!($kind $name, $help, $labels, false, $write)
+    };
+    ($kind:ident $name:literal, $help:literal, $labels:expr, own labels, $write:expr) => {
+        family!($kind $name, $help, $labels, true, $write)
+    };
+    ($kind:ident $name:literal, $help:literal, $labels:expr, $has_own_labels:literal, $write:expr) => {
         Family {
             descriptor: FamilyDescriptor {
                 name: $name,
                 help: concat!($help, " Data is cached and polled in the background."),
                 metric_type: MetricType::$kind,
                 labels: &$labels,
+                has_own_labels: $has_own_labels,
             },
             write: $write,
         }
@@ -84,9 +99,45 @@ mod machine;
 pub use fleet::FLEET;
 pub use machine::{MACHINE, UPDATE};
 
-impl FleetScope<'_> {
+impl<'a> FleetScope<'a> {
+    /// The scope of a tenant. Counts the machines that miss exploited updates into the summary.
+    #[must_use]
+    pub fn new(
+        fleet: &'a TenantFleet,
+        mut summary: Summary,
+        policies: PolicyCounts<'a>,
+        facts: &'a Facts,
+        (labels, exceptions): (&'a [OwnLabel], &'a [Exception]),
+    ) -> Self {
+        summary.count_exploited(&policies.exploited_updates);
+        let own_labels = written_owners(labels, summary.owners.list());
+        Self { fleet, summary, facts, policies, exceptions, labels, own_labels }
+    }
+
+    /// Counts all owners together, under values that say so.
+    pub fn fold_owners(&mut self) {
+        self.summary.fold_owners();
+        self.policies.fold_owners();
+        self.own_labels = written_owners(self.labels, self.summary.owners.list());
+    }
+
     fn tenant(&self) -> &dyn Display {
         &self.fleet.tenant
+    }
+
+    /// Writes the sample of a group of machines, with the label `state` if there is one.
+    fn of_group(
+        &self,
+        writer: &mut FamilyWriter<'_>,
+        key: &MachineGroup,
+        state: Option<MachineState>,
+        machines: u64,
+    ) {
+        let mut labels: Vec<&dyn Display> = vec![self.tenant(), &key.os_platform, &key.device_group];
+        let state = state.map(MachineState::as_str);
+        labels.extend(state.as_ref().map(|word| word as &dyn Display));
+        let own_labels = &self.own_labels[key.owner];
+        writer.sample_of_owner(&WrittenLabels::default(), &labels, own_labels, Value::Count(machines));
     }
 
     /// Writes a sample for each update with a known `value`.
@@ -101,8 +152,24 @@ impl FleetScope<'_> {
 
 /// Returns the labels that the families of a machine start with.
 #[must_use]
-pub fn labels(tenant: &str, machine: &Machine) -> LabelPrefix {
-    LabelPrefix::new(&OF_A_MACHINE, &[tenant, machine.facts.id.as_str(), &machine.facts.name])
+pub fn labels(tenant: &str, machine: &Machine) -> WrittenLabels {
+    WrittenLabels::new(&OF_A_MACHINE, &[tenant, machine.facts.id.as_str(), &machine.facts.name])
+}
+
+/// Returns the own labels of one machine, with their true values.
+#[must_use]
+pub fn own_labels(labels: &[OwnLabel], machine: &Machine) -> WrittenLabels {
+    let tags = machine.facts.tags.as_deref();
+    written(labels, labels.iter().map(|label| label.value(tags)))
+}
+
+fn written_owners(labels: &[OwnLabel], owners: &[Owner]) -> Vec<WrittenLabels> {
+    owners.iter().map(|owner| written(labels, owner.iter().map(|value| &**value))).collect()
+}
+
+fn written<'a>(labels: &[OwnLabel], values: impl Iterator<Item = &'a str>) -> WrittenLabels {
+    let names: Vec<&str> = labels.iter().map(|label| &*label.name).collect();
+    WrittenLabels::new(&names, &values.collect::<Vec<_>>())
 }
 
 /// Returns the number of series that [`FLEET`] has for one update of the scope. Series without tenant count for every
@@ -160,12 +227,14 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules() {
-        for FamilyDescriptor { name, metric_type, labels, help } in descriptors() {
+        for FamilyDescriptor { name, metric_type, labels, help, .. } in descriptors() {
             assert!(name.starts_with("mde_") && !name.starts_with("mde_exporter_"), "{name}");
             assert!(!name.split('_').any(|segment| segment == "kb"), "{name}");
             assert_eq!(name.ends_with("_total"), metric_type == MetricType::Counter, "{name}");
             let is_of_kb = name.starts_with("mde_update_") && labels[0] == "kb";
-            let of_a_tenant = name != "mde_policy_deadline_seconds" && !is_of_kb;
+            let of_the_configuration =
+                ["mde_policy_deadline_seconds", "mde_exception_end_timestamp_seconds"].contains(&name);
+            let of_a_tenant = !of_the_configuration && !is_of_kb;
             assert_eq!(labels[0] == "tenant", of_a_tenant, "{name}");
             assert!(!help.contains(['\\', '\n', '"']), "{name}: its help is not the same in every format");
             assert!(help.contains("polled in the background"), "{name}");

@@ -3,10 +3,11 @@
 //! A level is served completely or not at all. The deepest level is the last one with which all series
 //! together stay within the limit. If the fleet level alone exceeds the limit, it is reduced in this order,
 //! as little as necessary, and with the same result for the same data:
-//! 1. Device groups are merged into one, so sums stay right. Groups get half of the series that the other
+//! 1. All values of own labels become `other`.
+//! 2. Device groups are merged into one, so sums stay right. Groups get half of the series that the other
 //!    families leave, and whatever updates do not need.
-//! 2. Updates are left out with all their families, those that the fewest machines miss first.
-//! 3. Families are left out, from the end of the table.
+//! 3. Updates are left out with all their families, those that the fewest machines miss first.
+//! 4. Families are left out, from the end of the table.
 
 use super::families::{FleetScope, series_of_group, series_of_update};
 use crate::model::DetailLevel;
@@ -54,7 +55,7 @@ pub(super) fn is_within(series: u64, limit: u64) -> bool {
     limit == 0 || series <= limit
 }
 
-/// Reduces the fleet level from `series` to `limit`, as far as groups and updates allow.
+/// Reduces the fleet level from `series` to `limit`, as far as groups and updates allow. The owners are folded before.
 pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
     let updates = |scopes: &[FleetScope<'_>]| -> u64 {
         let of_scope = |scope: &FleetScope<'_>| -> u64 {

@@ -20,7 +20,7 @@ use crate::facts::Facts;
 use crate::fleet::TenantFleet;
 use crate::fleet::policy::{CompiledPolicies, PolicyCounts};
 use crate::fleet::summary::Summary;
-use crate::model::{DetailLevel, ExpositionFormat};
+use crate::model::{DetailLevel, ExpositionFormat, OwnLabel};
 
 /// Renders expositions and keeps the parts of the last one.
 ///
@@ -33,6 +33,8 @@ pub struct Renderer {
     /// `HELP` and `TYPE` of the families of [`MACHINE_TABLES`].
     headers: [Vec<Chunk>; 2],
     blocks: BTreeMap<Arc<str>, Blocks>,
+    /// The own labels in `blocks`.
+    labels: Arc<[OwnLabel]>,
     machines_per_block: u32,
 }
 
@@ -44,7 +46,8 @@ impl Default for Renderer {
             headers.map(|header| encoder.chunk(&header, None)).collect()
         });
         let machines_per_block = MACHINES_PER_BLOCK;
-        Self { encoder, fleet: Default::default(), headers, blocks: BTreeMap::new(), machines_per_block }
+        let (fleet, blocks, labels) = Default::default();
+        Self { encoder, fleet, headers, blocks, labels, machines_per_block }
     }
 }
 
@@ -68,11 +71,7 @@ impl Renderer {
         let mut families = write_fleet(&scopes);
         let wanted = series(&families);
         if !limit::is_within(wanted, limit) {
-            limit::fit_to_limit(&mut scopes, wanted, limit);
-            families = write_fleet(&scopes);
-            while !limit::is_within(series(&families), limit) {
-                families.pop();
-            }
+            families = write_within(&mut scopes, limit);
         }
         let budget = SeriesBudget::choose(limit, options.detail, (wanted, series(&families)), deeper);
         Body { fleet: self.fleet_level(&families), deeper: self.deeper_levels(budget.deepest), budget }
@@ -87,9 +86,13 @@ impl Renderer {
         options: &RenderOptions,
     ) -> [u64; 2] {
         let mut previous = std::mem::take(&mut self.blocks);
+        if self.labels != options.labels {
+            previous.clear();
+            self.labels = Arc::clone(&options.labels);
+        }
         for scope in scopes {
             let tenant = &scope.fleet.tenant;
-            let counts = scope.policies.overdue_updates.iter().zip(&scope.summary.exploited_by_machine);
+            let counts = scope.policies.overdue_updates.iter().zip(&scope.policies.exploited_updates);
             let machines = scope.fleet.machines.values().zip(counts);
             let machines = machines.filter(|(machine, _)| machine.facts.is_supported()).map(
                 |(machine, (overdue, exploited))| {
@@ -131,7 +134,7 @@ impl Renderer {
         let mut text = Vec::new();
         for (tenant, blocks) in &mut self.blocks {
             for block in blocks.values_mut() {
-                block.render(tenant, deepest, &mut self.encoder, &mut text);
+                block.render((tenant, &self.labels), deepest, &mut self.encoder, &mut text);
             }
         }
         let (headers, blocks) = (&self.headers, &self.blocks);
@@ -177,17 +180,32 @@ fn write_fleet(scopes: &[FleetScope<'_>]) -> Vec<FleetFamily> {
     FLEET.iter().map(write_family).collect()
 }
 
+/// Writes the families of scopes that do not fit into the limit, reduced as far as necessary: owners, groups and
+/// updates, families.
+fn write_within(scopes: &mut [FleetScope<'_>], limit: u64) -> Vec<FleetFamily> {
+    scopes.iter_mut().for_each(FleetScope::fold_owners);
+    let mut families = write_fleet(scopes);
+    if !limit::is_within(series(&families), limit) {
+        limit::fit_to_limit(scopes, series(&families), limit);
+        families = write_fleet(scopes);
+    }
+    while !limit::is_within(series(&families), limit) {
+        families.pop();
+    }
+    families
+}
+
 fn scope<'a>(
     fleet: &'a TenantFleet,
     now: Timestamp,
-    options: &RenderOptions,
+    options: &'a RenderOptions,
     policies: &CompiledPolicies<'a>,
     facts: &'a Facts,
 ) -> FleetScope<'a> {
     let freshness = &options.freshness;
-    let summary = Summary::of(fleet, now, freshness, facts);
-    let policies = PolicyCounts::of(policies, fleet, &summary.updates, facts, freshness);
-    FleetScope { fleet, summary, facts, policies }
+    let summary = Summary::by_owner(fleet, &options.labels, now, freshness, facts);
+    let policies = PolicyCounts::of(policies, fleet, &summary, facts, freshness);
+    FleetScope::new(fleet, summary, policies, facts, (&options.labels, &options.exceptions))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use crate::fleet::{
     Assessment, Chain, Link, Machine, MachineFacts, MissingUpdate, ReportedUpdate, UpdateFacts,
 };
 use crate::model::{
-    Condition, CvssScore, DeadlineStart, Exception, MachineCondition, MachineId, PolicyPreset, PolicyRule,
-    RuleDeadline, Severity, Source, TextPattern, UpdateCondition, VendorSeverity,
+    Condition, CvssScore, DeadlineStart, Exception, KbId, MachineCondition, MachineId, PolicyPreset,
+    PolicyRule, RuleDeadline, Severity, Source, TextPattern, UpdateCondition, VendorSeverity,
 };
 
 mod evaluator;
@@ -104,8 +104,8 @@ fn with_counts<T>(
     facts: &Facts,
     read: impl FnOnce(&PolicyCounts<'_>) -> T,
 ) -> T {
-    let updates = Summary::of(fleet, now(), &FRESHNESS, facts).updates;
-    read(&PolicyCounts::of(&CompiledPolicies::new(policies, &[], now()), fleet, &updates, facts, &FRESHNESS))
+    let summary = Summary::of(fleet, now(), &FRESHNESS, facts);
+    read(&PolicyCounts::of(&CompiledPolicies::new(policies, &[], now()), fleet, &summary, facts, &FRESHNESS))
 }
 
 fn states_with(fleet: &TenantFleet, policies: &[Policy], facts: &Facts) -> Vec<[u64; 5]> {

@@ -1,7 +1,5 @@
 //! The samples of the families that show facts about KBs. Each is absent until its source was loaded.
 
-use std::fmt::Display;
-
 use super::{FleetSamples, FleetScope};
 use crate::exposition::{FamilyWriter, Value};
 use crate::facts::KbFacts;
@@ -18,7 +16,7 @@ pub(super) const MISSING_BY_VENDOR_SEVERITY: FleetSamples = |scope, writer| {
 };
 
 pub(super) const MISSING_EXPLOITED: FleetSamples = |scope, writer| {
-    if let Some(count) = scope.facts.known_count(scope.summary.exploited_updates) {
+    if let Some(count) = scope.facts.known_count(scope.policies.exploited_updates.iter().sum()) {
         writer.sample(&[scope.tenant()], Value::Count(count));
     }
 };
@@ -26,8 +24,7 @@ pub(super) const MISSING_EXPLOITED: FleetSamples = |scope, writer| {
 pub(super) const MACHINES_MISSING_EXPLOITED: FleetSamples = |scope, writer| {
     for (key, group) in &scope.summary.groups {
         if let Some(count) = scope.facts.known_count(group.missing_exploited) {
-            let labels: [&dyn Display; 3] = [scope.tenant(), &key.os_platform, &key.device_group];
-            writer.sample(&labels, Value::Count(count));
+            scope.of_group(writer, key, None, count);
         }
     }
 };

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::{Family, FleetSamples, facts};
-use crate::exposition::{FamilyDescriptor, Histogram, MetricType, Value};
+use crate::exposition::{FamilyDescriptor, Histogram, MetricType, Value, WrittenLabels};
 use crate::fleet::policy::PolicyState;
 use crate::fleet::{MachineState, ResolutionHistogram};
 use crate::model::Severity;
@@ -22,12 +22,11 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         "Machines in scope by state: fresh, stale (old data), inactive (not seen by Defender), unknown, unsupported \
          (not Windows, or not onboarded).",
         ["tenant", "os_platform", "device_group", "state"],
+        own labels,
         |scope, writer| {
             for (key, group) in &scope.summary.groups {
                 for state in MachineState::ALL {
-                    let labels: [&dyn Display; 4] =
-                        [scope.tenant(), &key.os_platform, &key.device_group, &state.as_str()];
-                    writer.sample(&labels, Value::Count(group.machines(state)));
+                    scope.of_group(writer, key, Some(state), group.machines(state));
                 }
             }
         }
@@ -36,10 +35,10 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         Gauge "mde_compliant_machines",
         "Machines, fresh or stale, that miss no update. Machines in other states are not counted.",
         ["tenant", "os_platform", "device_group"],
+        own labels,
         |scope, writer| {
             for (key, group) in &scope.summary.groups {
-                let labels: [&dyn Display; 3] = [scope.tenant(), &key.os_platform, &key.device_group];
-                writer.sample(&labels, Value::Count(group.compliant));
+                scope.of_group(writer, key, None, group.compliant);
             }
         }
     ),
@@ -127,6 +126,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         Gauge "mde_machines_missing_exploited_updates",
         "Machines, fresh or stale, that miss an update which fixes an exploited CVE.",
         ["tenant", "os_platform", "device_group"],
+        own labels,
         facts::MACHINES_MISSING_EXPLOITED
     ),
     family!(
@@ -179,14 +179,18 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_policy_machines",
-        "Machines in scope by state under the policy: compliant, due, overdue, unknown (inactive, or facts are missing, \
-         too), unsupported.",
+        "Machines in scope by state under the policy: compliant, due, overdue, accepted (under an exception), unknown \
+         (inactive, or facts are missing, too), unsupported.",
         ["tenant", "policy", "state"],
+        own labels,
         |scope, writer| {
             for summary in &scope.policies.summaries {
-                for state in PolicyState::ALL {
-                    let labels: [&dyn Display; 3] = [scope.tenant(), &summary.policy.name, &state.as_str()];
-                    writer.sample(&labels, Value::Count(summary.machines(state)));
+                for (states, own_labels) in summary.by_owner.iter().zip(&scope.own_labels) {
+                    for state in PolicyState::ALL {
+                        let labels: [&dyn Display; 3] = [scope.tenant(), &summary.policy.name, &state.as_str()];
+                        let machines = Value::Count(states.machines(state));
+                        writer.sample_of_owner(&WrittenLabels::default(), &labels, own_labels, machines);
+                    }
                 }
             }
         }
@@ -214,6 +218,29 @@ pub const FLEET: &[Family<FleetSamples>] = &[
                 if let Some(overdue) = summary.overdue_exploited {
                     writer.sample(&[scope.tenant(), &summary.policy.name], Value::Count(overdue));
                 }
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_exception_updates",
+        "Pairs of machine and missing update that the exception covers now, in the tenants that it names; 0 after its end.",
+        ["tenant", "exception"],
+        |scope, writer| {
+            for (exception, updates) in scope.exceptions.iter().zip(&scope.policies.exception_updates) {
+                if let Some(updates) = updates {
+                    writer.sample(&[scope.tenant(), &exception.name], Value::Count(*updates));
+                }
+            }
+        }
+    ),
+    // As for the deadlines, every tenant writes the same samples.
+    family!(
+        Gauge "mde_exception_end_timestamp_seconds",
+        "When the exception ends, from the configuration: the 00:00 UTC after its last day.",
+        ["exception"],
+        |scope, writer| {
+            for exception in scope.exceptions {
+                writer.sample(&[&exception.name], Value::Time(exception.ends_at()));
             }
         }
     ),

@@ -13,10 +13,11 @@ pub const MACHINE: &[Family<MachineSamples>] = &[
         Gauge "mde_machine_info",
         "1 for each machine in scope; what it is are labels.",
         ["tenant", "machine_id", "machine", "os_platform", "os_version", "device_group"],
+        own labels,
         |scope, writer| {
             let facts = &scope.machine.facts;
             let others: [&dyn Display; 3] = [&facts.os_platform, &facts.os_version, &facts.device_group];
-            writer.sample_with(&scope.labels, &others, Value::Count(1));
+            writer.sample_of_owner(&scope.labels, &others, &scope.own_labels, Value::Count(1));
         }
     ),
     family!(

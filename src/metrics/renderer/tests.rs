@@ -9,7 +9,8 @@ use super::*;
 use crate::facts::Facts;
 use crate::fleet::{MachineFacts, ReportedUpdate, UpdateFacts};
 use crate::model::{
-    ContentEncoding, DeadlineStart, ExpositionFormat, Freshness, KbId, MachineId, Policy, Severity,
+    ContentEncoding, DeadlineStart, Exception, ExpositionFormat, Freshness, KbId, MachineId, OwnLabel,
+    Policy, Severity, UpdateCondition,
 };
 
 const FRESHNESS: Freshness = Freshness::DEFAULT;
@@ -40,6 +41,7 @@ fn id(number: u8) -> MachineId {
 
 fn facts(number: u8, group: u8) -> MachineFacts {
     MachineFacts {
+        tags: Some([format!("team:{group}")].into()),
         name: format!("name-{group}"),
         os_platform: "Windows11".to_owned(),
         device_group: format!("{group}"),
@@ -133,6 +135,18 @@ fn removed_tenant_is_forgotten() {
     assert_eq!(renderer.blocks.keys().map(|tenant| &**tenant).collect::<Vec<_>>(), ["a"]);
 }
 
+fn accepting(kbs: &[u32]) -> Exception {
+    let kbs = kbs.iter().map(|number| KbId::new(*number).unwrap()).collect();
+    Exception {
+        name: "e".into(),
+        reason: "accepted".to_owned(),
+        until: jiff::civil::Date::MAX,
+        tenants: Vec::new(),
+        conditions: vec![UpdateCondition::Kbs(kbs).into()],
+        not: Vec::new(),
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     List(Vec<(u8, u8)>),
@@ -140,6 +154,10 @@ enum Step {
     Failure(u8),
     Wait(u32),
     Expose(DetailLevel, u64),
+    /// Machines get own labels, from tags with this prefix.
+    Label(Option<&'static str>),
+    /// These updates are accepted.
+    Accept(Vec<u32>),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -151,6 +169,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (1_u32..20).prop_map(Step::Wait),
         1 => (prop::sample::select(DetailLevel::ALL.to_vec()), prop_oneof![Just(0_u64), 0_u64..300])
             .prop_map(|(level, limit)| Step::Expose(level, limit)),
+        1 => prop::sample::select(vec![None, Some("team:"), Some("TEAM")]).prop_map(Step::Label),
+        1 => prop::collection::vec(1_u32..30, 1..9).prop_map(Step::Accept),
     ]
 }
 
@@ -180,6 +200,11 @@ proptest! {
                 Step::Expose(detail, series_limit) => {
                     options = RenderOptions { detail, series_limit, ..options };
                 }
+                Step::Label(prefix) => {
+                    let labels = prefix.map(|prefix| OwnLabel::new("team".into(), prefix)).into_iter().collect();
+                    options = RenderOptions { labels, ..options };
+                }
+                Step::Accept(kbs) => options = RenderOptions { exceptions: [accepting(&kbs)].into(), ..options },
             }
             let published = fleets.clone().map(Arc::new);
             let changed = renderer.render(&published, hour(now), &options, &Facts::default());

@@ -44,9 +44,9 @@ fn shown(harness: &PollerHarness) -> (Option<f64>, PolicyState) {
     let (fleet, now) = (harness.poller.fleet(), harness.api.clock.now());
     let policies = [policy("p", 24 * 14, DeadlineStart::FirstSeen)];
     let (facts, freshness) = (Facts::default(), &harness.freshness);
-    let updates = Summary::of(fleet, now, freshness, &facts).updates;
+    let summary = Summary::of(fleet, now, freshness, &facts);
     let counts =
-        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &updates, &facts, freshness);
+        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &summary, &facts, freshness);
     let state = PolicyState::ALL.into_iter().find(|state| counts.summaries[0].machines(*state) == 1);
     let is_compliant = scrape.sum("mde_compliant_machines") == 1.0;
     assert_eq!(is_compliant, state == Some(PolicyState::Compliant));

@@ -51,9 +51,9 @@ async fn unsupported_machines_are_counted_and_never_compliant() {
     let fleet = harness.poller.fleet();
     let (now, policies) = (harness.api.clock.now(), [policy("p", 24, DeadlineStart::FirstSeen)]);
     let (facts, freshness) = (Facts::default(), &harness.freshness);
-    let updates = Summary::of(fleet, now, freshness, &facts).updates;
+    let summary = Summary::of(fleet, now, freshness, &facts);
     let counts =
-        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &updates, &facts, freshness);
+        PolicyCounts::of(&CompiledPolicies::new(&policies, &[], now), fleet, &summary, &facts, freshness);
     let states = PolicyState::ALL.map(|state| counts.summaries[0].machines(state));
     assert_eq!(states, [0, 1, 0, 0, 0, 8]);
 }

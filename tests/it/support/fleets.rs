@@ -11,8 +11,8 @@ use mde_exporter::fleet::{
 };
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
-    ContentEncoding, CvssScore, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Freshness, KbId,
-    MachineId, Policy, Severity, VendorSeverity,
+    ContentEncoding, CvssScore, DeadlineStart, DetailLevel, Exception, ExpositionFormat, FactsSource,
+    Freshness, KbId, MachineId, Policy, Severity, UpdateCondition, VendorSeverity,
 };
 use proptest::prelude::*;
 
@@ -155,6 +155,27 @@ pub(crate) fn special_case_policies() -> [Policy; 2] {
     [longer, policy("8h", 8, DeadlineStart::FirstSeen)]
 }
 
+/// An exception until this day for these KBs in these tenants; all tenants if there are none.
+pub(crate) fn exception(name: &str, until: &str, tenants: &[&str], kbs: &[u32]) -> Exception {
+    let kbs = kbs.iter().map(|number| KbId::new(*number).expect("a valid KB")).collect();
+    Exception {
+        name: name.into(),
+        reason: "CHG0012345".to_owned(),
+        until: until.parse().expect("a valid day"),
+        tenants: tenants.iter().map(|&tenant| tenant.into()).collect(),
+        conditions: vec![UpdateCondition::Kbs(kbs).into()],
+        not: Vec::new(),
+    }
+}
+
+/// An exception for the update of April, with a name that needs escaping, and one that has ended.
+fn special_case_exceptions() -> [Exception; 2] {
+    [
+        exception("legacy \"lab\"\\\n", "2024-06-30", &[], &[5_036_893]),
+        exception("ended", "2024-06-19", &["contoso"], &[5_036_893, 5_039_212]),
+    ]
+}
+
 /// The exposition of `fleets` under `policies`, within `series_limit` down to `detail`.
 pub(crate) fn body_within(
     fleets: &[Arc<TenantFleet>],
@@ -165,11 +186,17 @@ pub(crate) fn body_within(
     let options = RenderOptions {
         freshness: FRESHNESS,
         policies: policies.into(),
+        exceptions: special_case_exceptions().into(),
         detail,
         series_limit,
         ..RenderOptions::default()
     };
-    Renderer::default().render(fleets, now(), &options, &special_case_facts())
+    body_with(fleets, &options)
+}
+
+/// The exposition of `fleets` with these options, about the facts of the special cases.
+pub(crate) fn body_with(fleets: &[Arc<TenantFleet>], options: &RenderOptions) -> Body {
+    Renderer::default().render(fleets, now(), options, &special_case_facts())
 }
 
 /// The exposition of `fleets` under `policies` with these facts.
@@ -207,6 +234,11 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[\\\\\"\n{},= aé\r\u{2028}]{0,8}"]
 }
 
+/// A tag, mostly of a team.
+fn any_tag() -> impl Strategy<Value = String> {
+    prop_oneof![any_text(), "team:[ab]", any_text().prop_map(|team| format!("TEAM:{team}"))]
+}
+
 prop_compose! {
     fn any_update()(
         kb in 1_u32..12,
@@ -233,12 +265,13 @@ prop_compose! {
         os_platform in prop_oneof![any_text(), Just("Windows11".to_owned())],
         os_version in any_text(),
         device_group in any_text(),
+        tags in prop::option::of(prop::collection::btree_set(any_tag(), 0..4)),
         seen in prop::option::of(0_i64..1000),
         read in prop::option::of((0_i64..70, prop::collection::vec(any_update(), 0..6))),
     ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
         let id = id(&format!("{number:x}"));
         let last_seen = seen.map(hours_ago);
-        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded, tags: None, os_build: None };
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded, tags: tags.map(|tags| tags.into_iter().collect()), os_build: None };
         (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
     }
 }

@@ -22,6 +22,7 @@ struct MetricRow {
     name: String,
     kind: &'static str,
     labels: Vec<String>,
+    has_own_labels: bool,
     help: String,
 }
 
@@ -31,6 +32,7 @@ impl From<&FamilyDescriptor> for MetricRow {
             name: header.name.to_owned(),
             kind: header.metric_type.as_str(),
             labels: header.labels.iter().map(|&label| label.to_owned()).collect(),
+            has_own_labels: header.has_own_labels,
             help: header.help.trim_end_matches(COMMON_HELP).to_owned(),
         }
     }
@@ -45,6 +47,7 @@ pub(crate) fn files() -> Vec<GeneratedFile> {
         name: family.name,
         kind: family.kind,
         labels: family.labels,
+        has_own_labels: false,
         help: family.help,
     });
     let sections = [
@@ -66,8 +69,9 @@ fn section(title: &str, rows: impl Iterator<Item = MetricRow>, notes: &str) -> S
     )
 }
 
-fn table_row(MetricRow { name, kind, labels, help }: &MetricRow) -> String {
-    let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+fn table_row(MetricRow { name, kind, labels, has_own_labels, help }: &MetricRow) -> String {
+    let mut labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+    labels.extend(has_own_labels.then(|| "own labels".to_owned()));
     format!("| `{name}` | {kind} | {} | {} |\n", labels.join(", "), help.replace('|', "\\|"))
 }
 
@@ -81,9 +85,12 @@ mod tests {
             name: "mde_x".to_owned(),
             kind: "gauge",
             labels: vec!["a".to_owned(), "b".to_owned()],
+            has_own_labels: false,
             help: "1 | 2.".to_owned(),
         };
         assert_eq!(table_row(&row), "| `mde_x` | gauge | `a`, `b` | 1 \\| 2. |\n");
+        let row = MetricRow { has_own_labels: true, ..row };
+        assert_eq!(table_row(&row), "| `mde_x` | gauge | `a`, `b`, own labels | 1 \\| 2. |\n");
     }
 
     #[test]

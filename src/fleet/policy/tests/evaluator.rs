@@ -239,21 +239,24 @@ proptest! {
         exceptions in any_exceptions(),
     ) {
         fleet.source = Source::Export;
-        let updates = Summary::of(&fleet, now(), &FRESHNESS, &facts).updates;
+        let summary = Summary::of(&fleet, now(), &FRESHNESS, &facts);
         let compiled = CompiledPolicies::new(&policies, &exceptions, now());
-        let mut judged = TenantPolicies::new(&compiled, &fleet, &updates, &facts);
-        let counts = PolicyCounts::of(&compiled, &fleet, &updates, &facts, &FRESHNESS);
+        let mut judged = TenantPolicies::new(&compiled, &fleet, &summary.updates, &facts);
+        let counts = PolicyCounts::of(&compiled, &fleet, &summary, &facts, &FRESHNESS);
         let tenant = Tenant { name: &fleet.tenant, facts: &facts, exceptions: &exceptions };
         let mut by_state = vec![[0; 6]; policies.len()];
         let mut covered = vec![0; exceptions.len()];
-        for (machine, overdue) in fleet.machines.values().zip(&counts.overdue_updates) {
+        let counted = counts.overdue_updates.iter().zip(&counts.exploited_updates);
+        for (machine, (overdue, counted)) in fleet.machines.values().zip(counted) {
             let mut states = vec![Vec::new(); policies.len()];
+            let mut exploited = 0;
             for (index, policy) in policies.iter().enumerate() {
                 let verdicts = judged.verdicts(index, machine, machine.missing_updates());
                 for (missing, verdict) in machine.missing_updates().iter().zip(verdicts) {
                     let (expected, exceptions) = expected(&tenant, &machine.facts, missing, policy);
                     prop_assert_eq!(verdict, expected);
                     states[index].push(verdict.state);
+                    exploited += u64::from(index == 0 && verdict.exploited == Some(true));
                     exceptions.iter().filter(|_| index == 0).for_each(|exception| covered[*exception] += 1);
                 }
                 let state = match states[index].iter().min() {
@@ -266,7 +269,7 @@ proptest! {
             }
             let is_overdue = |place: &usize| states.iter().any(|states| states[*place] == UpdateState::Overdue);
             let expected = (0..machine.missing_updates().len()).filter(is_overdue).count();
-            prop_assert_eq!(*overdue, Some(expected as u64));
+            prop_assert_eq!((*overdue, *counted), (Some(expected as u64), exploited));
         }
         let shown = counts.summaries.iter().map(|summary| PolicyState::ALL.map(|state| summary.machines(state)));
         prop_assert_eq!(shown.collect::<Vec<_>>(), by_state);

@@ -41,13 +41,14 @@ struct Judged {
     verdicts: Vec<UpdateVerdict>,
     overdue: Vec<Option<u64>>,
     overdue_exploited: Vec<Option<u64>>,
+    exploited: Vec<u64>,
 }
 
 fn judge(fleet: &TenantFleet, policies: &[Policy], exceptions: &[Exception], facts: &Facts) -> Judged {
-    let updates = Summary::of(fleet, now(), &FRESHNESS, facts).updates;
+    let summary = Summary::of(fleet, now(), &FRESHNESS, facts);
     let compiled = CompiledPolicies::new(policies, exceptions, now());
-    let counts = PolicyCounts::of(&compiled, fleet, &updates, facts, &FRESHNESS);
-    let mut tenant = TenantPolicies::new(&compiled, fleet, &updates, facts);
+    let counts = PolicyCounts::of(&compiled, fleet, &summary, facts, &FRESHNESS);
+    let mut tenant = TenantPolicies::new(&compiled, fleet, &summary.updates, facts);
     let of_machine = |machine: &Arc<Machine>| tenant.verdicts(0, machine, machine.missing_updates());
     let verdicts =
         if policies.is_empty() { Vec::new() } else { fleet.machines.values().flat_map(of_machine).collect() };
@@ -58,6 +59,7 @@ fn judge(fleet: &TenantFleet, policies: &[Policy], exceptions: &[Exception], fac
         covered: counts.exception_updates,
         verdicts,
         overdue: counts.overdue_updates,
+        exploited: counts.exploited_updates,
     }
 }
 
@@ -209,12 +211,13 @@ fn missing_update_does_not_stand_for_an_accepted_one() {
     };
     let whole = of(&[]);
     assert_eq!(since(&whole), [(ago(days(60)), Some(true)); 2]);
-    assert_eq!(whole.overdue_exploited, [Some(2)]);
+    assert_eq!((whole.overdue_exploited, whole.exploited), (vec![Some(2)], vec![1, 1]));
     let without_june = of(&[exception(vec![kbs(&[1]), ids(&["0"])])]);
     let expected = [(ago(days(30)), Some(false)), (ago(days(60)), Some(true))];
     assert_eq!(since(&without_june), expected, "on the machine that the exception names");
     assert_eq!(words(&without_june), ["overdue", "overdue"]);
-    assert_eq!((without_june.overdue_exploited, without_june.covered), (vec![Some(1)], vec![Some(0)]));
+    assert_eq!((without_june.overdue_exploited, without_june.exploited), (vec![Some(1)], vec![0, 1]));
+    assert_eq!(without_june.covered, [Some(0)]);
     let without_both = of(&[exception(vec![kbs(&[1, 2])])]);
     assert_eq!(since(&without_both), [(ago(days(2)), Some(false)); 2]);
     assert_eq!(words(&without_both), ["due", "due"]);
