@@ -14,8 +14,8 @@ use super::problem::{NamedEnd, ProblemCollector};
 use super::reader::{MapReader, ValueReader};
 use super::tenant::TenantNames;
 use super::values::label;
-use super::{Config, FactsConfig};
-use crate::model::{Condition, Exception, UpdateCondition};
+use super::{Config, FactsConfig, Tenant};
+use crate::model::{Condition, Exception, FactsSource, UpdateCondition};
 
 /// Names of exceptions, each with the path of the first exception of that name.
 type ExceptionNames = HashMap<Arc<str>, String>;
@@ -136,14 +136,19 @@ pub(super) fn warn_of_other_settings(field: &ValueReader<'_>, config: &Config) {
     let Config { tenants, metrics, facts, exceptions, .. } = config;
     let Some(items) = field.list("") else { return };
     for (item, exception) in items.iter().zip(exceptions) {
-        let conditions = || exception.conditions.iter().chain(&exception.not);
         let named = || tenants.iter().filter(|tenant| exception.names_tenant(&tenant.name));
-        let needs = named()
-            .flat_map(|tenant| conditions().flat_map(|condition| condition.needed_facts(tenant.source)));
-        let needs: Vec<_> = needs.copied().collect();
-        if let Some(what) = FactsConfig::left_out(facts.as_ref(), |source| needs.contains(source)) {
-            let what = format!("{what}: it covers no missing update whose facts are unknown");
-            item.warning(what, "facts: {} turns every source on");
+        let needs = |tenant: &Tenant, source: &FactsSource| {
+            exception.needed_facts(tenant.source).any(|needed| needed == *source)
+        };
+        let is_needed = |source: &FactsSource| named().any(|tenant| needs(tenant, source));
+        if let Some(what) = FactsConfig::left_out(facts.as_ref(), is_needed) {
+            let is_needed_everywhere = |source: &FactsSource| named().all(|tenant| needs(tenant, source));
+            // Only tenants with the export can do without a source that others need.
+            let place = match FactsConfig::left_out(facts.as_ref(), is_needed_everywhere) {
+                Some(_) => "",
+                None => " in tenants with source: machines",
+            };
+            item.warning(format!("{what}: it covers nothing{place}"), "facts: {} turns every source on");
         }
         let is_ignored = |condition: &Condition| match condition {
             Condition::Update(UpdateCondition::Kbs(kbs)) => {

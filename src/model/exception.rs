@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::Condition;
+use super::{Condition, FactsSource, Source};
 
 /// Missing updates that a user accepts, with a reason and an end.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,16 @@ impl Exception {
     #[must_use]
     pub fn names_tenant(&self, tenant: &str) -> bool {
         self.tenants.is_empty() || self.tenants.iter().any(|name| **name == *tenant)
+    }
+
+    /// The sources of facts that the conditions need in a tenant with this source, in the order of
+    /// [`FactsSource::ALL`]. Without one of them, it covers nothing there.
+    pub fn needed_facts(&self, source: Source) -> impl Iterator<Item = FactsSource> {
+        let needs = move |facts_source: &FactsSource| {
+            let mut conditions = self.conditions.iter().chain(&self.not);
+            conditions.any(|condition| condition.needed_facts(source).contains(facts_source))
+        };
+        FactsSource::ALL.into_iter().filter(needs)
     }
 
     /// Returns whether a condition depends on the update. Otherwise it covers whole machines.

@@ -1,4 +1,5 @@
-//! The warnings about policies that cannot judge everything, for the log and the page.
+//! The warnings about policies that cannot judge everything, and about exceptions that lack facts, for the log and the
+//! page.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,17 +7,18 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::facts::Facts;
 use crate::fleet::TenantFleet;
-use crate::model::{FactsSource, INTERNET_FACING, Policy};
+use crate::model::{Exception, FactsSource, INTERNET_FACING, Policy};
 
 /// The number of tenants that a line names.
 const SHOWN: usize = 5;
 
-/// Logs when a policy lacks facts that it needs, when it has them, and when no machine has a tag that a preset uses.
+/// Logs when a policy or an exception lacks facts that it needs, when it has them, and when no machine has a tag that a preset uses.
 /// Each line is logged once as long as nothing changes.
 #[derive(Debug, Default)]
 pub(super) struct PolicyLog {
     lacking: BTreeSet<(Arc<str>, Vec<FactsSource>)>,
     untagged: BTreeSet<(Arc<str>, Vec<Arc<str>>)>,
+    exceptions: BTreeSet<(Arc<str>, Vec<FactsSource>)>,
 }
 
 impl PolicyLog {
@@ -56,11 +58,23 @@ impl PolicyLog {
             );
         }
         self.untagged = untagged;
+        let exceptions: BTreeSet<_> = snapshot.exceptions_without_facts().collect();
+        for (exception, sources) in exceptions.difference(&self.exceptions) {
+            let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+            tracing::warn!(
+                exception = &**exception,
+                sources = sources.join(","),
+                "exception needs facts that were never loaded; it covers nothing until they are: see `facts` in the \
+                 configuration"
+            );
+        }
+        self.exceptions = exceptions;
     }
 }
 
 impl Snapshot {
-    /// Sentences about policies that lack facts, or whose preset uses a tag that no machine has.
+    /// Sentences about policies that lack facts, or whose preset uses a tag that no machine has, and about exceptions
+    /// that lack facts.
     #[must_use]
     pub fn policy_warnings(&self) -> Vec<String> {
         let lacking = |policy| {
@@ -82,7 +96,29 @@ impl Snapshot {
             ))
         };
         let policies = || self.policies.iter();
-        policies().filter_map(lacking).chain(policies().filter_map(untagged)).collect()
+        let uncovered = self.exceptions_without_facts().map(|(exception, sources)| {
+            let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+            format!(
+                "Exception {exception} needs facts that were never loaded ({}): it covers nothing.",
+                sources.join(", ")
+            )
+        });
+        let of_policies = policies().filter_map(lacking).chain(policies().filter_map(untagged));
+        of_policies.chain(uncovered).collect()
+    }
+
+    /// The exceptions in effect that lack facts in every tenant that they name, each with the sources.
+    fn exceptions_without_facts(&self) -> impl Iterator<Item = (Arc<str>, Vec<FactsSource>)> {
+        let lacking = |exception: &Exception, source| {
+            exception.needed_facts(source).filter(|needed| !self.facts.has(*needed)).collect::<Vec<_>>()
+        };
+        self.exceptions.iter().filter(|exception| exception.is_in_effect(self.at)).filter_map(
+            move |exception| {
+                let fleets = self.fleets.iter().filter(|fleet| exception.names_tenant(&fleet.tenant));
+                let fewest = fleets.map(|fleet| lacking(exception, fleet.source)).min_by_key(Vec::len)?;
+                (!fewest.is_empty()).then(|| (Arc::clone(&exception.name), fewest))
+            },
+        )
     }
 }
 

@@ -252,7 +252,7 @@ fn exception_that_needs_facts_of_a_source_that_is_off_is_a_warning() {
     };
     let all_off = warned("exploited: true", "off");
     let text = "exceptions[0] (line 14, column 14): needs facts of msrc and kev, which facts: off leaves out: it \
-                covers no missing update whose facts are unknown; facts: {} turns every source on";
+                covers nothing; facts: {} turns every source on";
     assert!(all_off.contains(text), "{all_off}");
     let kev_off = "{ sources: { kev: off } }";
     assert!(
@@ -267,7 +267,12 @@ fn exception_that_needs_facts_of_a_source_that_is_off_is_a_warning() {
     ] {
         assert_eq!(warned(keys, facts), "", "{keys} {facts}");
     }
-    assert!(warned("severity: [low]", "off").contains("needs facts of msrc"));
+    let of_one_tenant = warned("severity: [low]", "off");
+    assert!(
+        of_one_tenant.contains("leaves out: it covers nothing in tenants with source: machines; "),
+        "{of_one_tenant}"
+    );
+    assert!(warned("severity: [low], tenants: [contoso]", "off").contains("leaves out: it covers nothing; "));
 }
 
 #[test]

@@ -80,6 +80,5 @@ impl TenantExceptions {
 /// Returns whether the facts that the conditions need were ever loaded. Without them the conditions are unknown, also
 /// where other facts seem to decide them.
 fn has_needed_facts(exception: &Exception, fleet: &TenantFleet, facts: &Facts) -> bool {
-    let mut conditions = exception.conditions.iter().chain(&exception.not);
-    conditions.all(|condition| condition.needed_facts(fleet.source).iter().all(|source| facts.has(*source)))
+    exception.needed_facts(fleet.source).all(|source| facts.has(source))
 }

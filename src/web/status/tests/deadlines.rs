@@ -170,3 +170,19 @@ async fn accepted_updates_of_a_machine_are_shown() {
     let expected = ["4 1 accepted", "3 3 accepted", "2 1 accepted", "1", "0", "0", "0"];
     assert_eq!(missing.iter().map(|cell| words(cell)).collect::<Vec<_>>(), expected);
 }
+
+#[tokio::test]
+async fn exception_without_its_facts_is_named() {
+    let with_not = |until| Exception {
+        not: vec![UpdateCondition::Exploited(true).into()],
+        ..exception("lab", until, "lab")
+    };
+    let page = page_of(fleets(), policies(), vec![with_not(date(2026, 12, 31))]).await;
+    assert_eq!(
+        between(&page, "<strong>Warning</strong> ", "</p>"),
+        ["Exception lab needs facts that were never loaded (msrc, kev): it covers nothing."]
+    );
+    assert_eq!(rows(&page), ["lab reason of lab 2026-12-31 in 296 days 0"]);
+    let ended = page_of(fleets(), policies(), vec![with_not(date(2026, 3, 1))]).await;
+    assert!(!ended.contains("<strong>Warning</strong>"), "an exception that has ended needs nothing");
+}
