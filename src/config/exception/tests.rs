@@ -197,9 +197,17 @@ fn names_of_exceptions_differ() {
 
 #[test]
 fn reason_of_several_lines_becomes_one() {
-    let given = exceptions(&format!(
-        "exceptions:\n  - name: a\n    until: 2027-01-31\n    kbs: [5094041]\n    reason: |\n      first\n\n      second\n"
-    ));
+    let given = exceptions(
+        "exceptions:
+  - name: a
+    until: 2027-01-31
+    kbs: [5094041]
+    reason: |
+      first
+
+      second
+",
+    );
     assert_eq!(given[0].reason, "first second");
     assert_eq!(with("kbs: [5094041]").reason, "b");
 }

@@ -4,6 +4,7 @@ mod client_certificate;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;
+mod exceptions;
 mod listen;
 #[cfg(feature = "demo")]
 mod log;

@@ -1,12 +1,15 @@
 //! Labels from machine tags. They divide the machines; no sum depends on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
+use mde_exporter::config;
 use mde_exporter::facts::Facts;
 use mde_exporter::fleet::{MachineFacts, TenantFleet};
-use mde_exporter::metrics::{Body, RenderOptions};
+use mde_exporter::metrics::{Body, RenderOptions, families};
 use mde_exporter::model::{DetailLevel, ExpositionFormat, Freshness, MachineId, OwnLabel};
+use mde_exporter::report::row::{FIRST_COLUMNS, LAST_COLUMNS};
 use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, parse};
@@ -121,6 +124,20 @@ fn own_labels_are_on_their_families_alone() {
             assert_eq!(values(&exposition, &family.name, "team"), ["00", "01"].into(), "{}", family.name);
             assert_eq!(values(&exposition, &family.name, "site"), [""].into(), "{}", family.name);
         }
+    }
+}
+
+#[test]
+fn labels_and_columns_beside_own_labels_are_refused() {
+    let of_machines = families::MACHINE.iter().map(|family| &family.descriptor);
+    let families = families::FLEET.iter().map(|family| &family.descriptor).chain(of_machines);
+    let labels = families.filter(|family| family.has_own_labels).flat_map(|family| family.labels).copied();
+    let taken: BTreeSet<&str> = labels.chain(FIRST_COLUMNS).chain(LAST_COLUMNS).collect();
+    assert!(["os_version", "exception_until"].iter().all(|name| taken.contains(name)), "{taken:?}");
+    for name in taken {
+        let file = format!("metrics: {{ labels: {{ {name}: {{ tag_prefix: a }} }} }}");
+        let error = config::parse(Path::new("f.yml"), file.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("metrics.labels.{name} (line 1, column 22): is taken: ")), "{error}");
     }
 }
 

@@ -8,6 +8,7 @@ mod log_of_a_day;
 mod machines;
 mod quota;
 mod supersedence;
+mod tags;
 mod unreadable;
 mod unsupported;
 mod up;
