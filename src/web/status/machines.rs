@@ -12,6 +12,7 @@ use super::query::MachineQuery;
 use super::text::{ShownTime, grouped, visible};
 use crate::fleet::overview::{MachineSummary, MissingCounts};
 use crate::fleet::policy::{CompiledPolicies, TenantPolicies};
+use crate::model::OwnLabel;
 use crate::publish::Snapshot;
 
 /// Number of machines on a page.
@@ -36,6 +37,8 @@ pub(super) struct MachineTableRow {
     pub(super) tenant: String,
     pub(super) platform: String,
     pub(super) group: String,
+    /// Name and value of each own label that is not empty.
+    pub(super) own_labels: Vec<(String, String)>,
     pub(super) state: &'static str,
     /// Missing updates; none while unknown, which is different from zero.
     pub(super) missing: Option<MissingCells>,
@@ -65,7 +68,7 @@ impl MachineTable {
         let shown: Vec<_> = matching.iter().skip(start).take(ROWS).collect();
         let accepted = accepted_updates(snapshot, &shown);
         let row = |(summary, accepted): (&&&MachineSummary, u64)| {
-            MachineTableRow::of(summary, &snapshot.fleets[summary.tenant].tenant, accepted, now)
+            MachineTableRow::of(summary, snapshot, accepted, now)
         };
         let link = |page: usize| query.link_to(page);
         Self {
@@ -149,16 +152,17 @@ fn caption(matching: usize, start: usize, shown: usize, query: &MachineQuery) ->
 }
 
 impl MachineTableRow {
-    fn of(summary: &MachineSummary, tenant: &str, accepted: u64, now: Timestamp) -> Self {
+    fn of(summary: &MachineSummary, snapshot: &Snapshot, accepted: u64, now: Timestamp) -> Self {
         let machine = &summary.machine;
         let facts = &machine.facts;
         let platform = [facts.os_platform.as_str(), &facts.os_version].map(visible).join(" ");
         Self {
             name: visible(&facts.name),
             id: visible(facts.id.as_str()),
-            tenant: visible(tenant),
+            tenant: visible(&snapshot.fleets[summary.tenant].tenant),
             platform: platform.trim().to_owned(),
             group: visible(&facts.device_group),
+            own_labels: own_labels(&snapshot.labels, facts.tags.as_deref()),
             state: summary.state.as_str(),
             missing: summary.missing.map(|counts| MissingCells::of(counts, accepted, now)),
             last_assessed: machine
@@ -169,6 +173,11 @@ impl MachineTableRow {
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }
+}
+
+fn own_labels(labels: &[OwnLabel], tags: Option<&[String]>) -> Vec<(String, String)> {
+    let values = labels.iter().map(|label| (label.name.to_string(), visible(label.value(tags))));
+    values.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 impl MissingCells {

@@ -1,10 +1,10 @@
-//! The headline, the policies and the exceptions on the page.
+//! The headline, the policies, the exceptions and the own labels on the page.
 
 use jiff::civil::{Date, date};
 
 use super::*;
 use crate::metrics::RenderOptions;
-use crate::model::{Condition, Exception, MachineCondition, TextPattern, UpdateCondition};
+use crate::model::{Condition, Exception, MachineCondition, OwnLabel, TextPattern, UpdateCondition};
 use crate::web::tests::rendered;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -169,6 +169,21 @@ async fn accepted_updates_of_a_machine_are_shown() {
     let missing = between(table, "<td data-label=\"Missing\" class=\"number\">", "</td>");
     let expected = ["4 1 accepted", "3 3 accepted", "2 1 accepted", "1", "0", "0", "0"];
     assert_eq!(missing.iter().map(|cell| words(cell)).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn own_labels_of_a_machine_are_shown_whole() {
+    let long = "é".repeat(300);
+    let mut owned = machine("1", "a", None);
+    Arc::make_mut(&mut owned).facts.tags = Some(["SITE:<b>".to_owned(), format!("team:{long}")].into());
+    let labels = ["team", "site", "cost"].map(|name| OwnLabel::new(name.into(), &format!("{name}:")));
+    let options = RenderOptions { labels: labels.into(), ..RenderOptions::default() };
+    let mut state = state(vec![]);
+    state.published = rendered(vec![fleet("t", [owned, machine("2", "b", None)])], &options, Vec::new());
+    let page = get(&state, "/").await;
+    let groups = between(page.text(), "<td data-label=\"Group\">", "</td>");
+    let expected = [format!("Clients team {long} site &#60;b&#62;"), "Clients".to_owned()];
+    assert_eq!(groups.iter().map(|cell| words(cell)).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
