@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use url::Url;
 
 use crate::logging::LogFormat;
@@ -20,6 +20,46 @@ pub struct Cli {
     /// Flags of several commands
     #[command(flatten)]
     pub flags: Flags,
+}
+
+impl Cli {
+    /// The definition of the command line. Every command accepts every flag of [`Flags`], but its help shows only those
+    /// that it uses.
+    #[must_use]
+    pub fn definition() -> clap::Command {
+        let definition = Self::command();
+        let flags: Vec<_> = definition.get_arguments().filter(|flag| flag.is_global_set()).cloned().collect();
+        let names: Vec<_> =
+            definition.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        names.iter().fold(definition, |definition, name| {
+            let is_hidden = |flag: &&clap::Arg| flag.get_long().is_some_and(|flag| !uses(name, flag));
+            // A flag that the command defines itself is not copied from the definition above it.
+            let hidden = flags.iter().filter(is_hidden).map(|flag| flag.clone().hide(true));
+            definition.mut_subcommand(name, |command| command.args(hidden))
+        })
+    }
+
+    /// Parses the arguments of the process.
+    ///
+    /// # Errors
+    /// The message to print: about wrong arguments, or the help or version that was asked for.
+    pub fn parse_arguments() -> Result<Self, clap::Error> {
+        let mut definition = Self::definition();
+        let parsed = |matches: ArgMatches| Self::from_arg_matches(&matches);
+        let outcome = definition.try_get_matches_from_mut(std::env::args_os()).and_then(parsed);
+        outcome.map_err(|error| error.format(&mut definition))
+    }
+}
+
+/// Returns whether a command uses a flag of [`Flags`].
+fn uses(command: &str, flag: &str) -> bool {
+    match flag {
+        "config.file" => !matches!(command, "demo" | "hash-password"),
+        "storage.path" => !matches!(command, "hash-password"),
+        "web.config.file" => matches!(command, "run" | "demo" | "check" | "check-config"),
+        _ if flag.starts_with("web.") => matches!(command, "run" | "demo"),
+        _ => true,
+    }
 }
 
 /// A command.

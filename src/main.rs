@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use mde_exporter::cli::Cli;
 use mde_exporter::error::Chain;
 use mde_exporter::self_metrics::SelfMetrics;
@@ -18,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_arguments() {
         Ok(cli) => cli,
         Err(message) => {
             // clap reports help and version as errors too; those go to stdout and succeed.

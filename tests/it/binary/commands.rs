@@ -41,6 +41,30 @@ async fn help_is_golden_and_exits_with_0() {
 }
 
 #[tokio::test]
+async fn help_of_a_command_shows_the_flags_that_it_uses() {
+    let folder = TempDir::new().unwrap();
+    let all = ["--config.file", "--storage.path", "--web.config.file", "--web.listen-address", "--log.level"];
+    for (command, expected) in [
+        (&["run"][..], &all[..]),
+        (&["check-config"], &[all[0], all[1], all[2], all[4]]),
+        (&["check"], &[all[0], all[1], all[2], all[4]]),
+        (&["once"], &[all[0], all[1], all[4]]),
+        (&["report"], &[all[0], all[1], all[4]]),
+        (&["facts", "update"], &[all[0], all[1], all[4]]),
+        (&["demo"], &all[1..]),
+        (&["hash-password"], &[all[4]]),
+    ] {
+        let output = run(&folder, &[command, &["--help"]].concat()).await;
+        let shown: Vec<_> =
+            all.iter().filter(|flag| output.stdout.contains(&format!("  {flag} "))).copied().collect();
+        assert_eq!((output.code, &shown[..]), (Some(0), expected), "{command:?}");
+    }
+    let ignored = run(&folder, &["report", "--web.listen-address=:0"]).await;
+    assert_eq!(ignored.code, Some(64), "the flag is accepted, the configuration is missing");
+    assert!(ignored.stderr.contains("mde_exporter.yml: cannot be read"), "{}", ignored.stderr);
+}
+
+#[tokio::test]
 async fn version_is_printed_and_exits_with_0() {
     let output = run(&TempDir::new().unwrap(), &["--version"]).await;
     let version = concat!("mde_exporter ", env!("CARGO_PKG_VERSION"), "\n");

@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -29,7 +28,7 @@ fn write_files(folder: &Path) -> io::Result<()> {
     page.write_all(&man::page()?)?;
     page.finish()?;
     for shell in [Shell::Bash, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut Cli::command(), NAME, folder)?;
+        clap_complete::generate_to(shell, &mut Cli::definition(), NAME, folder)?;
     }
     File::create(folder.join("mde_exporter.fish"))?.write_all(&fish_completions())
 }
@@ -39,7 +38,7 @@ fn write_files(folder: &Path) -> io::Result<()> {
 /// clap's script calls fish's `argparse` to find the given command. `argparse` does not accept flags with
 /// dots in their names, so nothing would be completed. The two functions that call it are replaced.
 fn fish_completions() -> Vec<u8> {
-    let mut command = Cli::command();
+    let mut command = Cli::definition();
     let mut script = Vec::new();
     clap_complete::generate(Shell::Fish, &mut command, NAME, &mut script);
     let commands: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
