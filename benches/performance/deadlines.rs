@@ -1,5 +1,6 @@
 //! The cost of deadlines: processor time to judge every missing update of a fleet under five policies of ten rules,
-//! when nothing changed. 1,000,000 missing updates by default.
+//! when nothing changed, without and with exceptions; and to count its machines without and with own labels.
+//! 1,000,000 missing updates by default.
 //!
 //! The reference is a loop that compares each missing update with five fixed deadlines, without rules.
 
@@ -13,8 +14,8 @@ use mde_exporter::fleet::policy::{CompiledPolicies, PolicyCounts, PolicyState};
 use mde_exporter::fleet::summary::{Summary, UpdateSummary};
 use mde_exporter::fleet::{Chain, Link, TenantFleet};
 use mde_exporter::model::{
-    Condition, CvssScore, DeadlineStart, FactsSource, KbId, MachineCondition, Policy, PolicyRule,
-    RuleDeadline, Severity, TextPattern, UpdateCondition, VendorSeverity,
+    Condition, CvssScore, DeadlineStart, Exception, FactsSource, KbId, MachineCondition, OwnLabel, Policy,
+    PolicyRule, RuleDeadline, Severity, TextPattern, UpdateCondition, VendorSeverity,
 };
 
 use crate::{fleet, process};
@@ -32,19 +33,33 @@ pub(crate) fn run(missing_updates: Option<u32>) {
          (least, median, most)",
         policies.len()
     );
-    for (what, links) in [("no links", 0), ("every tenth has a link", 10), ("each has a link", 1)] {
+    let exceptions: Vec<_> = (0..20).map(exception).collect();
+    for (what, links, exceptions) in [
+        ("no links", 0, &[][..]),
+        ("every tenth has a link", 10, &[]),
+        ("each has a link", 1, &[]),
+        ("no links, 20 exceptions", 0, &exceptions),
+        ("links, 20 exceptions", 1, &exceptions),
+    ] {
         let fleet = tagged(fleet::fleet(machines), links);
         let summary = Summary::of(&fleet, fleet::now(), &fleet::FRESHNESS, &Facts::default());
         let facts = facts(&summary.updates);
         let mut overdue = 0;
         measure(&format!("rules, {what}"), || {
-            let compiled = CompiledPolicies::new(&policies, &[], fleet::now());
+            let compiled = CompiledPolicies::new(&policies, exceptions, fleet::now());
             let counts = PolicyCounts::of(&compiled, &fleet, &summary, &facts, &fleet::FRESHNESS);
             overdue = counts.summaries.iter().map(|summary| summary.machines(PolicyState::Overdue)).sum();
         });
         println!("    {overdue} machines are overdue, over all policies");
     }
-    let fleet = fleet::fleet(machines);
+    let fleet = tagged(fleet::fleet(machines), 0);
+    let team = [OwnLabel::new("team".into(), "team:")];
+    for (what, labels) in [("counts, no own label", &[][..]), ("counts, 60 teams", &team)] {
+        let facts = Facts::default();
+        measure(what, || {
+            std::hint::black_box(Summary::by_owner(&fleet, labels, fleet::now(), &fleet::FRESHNESS, &facts));
+        });
+    }
     measure("reference: five comparisons", || {
         std::hint::black_box(compare(&fleet));
     });
@@ -82,7 +97,7 @@ fn tagged(mut fleet: TenantFleet, links: usize) -> TenantFleet {
     for (index, machine) in fleet.machines.values_mut().enumerate() {
         let machine = Arc::make_mut(machine);
         let exposure = if index % 50 == 0 { "internet-facing" } else { "inner" };
-        machine.facts.tags = Some([format!("team:{}", index % 20), exposure.to_owned()].into());
+        machine.facts.tags = Some([format!("team:{}", index % 60), exposure.to_owned()].into());
         for missing in machine.assessment.iter_mut().flat_map(|assessment| &mut assessment.missing_updates) {
             number += 1;
             if links > 0 && number.is_multiple_of(links) {
@@ -160,6 +175,25 @@ fn policy(number: u32) -> Policy {
         name: format!("p{number}").into(),
         rules: rules.into_iter().enumerate().map(rule).collect(),
         preset: None,
+    }
+}
+
+/// An exception for some updates of some teams, one after another with conditions on facts.
+fn exception(number: u32) -> Exception {
+    let team = TextPattern::new(&format!("team:{number}"));
+    let mut conditions = vec![MachineCondition::Tags(vec![team]).into()];
+    match number % 3 {
+        0 => conditions.push(UpdateCondition::Kbs((1..9).filter_map(KbId::new).collect()).into()),
+        1 => conditions.push(UpdateCondition::Exploited(false).into()),
+        _ => {}
+    }
+    Exception {
+        name: format!("e{number}").into(),
+        reason: String::new(),
+        until: jiff::civil::Date::MAX,
+        tenants: Vec::new(),
+        conditions,
+        not: Vec::new(),
     }
 }
 

@@ -141,13 +141,13 @@ mod tests {
     /// A fleet with these tags on its machines.
     fn fleet(tags: &[Option<&[&str]>]) -> TenantFleet {
         let mut fleet = TenantFleet::new("t".into());
-        let machine = |(number, tags): (usize, &Option<&[&str]>)| {
+        let machine = |(number, tags): (usize, Option<&[&str]>)| {
             let facts = MachineFacts::unlisted(MachineId::parse(&format!("{number:06}")).unwrap());
             let tags = tags.map(|tags| tags.iter().map(|&tag| tag.to_owned()).collect());
             MachineFacts { tags, ..facts }
         };
         let now = jiff::Timestamp::UNIX_EPOCH;
-        fleet.apply_list(tags.iter().enumerate().map(machine).collect(), now, &Freshness::DEFAULT);
+        fleet.apply_list(tags.iter().copied().enumerate().map(machine).collect(), now, &Freshness::DEFAULT);
         fleet
     }
 

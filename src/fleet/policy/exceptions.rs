@@ -59,9 +59,6 @@ impl TenantExceptions {
 
     /// Counts a missing update with these outcomes in each exception that covers it. Returns whether one does.
     pub(super) fn count(&mut self, update: &[RuleBits], machine: &[RuleBits]) -> bool {
-        if !self.may_cover {
-            return false;
-        }
         let mut is_covered = false;
         for word in 0..self.words.len() {
             let place = self.words.start + word;

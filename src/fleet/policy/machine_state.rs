@@ -12,14 +12,13 @@ impl PolicyState {
         };
         // The least state is the worst one.
         match updates.into_iter().min() {
-            None => Self::Compliant,
             Some(UpdateState::Overdue) => Self::Overdue,
             Some(UpdateState::Accepted) => Self::Accepted,
             Some(UpdateState::Due) => Self::Due,
             Some(UpdateState::Unknown) => Self::Unknown,
             // An unreadable id may stand for an update with a deadline.
             Some(UpdateState::Unlimited) if machine.has_unreadable_ids() => Self::Unknown,
-            Some(UpdateState::Unlimited) => Self::Compliant,
+            None | Some(UpdateState::Unlimited) => Self::Compliant,
         }
     }
 

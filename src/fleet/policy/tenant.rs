@@ -232,6 +232,9 @@ impl<'a> TenantPolicies<'a> {
 
     /// Counts the exceptions that cover a missing update with this profile. Returns whether one does.
     fn count_exceptions(&mut self, profile: usize) -> bool {
+        if !self.exceptions.may_cover {
+            return false;
+        }
         let words = self.machines.bits.len();
         let update_bits = &self.update_bits[profile * words..][..words];
         self.exceptions.count(update_bits, &self.machines.bits)

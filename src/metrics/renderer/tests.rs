@@ -127,6 +127,22 @@ fn level_that_is_not_served_is_not_in_memory() {
 }
 
 #[test]
+fn changed_own_labels_are_on_every_machine() {
+    let mut fleet = TenantFleet::new("t".into());
+    fleet.apply_list((0..20).map(|number| facts(number, number % 3)).collect(), hour(0), &FRESHNESS);
+    let fleets = [Arc::new(fleet)];
+    let mut renderer = small_blocks();
+    for prefix in [None, Some("team:"), Some("team"), None] {
+        let labels = prefix.map(|prefix| OwnLabel::new("team".into(), prefix)).into_iter().collect();
+        let options = RenderOptions { labels, ..options(DetailLevel::Update, 0) };
+        let of = |renderer: &mut Renderer| {
+            everything(&renderer.render(&fleets, hour(1), &options, &Facts::default()))
+        };
+        assert_eq!(of(&mut renderer), of(&mut small_blocks()), "{prefix:?}");
+    }
+}
+
+#[test]
 fn removed_tenant_is_forgotten() {
     let mut renderer = Renderer::default();
     let fleets = ["a", "b"].map(|tenant| Arc::new(TenantFleet::new(tenant.into())));
