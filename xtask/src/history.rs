@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use clap::CommandFactory as _;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
@@ -23,7 +23,8 @@ use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{
-    ContentEncoding, DeadlineStart, DetailLevel, ExpositionFormat, FactsSource, Policy,
+    ContentEncoding, DeadlineStart, DetailLevel, Exception, ExpositionFormat, FactsSource, MachineCondition,
+    OwnLabel, Policy, TextPattern,
 };
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, publication};
@@ -98,7 +99,7 @@ async fn write_steps(past: Past, output: impl Write) -> Result<(), Box<dyn Error
     }
     let mut output = BufWriter::new(output);
     let mut renderer = Renderer::default();
-    let options = RenderOptions { detail: past.detail, ..options() };
+    let options = options(past);
     for step in 0..=last_step {
         current_step.store(step, Ordering::SeqCst);
         for tenant in &mut tenants {
@@ -154,7 +155,8 @@ fn read_facts(simulator: &Simulator, now: Timestamp, self_metrics: &SelfMetrics)
     Ok(facts)
 }
 
-fn options() -> RenderOptions {
+/// The options of the exporter. Machines that are patched by their groups have an exception for the slowest group.
+fn options(past: Past) -> RenderOptions {
     let day = Duration::from_hours(24);
     let policies = [
         Policy::single("14d", 14 * day, DeadlineStart::FirstSeen),
@@ -163,7 +165,22 @@ fn options() -> RenderOptions {
     RenderOptions {
         freshness: config::Poll::default().freshness,
         policies: policies.into(),
+        detail: past.detail,
+        labels: [OwnLabel::new("team".into(), "team:")].into(),
+        exceptions: (past.patching == Patching::ByGroup).then(shop_floor).into_iter().collect(),
         ..RenderOptions::default()
+    }
+}
+
+fn shop_floor() -> Exception {
+    let groups = vec![TextPattern::new("Shop Floor")];
+    Exception {
+        name: "shop-floor".into(),
+        reason: "the lines are patched when they stand still".to_owned(),
+        until: TimeZone::UTC.to_datetime(Timestamp::now()).date().saturating_add(20.days()),
+        tenants: Vec::new(),
+        conditions: vec![MachineCondition::DeviceGroups(groups).into()],
+        not: Vec::new(),
     }
 }
 
@@ -226,8 +243,14 @@ async fn start_tenant(
     )?;
     // Nothing reads the published snapshots: the fleet is taken from the poller.
     let fleets = vec![fleet.clone()];
-    let (publisher, ..) =
-        publication(fleets, options(), clock.clone(), Arc::clone(self_metrics), None, facts.clone());
+    let (publisher, ..) = publication(
+        fleets,
+        RenderOptions::default(),
+        clock.clone(),
+        Arc::clone(self_metrics),
+        None,
+        facts.clone(),
+    );
     let poll = loaded.config.poll;
     let poller = Poller::new(tenant, poll, client, fleet, publisher, metrics, clock.clone()).knowing(facts);
     Ok(SimulatedTenant { simulator, poller })

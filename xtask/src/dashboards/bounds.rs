@@ -1,11 +1,11 @@
 //! The values at which panels change their colour. Most are the thresholds of alerts in `dashboards/rules`, as
 //! the test `thresholds` checks: a panel is not red while no alert fires.
 
-/// `MdeComplianceLow`: share of assessed machines that miss no update.
-pub(crate) const COMPLIANCE_LOW: f64 = 0.9;
-/// Compliance of a well-maintained fleet.
-pub(crate) const COMPLIANCE_GOOD: f64 = 0.95;
-/// `MdeMachinesOverdue`: share of assessed machines past the deadline of a policy.
+/// `MdeComplianceLow`: share of the judged machines within the deadlines of a policy.
+pub(crate) const WITHIN_LOW: f64 = 0.9;
+/// The same share in a well-maintained fleet: the others are fewer than `MdeMachinesOverdue` needs.
+pub(crate) const WITHIN_GOOD: f64 = 0.95;
+/// `MdeMachinesOverdue`: share of the judged machines past the deadline of a policy.
 pub(crate) const OVERDUE_SHARE: f64 = 0.05;
 /// `MdeCollectionIncomplete`: share of unknown machines.
 pub(crate) const UNKNOWN_SHARE: f64 = 0.05;
@@ -25,6 +25,10 @@ pub(crate) const CERTIFICATE_SECS: f64 = 14.0 * 86_400.0;
 pub(crate) const CLIENT_CERTIFICATE_SECS: f64 = 30.0 * 86_400.0;
 /// `MdeExploitedUpdateMissing`: overdue missing updates against an exploited vulnerability.
 pub(crate) const EXPLOITED_OVERDUE: f64 = 0.0;
+/// `MdeExceptionEnding`: seconds until an exception ends.
+pub(crate) const EXCEPTION_ENDING_SECS: f64 = 14.0 * 86_400.0;
+/// `MdeExceptionUnused`: missing updates that an exception covers.
+pub(crate) const EXCEPTION_UNUSED: f64 = 0.0;
 /// `MdeFactsOld`: seconds since the facts of a source were fetched.
 pub(crate) const FACTS_OLD_SECS: f64 = 3.0 * 86_400.0;
 /// A week, after which a due date is no longer near.

@@ -1,14 +1,15 @@
-//! The dashboard `fleet.json`: are we patched, are we getting better, where is it worst?
+//! The dashboard `fleet.json`: are we within our deadlines, are we getting better, where is it worst?
 //!
 //! Only the last row needs metrics of the machine level.
 
+mod deadlines;
+mod exceptions;
 mod exploited;
+mod known;
 mod machines;
 mod updates;
 
-use crate::dashboards::bounds::{
-    COMPLIANCE_GOOD, COMPLIANCE_LOW, INACTIVE_SHARE, OVERDUE_SHARE, STALE_LONG_SECS, UNKNOWN_SHARE,
-};
+use crate::dashboards::bounds::{OVERDUE_SHARE, STALE_LONG_SECS, UNKNOWN_SHARE, WITHIN_GOOD, WITHIN_LOW};
 use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
@@ -25,6 +26,9 @@ const FILTERS: Filters = &[
 
 /// Selects the assessed machines.
 const ASSESSED: &str = "@mde_assessed_machines{state=~\"fresh|stale\"}";
+
+/// Selects the machines that the chosen policy judges.
+const JUDGED: &str = "@mde_policy_machines{state=~\"compliant|due|accepted|overdue\"}";
 
 /// Selects the machines that can be judged at all.
 const SUPPORTED: &str = "@mde_assessed_machines{state!=\"unsupported\"}";
@@ -56,7 +60,7 @@ pub(crate) fn dashboard() -> Dashboard {
         uid: "mde-fleet",
         title: "Defender missing updates / Fleet",
         description: "Missing security updates of the whole fleet, as Microsoft Defender for Endpoint \
-                      reports them: are we patched, are we getting better, where is it worst?",
+                      reports them: are we within our deadlines, are we getting better, where is it worst?",
         from: "now-30d",
         variables: [
             Variable::common("mde_up"),
@@ -74,7 +78,7 @@ pub(crate) fn dashboard() -> Dashboard {
                 Variable::one(
                     "policy",
                     "Policy",
-                    "mde_policy_deadline_seconds{job=~\"$job\", instance=~\"$instance\"}",
+                    "mde_policy_machines{job=~\"$job\", instance=~\"$instance\"}",
                 ),
             ],
         ]
@@ -82,8 +86,13 @@ pub(crate) fn dashboard() -> Dashboard {
         filters: FILTERS,
         marks: Marks::PatchTuesday,
         rows: vec![
+            Row { title: "Are we within our deadlines?", shown: Shown::Open, panels: deadlines::panels() },
             Row { title: "Is anything exploited?", shown: Shown::Open, panels: exploited::panels() },
-            Row { title: "Are we patched?", shown: Shown::Open, panels: patched() },
+            Row {
+                title: "What is missing, and what is not known?",
+                shown: Shown::Open,
+                panels: known::panels(),
+            },
             Row { title: "Are we getting better?", shown: Shown::Open, panels: better() },
             Row { title: "Where is it worst?", shown: Shown::Open, panels: worst() },
             Row { title: "Which updates?", shown: Shown::Open, panels: updates::panels() },
@@ -92,7 +101,8 @@ pub(crate) fn dashboard() -> Dashboard {
     }
 }
 
-fn compliance(by: &str) -> String {
+/// The share of the assessed machines that miss nothing.
+fn misses_nothing(by: &str) -> String {
     let (by, assessed) = (grouping(by), ASSESSED);
     format!("sum {by}(@mde_compliant_machines) / (sum {by}({assessed}) > 0)")
 }
@@ -102,78 +112,18 @@ fn share_in_state(state: &str, by: &str) -> String {
     format!("sum {by}(@mde_assessed_machines{{state=\"{state}\"}}) / (sum {by}({SUPPORTED}) > 0)")
 }
 
-fn overdue_share(by: &str) -> String {
+/// The share of the judged machines in these states of the chosen policy.
+fn share_of_judged(states: &str, by: &str) -> String {
     let by = grouping(by);
-    format!(
-        "sum {by}(@mde_policy_machines{{state=\"overdue\"}}) \
-         / (sum {by}(@mde_policy_machines{{state!~\"unknown|unsupported\"}}) > 0)"
-    )
+    format!("sum {by}(@mde_policy_machines{{state=~\"{states}\"}}) / (sum {by}({JUDGED}) > 0)")
+}
+
+fn within_deadline(by: &str) -> String {
+    share_of_judged("compliant|due|accepted", by)
 }
 
 fn grouping(by: &str) -> String {
     if by.is_empty() { String::new() } else { format!("by ({by}) ") }
-}
-
-fn patched() -> Vec<(u32, u32, Panel)> {
-    let missing = format!("sum({ASSESSED}) - sum(@mde_compliant_machines)");
-    vec![
-        (4, 4, Panel::stat(
-            "Patch compliance",
-            "Share of the assessed machines that miss no update. Good: 95 % or more; below 90 % \
-             `MdeComplianceLow` fires. Inactive and unknown machines are not assessed, so also read their \
-             shares in the next panels. To find the group that lowers the value, see the row `Where is it \
-             worst?`.",
-        ).query(compliance(""), "").unit(Unit::Share).bounds(Bounds::rising(COMPLIANCE_LOW, COMPLIANCE_GOOD))),
-        (4, 4, Panel::stat(
-            "Past the deadline",
-            "Share of the judged machines that miss an update for longer than the chosen policy allows. \
-             Good: none; above 5 % `MdeMachinesOverdue` fires. The table of machines in the last row lists \
-             them.",
-        ).query(overdue_share(""), "").unit(Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE))),
-        (4, 4, Panel::stat(
-            "Nothing known",
-            "Share of the machines in scope that were never read, or not within `poll.expire_after`, without \
-             unsupported machines. They count as neither patched nor unpatched. Good: none; above 5 % `MdeCollectionIncomplete` fires. \
-             To find the cause, open the dashboard of the exporter.",
-        ).query(share_in_state("unknown", ""), "").unit(Unit::Share)
-            .bounds(Bounds::falling(UNKNOWN_SHARE)).link("Exporter", TO_EXPORTER)),
-        (4, 4, Panel::stat(
-            "Not seen by Defender",
-            "Share of the machines in scope that are inactive: Defender has not seen them for \
-             `poll.inactive_after`, so its data about them is not used. Unsupported machines are left out. \
-             Good: few; above 10 % \
-             `MdeMachinesInactive` fires. Find these machines or remove them from Defender.",
-        ).query(share_in_state("inactive", ""), "").unit(Unit::Share).bounds(Bounds::falling(INACTIVE_SHARE))),
-        (4, 4, Panel::stat(
-            "Missing updates",
-            "Number of missing updates: one KB missing on one machine counts as one. Good: it falls to almost \
-             zero between two Patch Tuesdays. The second number is the sum of the CVEs that these updates \
-             fix; a CVE that several updates fix is counted several times.",
-        ).query("sum(@mde_missing_updates)", "updates").query("sum(@mde_missing_updates_addressed_cves)", "CVE fixes")),
-        (4, 4, Panel::stat(
-            "Age of the data",
-            "Time since the last good answer for the tenant that has had none for the longest time. Good: \
-             less than two poll intervals (6 h each by default). After a day `MdeDataStaleLong` fires, and this \
-             dashboard no longer shows the current situation.",
-        ).query("time() - min(@mde_exporter_last_poll_success_timestamp_seconds)", "").unit(Unit::Seconds)
-            .decimals(1).bounds(Bounds::bad_from(STALE_LONG_SECS)).link("Exporter", TO_EXPORTER)),
-        (12, 8, Panel::lines(
-            "Compliance",
-            "Share of the assessed machines that miss no update, over time. Good: a short dip after each \
-             Patch Tuesday, and above 95 % before the next. A fall at any other time means that the machine \
-             list changed or that a rollout was reverted.",
-        ).query(compliance(""), "compliance").unit(Unit::Share).bounds(Bounds::rising(COMPLIANCE_LOW, COMPLIANCE_GOOD))),
-        (12, 8, Panel::stacked(
-            "Machines by state",
-            "The machines in scope without unsupported ones. Good: nearly all patched. Grey is not green: \
-             nothing is known about unknown machines, and the data of inactive machines is not used.",
-        ).query("sum(@mde_compliant_machines)", "patched")
-            .query(missing, "missing updates")
-            .query("sum(@mde_assessed_machines{state=\"inactive\"})", "inactive")
-            .query("sum(@mde_assessed_machines{state=\"unknown\"})", "unknown")
-            .color("patched", Color::Good).color("missing updates", Color::Warning)
-            .color("inactive", Color::Inactive).color("unknown", Color::Unknown)),
-    ]
 }
 
 fn better() -> Vec<(u32, u32, Panel)> {
@@ -182,14 +132,6 @@ fn better() -> Vec<(u32, u32, Panel)> {
         "sum(increase(@mde_missing_updates_resolved_total[7d]))",
     );
     vec![
-        (8, 8, Panel::stacked(
-            "Policy",
-            "Machines by their state under the chosen policy. Due machines miss updates within the deadline, \
-             overdue machines past it. Unsupported machines are left out. Good: no machine is overdue, and none \
-             is due at the end of the deadline.",
-        ).query("sum by (state) (@mde_policy_machines{state!=\"unsupported\"})", "{{state}}")
-            .color("compliant", Color::Good).color("due", Color::Warning)
-            .color("overdue", Color::Bad).color("unknown", Color::Unknown)),
         (8, 8, Panel::bars(
             "Detected against resolved in a week",
             "Missing updates that were detected and that were resolved in the seven days before each point, \
@@ -217,7 +159,7 @@ fn better() -> Vec<(u32, u32, Panel)> {
              Prometheus. A machine that misses two updates of a batch counts twice.",
         ).query(batch(&[0]), "newest batch").query(batch(&[28, 35]), "the one before")
             .query(batch(&[56, 63]), "two before").every("1h").above_zero()),
-        (8, 8, by_severity(
+        (12, 8, by_severity(
             Panel::stacked(
                 "Missing updates by severity",
                 "Number of missing updates by CVSS rating: Defender's with `source: export`, that of the facts with \
@@ -227,7 +169,7 @@ fn better() -> Vec<(u32, u32, Panel)> {
             "severity",
             ["critical", "high", "medium", "low"],
         )),
-        (8, 8, by_severity(
+        (12, 8, by_severity(
             Panel::stacked(
                 "Missing updates by Microsoft's rating",
                 "Number of missing updates by the rating that Microsoft gives them, which is not the CVSS rating. Good: \
@@ -275,46 +217,54 @@ fn batch(days_before: &[u32]) -> String {
 }
 
 fn worst() -> Vec<(u32, u32, Panel)> {
-    let good = || Bounds::rising(COMPLIANCE_LOW, COMPLIANCE_GOOD);
+    let good = || Bounds::rising(WITHIN_LOW, WITHIN_GOOD);
     vec![
-        (6, 8, Panel::bar_gauge(
-            "Compliance by platform",
-            "Compliance of each operating system. Good: all values are close together. A platform that is far \
-             below the others has no working rollout.",
-        ).query(compliance("os_platform"), "{{os_platform}}").unit(Unit::Share).bounds(good())),
-        (9, 8, Panel::table(
+        (8, 8, Panel::bar_gauge(
+            "Misses nothing by platform",
+            "Share of the assessed machines of each operating system that miss no update. Good: all values are close \
+             together. A platform that is far below the others has no working rollout.",
+        ).query(misses_nothing("os_platform"), "{{os_platform}}").unit(Unit::Share)),
+        (16, 8, Panel::table(
             "By device group",
-            "Compliance of each device group, and its share of unknown machines. Unsupported machines, such \
-             as phones, are counted in the last column alone. Good: every group at 95 % or more. The group without a name contains the machines that are in no device group of Defender. \
+            "Assessed machines of each device group that miss no update, and the share of unknown machines. \
+             Unsupported machines, such as phones, are counted in the last column alone. Good: all groups are close \
+             together. The group without a name contains the machines that are in no device group of Defender. \
              Click a group to filter the dashboard by it.",
             vec![
                 Column::label("device_group", "Device group").link("Show this group", TO_GROUP),
-                Column::value("Value #A", "Compliance", Unit::Share).bounds(good()).bar(),
+                Column::value("Value #A", "Misses nothing", Unit::Share).bar(),
                 Column::value("Value #B", "Machines", Unit::Count),
                 Column::value("Value #C", "Unknown", Unit::Share).bounds(Bounds::falling(UNKNOWN_SHARE)),
                 Column::value("Value #D", "Unsupported", Unit::Count),
             ],
-        ).query(compliance("device_group"), "")
+        ).query(misses_nothing("device_group"), "")
             .query(format!("sum by (device_group) ({SUPPORTED})"), "")
             .query(share_in_state("unknown", "device_group"), "")
             .query("sum by (device_group) (@mde_assessed_machines{state=\"unsupported\"})", "")),
-        (9, 8, Panel::table(
+        (24, 7, Panel::table(
             "By tenant",
-            "One row for each tenant. Good: up, with recent data, and no machine past the deadline. \
-             Unsupported machines, such as phones, are counted in the last column alone. Click a tenant to \
-             filter the dashboard by it.",
+            "One row for each tenant, under the chosen policy. Good: 95 % or more within deadline, no machine that is \
+             not judged, and recent data. Below 90 % `MdeComplianceLow` fires, above 5 % past the deadline \
+             `MdeMachinesOverdue`. Unsupported machines, such as phones, are counted in the last column alone. Click \
+             a tenant to filter the dashboard by it.",
             vec![
                 Column::label("tenant", "Tenant").link("Show this tenant", TO_TENANT),
-                Column::value("Value #A", "Compliance", Unit::Share).bounds(good()).bar(),
-                Column::value("Value #B", "Machines", Unit::Count),
+                Column::value("Value #A", "Within deadline", Unit::Share).bounds(good()).bar(),
+                Column::value("Value #B", "Not judged", Unit::Count).bounds(Bounds::warning_from(1.0)),
                 Column::value("Value #C", "Past the deadline", Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE)),
-                Column::value("Value #D", "Age of data", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
-                Column::value("Value #E", "Oldest missing update", Unit::Seconds),
-                Column::value("Value #F", "Unsupported", Unit::Count),
+                Column::value("Value #D", "Accepted", Unit::Count),
+                Column::value("Value #E", "Misses nothing", Unit::Share),
+                Column::value("Value #F", "Machines", Unit::Count),
+                Column::value("Value #G", "Age of data", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
+                Column::value("Value #H", "Oldest missing update", Unit::Seconds),
+                Column::value("Value #I", "Unsupported", Unit::Count),
             ],
-        ).query(compliance("tenant"), "")
+        ).query(within_deadline("tenant"), "")
+            .query("sum by (tenant) (@mde_policy_machines{state=\"unknown\"})", "")
+            .query(share_of_judged("overdue", "tenant"), "")
+            .query("sum by (tenant) (@mde_policy_machines{state=\"accepted\"})", "")
+            .query(misses_nothing("tenant"), "")
             .query(format!("sum by (tenant) ({SUPPORTED})"), "")
-            .query(overdue_share("tenant"), "")
             .query("time() - min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)", "")
             .query("time() - min by (tenant) (@mde_oldest_missing_update_timestamp_seconds)", "")
             .query("sum by (tenant) (@mde_assessed_machines{state=\"unsupported\"})", "")),

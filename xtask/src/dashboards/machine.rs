@@ -92,9 +92,9 @@ fn now() -> Vec<(u32, u32, Panel)> {
         ).query("max(@mde_machine_missing_updates)", "").bounds(Bounds::warning_from(1.0))),
         (3, 4, Panel::stat(
             "Past the deadline",
-            "Missing updates that are overdue under at least one policy. Good: 0. Otherwise find out on the \
-             machine why they do not install: check the Windows Update history, the free disk space and \
-             pending restarts.",
+            "Missing updates that are overdue under at least one policy; those under an exception in effect are not. \
+             Good: 0. Otherwise find out on the machine why they do not install: check the Windows Update history, \
+             the free disk space and pending restarts.",
         ).query("max(@mde_machine_overdue_updates)", "").bounds(Bounds::bad_from(1.0))),
         (3, 4, Panel::stat(
             "CVE fixes outstanding",

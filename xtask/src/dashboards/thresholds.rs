@@ -9,8 +9,8 @@ use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
 /// An alert, its threshold in the rule, and the bound of the panels that name the alert.
-const THRESHOLDS: [(&str, &str, f64); 13] = [
-    ("MdeComplianceLow", "< 0.90", bounds::COMPLIANCE_LOW),
+const THRESHOLDS: [(&str, &str, f64); 15] = [
+    ("MdeComplianceLow", "< 0.90", bounds::WITHIN_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
     ("MdeNothingInScope", "== 0", bounds::NO_MACHINES),
@@ -21,6 +21,8 @@ const THRESHOLDS: [(&str, &str, f64); 13] = [
     ("MdeExportSnapshotOld", "> 86400", bounds::STALE_LONG_SECS),
     ("MdeClientCertificateExpiring", "< 30 * 86400", bounds::CLIENT_CERTIFICATE_SECS),
     ("MdeExploitedUpdateMissing", "> 0", bounds::EXPLOITED_OVERDUE),
+    ("MdeExceptionEnding", "< 14 * 86400", bounds::EXCEPTION_ENDING_SECS),
+    ("MdeExceptionUnused", "== 0", bounds::EXCEPTION_UNUSED),
     ("MdeFactsOld", "> 3 * 86400", bounds::FACTS_OLD_SECS),
     ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
 ];

@@ -123,6 +123,11 @@ impl Bounds {
         Self::bad_from(good + f64::MIN_POSITIVE)
     }
 
+    /// A warning up to `low`; good above it.
+    pub(crate) fn warning_up_to(low: f64) -> Self {
+        Self { base: Color::Warning, steps: vec![(low + f64::MIN_POSITIVE, Color::Good)] }
+    }
+
     /// Good; a warning from `warning`.
     pub(crate) fn warning_from(warning: f64) -> Self {
         Self { base: Color::Good, steps: vec![(warning, Color::Warning)] }

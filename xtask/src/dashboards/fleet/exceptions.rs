@@ -1,0 +1,22 @@
+//! The table of exceptions.
+
+use crate::dashboards::bounds::{EXCEPTION_ENDING_SECS, EXCEPTION_UNUSED};
+use crate::dashboards::grafana::{Bounds, Column, Panel, Unit};
+
+pub(super) fn panel() -> Panel {
+    Panel::table(
+        "Exceptions",
+        "The accepted risks of the configuration, the first to end at the top, and the missing updates that each one \
+         covers now. Good: each exception covers something, and its end is weeks away. Below 14 days \
+         `MdeExceptionEnding` fires; a negative time means that it has ended. While it covers nothing, \
+         `MdeExceptionUnused` fires: remove it from the configuration.",
+        vec![
+            Column::label("exception", "Exception"),
+            Column::value("Value #A", "Ends in", Unit::Seconds).bounds(Bounds::rising(0.0, EXCEPTION_ENDING_SECS)),
+            Column::value("Value #B", "Missing updates", Unit::Count).bounds(Bounds::warning_up_to(EXCEPTION_UNUSED)),
+        ],
+    )
+    .query("sort(min by (exception) (@mde_exception_end_timestamp_seconds) - time())", "")
+    .query("sum by (exception) (@mde_exception_updates)", "")
+    .nothing("no exceptions")
+}
