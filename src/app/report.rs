@@ -5,7 +5,8 @@
 //! is visible before.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use super::load::validate;
 use crate::cli::{Flags, ReportFlags};
@@ -29,6 +30,10 @@ use crate::report::{
     ReportMetadata, ReportOutput, ReportRow, ReportSummary, ReportTerms, RowWriter, TenantRows,
 };
 use crate::store::{MachineKey, MachineReader, ReadError, StateReader};
+
+/// The number of machines that are passed to the thread that writes rows at once, and how many times as many may wait.
+const BATCH: usize = 64;
+const READ_AHEAD: usize = 8;
 
 /// Writes the report.
 ///
@@ -103,7 +108,7 @@ impl ReportJob<'_> {
         let mut draft = output.draft()?;
         let metadata = self.metadata(reader);
         let labels = &self.config.metrics.labels;
-        let mut writer: Box<dyn RowWriter + '_> = match self.report.format {
+        let mut writer: Box<dyn RowWriter + Send + '_> = match self.report.format {
             ReportFormat::Csv => Box::new(CsvWriter::new(&mut draft, labels)?),
             ReportFormat::Json => Box::new(JsonWriter::new(&mut draft, labels, &metadata)?),
             ReportFormat::Html => Box::new(HtmlWriter::new(&mut draft, labels, metadata.clone())),
@@ -112,8 +117,7 @@ impl ReportJob<'_> {
         let mut readers = [reader.machine_reader()?, reader.machine_reader()?];
         let mut summary = ReportSummary::default();
         for tenant in &self.tenants {
-            let keys = reader.machines(&tenant.name);
-            summary.tenants.push(self.write_tenant(tenant, keys, &mut readers, &mut *writer)?);
+            summary.tenants.push(self.write_tenant(tenant, reader, &mut readers, &mut *writer)?);
         }
         writer.finish(&summary)?;
         let skipped_rows = readers[0].skipped_rows();
@@ -123,12 +127,12 @@ impl ReportJob<'_> {
     fn write_tenant(
         &self,
         tenant: &Tenant,
-        keys: &[MachineKey],
+        reader: &StateReader,
         [first, second]: &mut [MachineReader<'_>; 2],
-        writer: &mut dyn RowWriter,
+        writer: &mut (dyn RowWriter + Send),
     ) -> Result<TenantCounts, JobError> {
         let mut collector = UpdateCollector::new(self.facts);
-        for key in keys {
+        for key in reader.machines_by_place(&tenant.name) {
             let machine = self.read(first, key)?;
             let updates = machine.iter().filter_map(|machine| self.terms.assessed_updates(machine)).flatten();
             for missing in updates {
@@ -136,11 +140,33 @@ impl ReportJob<'_> {
             }
         }
         let updates = collector.finish();
-        let mut rows = TenantRows::new(&self.terms, &tenant.name, tenant.source, &updates);
-        for key in keys {
-            if let Some(machine) = self.read(second, key)? {
-                rows.of_machine(&machine, |row| if self.selects(row) { writer.row(row) } else { Ok(()) })?;
+        let rows = TenantRows::new(&self.terms, &tenant.name, tenant.source, &updates);
+        let (sender, machines) = mpsc::sync_channel(READ_AHEAD);
+        // Reading takes about as long as judging and writing.
+        thread::scope(move |scope| {
+            let writing = scope.spawn(move || self.write_rows(machines, rows, writer));
+            for keys in reader.machines(&tenant.name).chunks(BATCH) {
+                let batch = keys.iter().filter_map(|key| self.read(second, key).transpose());
+                let is_received = sender.send(batch.collect::<Result<Vec<_>, _>>()?).is_ok();
+                if !is_received {
+                    // The output cannot be written, and the thread has ended with the reason.
+                    break;
+                }
             }
+            drop(sender);
+            let counts = writing.join().expect("Safe: making rows does not panic");
+            Ok(counts?)
+        })
+    }
+
+    fn write_rows(
+        &self,
+        machines: mpsc::Receiver<Vec<Machine>>,
+        mut rows: TenantRows<'_>,
+        writer: &mut (dyn RowWriter + Send),
+    ) -> io::Result<TenantCounts> {
+        for machine in machines.into_iter().flatten() {
+            rows.of_machine(&machine, |row| if self.selects(row) { writer.row(row) } else { Ok(()) })?;
         }
         Ok(rows.into_counts())
     }

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use memchr::{memchr, memchr3};
+
 use super::row::{Cell, ReportRow, columns};
 use super::{ReportSummary, RowWriter};
 use crate::model::OwnLabel;
 
-/// Characters with which a spreadsheet takes a cell for a formula.
-const FORMULA_STARTS: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
+/// Bytes with which a spreadsheet takes a cell for a formula.
+const FORMULA_STARTS: [u8; 7] = *b"=+-@\t\r\n";
 
 /// Writes a header and one line for each row.
 #[derive(Debug)]
@@ -60,8 +62,10 @@ fn write_cell(line: &mut String, cell: Cell<'_>) -> std::fmt::Result {
 }
 
 fn write_text(line: &mut String, text: &str) {
-    let guard = if text.starts_with(FORMULA_STARTS) { "'" } else { "" };
-    if text.contains(['"', ',', '\r', '\n']) {
+    let bytes = text.as_bytes();
+    let is_formula = bytes.first().is_some_and(|first| FORMULA_STARTS.contains(first));
+    let guard = if is_formula { "'" } else { "" };
+    if memchr3(b'"', b',', b'\n', bytes).is_some() || memchr(b'\r', bytes).is_some() {
         line.push('"');
         line.push_str(guard);
         for (index, part) in text.split('"').enumerate() {

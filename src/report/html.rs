@@ -246,7 +246,6 @@ impl From<&ReportRow<'_>> for PageRow {
         let time = |time: Option<Timestamp>| time.map(shown).unwrap_or_default();
         let verdict = row.verdict.as_ref();
         let rule = verdict.and_then(|verdict| verdict.rule);
-        let value = |label: &OwnLabel| visible(label.value(machine.tags.as_deref()));
         let platform = [machine.os_platform.as_str(), &machine.os_version].map(visible).join(" ");
         Self {
             tenant: visible(row.tenant),
@@ -254,7 +253,7 @@ impl From<&ReportRow<'_>> for PageRow {
             id: visible(machine.id.as_str()),
             platform: platform.trim().to_owned(),
             device_group: visible(&machine.device_group),
-            labels: row.labels.iter().map(value).collect(),
+            labels: row.labels.iter().map(|value| visible(value)).collect(),
             update: row.update.as_ref().map(|update| PageUpdate {
                 kb: update.kb.to_string(),
                 title: visible(update.title),

@@ -43,8 +43,8 @@ pub struct ReportRow<'a> {
     pub tenant: &'a str,
     /// The machine.
     pub machine: &'a MachineFacts,
-    /// The own labels.
-    pub labels: &'a [OwnLabel],
+    /// The values of the own labels, in the order of the configuration.
+    pub labels: &'a [&'a str],
     /// The missing update; none in a row of a machine.
     pub update: Option<RowUpdate<'a>>,
     /// The outcome under the policy; none without policies.
@@ -119,8 +119,8 @@ impl<'a> ReportRow<'a> {
         for text in [self.tenant, &*machine.name, machine.id.as_str()].into_iter().chain(platform) {
             take(text.into())?;
         }
-        for label in self.labels {
-            take(label.value(machine.tags.as_deref()).into())?;
+        for value in self.labels {
+            take((*value).into())?;
         }
         let update = self.update.as_ref();
         let of_update = [

@@ -105,10 +105,12 @@ impl<'a> TenantRows<'a> {
         let state = PolicyState::of_machine(machine, states);
         let verdicts = verdicts.unwrap_or_default();
         self.counts.add(state, missing_updates, &verdicts);
+        let tags = machine.facts.tags.as_deref();
+        let labels: Vec<_> = labels.iter().map(|label| label.value(tags)).collect();
         let mut row = ReportRow {
             tenant: self.tenant,
             machine: &machine.facts,
-            labels,
+            labels: &labels,
             update: None,
             verdict: None,
             exception: None,

@@ -149,6 +149,14 @@ impl StateReader {
         self.machines.get(tenant).map_or(&[], Vec::as_slice)
     }
 
+    /// The machines of [`machines`](Self::machines) in the order of the file, in which they are read fastest.
+    #[must_use]
+    pub fn machines_by_place(&self, tenant: &str) -> Vec<&MachineKey> {
+        let mut machines: Vec<_> = self.machines(tenant).iter().collect();
+        machines.sort_unstable_by_key(|machine| machine.row);
+        machines
+    }
+
     /// Prepares the reading of machines.
     ///
     /// # Errors
@@ -160,12 +168,20 @@ impl StateReader {
                 reader: self,
                 machine: prepare(SELECT_MACHINE, "WHERE machine.key = ?1")?,
                 missing_updates: prepare(SELECT_MISSING_UPDATE, "WHERE machine = ?1 ORDER BY kb")?,
-                unreadable: prepare(unreadable::SELECT, "WHERE machine = ?1")?,
+                unreadable: if self.has_unreadable_ids()? {
+                    Some(prepare(unreadable::SELECT, "WHERE machine = ?1")?)
+                } else {
+                    None
+                },
                 unreadable_ids: HashSet::new(),
                 skipped: self.skipped,
             })
         };
         prepared().map_err(|source| self.failed(source))
+    }
+
+    fn has_unreadable_ids(&self) -> rusqlite::Result<bool> {
+        self.connection.query_row("SELECT EXISTS (SELECT 1 FROM unreadable)", [], |row| row.get(0))
     }
 
     fn failed(&self, source: rusqlite::Error) -> ReadError {
@@ -189,7 +205,8 @@ pub struct MachineReader<'a> {
     reader: &'a StateReader,
     machine: Statement<'a>,
     missing_updates: Statement<'a>,
-    unreadable: Statement<'a>,
+    /// None if no machine has unreadable ids.
+    unreadable: Option<Statement<'a>>,
     /// Most machines have the same ids.
     unreadable_ids: HashSet<Arc<str>>,
     skipped: u64,
@@ -218,11 +235,13 @@ impl MachineReader<'_> {
                     None => self.skipped += 1,
                 }
             }
-            let mut rows = self.unreadable.query([key])?;
-            while let Some(row) = rows.next()? {
-                match unreadable::read(row, assessment, &mut self.unreadable_ids) {
-                    Some(ids) => assessment.unreadable = Some(Box::new(ids)),
-                    None => self.skipped += 1,
+            if let Some(unreadable) = &mut self.unreadable {
+                let mut rows = unreadable.query([key])?;
+                while let Some(row) = rows.next()? {
+                    match unreadable::read(row, assessment, &mut self.unreadable_ids) {
+                        Some(ids) => assessment.unreadable = Some(Box::new(ids)),
+                        None => self.skipped += 1,
+                    }
                 }
             }
         }

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::civil::date;
 use mde_exporter::facts::Facts;
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{
-    Condition, DetailLevel, Exception, ExpositionFormat, KbId, MachineCondition, Policy, PolicyPreset,
-    ReportFormat, TextPattern, UpdateCondition,
+    DetailLevel, Exception, ExpositionFormat, MachineCondition, OwnLabel, Policy, PolicyPreset, ReportFormat,
+    TextPattern,
 };
 use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, parse};
 use crate::support::fleets::{
-    FIRST_SEEN, answer, any_fleets, now, special_case_facts, special_case_fleets, special_case_policies,
+    FIRST_SEEN, answer, any_fleets, exception, now, special_case_facts, special_case_fleets,
+    special_case_policies,
 };
 use crate::support::report::{ReportSettings, csv_rows, report_text};
 
@@ -34,29 +34,13 @@ fn exposition(fleets: &[Arc<TenantFleet>], settings: &ReportSettings) -> Exposit
     parse(&answer(&body, DetailLevel::Update, ExpositionFormat::Text)).unwrap()
 }
 
-fn exception(name: &str, day: i8, condition: Condition) -> Exception {
-    Exception {
-        name: name.into(),
-        reason: "accepted".to_owned(),
-        until: date(2024, 6, day),
-        tenants: Vec::new(),
-        conditions: vec![condition],
-        not: Vec::new(),
-    }
-}
-
-fn kbs(numbers: &[u32]) -> Condition {
-    let kbs = numbers.iter().map(|number| KbId::new(*number).unwrap());
-    Condition::Update(UpdateCondition::Kbs(kbs.collect()))
-}
-
 /// Two exceptions in effect that overlap, and one that has ended.
 fn exceptions() -> Vec<Exception> {
     let windows = MachineCondition::Platforms(vec![TextPattern::new("windows*")]);
     vec![
-        exception("ended", 19, kbs(&[1, 2, 3])),
-        exception("some", 20, kbs(&[2, 4, 6])),
-        exception("windows", 30, Condition::Machine(windows)),
+        exception("ended", "2024-06-19", &[], &[1, 2, 3]),
+        exception("some", "2024-06-20", &[], &[2, 4, 6]),
+        Exception { conditions: vec![windows.into()], ..exception("windows", "2024-06-30", &[], &[]) },
     ]
 }
 
@@ -65,6 +49,12 @@ fn policies() -> impl Strategy<Value = Vec<Policy>> {
     let preset = PolicyPreset::CyberEssentials.policy("preset".into());
     let [release, first_seen] = special_case_policies();
     prop_oneof![Just(vec![release]), Just(vec![first_seen]), Just(vec![preset]), Just(Vec::new())]
+}
+
+/// The text of a cell with this value.
+fn guarded(value: &str) -> String {
+    let is_formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    if is_formula { format!("'{value}") } else { value.to_owned() }
 }
 
 fn seconds(time: &str) -> f64 {
@@ -84,7 +74,7 @@ proptest! {
             policies,
             exceptions: if has_exceptions { exceptions() } else { Vec::new() },
             facts: if has_facts { special_case_facts() } else { Facts::default() },
-            labels: Vec::new(),
+            labels: vec![OwnLabel::new("team".into(), "team:")],
         };
         let exposed = exposition(&fleets, &settings);
         let rows = csv_rows(&report_text(&fleets, &settings, ReportFormat::Csv));
@@ -117,6 +107,29 @@ proptest! {
         for state in ["overdue", "accepted", "due", "none", "unknown"] {
             let count = updates.iter().filter(|row| row["state"] == state).count();
             prop_assert!(count == 0 || !settings.policies.is_empty(), "{}", state);
+        }
+        let exploited = |rows: &[&Row]| rows.iter().filter(|row| row["exploited"] == "true").count() as f64;
+        if exposed.samples("mde_missing_exploited_updates").next().is_some() {
+            prop_assert_eq!(exploited(&updates), exposed.sum("mde_missing_exploited_updates"));
+        }
+        if exposed.samples("mde_policy_overdue_exploited_updates").next().is_some() {
+            let overdue: Vec<_> = updates.iter().copied().filter(|row| row["state"] == "overdue").collect();
+            prop_assert_eq!(exploited(&overdue), exposed.sum("mde_policy_overdue_exploited_updates"));
+        }
+        let named = |name: &str| updates.iter().filter(|row| row["exception"] == name).count() as f64;
+        let covered = |name: &str| {
+            let samples = exposed.samples("mde_exception_updates").filter(|sample| sample.label("exception") == name);
+            sum(samples.map(|sample| sample.value).collect())
+        };
+        prop_assert_eq!((named("ended"), covered("ended")), (0.0, 0.0));
+        prop_assert_eq!(named("some"), covered("some"));
+        // The exception before it in the file is named where both cover an update.
+        prop_assert!(named("windows") <= covered("windows"));
+        let key = |row: &Row| ["tenant", "machine_id", "team"].map(|column| row[column].clone());
+        let teams: BTreeSet<_> = rows.iter().map(key).collect();
+        for sample in exposed.samples("mde_machine_info") {
+            let expected = ["tenant", "machine_id", "team"].map(|label| guarded(sample.label(label)));
+            prop_assert!(expected[2].ends_with('…') || teams.contains(&expected), "{:?}", expected);
         }
     }
 }
