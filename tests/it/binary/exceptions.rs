@@ -11,10 +11,13 @@ use crate::support::tenant::TestTenant;
 const NAMES: [&str; 4] =
     ["mde_assessed_machines", "mde_compliant_machines", "mde_policy_machines", "mde_machine_info"];
 
+/// A policy under which every missing update is overdue at once.
+const POLICY: &str = "poll: { interval: 1h }\npolicies: [{ name: now, deadline: 1s, from: released }]\n";
+
 /// Writes the configuration of one tenant, followed by `rest`.
 fn configure(test_tenant: &TestTenant, rest: &str) {
     let tenant = entry(test_tenant, "contoso", "client_secret_file: secret.txt", "");
-    test_tenant.write("mde_exporter.yml", &format!("tenants:\n{tenant}poll: {{ interval: 1h }}\n{rest}"));
+    test_tenant.write("mde_exporter.yml", &format!("tenants:\n{tenant}{POLICY}{rest}"));
 }
 
 async fn reload(running: &RunningExporter, expected: &str) -> Exposition {
@@ -46,7 +49,7 @@ async fn reload_applies_exceptions_and_labels_without_a_call() {
     let before = running.scrape_of(24.0).await;
     let calls = test_tenant.sim.control().calls().len();
     let missing = before.sum("mde_missing_updates");
-    assert!(missing > 0.0);
+    assert!(missing > 0.0 && states(&before).contains_key("overdue"));
 
     configure(&test_tenant, &exceptions("2099-12-31", "*"));
     let accepted = reload(&running, "changed: exceptions[all] added\n").await;
@@ -73,6 +76,7 @@ async fn reload_applies_exceptions_and_labels_without_a_call() {
         "changed: metrics.labels[team] removed,exceptions[all].until,exceptions[all].names\n",
     );
     let ended = ended.await;
+    // The original clock continues: overdue machines are overdue at once.
     assert_eq!((states(&ended), covered(&ended)), (states(&before), Some(0.0)));
     let line = running.line_with("exceptions[0].until").await;
     assert!(line.contains("level=warn") && line.contains("is in the past"), "{line}");
