@@ -71,7 +71,6 @@ impl ReportOutput {
         match (self, draft) {
             (Self::File(path), ReportDraft::Temporary(file)) => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.as_file().sync_all()?;
                 if let Some(text) = metadata {
                     let path = metadata_path(path);
                     let mut file = temporary(&path)?;

@@ -87,7 +87,7 @@ impl MachineProperty {
     }
 }
 
-/// Returns the outcome of a condition on a machine, given the texts of its property.
+/// Returns the outcome of a condition on a machine, given the texts of its property. Ids must be sorted.
 pub(super) fn judge_machine(condition: &MachineCondition, texts: Option<&[String]>) -> Truth {
     Truth::of(texts, |texts| match condition {
         MachineCondition::Platforms(patterns)
@@ -96,7 +96,9 @@ pub(super) fn judge_machine(condition: &MachineCondition, texts: Option<&[String
         MachineCondition::Tags(wanted) => {
             texts.iter().any(|tag| wanted.iter().any(|wanted| wanted.is_lower(tag)))
         }
-        MachineCondition::Ids(wanted) => texts.iter().any(|text| wanted.iter().any(|id| id.as_str() == text)),
+        MachineCondition::Ids(sorted) => {
+            texts.iter().any(|text| sorted.binary_search_by(|id| id.as_str().cmp(text)).is_ok())
+        }
     })
 }
 

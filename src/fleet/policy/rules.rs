@@ -155,7 +155,8 @@ impl<'a> CompiledPolicies<'a> {
             let masks = match condition {
                 Condition::Update(condition) => masks_of(&mut self.update_conditions, condition),
                 Condition::Machine(condition) => {
-                    masks_of(&mut self.machine_conditions[MachineProperty::of(condition) as usize], condition)
+                    let property = MachineProperty::of(condition);
+                    masks_of(&mut self.machine_conditions[property as usize], &with_sorted_ids(condition))
                 }
             };
             set(masks, word, bit, negated_bit);
@@ -232,6 +233,15 @@ fn restrict(bits: &mut [RuleBits], masks: &RuleMasks, truth: Truth) {
         bits[word].conditions.restrict(mask, truth);
         bits[word].negated.restrict(negated_mask, truth);
     }
+}
+
+/// The condition as [`judge_machine`] needs it: a list of ids may be long, and every machine is searched in it.
+fn with_sorted_ids(condition: &MachineCondition) -> MachineCondition {
+    let mut condition = condition.clone();
+    if let MachineCondition::Ids(ids) = &mut condition {
+        ids.sort_unstable();
+    }
+    condition
 }
 
 /// The rules that have `condition`; a condition is kept once.
