@@ -10,7 +10,7 @@ use super::row::ReportRow;
 use super::summary::{ReportSummary, TenantCounts};
 use super::{ReportMetadata, RowWriter};
 use crate::fleet::policy::{PolicyState, UpdateState};
-use crate::model::{OwnLabel, ReportState};
+use crate::model::{OwnLabel, ReportState, Severity, VendorSeverity};
 use crate::text::{grouped, visible};
 
 /// The largest number of rows on a page.
@@ -257,8 +257,8 @@ impl From<&ReportRow<'_>> for PageRow {
             update: row.update.as_ref().map(|update| PageUpdate {
                 kb: update.kb.to_string(),
                 title: visible(update.title),
-                severity: update.severity.map(|severity| severity.as_str()).unwrap_or_default(),
-                vendor_severity: update.vendor_severity.map(|rating| rating.as_str()).unwrap_or_default(),
+                severity: update.severity.map(Severity::as_str).unwrap_or_default(),
+                vendor_severity: update.vendor_severity.map(VendorSeverity::as_str).unwrap_or_default(),
                 is_exploited: update.exploited == Some(true),
                 released: time(update.released),
                 first_seen: shown(update.first_seen),
