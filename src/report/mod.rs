@@ -1,9 +1,10 @@
 //! Reports for auditors: one row for each missing update, and one for each machine that misses nothing or cannot be
 //! judged.
 //!
-//! Pure except for [`output`]. [`rows`] makes the rows of one machine after another, so that a report of any size needs
-//! little memory; [`row`] holds the columns. [`csv`], [`json`] and [`html`] write them, [`metadata`] says what the report
-//! was made with, and [`summary`] counts. [`output`] and [`spool`] hold the text back until the report is complete.
+//! Pure except for [`output`]. [`rows`] makes the rows of one machine after another, so that a report of any size
+//! needs little memory; [`row`] holds the columns. [`csv`], [`json`] and [`html`] write them, [`metadata`] says what
+//! the report was made with, and [`summary`] counts. [`output`] and [`spool`] hold the text back until the report is
+//! complete.
 
 use std::io;
 

@@ -16,6 +16,13 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// The elements of the page.
+const ELEMENTS: [&str; 31] = [
+    "!doctype", "html", "head", "meta", "title", "link", "style", "body", "main", "h1", "h2", "h3", "p",
+    "strong", "section", "div", "table", "caption", "thead", "tr", "th", "tbody", "td", "bdi", "dl", "dt",
+    "dd", "pre", "span", "code", "br",
+];
+
 proptest! {
     #[test]
     fn csv_and_json_hold_the_same_cells(fleets in any_fleets()) {
@@ -46,14 +53,12 @@ proptest! {
 
     #[test]
     fn page_holds_no_markup_from_outside(fleets in any_fleets()) {
-        let settings = ReportSettings { policies: special_case_policies().into(), ..ReportSettings::default() };
+        let settings =
+            ReportSettings { policies: special_case_policies().into(), ..ReportSettings::default() };
         let page = report_text(&fleets, &settings, ReportFormat::Html);
-        let known = ["!doctype", "html", "head", "meta", "title", "link", "style", "body", "main", "h1", "h2", "h3",
-            "p", "strong", "section", "div", "table", "caption", "thead", "tr", "th", "tbody", "td", "bdi", "dl", "dt",
-            "dd", "pre", "span", "code", "br"];
         for tag in page.split('<').skip(1) {
-            let name: String = tag.trim_start_matches('/').chars().take_while(|c| c.is_alphanumeric() || *c == '!').collect();
-            prop_assert!(known.contains(&name.to_lowercase().as_str()), "<{}", tag);
+            let name = tag.trim_start_matches('/').split([' ', '>', '\n']).next().unwrap_or_default();
+            prop_assert!(ELEMENTS.contains(&name.to_lowercase().as_str()), "<{}", tag);
         }
     }
 }

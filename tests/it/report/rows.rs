@@ -13,7 +13,7 @@ use mde_exporter::model::{
 };
 use proptest::prelude::*;
 
-use crate::support::exposition::{Exposition, parse};
+use crate::support::exposition::{Exposition, Sample, parse};
 use crate::support::fleets::{
     FIRST_SEEN, answer, any_fleets, exception, now, special_case_facts, special_case_fleets,
     special_case_policies,
@@ -80,9 +80,11 @@ proptest! {
         let rows = csv_rows(&report_text(&fleets, &settings, ReportFormat::Csv));
         let (machines, updates): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row["kb"].is_empty());
 
-        let listed: BTreeSet<_> = updates.iter().map(|row| (row["machine_id"].as_str(), row["kb"].as_str())).collect();
+        let listed: BTreeSet<_> =
+            updates.iter().map(|row| (row["machine_id"].as_str(), row["kb"].as_str())).collect();
+        let series = exposed.samples(FIRST_SEEN);
         let series: BTreeSet<_> =
-            exposed.samples(FIRST_SEEN).map(|sample| (sample.label("machine_id"), sample.label("kb"))).collect();
+            series.map(|sample| (sample.label("machine_id"), sample.label("kb"))).collect();
         prop_assert_eq!(listed, series);
         prop_assert_eq!(updates.len() as f64, exposed.count(FIRST_SEEN));
         let sum = |values: Vec<f64>| values.iter().sum::<f64>();
@@ -92,12 +94,13 @@ proptest! {
         );
 
         let in_state = |name: &str, state: &str| {
-            sum(exposed.samples(name).filter(|sample| sample.label("state") == state).map(|sample| sample.value).collect())
+            let samples = exposed.samples(name).filter(|sample| sample.label("state") == state);
+            sum(samples.map(|sample| sample.value).collect())
         };
         let others = if settings.policies.is_empty() {
             let in_scope = exposed.sum("mde_assessed_machines");
-            let with_updates: BTreeSet<_> =
-                exposed.samples(FIRST_SEEN).map(|sample| (sample.label("tenant"), sample.label("machine_id"))).collect();
+            let machine = |sample| (Sample::label(sample, "tenant"), Sample::label(sample, "machine_id"));
+            let with_updates: BTreeSet<_> = exposed.samples(FIRST_SEEN).map(machine).collect();
             in_scope - with_updates.len() as f64
         } else {
             let not_judged = ["unknown", "unsupported"].map(|state| in_state("mde_policy_machines", state));
@@ -118,7 +121,8 @@ proptest! {
         }
         let named = |name: &str| updates.iter().filter(|row| row["exception"] == name).count() as f64;
         let covered = |name: &str| {
-            let samples = exposed.samples("mde_exception_updates").filter(|sample| sample.label("exception") == name);
+            let samples = exposed.samples("mde_exception_updates");
+            let samples = samples.filter(|sample| sample.label("exception") == name);
             sum(samples.map(|sample| sample.value).collect())
         };
         prop_assert_eq!((named("ended"), covered("ended")), (0.0, 0.0));
