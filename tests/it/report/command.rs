@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::binary::{CommandOutput, entry, run, test_tenant};
+use crate::support::binary::{CommandOutput, LOOPBACK, RunningExporter, command, entry, run, test_tenant};
 use crate::support::exposition::{Exposition, parse};
 use crate::support::report::csv_rows;
 use crate::support::tenant::{TestTenant, write_file};
@@ -209,4 +209,50 @@ async fn output_that_cannot_be_written_exits_with_1() {
     assert!(!fs::metadata("/dev/full").unwrap().is_file(), "a device is not replaced");
     let device = report(&test_tenant.folder, &["--output=/dev/stdout"]).await;
     assert_eq!(device.stdout, report(&test_tenant.folder, &[]).await.stdout);
+}
+
+/// While it saves every second, after a crash that leaves its log, and after an orderly end.
+#[tokio::test]
+async fn report_is_complete_beside_an_exporter_that_saves() {
+    let test_tenant = test_tenant(30).await;
+    let folder = &test_tenant.folder;
+    let entry = entry(&test_tenant, "contoso", "client_secret_file: secret.txt", "");
+    test_tenant.write("mde_exporter.yml", &format!("tenants:\n{entry}poll: {{ interval: 1s }}\n"));
+    let start = async || RunningExporter::start(command(folder, &["run", LOOPBACK])).await;
+    let files = || content(folder).into_keys().collect::<Vec<_>>();
+    let mut rows_before = Vec::new();
+    let mut read_at = Vec::new();
+    let mut assert_complete = async |expected: f64| {
+        let output = report(folder, &["--output=out.csv"]).await;
+        let mut rows = csv_rows(&fs::read_to_string(folder.path().join("out.csv")).unwrap());
+        read_at.push(rows.iter_mut().filter_map(|row| row.remove("data_read_at")).max().unwrap());
+        let updates = rows.iter().filter(|row| !row["kb"].is_empty()).count();
+        assert_eq!(updates as f64, expected, "{}", output.stderr);
+        assert!(rows_before.is_empty() || rows_before == rows, "only the time of reading differs");
+        rows_before = rows;
+        read_at.len()
+    };
+
+    let running = start().await;
+    let updates = running.scrape_of(30.0).await.count(FIRST_SEEN);
+    running.wait_for_status("/-/ready", reqwest::StatusCode::OK).await;
+    for _ in 0..5 {
+        assert_complete(updates).await;
+        let before = running.scrape().await.value("mde_exporter_state_writes_total", &[]);
+        let has_saved = |scrape: &Exposition| {
+            scrape.value("mde_exporter_state_writes_total", &[]).is_some_and(|now| Some(now) > before)
+        };
+        running.wait_for_scrape("another save", has_saved).await;
+    }
+    running.kill().await;
+    let left = files();
+    assert!(left.contains(&"state.db-wal".to_owned()), "{left:?}");
+    assert_complete(updates).await;
+    assert_eq!(files(), left, "the log of a crash stays for the next exporter");
+
+    let stopped = start().await.stop("TERM").await;
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    assert_complete(updates).await;
+    assert!(!files().contains(&"state.db-wal".to_owned()));
+    assert!(read_at.is_sorted() && read_at[0] < read_at[5], "saves are read: {read_at:?}");
 }
