@@ -158,13 +158,25 @@ pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Load
 /// Opens the file for reading, without any change on the disk.
 pub(super) fn open_without_writing(folder: &Path) -> rusqlite::Result<Connection> {
     let path = folder.join(NAME);
+    let has_index = folder.join(format!("{NAME}-shm")).exists();
     // With a log, as after a crash, SQLite reads the log through the existing `-shm`. Without a log it would
-    // create both files, unless the database is declared immutable.
-    let mode = if has_log(folder) { "readonly_shm=1" } else { "immutable=1" };
+    // create both files, unless the database is declared immutable. A copy of the folder may lack the `-shm`: SQLite
+    // makes that in memory if no other process can use the file, which it is told by the absence of locks
+    // (<https://sqlite.org/wal.html#use_of_wal_without_shared_memory>).
+    let mode = match (has_log(folder), has_index) {
+        (false, _) => "immutable=1",
+        (true, true) => "readonly_shm=1",
+        (true, false) => "vfs=unix-none",
+    };
     let path = uri_path(&path).ok_or_else(|| rusqlite::Error::InvalidPath(path.clone()))?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(format!("file:{path}?mode=ro&{mode}"), flags)
+    let connection = Connection::open_with_flags(format!("file:{path}?mode=ro&{mode}"), flags)?;
+    keep_log_on_close(&connection)?;
+    if !has_index {
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    }
+    Ok(connection)
 }
 
 /// Opens the file for reading and checks it. The connection is in a transaction, in which every query sees the same

@@ -95,6 +95,23 @@ fn reader_sees_one_state_while_the_exporter_saves() {
 }
 
 #[test]
+fn copy_of_the_file_and_its_log_is_read_without_a_change() {
+    let folder = TempDir::new().unwrap();
+    let (mut store, _) = open(folder.path());
+    store.save(&[plain_fleet("one", 3, NOW).into()]).unwrap();
+    let copy = TempDir::new().unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let before = files(copy.path());
+    let reader = reader(copy.path());
+    assert_eq!(machines(&reader, "one").len(), 3);
+    assert!(reader.is_consistent());
+    drop(reader);
+    assert_eq!(files(copy.path()), before);
+}
+
+#[test]
 fn change_of_a_file_without_a_log_is_noticed() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 2, NOW)]);
