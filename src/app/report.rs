@@ -4,9 +4,13 @@
 //! runs there as another user. If the state file changed while it was read, the report is written again; nothing of it
 //! is visible before.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
+
+use jiff::Timestamp;
 
 use super::load::validate;
 use crate::cli::{Flags, ReportFlags};
@@ -19,7 +23,7 @@ use crate::facts::{Facts, FactsSettings};
 use crate::fleet::Machine;
 use crate::fleet::summary::UpdateCollector;
 use crate::http::ProxyMode;
-use crate::model::{IgnoredUpdates, Policy, ReportFormat};
+use crate::model::{Exception, IgnoredUpdates, Policy, ReportFormat};
 use crate::report::csv::CsvWriter;
 use crate::report::html::HtmlWriter;
 use crate::report::json::JsonWriter;
@@ -29,7 +33,7 @@ use crate::report::summary::TenantCounts;
 use crate::report::{
     ReportMetadata, ReportOutput, ReportRow, ReportSummary, ReportTerms, RowWriter, TenantRows,
 };
-use crate::store::{MachineKey, MachineReader, ReadError, StateReader};
+use crate::store::{MachineKey, MachineReader, ReadError, StateReader, is_state_file};
 
 /// The number of machines that are passed to the thread that writes rows at once, and how many times as many may wait.
 const BATCH: usize = 64;
@@ -44,10 +48,13 @@ pub(super) fn report(report: &ReportFlags, flags: &Flags, clock: &Clock) -> Resu
     let (loaded, _) = validate(flags.config_file(), None)?;
     log_warnings(&loaded.warnings);
     let config = &loaded.config;
+    refuse_own_files(report.output.as_deref(), flags)?;
     let tenants = tenants(config, &report.tenants)?;
     let policy = policy(config, report.policy.as_deref())?;
-    let (facts, dates) = facts(config, flags);
+    let (facts, dates, without_facts) = facts(config, flags);
     let now = clock.now();
+    let lacking = policy.and_then(|policy| lacking_facts(policy, &tenants, &facts));
+    let uncovered = exceptions_without_facts(&config.exceptions, &tenants, &facts, now);
     let metadata = ReportMetadata {
         time: now,
         version: env!("CARGO_PKG_VERSION"),
@@ -56,20 +63,25 @@ pub(super) fn report(report: &ReportFlags, flags: &Flags, clock: &Clock) -> Resu
         policy: policy.map(|policy| policy.name.to_string()),
         tenants: tenants.iter().map(|tenant| tenant.name.to_string()).collect(),
         states: report.states.clone(),
-        warnings: policy.and_then(|policy| lacking_facts(policy, &tenants, &facts)).into_iter().collect(),
+        warnings: without_facts.into_iter().chain(lacking).chain(uncovered).collect(),
         policies: expand(&config.policies),
         exceptions: exceptions_section(&config.exceptions),
     };
     let (labels, exceptions) = (&config.metrics.labels, &config.exceptions);
     let terms = ReportTerms::new(now, config.poll.freshness, &facts, labels, exceptions, policy);
     let ignored = ignored_updates(config);
-    let job = ReportJob { report, config, facts: &facts, tenants, ignored, terms, metadata };
+    let mut job =
+        ReportJob { report, config, facts: &facts, tenants, ignored, terms, metadata, skipped_rows: 0 };
     let mut reader = StateReader::open(flags.storage_path(), now).map_err(JobError::State)?;
     loop {
         match job.write(&reader) {
             Ok(_) | Err(JobError::State(_)) if !reader.is_consistent() => {
                 // What was read is not the state at any time.
                 reader = reader.open_again().map_err(JobError::State)?;
+            }
+            // The metadata may precede the rows, and has to name them.
+            Ok(written) if written.skipped_rows != job.skipped_rows => {
+                job.skipped_rows = written.skipped_rows
             }
             outcome => return Ok(outcome.and_then(|written| job.publish(written))?),
         }
@@ -87,6 +99,8 @@ struct ReportJob<'a> {
     terms: ReportTerms<'a>,
     /// Without what the state adds.
     metadata: ReportMetadata,
+    /// The invalid rows of the state file, as far as they are known.
+    skipped_rows: u64,
 }
 
 /// A complete report that is not visible yet.
@@ -197,22 +211,42 @@ impl ReportJob<'_> {
         });
         let mut metadata = self.metadata.clone();
         metadata.warnings.extend(unknown);
+        if self.skipped_rows > 0 {
+            metadata.warnings.push(format!(
+                "{} rows of the state file are invalid and left out: a machine that lost data cannot be judged.",
+                self.skipped_rows
+            ));
+        }
         metadata.state_saved_at = reader.saved_at();
         metadata
     }
 
     /// Makes the report visible, and logs what limits it.
     fn publish(&self, written: WrittenReport) -> Result<(), JobError> {
-        let WrittenReport { output, draft, metadata, skipped_rows } = written;
+        let WrittenReport { output, draft, metadata, skipped_rows: _ } = written;
         for warning in &metadata.warnings {
             tracing::warn!("{warning}");
-        }
-        if skipped_rows > 0 {
-            tracing::warn!(rows = skipped_rows, "invalid rows of the state file are left out");
         }
         let has_metadata = self.report.format != ReportFormat::Csv;
         Ok(output.publish(draft, (!has_metadata).then_some(&metadata))?)
     }
+}
+
+/// Refuses an output that would replace the state or the configuration.
+fn refuse_own_files(output: Option<&Path>, flags: &Flags) -> Result<(), AppError> {
+    let Some(output) = output else { return Ok(()) };
+    let is_config = || fs::canonicalize(output).is_ok_and(|output| is_same(&output, flags.config_file()));
+    if is_state_file(flags.storage_path(), output) || is_config() {
+        let path = output.display();
+        return Err(AppError::Configuration(format!(
+            "--output `{path}` would replace a file of the exporter"
+        )));
+    }
+    Ok(())
+}
+
+fn is_same(canonical: &Path, other: &Path) -> bool {
+    fs::canonicalize(other).is_ok_and(|other| other == canonical)
 }
 
 /// The selected tenants, sorted by name.
@@ -242,8 +276,8 @@ fn unknown<'a>(thing: &str, name: &str, known: impl Iterator<Item = &'a str>) ->
     format!("the configuration has no {thing} `{name}`; it has {known}")
 }
 
-/// The facts in use, and their dates. Without a file that can be used there are none, as in the daemon.
-fn facts(config: &Config, flags: &Flags) -> (Arc<Facts>, Option<FactsDates>) {
+/// The facts in use, and their dates. Without a file that can be used there are none, as in the daemon, and a warning.
+fn facts(config: &Config, flags: &Flags) -> (Arc<Facts>, Option<FactsDates>, Option<String>) {
     let Some(facts) = &config.facts else { return Default::default() };
     let settings = FactsSettings::new(facts, flags.storage_path(), ProxyMode::Configured);
     match disk::load(settings.file()) {
@@ -251,11 +285,10 @@ fn facts(config: &Config, flags: &Flags) -> (Arc<Facts>, Option<FactsDates>) {
             let made_at = file.made_at;
             let facts = settings.facts_in(file);
             let dates = FactsDates::new(made_at, &facts);
-            (facts, Some(dates))
+            (facts, Some(dates), None)
         }
         Err(error) => {
-            tracing::warn!(error = %Chain(&error), "the report is made without facts");
-            Default::default()
+            (Arc::default(), None, Some(format!("The report is made without facts: {}.", Chain(&error))))
         }
     }
 }
@@ -274,6 +307,26 @@ fn lacking_facts(policy: &Policy, tenants: &[&Tenant], facts: &Facts) -> Option<
             sources.join(", ")
         )
     })
+}
+
+/// Sentences about the exceptions in effect that lack facts in every tenant of the report that they name.
+fn exceptions_without_facts(
+    exceptions: &[Exception],
+    tenants: &[&Tenant],
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<String> {
+    let sentence = |exception: &Exception| {
+        let named = tenants.iter().filter(|tenant| exception.names_tenant(&tenant.name));
+        let lacks = |tenant: &&Tenant| {
+            exception.needed_facts(tenant.source).filter(|source| !facts.has(*source)).collect::<Vec<_>>()
+        };
+        let sources = named.map(lacks).min_by_key(Vec::len).filter(|sources| !sources.is_empty())?;
+        let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+        let (name, sources) = (&exception.name, sources.join(", "));
+        Some(format!("Exception {name} needs facts that are not there ({sources}): it covers nothing."))
+    };
+    exceptions.iter().filter(|exception| exception.is_in_effect(now)).filter_map(sentence).collect()
 }
 
 impl From<ReadError> for JobError {

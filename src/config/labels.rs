@@ -10,7 +10,8 @@ use crate::model::OwnLabel;
 /// The largest number of own labels. Each multiplies the series of the fleet level.
 const LIMIT: usize = 3;
 
-const ALLOWED: &str = "another name of letters, digits and _ is allowed";
+const ALLOWED: &str =
+    "a name of letters, digits and _ with a mapping such as { tag_prefix: \"team:\" } is allowed";
 
 /// Labels of the metric families that have own labels.
 const FAMILY_LABELS: [&str; 8] =

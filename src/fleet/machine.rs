@@ -74,6 +74,11 @@ impl Assessment {
     pub fn of_now(now: Timestamp, missing_updates: Vec<MissingUpdate>) -> Self {
         Self { fetched_at: now, as_of: now, source: Source::Machines, missing_updates, unreadable: None }
     }
+
+    /// Makes the data count as expired, because a part of it is lost. The first-seen times stay for the next answer.
+    pub fn expire(&mut self) {
+        self.as_of = Timestamp::UNIX_EPOCH;
+    }
 }
 
 /// The newest attempt to read a machine.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
@@ -32,6 +32,14 @@ impl Exception {
     pub fn ends_at(&self) -> Timestamp {
         let end = self.until.checked_add(1.day()).and_then(|day| TimeZone::UTC.to_timestamp(day.into()));
         end.unwrap_or(Timestamp::MAX)
+    }
+
+    /// The seconds from 1970 to its end, which for the last days of the year 9999 is later than the latest
+    /// [`Timestamp`]. 0 for an end before 1970.
+    #[must_use]
+    pub fn end_second(&self) -> u64 {
+        let last_day = self.until.duration_since(date(1970, 1, 1)).as_secs();
+        u64::try_from(last_day + 24 * 3600).unwrap_or(0)
     }
 
     /// Returns whether it is in effect at `now`.
@@ -66,8 +74,6 @@ impl Exception {
 
 #[cfg(test)]
 mod tests {
-    use jiff::civil::date;
-
     use super::*;
 
     #[test]
@@ -85,6 +91,9 @@ mod tests {
         assert!(lab.is_in_effect("2027-01-31T23:59:59.999Z".parse().unwrap()));
         assert!(!lab.is_in_effect(lab.ends_at()));
         assert!(lab.names_tenant("contoso") && !lab.names_tenant("Contoso"));
+        assert_eq!(lab.end_second(), lab.ends_at().as_second().unsigned_abs());
         assert_eq!(exception(Date::MAX).ends_at(), Timestamp::MAX);
+        assert_eq!(exception(Date::MAX).end_second(), 253_402_300_800);
+        assert_eq!(exception(date(1969, 12, 30)).end_second(), 0);
     }
 }

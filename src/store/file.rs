@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::event::{SaveError, SetAsideReason, StoreEvent};
 use super::load::{LoadedState, load};
-use super::names::{COMPANIONS, DRAFT, NAME, remove_draft};
+use super::names::{COMPANIONS, DRAFT, LOCK, NAME, remove_draft};
 use super::permissions;
 use super::schema::{self, Origin};
 use crate::group_access::share_with_group;
@@ -24,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn lock(folder: &Path) -> Result<File, SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(failed)?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let writable = File::options().create(true).truncate(false).write(true).open(&path);
     let file = writable.or_else(|error| File::open(&path).map_err(|_| error)).map_err(failed)?;
     share_with_group(folder, &path);
@@ -47,6 +47,7 @@ impl From<rusqlite::Error> for Unusable {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Content(SetAsideReason::Foreign),
+            _ if matches!(error, rusqlite::Error::InvalidPath(_)) => Self::Disk(error),
             _ if is_disk_error(&error) => Self::Disk(error),
             _ => Self::Content(SetAsideReason::Damaged),
         }

@@ -181,7 +181,11 @@ fn missing_updates(
             let shared = facts.get_mut(&key)?;
             shared.is_used = true;
             Some(Arc::clone(&shared.facts))
-        })?;
+        });
+        if missing.is_none() {
+            machines.peek_mut()?.machine.assessment.as_mut()?.expire();
+        }
+        let missing = missing?;
         collected.last().is_none_or(|last| last.update.kb < missing.update.kb).then_some(())?;
         collected.push(missing);
         Some(())

@@ -63,6 +63,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use self::event::{OpenError, SaveError, SetAsideReason, StoreEvent};
+pub use self::names::is_state_file;
 pub use self::reader::{MachineKey, MachineReader, ReadError, StateReader};
 pub use self::shared::SharedStore;
 

@@ -94,7 +94,7 @@ impl StateReader {
     /// # Errors
     /// If the file is missing, cannot be read or is not usable, see [`ReadError`].
     pub fn open(folder: &Path, now: Timestamp) -> Result<Self, ReadError> {
-        Self::read(folder.to_owned(), now, 1)
+        Self::read(folder, now, 1)
     }
 
     /// Opens the file again, after it changed.
@@ -107,28 +107,41 @@ impl StateReader {
         if reads >= READS {
             return Err(ReadError::Changing { path: folder.join(NAME) });
         }
-        Self::read(folder, now, reads + 1)
+        Self::read(&folder, now, reads + 1)
     }
 
-    fn read(folder: PathBuf, now: Timestamp, reads: u32) -> Result<Self, ReadError> {
+    fn read(folder: &Path, now: Timestamp, mut reads: u32) -> Result<Self, ReadError> {
         let path = folder.join(NAME);
         let failed = |source| ReadError::File { path: path.clone(), source };
         if !path.try_exists().map_err(|source| failed(source.into()))? {
             return Err(ReadError::Missing { path });
         }
-        let before = FileStamps::of(&folder).map_err(|source| failed(source.into()))?;
-        let has_log = file::has_log(&folder);
-        let opened = file::open_for_reading(&folder).and_then(|connection| {
-            let mut skipped = 0;
-            let saved_at = saved_at(&connection)?;
-            let machines = machines_in_scope(&connection, &mut skipped)?;
-            let facts = facts(&connection, &mut skipped)?;
-            Ok((connection, saved_at, machines, facts, skipped))
-        });
-        let (connection, saved_at, machines, facts, skipped) = opened.map_err(|unusable| match unusable {
-            Unusable::Content(reason) => ReadError::Unusable { path: path.clone(), reason },
-            Unusable::Disk(source) => failed(source.into()),
-        })?;
+        loop {
+            let before = FileStamps::of(folder).map_err(|source| failed(source.into()))?;
+            let unusable = match Self::read_once(folder, now, &before, reads) {
+                Ok(reader) => return Ok(reader),
+                Err(unusable) => unusable,
+            };
+            // An exporter that ends removes the log, which may have been there a moment ago.
+            if reads < READS && FileStamps::of(folder).is_ok_and(|now| now != before) {
+                reads += 1;
+                continue;
+            }
+            return Err(match unusable {
+                Unusable::Content(reason) => ReadError::Unusable { path, reason },
+                Unusable::Disk(source) => failed(source.into()),
+            });
+        }
+    }
+
+    fn read_once(folder: &Path, now: Timestamp, before: &FileStamps, reads: u32) -> Result<Self, Unusable> {
+        let has_log = file::has_log(folder);
+        let connection = file::open_for_reading(folder)?;
+        let mut skipped = 0;
+        let saved_at = saved_at(&connection)?;
+        let machines = machines_in_scope(&connection, &mut skipped)?;
+        let facts = facts(&connection, &mut skipped)?;
+        let (folder, before) = (folder.to_owned(), before.clone());
         Ok(Self { folder, now, connection, has_log, before, reads, saved_at, machines, facts, skipped })
     }
 
@@ -213,7 +226,8 @@ pub struct MachineReader<'a> {
 }
 
 impl MachineReader<'_> {
-    /// Reads a machine. None if its row is invalid, which [`skipped_rows`](Self::skipped_rows) counts.
+    /// Reads a machine. None if its row is invalid, which [`skipped_rows`](Self::skipped_rows) counts. A machine that lost
+    /// another row has expired data.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -227,6 +241,7 @@ impl MachineReader<'_> {
             self.skipped += 1;
             return Ok(None);
         };
+        let skipped_before = self.skipped;
         if let Some(assessment) = &mut machine.assessment {
             let mut rows = self.missing_updates.query([key])?;
             while let Some(row) = rows.next()? {
@@ -243,6 +258,9 @@ impl MachineReader<'_> {
                         None => self.skipped += 1,
                     }
                 }
+            }
+            if self.skipped > skipped_before {
+                assessment.expire();
             }
         }
         machine.set_back_times(self.reader.now);
@@ -296,7 +314,7 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
 
 /// What differs after a change of the file: its identity, length and time, and the beginning of the log, which
 /// changes when the log starts over (<https://sqlite.org/fileformat2.html#the_write_ahead_log>).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct FileStamps {
     file: (u64, u64, u64, i64, i64),
     log: Vec<u8>,

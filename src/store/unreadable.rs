@@ -54,7 +54,11 @@ pub(super) fn load(
         let key = integer(row, 0)?;
         let place = machines.binary_search_by_key(&key, |machine| machine.key).ok()?;
         let assessment = machines[place].machine.assessment.as_mut()?;
-        assessment.unreadable = Some(Box::new(read(row, assessment, &mut texts)?));
+        let unreadable = read(row, assessment, &mut texts);
+        if unreadable.is_none() {
+            assessment.expire();
+        }
+        assessment.unreadable = Some(Box::new(unreadable?));
         Some(())
     })
 }

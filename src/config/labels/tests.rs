@@ -53,7 +53,7 @@ fn refused_names_are_named_with_the_reason() {
             let problem = read(&format!("{{ '{name}': {{ tag_prefix: a }} }}")).unwrap_err();
             let start = format!("metrics.labels.{name} (line 6, column 22): ");
             assert!(problem.starts_with(&start) && problem.contains(reason), "{name}: {problem}");
-            assert!(problem.ends_with("; another name of letters, digits and _ is allowed"), "{problem}");
+            assert!(problem.ends_with("; a name of letters, digits and _ with a mapping such as { tag_prefix: \"team:\" } is allowed"), "{problem}");
         }
     }
 }

@@ -240,7 +240,7 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         ["exception"],
         |scope, writer| {
             for exception in scope.exceptions {
-                writer.sample(&[&exception.name], Value::Time(exception.ends_at()));
+                writer.sample(&[&exception.name], Value::Count(exception.end_second()));
             }
         }
     ),

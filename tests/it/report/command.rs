@@ -1,9 +1,10 @@
 //! The command `report` with the real binary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,6 +195,58 @@ async fn ignored_updates_are_left_out_before_the_next_poll() {
         rows.iter().map(|row| row["machine_id"].clone()).collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(machines(&fewer), machines(&rows), "a machine that misses nothing else has a row");
+}
+
+#[tokio::test]
+async fn report_names_what_it_lacks() {
+    let (test_tenant, _) = polled(10).await;
+    let folder = &test_tenant.folder;
+    let config = fs::read_to_string(folder.path().join("mde_exporter.yml")).unwrap();
+    let more = "facts: { update: off, file: nowhere.gz }\nexceptions:\n  - { name: lab, reason: x, until: 9999-12-31, exploited: false }\n";
+    test_tenant.write("mde_exporter.yml", &format!("{config}{more}"));
+    let state = Connection::open(folder.path().join("data/state.db")).unwrap();
+    state.execute_batch("UPDATE update_facts SET products = 'broken'").unwrap();
+    drop(state);
+    let output = report(folder, &["--format=json"]).await;
+    let json: Value = serde_json::from_str(&output.stdout).unwrap();
+    let warnings: Vec<_> = json["report"]["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning.as_str().unwrap())
+        .collect();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("The report is made without facts: ") && warnings[0].contains("nowhere.gz")
+    );
+    assert_eq!(warnings[1], "Exception lab needs facts that are not there (msrc, kev): it covers nothing.");
+    assert!(warnings[2].ends_with(
+        "rows of the state file are invalid and left out: a machine that lost data cannot be judged."
+    ));
+    assert!(warnings.iter().all(|warning| output.stderr.contains(warning)), "{}", output.stderr);
+    let states: BTreeSet<_> =
+        json["rows"].as_array().unwrap().iter().map(|row| row["state"].as_str()).collect();
+    assert_eq!(states, [Some("compliant"), Some("unknown")].into());
+}
+
+#[tokio::test]
+async fn output_never_replaces_a_file_of_the_exporter() {
+    let (test_tenant, _) = polled(1).await;
+    let folder = &test_tenant.folder;
+    std::os::unix::fs::symlink("data", folder.path().join("link")).unwrap();
+    let before = content(folder);
+    for path in ["data/state.db", "data/state.db-wal", "data/lock", "link/state.db", "mde_exporter.yml"] {
+        let output = run(folder, &["report", "--output", path]).await;
+        assert_eq!(output.code, Some(64), "{}", output.stderr);
+        assert!(
+            output.stderr.contains(&format!("--output `{path}` would replace a file of the exporter")),
+            "{}",
+            output.stderr
+        );
+    }
+    assert_eq!(content(folder), before);
+    report(folder, &["--output=data/report.csv"]).await;
+    assert!(folder.path().join("data/report.csv").exists(), "a container may have no other folder");
 }
 
 #[tokio::test]

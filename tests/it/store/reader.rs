@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mde_exporter::fleet::{Machine, TenantFleet};
+use mde_exporter::fleet::{Machine, MachineState, TenantFleet};
+use mde_exporter::model::Freshness;
 use mde_exporter::store::{ReadError, SetAsideReason, StateReader};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -177,6 +178,12 @@ fn invalid_rows_are_counted() {
     let read: Vec<_> = reader.machines("one").iter().map(|key| machines.read(key).unwrap()).collect();
     let missing: Vec<_> = read.iter().map(|m| m.as_ref().map(|m| m.missing_updates().len())).collect();
     assert_eq!((missing, machines.skipped_rows()), (vec![Some(9), None], 2));
+    let lacking = read[0].as_ref().unwrap();
+    assert_eq!(lacking.state(at(NOW), &Freshness::DEFAULT), MachineState::Unknown, "it cannot be judged");
+    let restored = open(folder.path()).1.fleets;
+    let [lacking] = &restored[0].machines.values().collect::<Vec<_>>()[..] else { panic!("{restored:?}") };
+    assert_eq!(lacking.state(at(NOW), &Freshness::DEFAULT), MachineState::Unknown);
+    assert_eq!(lacking.missing_updates().len(), 9, "their first-seen times are kept for the next answer");
 }
 
 #[test]
