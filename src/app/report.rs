@@ -81,7 +81,7 @@ pub(super) fn report(report: &ReportFlags, flags: &Flags, clock: &Clock) -> Resu
             }
             // The metadata may precede the rows, and has to name them.
             Ok(written) if written.skipped_rows != job.skipped_rows => {
-                job.skipped_rows = written.skipped_rows
+                job.skipped_rows = written.skipped_rows;
             }
             outcome => return Ok(outcome.and_then(|written| job.publish(written))?),
         }

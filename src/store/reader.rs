@@ -11,6 +11,8 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Statement};
@@ -26,7 +28,10 @@ use super::unreadable;
 use crate::fleet::{Machine, UpdateFacts};
 
 /// The number of times that a file which changes is read.
-const READS: u32 = 5;
+const READS: u32 = 10;
+
+/// The pause after the first read; it grows with each read.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The state file, opened for reading.
 #[derive(Debug)]
@@ -107,6 +112,7 @@ impl StateReader {
         if reads >= READS {
             return Err(ReadError::Changing { path: folder.join(NAME) });
         }
+        thread::sleep(PAUSE * reads);
         Self::read(&folder, now, reads + 1)
     }
 
@@ -124,6 +130,7 @@ impl StateReader {
             };
             // An exporter that ends removes the log, which may have been there a moment ago.
             if reads < READS && FileStamps::of(folder).is_ok_and(|now| now != before) {
+                thread::sleep(PAUSE * reads);
                 reads += 1;
                 continue;
             }
