@@ -21,6 +21,7 @@ use crate::error::{AppError, Chain};
 use crate::facts::disk;
 use crate::facts::{Facts, FactsSettings};
 use crate::fleet::Machine;
+use crate::fleet::policy::{lacking_for_exception, lacking_for_policy};
 use crate::fleet::summary::UpdateCollector;
 use crate::http::ProxyMode;
 use crate::model::{Exception, IgnoredUpdates, Policy, ReportFormat};
@@ -223,7 +224,7 @@ impl ReportJob<'_> {
 
     /// Makes the report visible, and logs what limits it.
     fn publish(&self, written: WrittenReport) -> Result<(), JobError> {
-        let WrittenReport { output, draft, metadata, skipped_rows: _ } = written;
+        let WrittenReport { output, draft, metadata, .. } = written;
         for warning in &metadata.warnings {
             tracing::warn!("{warning}");
         }
@@ -235,7 +236,8 @@ impl ReportJob<'_> {
 /// Refuses an output that would replace the state or the configuration.
 fn refuse_own_files(output: Option<&Path>, flags: &Flags) -> Result<(), AppError> {
     let Some(output) = output else { return Ok(()) };
-    let is_config = || fs::canonicalize(output).is_ok_and(|output| is_same(&output, flags.config_file()));
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let is_config = || real(output).is_some_and(|output| real(flags.config_file()) == Some(output));
     if is_state_file(flags.storage_path(), output) || is_config() {
         let path = output.display();
         return Err(AppError::Configuration(format!(
@@ -243,10 +245,6 @@ fn refuse_own_files(output: Option<&Path>, flags: &Flags) -> Result<(), AppError
         )));
     }
     Ok(())
-}
-
-fn is_same(canonical: &Path, other: &Path) -> bool {
-    fs::canonicalize(other).is_ok_and(|other| other == canonical)
 }
 
 /// The selected tenants, sorted by name.
@@ -295,11 +293,8 @@ fn facts(config: &Config, flags: &Flags) -> (Arc<Facts>, Option<FactsDates>, Opt
 
 /// The sources of facts that `policy` needs and that were never loaded.
 fn lacking_facts(policy: &Policy, tenants: &[&Tenant], facts: &Facts) -> Option<String> {
-    let mut needed: Vec<_> = tenants.iter().flat_map(|tenant| policy.needed_facts(tenant.source)).collect();
-    needed.retain(|source| !facts.has(*source));
-    needed.sort();
-    needed.dedup();
-    let sources: Vec<_> = needed.iter().map(|source| source.as_str()).collect();
+    let lacking = lacking_for_policy(policy, tenants.iter().map(|tenant| tenant.source), facts);
+    let sources: Vec<_> = lacking.iter().map(|source| source.as_str()).collect();
     (!sources.is_empty()).then(|| {
         format!(
             "Policy {} needs facts that are not there ({}): machines with missing updates are unknown under it.",
@@ -317,11 +312,11 @@ fn exceptions_without_facts(
     now: Timestamp,
 ) -> Vec<String> {
     let sentence = |exception: &Exception| {
-        let named = tenants.iter().filter(|tenant| exception.names_tenant(&tenant.name));
-        let lacks = |tenant: &&Tenant| {
-            exception.needed_facts(tenant.source).filter(|source| !facts.has(*source)).collect::<Vec<_>>()
-        };
-        let sources = named.map(lacks).min_by_key(Vec::len).filter(|sources| !sources.is_empty())?;
+        let tenants = tenants.iter().map(|tenant| (&*tenant.name, tenant.source));
+        let sources = lacking_for_exception(exception, tenants, facts);
+        if sources.is_empty() {
+            return None;
+        }
         let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
         let (name, sources) = (&exception.name, sources.join(", "));
         Some(format!("Exception {name} needs facts that are not there ({sources}): it covers nothing."))

@@ -19,6 +19,7 @@ mod condition;
 mod exceptions;
 mod kb_lookup;
 mod key_hasher;
+mod lacking_facts;
 mod machine_state;
 mod machines;
 mod rules;
@@ -35,6 +36,7 @@ use super::summary::Summary;
 use crate::facts::Facts;
 use crate::model::{FactsSource, Freshness, Policy};
 
+pub use lacking_facts::{lacking_for_exception, lacking_for_policy};
 pub use rules::CompiledPolicies;
 pub use tenant::{TenantPolicies, UpdateVerdict};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::facts::Facts;
 use crate::fleet::TenantFleet;
-use crate::model::{Exception, FactsSource, INTERNET_FACING, Policy};
+use crate::fleet::policy::{lacking_for_exception, lacking_for_policy};
+use crate::model::{FactsSource, INTERNET_FACING, Policy};
 
 /// The number of tenants that a line names.
 const SHOWN: usize = 5;
@@ -109,14 +110,11 @@ impl Snapshot {
 
     /// The exceptions in effect that lack facts in every tenant that they name, each with the sources.
     fn exceptions_without_facts(&self) -> impl Iterator<Item = (Arc<str>, Vec<FactsSource>)> {
-        let lacking = |exception: &Exception, source| {
-            exception.needed_facts(source).filter(|needed| !self.facts.has(*needed)).collect::<Vec<_>>()
-        };
+        let tenants = || self.fleets.iter().map(|fleet| (&*fleet.tenant, fleet.source));
         self.exceptions.iter().filter(|exception| exception.is_in_effect(self.at)).filter_map(
             move |exception| {
-                let fleets = self.fleets.iter().filter(|fleet| exception.names_tenant(&fleet.tenant));
-                let fewest = fleets.map(|fleet| lacking(exception, fleet.source)).min_by_key(Vec::len)?;
-                (!fewest.is_empty()).then(|| (Arc::clone(&exception.name), fewest))
+                let lacking = lacking_for_exception(exception, tenants(), &self.facts);
+                (!lacking.is_empty()).then(|| (Arc::clone(&exception.name), lacking))
             },
         )
     }
@@ -128,13 +126,7 @@ fn lacking_facts(
     fleets: &[Arc<TenantFleet>],
     facts: &Facts,
 ) -> Option<(Arc<str>, Vec<FactsSource>)> {
-    let is_needed = |source: &FactsSource| {
-        let needs =
-            |fleet: &Arc<TenantFleet>| policy.needed_facts(fleet.source).any(|needed| needed == *source);
-        fleets.iter().any(needs)
-    };
-    let lacking = FactsSource::ALL.into_iter().filter(|source| !facts.has(*source)).filter(is_needed);
-    let lacking: Vec<_> = lacking.collect();
+    let lacking = lacking_for_policy(policy, fleets.iter().map(|fleet| fleet.source), facts);
     (!lacking.is_empty()).then(|| (Arc::clone(&policy.name), lacking))
 }
 
