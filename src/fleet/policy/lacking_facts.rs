@@ -28,3 +28,32 @@ pub fn lacking_for_exception<'a>(
     let named = tenants.filter(|(tenant, _)| exception.names_tenant(tenant));
     named.map(|(_, source)| lacking(source)).min_by_key(Vec::len).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::model::{Severity, UpdateCondition};
+
+    #[test]
+    fn exception_lacks_facts_if_it_does_in_each_named_tenant() {
+        let exception = |tenants: &[&str]| Exception {
+            name: "lab".into(),
+            reason: "isolated".to_owned(),
+            until: date(2027, 1, 31),
+            tenants: tenants.iter().map(|tenant| (*tenant).into()).collect(),
+            conditions: vec![UpdateCondition::Severity(vec![Severity::Low]).into()],
+            not: Vec::new(),
+        };
+        let tenants = [("contoso", Source::Machines), ("fabrikam", Source::Export)];
+        let lacking = |tenants_of_exception: &[&str], facts: &Facts| {
+            lacking_for_exception(&exception(tenants_of_exception), tenants.into_iter(), facts)
+        };
+        let without = Facts::default();
+        assert_eq!(lacking(&["contoso"], &without), [FactsSource::Msrc]);
+        // The export has a severity of its own.
+        assert_eq!(lacking(&[], &without), []);
+        assert_eq!(lacking(&["contoso"], &Facts::new([FactsSource::Msrc], [])), []);
+    }
+}
