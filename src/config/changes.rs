@@ -17,7 +17,7 @@ use crate::model::{Condition, Exception, Freshness, OwnLabel, Policy, RuleDeadli
 /// Empty if both have the same effect, however they are written.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let Config { tenants, poll, metrics, facts: _, policies, exceptions } = old;
+    let Config { tenants, poll, metrics, facts: _, policies, exceptions, servicing: _ } = old;
     let mut keys = Keys::default();
     keys.named("tenants", (tenants, &new.tenants), |tenant| &tenant.name, tenant);
     {

@@ -13,7 +13,7 @@ use super::problem::{LoadError, NamedEnd, NamedInput, Problem, ProblemCollector,
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
 use super::{Config, Metrics, Poll, Tenant, exception, facts, metrics, policy, shares_quota};
-use crate::model::{Freshness, Policy};
+use crate::model::{Freshness, Policy, ServicingSettings};
 
 /// Size limit of the file, many times the size of ten thousand machine ids.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -162,6 +162,7 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
         facts: facts?,
         policies: policies?,
         exceptions: exceptions?,
+        servicing: ServicingSettings::default(),
     };
     if let Some(field) = &field {
         exception::warn_of_other_settings(field, &config);

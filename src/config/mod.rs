@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, Source};
+use crate::model::{DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, ServicingSettings, Source};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
 pub use expand::{exceptions_section, expand};
@@ -68,6 +68,8 @@ pub struct Config {
     pub policies: Vec<Policy>,
     /// Missing updates that users accept, with a reason and an end; the names differ. Default: none.
     pub exceptions: Vec<Exception>,
+    /// What Defender does not report about the servicing of machines. Default: nothing.
+    pub servicing: ServicingSettings,
 }
 
 /// An Entra tenant whose machines are polled.

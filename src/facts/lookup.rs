@@ -1,12 +1,14 @@
 //! The facts in use, for lookups by KB.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::ServicingTable;
 use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, MonthlyBatch, Restart, VendorSeverity};
 
-/// The facts about every known KB. Empty without a facts file.
+/// The facts about every known KB, empty without a facts file, and the ends of servicing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// True for each source of [`FactsSource::ALL`] of which data was loaded.
@@ -14,6 +16,7 @@ pub struct Facts {
     data_at: [Option<Timestamp>; FactsSource::ALL.len()],
     fetched_at: [Option<Timestamp>; FactsSource::ALL.len()],
     kbs: HashMap<KbId, KbFacts>,
+    servicing: Arc<ServicingTable>,
 }
 
 /// The facts about one KB: the worst over the CVEs that it fixes.
@@ -102,6 +105,18 @@ impl Facts {
         self.data_at[source as usize] = data_at;
         self.fetched_at[source as usize] = fetched_at;
         self
+    }
+
+    /// These facts with another servicing table.
+    #[must_use]
+    pub fn with_servicing(self, servicing: ServicingTable) -> Self {
+        Self { servicing: Arc::new(servicing), ..self }
+    }
+
+    /// The ends of servicing by Windows build.
+    #[must_use]
+    pub fn servicing(&self) -> &ServicingTable {
+        &self.servicing
     }
 
     /// The time of the data of `source`, as the source states it.

@@ -27,6 +27,7 @@ pub mod msrc;
 mod parse_error;
 mod schedule;
 pub mod servicing;
+mod servicing_table;
 mod settings;
 pub mod update;
 mod updater;
@@ -41,6 +42,7 @@ pub use file::FactsFile;
 pub use lookup::{Facts, KbFacts, KnownExploited, ReleaseDocument};
 pub use missing::{MissingKbs, without_facts};
 pub use parse_error::ParseError;
+pub use servicing_table::{ServicingTable, VersionServicing, is_server};
 pub use settings::FactsSettings;
 pub use updater::{FactsControl, FactsUpdater, facts};
 

@@ -25,7 +25,7 @@ mod renderer;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::model::{DetailLevel, Exception, Freshness, OwnLabel, Policy};
+use crate::model::{DetailLevel, Exception, Freshness, OwnLabel, Policy, ServicingSettings};
 
 pub use body::{Body, ExpositionBody};
 pub use limit::SeriesBudget;
@@ -40,6 +40,8 @@ pub struct RenderOptions {
     pub policies: Arc<[Policy]>,
     /// Missing updates that users accept.
     pub exceptions: Arc<[Exception]>,
+    /// What Defender does not report about the servicing of machines.
+    pub servicing: Arc<ServicingSettings>,
     /// Labels of machines from their tags.
     pub labels: Arc<[OwnLabel]>,
     /// The deepest level.
@@ -55,6 +57,7 @@ impl Default for RenderOptions {
             freshness: Freshness::default(),
             policies: Arc::default(),
             exceptions: Arc::default(),
+            servicing: Arc::default(),
             labels: Arc::default(),
             detail: DetailLevel::Update,
             series_limit: 0,
@@ -68,6 +71,7 @@ impl From<&Config> for RenderOptions {
             freshness: config.poll.freshness,
             policies: config.policies.as_slice().into(),
             exceptions: config.exceptions.as_slice().into(),
+            servicing: Arc::new(config.servicing.clone()),
             labels: config.metrics.labels.as_slice().into(),
             detail: config.metrics.detail,
             series_limit: config.metrics.series_limit,

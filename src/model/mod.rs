@@ -21,6 +21,7 @@ mod own_label;
 mod policy;
 mod preset;
 mod report;
+mod servicing;
 mod text_pattern;
 
 pub use condition::{Condition, MachineCondition, UpdateCondition};
@@ -43,4 +44,5 @@ pub use own_label::OwnLabel;
 pub use policy::{DeadlineStart, Policy, PolicyRule, RuleDeadline};
 pub use preset::INTERNET_FACING;
 pub use report::{ReportFormat, ReportState};
+pub use servicing::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState};
 pub use text_pattern::{TextPattern, wildcard_matches};

@@ -32,6 +32,7 @@ fn options(labels: &[(&str, &str)], detail: DetailLevel, series_limit: u64) -> R
         labels: labels.iter().map(label).collect(),
         detail,
         series_limit,
+        servicing: Arc::default(),
     }
 }
 
