@@ -10,14 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Auth, Config, FactsConfig, FactsUrls, Http, Metrics, Poll, Quota, Selectors, Tenant};
-use crate::model::{Condition, Exception, Freshness, OwnLabel, Policy, RuleDeadline};
+use crate::model::{
+    Condition, Exception, Freshness, OwnLabel, Policy, RuleDeadline, ServicingRule, ServicingSettings,
+};
 
 /// Returns the keys whose effect differs between `old` and `new`, such as `poll.interval` or
 /// `tenants[contoso].machines.tags`, and added and removed items, such as `tenants[contoso] removed`.
 /// Empty if both have the same effect, however they are written.
 #[must_use]
 pub fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let Config { tenants, poll, metrics, facts: _, policies, exceptions, servicing: _ } = old;
+    let Config { tenants, poll, metrics, facts: _, policies, exceptions, servicing } = old;
     let mut keys = Keys::default();
     keys.named("tenants", (tenants, &new.tenants), |tenant| &tenant.name, tenant);
     {
@@ -36,7 +38,21 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     facts(&mut keys, old.facts.as_ref(), new.facts.as_ref());
     keys.named("policies", (policies, &new.policies), |policy| &policy.name, policy);
     keys.named("exceptions", (exceptions, &new.exceptions), |exception| &exception.name, exception);
+    {
+        let ServicingSettings { editions, extended } = servicing;
+        keys.note("servicing.editions", is_same_list(editions, &new.servicing.editions));
+        keys.note("servicing.extended", is_same_list(extended, &new.servicing.extended));
+    }
     keys.0
+}
+
+/// Returns whether both lists of rules have the same effect, wherever they are in the file.
+fn is_same_list<T: PartialEq>(old: &[ServicingRule<T>], new: &[ServicingRule<T>]) -> bool {
+    let is_same = |(old, new): (&ServicingRule<T>, &ServicingRule<T>)| {
+        let ServicingRule { value, tenants, conditions, place: _ } = old;
+        *value == new.value && *tenants == new.tenants && *conditions == new.conditions
+    };
+    old.len() == new.len() && old.iter().zip(new).all(is_same)
 }
 
 /// Returns whether both reach the tenant with the same connection settings and credential, so that the

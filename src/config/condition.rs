@@ -1,4 +1,4 @@
-//! Conditions of rules and of exceptions.
+//! Conditions of rules, of exceptions and of rules about servicing.
 
 use std::ops::RangeInclusive;
 
@@ -31,8 +31,21 @@ pub(super) fn kbs(section: &MapReader<'_>) -> Option<Vec<Condition>> {
     reader.finish()
 }
 
-/// Returns the conditions of the key `machines` of an exception.
-pub(super) fn machine_conditions(section: &MapReader<'_>) -> Option<Vec<Condition>> {
+/// Returns the conditions of the key `machines` of an exception or of a rule about servicing; empty if the key is not
+/// given.
+pub(super) fn machines(section: &MapReader<'_>) -> Option<Vec<Condition>> {
+    section.optional_or("machines", "a mapping of at least one selector is allowed", Vec::new(), |field| {
+        let section = field.section()?;
+        if section.is_empty() {
+            field.problem("selects no machine");
+        }
+        let conditions = machine_conditions(&section);
+        section.finish();
+        conditions
+    })
+}
+
+fn machine_conditions(section: &MapReader<'_>) -> Option<Vec<Condition>> {
     let mut reader = ConditionReader::of(section);
     let id = |text: &str| MachineId::parse(text).ok_or("is not a device id");
     let ids = "a device id of 1 to 128 letters, digits, - and _ is allowed";

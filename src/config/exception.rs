@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::condition::{conditions, kbs, machine_conditions, negated_conditions};
+use super::condition::{conditions, kbs, machines, negated_conditions};
 use super::problem::{NamedEnd, ProblemCollector};
 use super::reader::{MapReader, ValueReader};
 use super::tenant::TenantNames;
@@ -51,12 +51,7 @@ fn exception(
     let kbs = kbs(&section);
     let conditions = conditions(&section);
     let not = negated_conditions(&section);
-    let machines = section.optional_or(
-        "machines",
-        "a mapping of at least one selector is allowed",
-        Vec::new(),
-        machines,
-    );
+    let machines = machines(&section);
     if !["kbs", "machines", "not"].iter().any(|key| section.has(key))
         && conditions.as_ref().is_some_and(Vec::is_empty)
     {
@@ -86,16 +81,6 @@ fn name(section: &MapReader<'_>, names: &mut ExceptionNames) -> Option<Arc<str>>
     }
     names.insert(Arc::clone(&name), section.path().to_owned());
     Some(name)
-}
-
-fn machines(field: &ValueReader<'_>) -> Option<Vec<Condition>> {
-    let section = field.section()?;
-    if section.is_empty() {
-        field.problem("selects no machine");
-    }
-    let conditions = machine_conditions(&section);
-    section.finish();
-    conditions
 }
 
 /// Parses a reason. Line breaks become spaces, so that it stays in one line of a report.

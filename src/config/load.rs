@@ -12,7 +12,7 @@ use super::inputs;
 use super::problem::{LoadError, NamedEnd, NamedInput, Problem, ProblemCollector, SourceLocation};
 use super::reader::ValueReader;
 use super::tenant::{self, TenantNames};
-use super::{Config, Metrics, Poll, Tenant, exception, facts, metrics, policy, shares_quota};
+use super::{Config, Metrics, Poll, Tenant, exception, facts, metrics, policy, servicing, shares_quota};
 use crate::model::{Freshness, Policy, ServicingSettings};
 
 /// Size limit of the file, many times the size of ten thousand machine ids.
@@ -154,6 +154,12 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
     let field = section.optional("exceptions", "a list of exceptions is allowed");
     let exceptions =
         field.as_ref().map_or_else(|| Some(Vec::new()), |field| exception::read(field, names.as_ref()));
+    let servicing = section.optional_or(
+        "servicing",
+        "a mapping with editions, extended is allowed",
+        ServicingSettings::default(),
+        |field| servicing::read(field, names.as_ref()),
+    );
     section.finish();
     let config = Config {
         tenants: tenants?,
@@ -162,7 +168,7 @@ fn config(file: &Path, bytes: &[u8], problems: &ProblemCollector) -> Option<Conf
         facts: facts?,
         policies: policies?,
         exceptions: exceptions?,
-        servicing: ServicingSettings::default(),
+        servicing: servicing?,
     };
     if let Some(field) = &field {
         exception::warn_of_other_settings(field, &config);

@@ -8,7 +8,7 @@
 //! The file is read key by key instead of being deserialized into these types: serde stops at the first
 //! invalid value, and an operator wants to fix all of them at once. `document` parses YAML into nodes with
 //! locations, `reader` reads keys and reports problems, `load`, `tenant`, `auth`, `selectors`, `http`, `metrics`,
-//! `labels`, `facts`, `policy`, `rule`, `condition` and `exception` define the keys, `values` parses single values, and `problem` displays problems. Only
+//! `labels`, `facts`, `policy`, `rule`, `condition`, `exception` and `servicing` define the keys, `values` parses single values, and `problem` displays problems. Only
 //! `document` uses the YAML crate. [`web`] reads the web configuration file in the same way.
 //! [`changes()`] compares two configurations for a reload.
 
@@ -31,6 +31,7 @@ mod reader;
 mod rule;
 mod selector_digest;
 mod selectors;
+mod servicing;
 mod tenant;
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,11 @@ impl<'a> ValueReader<'a> {
         self.problems.add_warning(&self.path, self.location(), what, advice);
     }
 
+    /// The key path and the line, for messages that do not name the file.
+    pub(super) fn place(&self) -> String {
+        format!("{} (line {})", self.path, self.location().line)
+    }
+
     /// Notes that the value names a file or a variable.
     pub(super) fn names_input(&self, place: InputPlace) {
         let (key, location) = (self.path.clone(), self.location());

@@ -156,6 +156,25 @@ fn each_key_of_labels_and_exceptions_is_compared() {
 }
 
 #[test]
+fn each_list_of_servicing_is_compared() {
+    let with = |section: &str| config(&format!("{FILE}{section}"));
+    let rules = "servicing: { editions: [{ edition: pro }], extended: [{ machines: { tags: [a] } }] }\n";
+    let old = with(rules);
+    for (new, expected) in [
+        (rules.to_owned(), ""),
+        (format!("# A rule is the same in another line.\n{rules}"), ""),
+        (String::new(), "servicing.editions,servicing.extended"),
+        (rules.replace("pro", "ltsc"), "servicing.editions"),
+        (rules.replace("pro", "pro, tenants: [contoso]"), "servicing.editions"),
+        (rules.replace("[a]", "[A]"), "servicing.extended"),
+        (rules.replace("{ machines", "{ has: false, machines"), "servicing.extended"),
+        (rules.replace("extended: [", "extended: [{ tenants: [contoso] }, "), "servicing.extended"),
+    ] {
+        assert_eq!(changes(&old, &with(&new)).join(","), expected, "{new}");
+    }
+}
+
+#[test]
 fn no_value_is_repeated() {
     assert!(!changed("canary", "more-canary").contains("canary"));
 }
