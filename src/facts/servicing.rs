@@ -7,6 +7,7 @@ use jiff::civil::Date;
 
 use super::lenient::{Lenient, Shape, object};
 use super::{ParseError, date, input};
+use crate::model::ServicingEdition;
 
 /// The largest size of a document in bytes. In 2026 it has 0.03 MiB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -85,6 +86,7 @@ object! {
     struct ReleaseShape {
         name: Option<Box<str>> = "name",
         is_lts: Option<bool> = "isLts",
+        has_ended: Option<bool> = "isEol",
         end: Option<ServicingEnd> = "eolFrom",
         extended_end: Option<ServicingEnd> = "eoesFrom",
         latest: LatestShape = "latest",
@@ -129,9 +131,62 @@ impl ReleaseShape {
             name: self.name.filter(|name| !name.trim().is_empty())?,
             build: self.latest.name.and_then(|version| build(&version)),
             is_lts: self.is_lts.unwrap_or_default(),
-            end: self.end,
+            end: self.end.or((self.has_ended == Some(true)).then_some(ServicingEnd::Passed(true))),
             extended_end: self.extended_end,
         })
+    }
+}
+
+impl ServicingRelease {
+    /// The editions of a Windows client to which it applies, by the end of its name, such as `-e-lts`. A name without
+    /// an edition is for Pro and Enterprise. Empty for an edition that is not known.
+    #[must_use]
+    pub fn client_editions(&self) -> &'static [ServicingEdition] {
+        use ServicingEdition::{Enterprise, IotLtsc, Ltsc, Pro};
+
+        let name = self.name.trim().to_ascii_lowercase();
+        let mut edition: Vec<_> = name.split('-').collect();
+        // The version comes first, and has digits: `11-24h2`, `7-sp1`.
+        let version = edition.iter().rposition(|word| word.contains(|c: char| c.is_ascii_digit()));
+        edition.drain(..=version.unwrap_or_default());
+        let is_named_lts = edition.pop_if(|word| matches!(*word, "lts" | "ltsc" | "ltsb")).is_some();
+        match (edition.as_slice(), is_named_lts || self.is_lts) {
+            ([], _) if !is_named_lts => &[Pro, Enterprise],
+            (["w"], _) => &[Pro],
+            (["e"], false) => &[Enterprise],
+            ([] | ["e"], true) => &[Ltsc],
+            (["iot"] | ["iot", "e"], true) => &[IotLtsc],
+            _ => &[],
+        }
+    }
+}
+
+impl ServicingEnd {
+    /// The end as a time: the 00:00 UTC after the last day. None without a day.
+    #[must_use]
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::On(day) => date::end_of(day),
+            Self::Passed(_) => None,
+        }
+    }
+
+    /// Returns whether it has passed at `now`.
+    #[must_use]
+    pub fn has_passed(self, now: Timestamp) -> bool {
+        match self {
+            Self::On(day) => date::end_of(day).is_some_and(|end| end <= now),
+            Self::Passed(passed) => passed,
+        }
+    }
+
+    /// The later of two ends. One that has not passed, without a day, is the latest; one that has passed, the earliest.
+    pub(super) fn later(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::On(one), Self::On(other)) => Self::On(one.max(other)),
+            (Self::Passed(false), _) | (Self::On(_), Self::Passed(true)) => self,
+            _ => other,
+        }
     }
 }
 
@@ -156,6 +211,9 @@ mod tests {
                  "latest": {"name": "10.0.19045", "date": null}},
                 {"name": "8", "eolFrom": true, "eoesFrom": false, "latest": null},
                 {"name": "7", "eolFrom": null, "latest": {"name": "6.1"}},
+                {"name": "6", "eolFrom": null, "isEol": true, "latest": {}},
+                {"name": "5", "eolFrom": "2014-04-08", "isEol": false, "isEoes": true, "eoesFrom": null},
+                {"name": "4", "eolFrom": "soon", "isEol": false, "eoesFrom": {}, "latest": "10.0.1"},
                 {"label": "without a name"}, null, "x"
             ],
             "name": "windows"
@@ -182,8 +240,53 @@ mod tests {
                 release("10-22h2", Some(19_045), on(2025, 10, 14), on(2028, 10, 10)),
                 release("8", None, Some(ServicingEnd::Passed(true)), Some(ServicingEnd::Passed(false))),
                 release("7", None, None, None),
+                release("6", None, Some(ServicingEnd::Passed(true)), None),
+                release("5", None, on(2014, 4, 8), None),
+                release("4", None, None, None),
             ]
         );
+    }
+
+    #[test]
+    fn end_of_the_name_tells_the_edition() {
+        use ServicingEdition::{Enterprise, IotLtsc, Ltsc, Pro};
+
+        for (name, is_lts, expected) in [
+            ("11-24h2-w", false, &[Pro][..]),
+            ("11-24h2-e", false, &[Enterprise]),
+            ("11-24h2-e", true, &[Ltsc]),
+            ("11-24h2-e-lts", true, &[Ltsc]),
+            ("11-24h2-e-lts", false, &[Ltsc]),
+            ("11-24h2-iot-lts", true, &[IotLtsc]),
+            (" 11-24H2-IoT-LTS ", true, &[IotLtsc]),
+            ("10-22h2", false, &[Pro, Enterprise]),
+            ("10-1511", false, &[Pro, Enterprise]),
+            ("7-sp1", false, &[Pro, Enterprise]),
+            ("8.1", true, &[Pro, Enterprise]),
+            ("vista", false, &[Pro, Enterprise]),
+            ("10-1507-iot", false, &[]),
+            ("11-25h2-se", false, &[]),
+            ("11-25h2-w-e-x", false, &[]),
+        ] {
+            let release = ServicingRelease { name: name.into(), is_lts, ..ServicingRelease::default() };
+            assert_eq!(release.client_editions(), expected, "{name} {is_lts}");
+        }
+    }
+
+    #[test]
+    fn end_is_over_from_the_day_after_it() {
+        let end = ServicingEnd::On(date(2026, 11, 10));
+        for (now, expected) in [
+            ("2026-11-10T00:00:00Z", false),
+            ("2026-11-10T23:59:59.999Z", false),
+            ("2026-11-11T00:00:00Z", true),
+            ("2027-11-11T00:00:00Z", true),
+        ] {
+            assert_eq!(end.has_passed(now.parse().unwrap()), expected, "{now}");
+        }
+        assert_eq!(end.time(), "2026-11-11T00:00:00Z".parse().ok());
+        let without_day = ServicingEnd::Passed(true);
+        assert_eq!((without_day.has_passed(Timestamp::UNIX_EPOCH), without_day.time()), (true, None));
     }
 
     #[test]

@@ -31,7 +31,7 @@ words! {
         Enterprise = "enterprise",
         /// Enterprise LTSC.
         Ltsc = "ltsc",
-        /// IoT Enterprise LTSC.
+        /// `IoT` Enterprise LTSC.
         IotLtsc = "iot_ltsc",
         /// Windows Server, whatever its edition.
         Server = "server",

@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use self::release::Listing;
-use super::date;
 use super::file::{FactsFile, Fetched};
 use super::kev::Kev;
 use super::lookup::{Facts, KbFacts, KnownExploited};
 use super::msrc::{Document, DocumentKb, ProductId};
+use super::{ServicingTable, date};
 use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, VendorSeverity};
 
 /// A KB, collected over the documents that list it.
@@ -60,7 +60,8 @@ fn merge(file: &FactsFile) -> Facts {
     chain::link(&mut kbs);
     let cves = CveFacts { file, exploited };
     let sources = FactsSource::ALL.into_iter().filter(|source| file.has(*source));
-    let facts = Facts::new(sources.clone(), kbs.into_iter().map(|(id, kb)| (id, cves.facts(kb))));
+    let facts = Facts::new(sources.clone(), kbs.into_iter().map(|(id, kb)| (id, cves.facts(kb))))
+        .with_servicing(ServicingTable::newest(file));
     sources.fold(facts, |facts, source| facts.dated(source, file.data_at(source), file.fetched_at(source)))
 }
 
