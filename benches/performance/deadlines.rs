@@ -11,11 +11,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::facts::{Facts, KbFacts, KnownExploited};
 use mde_exporter::fleet::policy::{CompiledPolicies, PolicyCounts, PolicyState};
+use mde_exporter::fleet::servicing::CompiledServicing;
 use mde_exporter::fleet::summary::{Summary, UpdateSummary};
 use mde_exporter::fleet::{Chain, Link, TenantFleet};
 use mde_exporter::model::{
     Condition, CvssScore, DeadlineStart, Exception, FactsSource, KbId, MachineCondition, OwnLabel, Policy,
-    PolicyRule, RuleDeadline, Severity, TextPattern, UpdateCondition, VendorSeverity,
+    PolicyRule, RuleDeadline, ServicingSettings, Severity, TextPattern, UpdateCondition, VendorSeverity,
 };
 
 use crate::{fleet, process};
@@ -56,8 +57,10 @@ pub(crate) fn run(missing_updates: Option<u32>) {
     let team = [OwnLabel::new("team".into(), "team:")];
     for (what, labels) in [("counts, no own label", &[][..]), ("counts, 60 teams", &team)] {
         let facts = Facts::default();
+        let settings = ServicingSettings::default();
+        let servicing = CompiledServicing::new(&settings, facts.servicing(), fleet::now());
         measure(what, || {
-            std::hint::black_box(Summary::by_owner(&fleet, labels, fleet::now(), &fleet::FRESHNESS, &facts));
+            std::hint::black_box(Summary::by_owner(&fleet, &servicing, labels, &fleet::FRESHNESS, &facts));
         });
     }
     measure("reference: five comparisons", || {

@@ -68,8 +68,8 @@ pub(super) fn report(report: &ReportFlags, flags: &Flags, clock: &Clock) -> Resu
         policies: expand(&config.policies),
         exceptions: exceptions_section(&config.exceptions),
     };
-    let (labels, exceptions) = (&config.metrics.labels, &config.exceptions);
-    let terms = ReportTerms::new(now, config.poll.freshness, &facts, labels, exceptions, policy);
+    let rules = (policy, &*config.exceptions, &config.servicing);
+    let terms = ReportTerms::new(now, config.poll.freshness, &facts, &config.metrics.labels, rules);
     let ignored = ignored_updates(config);
     let mut job =
         ReportJob { report, config, facts: &facts, tenants, ignored, terms, metadata, skipped_rows: 0 };

@@ -176,6 +176,8 @@ mod owners;
 pub mod policy;
 mod poll_status;
 pub mod release;
+mod rules;
+pub mod servicing;
 pub mod state;
 pub mod summary;
 mod supersedence;

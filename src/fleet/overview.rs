@@ -1,8 +1,8 @@
 //! The machines of all tenants by priority, for the status page.
 //!
 //! Machines with the most missing updates come first, then those with the oldest one, then by name. Machines
-//! that are not assessed come after those with missing updates and before those without: an unknown machine
-//! never looks as good as a patched one. Unsupported machines come last.
+//! past end of servicing come after those with missing updates, then those that are not assessed, then those without
+//! missing updates: an unknown machine never looks as good as a patched one. Unsupported machines come last.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::policy::{CompiledPolicies, PolicyCounts, PolicyStates};
+use super::servicing::{CompiledServicing, MachineServicing};
 use super::summary::Summary;
 use super::{Machine, MachineState, MissingUpdate, TenantFleet};
 use crate::facts::Facts;
-use crate::model::{Exception, Freshness, Policy};
+use crate::model::{Exception, Freshness, Policy, ServicingSettings};
 
 /// The tenants and machines at one time.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct TenantOverview {
     pub policies: Vec<PolicyStates>,
     /// As in [`PolicyCounts`].
     pub exception_updates: Vec<Option<u64>>,
+    /// As in [`PolicyCounts`].
+    pub exception_servicing: Vec<Option<u64>>,
 }
 
 /// One machine.
@@ -50,6 +53,8 @@ pub struct MachineSummary {
     pub state: MachineState,
     /// Its missing updates; none while it is not assessed.
     pub missing: Option<MissingCounts>,
+    /// The servicing of its version of Windows.
+    pub servicing: MachineServicing,
 }
 
 /// Counts of the missing updates of an assessed machine.
@@ -70,16 +75,19 @@ impl Overview {
         fleets: &[Arc<TenantFleet>],
         now: Timestamp,
         freshness: &Freshness,
-        (policies, exceptions): (&[Policy], &[Exception]),
+        (policies, exceptions, servicing): (&[Policy], &[Exception], &ServicingSettings),
         facts: &Facts,
     ) -> Self {
         let compiled = CompiledPolicies::new(policies, exceptions, now);
+        let compiled_servicing = CompiledServicing::new(servicing, facts.servicing(), now);
         let mut overview = Self::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
-            let summary = Summary::of(fleet, now, freshness, facts);
+            let mut summary = Summary::by_owner(fleet, &compiled_servicing, &[], freshness, facts);
             let counts = PolicyCounts::of(&compiled, fleet, &summary, facts, freshness);
+            let servicing = std::mem::take(&mut summary.servicing);
             let mut oldest_data: Option<Timestamp> = None;
-            for (machine, overdue) in fleet.machines.values().zip(counts.overdue_updates) {
+            let machines = fleet.machines.values().zip(counts.overdue_updates).zip(servicing);
+            for ((machine, overdue), servicing) in machines {
                 let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
                     total: missing_updates.len(),
                     overdue,
@@ -94,11 +102,18 @@ impl Overview {
                     lower_name: machine.facts.name.to_lowercase().into(),
                     state: machine.state(now, freshness),
                     missing,
+                    servicing,
                 });
             }
             let policies = counts.summaries.iter().map(|summary| summary.states).collect();
-            let exception_updates = counts.exception_updates;
-            overview.tenants.push(TenantOverview { summary, oldest_data, policies, exception_updates });
+            let PolicyCounts { exception_updates, exception_servicing, .. } = counts;
+            overview.tenants.push(TenantOverview {
+                summary,
+                oldest_data,
+                policies,
+                exception_updates,
+                exception_servicing,
+            });
         }
         // Stable: machines of equal priority stay in the order of tenants and ids.
         overview.machines.sort_by(|a, b| a.priority().cmp(&b.priority()));
@@ -110,6 +125,7 @@ impl MachineSummary {
     /// The sort key; the machine with the least one comes first.
     fn priority(&self) -> (u8, Reverse<usize>, Option<Timestamp>, &str) {
         let (group, total, oldest) = match self.missing {
+            Some(MissingCounts { total: 0, .. }) | None if self.servicing.decides(self.state) => (0, 0, None),
             Some(MissingCounts { total: 0, .. }) => (2, 0, None),
             Some(MissingCounts { total, oldest, .. }) => (0, total, oldest),
             None if self.state == MachineState::Unsupported => (3, 0, None),
@@ -195,7 +211,13 @@ mod tests {
         );
         let two =
             fleet("two", vec![machine("two a", Some((20, &[10, 3]))), machine("PATCHED", Some((1, &[])))]);
-        let overview = Overview::of(&[one, two], now(), &FRESHNESS, (&[], &[]), &Facts::default());
+        let overview = Overview::of(
+            &[one, two],
+            now(),
+            &FRESHNESS,
+            (&[], &[], &ServicingSettings::default()),
+            &Facts::default(),
+        );
         assert_eq!(
             names(&overview),
             [
@@ -225,8 +247,13 @@ mod tests {
     fn update_is_overdue_if_it_is_under_any_policy() {
         let policy = |hours| Policy::single("p", Duration::from_hours(hours), DeadlineStart::FirstSeen);
         let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
-        let overview =
-            Overview::of(&[fleet], now(), &FRESHNESS, (&[policy(20), policy(10)], &[]), &Facts::default());
+        let overview = Overview::of(
+            &[fleet],
+            now(),
+            &FRESHNESS,
+            (&[policy(20), policy(10)], &[], &ServicingSettings::default()),
+            &Facts::default(),
+        );
         assert_eq!(overview.machines[0].missing.unwrap().overdue, Some(2));
     }
 
@@ -237,7 +264,13 @@ mod tests {
             vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],
         );
         let unknown = fleet("b", vec![machine("", None), machine("", Some((49, &[])))]);
-        let overview = Overview::of(&[served, unknown], now(), &FRESHNESS, (&[], &[]), &Facts::default());
+        let overview = Overview::of(
+            &[served, unknown],
+            now(),
+            &FRESHNESS,
+            (&[], &[], &ServicingSettings::default()),
+            &Facts::default(),
+        );
         let oldest: Vec<_> = overview.tenants.iter().map(|tenant| tenant.oldest_data).collect();
         assert_eq!(oldest, [Some(hours_ago(20)), None]);
         assert_eq!(overview.tenants[0].summary.machines(MachineState::Unknown), 1);

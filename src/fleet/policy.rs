@@ -15,18 +15,15 @@
 //! Only assessed machines are compliant, due, accepted or overdue. Any other machine is `unknown` or `unsupported`, never
 //! compliant.
 
-mod condition;
 mod exceptions;
 mod kb_lookup;
 mod key_hasher;
 mod lacking_facts;
 mod machine_state;
-mod machines;
 mod rules;
 mod tenant;
 #[cfg(test)]
 mod tests;
-mod truth;
 
 use std::iter::Sum;
 
@@ -38,7 +35,7 @@ use crate::model::{FactsSource, Freshness, Policy};
 
 pub use lacking_facts::{lacking_for_exception, lacking_for_policy};
 pub use rules::CompiledPolicies;
-pub use tenant::{TenantPolicies, UpdateVerdict};
+pub use tenant::{ServicingVerdict, TenantPolicies, UpdateVerdict};
 
 /// The state of a missing update under a policy, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,6 +185,9 @@ pub struct PolicyCounts<'a> {
     /// For each exception, in their order, the missing updates of assessed machines that it covers. None if it does not
     /// name the tenant.
     pub exception_updates: Vec<Option<u64>>,
+    /// For each exception, in their order, the machines past end of servicing that it covers. None if it does not name
+    /// the tenant.
+    pub exception_servicing: Vec<Option<u64>>,
 }
 
 impl<'a> PolicyCounts<'a> {
@@ -215,8 +215,10 @@ impl<'a> PolicyCounts<'a> {
         let mut summaries: Vec<_> = compiled.policies.iter().map(empty).collect();
         let mut overdue_updates = Vec::with_capacity(fleet.machines.len());
         let mut exploited_updates = Vec::with_capacity(fleet.machines.len());
-        for (place, machine) in fleet.machines.values().enumerate() {
+        for ((place, machine), servicing) in fleet.machines.values().enumerate().zip(&summary.servicing) {
             let missing_updates = machine.assessed_updates(compiled.now, freshness);
+            let is_ended = servicing.decides(machine.state(compiled.now, freshness));
+            let ended = is_ended.then(|| policies.count_ended(machine));
             let counts = missing_updates.map(|missing| policies.count(machine, missing, &mut states));
             for (index, summary) in summaries.iter_mut().enumerate() {
                 let worst = missing_updates.map(|missing| match missing {
@@ -224,7 +226,7 @@ impl<'a> PolicyCounts<'a> {
                     _ if lacks_facts[index] => Some(UpdateState::Unknown),
                     _ => Some(states[index].worst()),
                 });
-                let state = PolicyState::of_machine(machine, worst);
+                let state = PolicyState::of_machine(machine, worst, ended);
                 summary.states.add(state);
                 summary.by_owner[owners.of_machine(place)].add(state);
                 if let (Some(sum), Some(_)) = (&mut summary.overdue_exploited, counts) {
@@ -242,8 +244,8 @@ impl<'a> PolicyCounts<'a> {
             summary.overdue_exploited =
                 summary.overdue_exploited.filter(|count| !lacks_facts && is_known(count));
         }
-        let exception_updates = policies.covered_by_exception(&fleet.tenant);
-        Self { summaries, overdue_updates, exploited_updates, exception_updates }
+        let [exception_updates, exception_servicing] = policies.covered_by_exception(&fleet.tenant);
+        Self { summaries, overdue_updates, exploited_updates, exception_updates, exception_servicing }
     }
 
     /// Counts the machines of all owners together.

@@ -4,18 +4,25 @@
 //! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
 mod collector;
+mod versions;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use self::versions::Versions;
 use super::owners::OTHER;
+use super::servicing::{CompiledServicing, MachineServicing};
 use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
 use crate::facts::Facts;
-use crate::model::{CvssScore, Freshness, KbId, OwnLabel, Severity, VendorSeverity, bounded_label};
+use crate::model::{
+    CvssScore, Freshness, KbId, OwnLabel, ServicingSettings, ServicingState, Severity, VendorSeverity,
+    bounded_label,
+};
 
 pub use collector::UpdateCollector;
+pub use versions::{MachineVersion, VersionSummary};
 
 /// The counts over the fleet of a tenant at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub struct Summary {
     pub groups: BTreeMap<MachineGroup, GroupSummary>,
     /// The owners of the machines.
     pub owners: Owners,
+    /// The servicing of each machine, in the order of the fleet.
+    pub servicing: Vec<MachineServicing>,
     /// The place in `groups` for each machine, in the order of the fleet.
     group_of_machine: Vec<usize>,
     /// The missing updates by severity; the last element counts those of unknown severity.
@@ -40,6 +49,8 @@ pub struct Summary {
     /// The updates whose place a newer missing update takes, each with that update: its successor on a machine, or
     /// the newest of the chain that any machine misses.
     pub superseded: BTreeSet<(KbId, KbId)>,
+    /// The versions of Windows with a machine that is not unsupported, and their servicing.
+    pub versions: BTreeMap<MachineVersion, VersionSummary>,
 }
 
 /// The key of a group of machines.
@@ -57,7 +68,7 @@ pub struct MachineGroup {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupSummary {
     by_state: [u64; MachineState::ALL.len()],
-    /// Assessed machines without a missing update.
+    /// Assessed machines without a missing update whose servicing has not ended.
     pub compliant: u64,
     /// Assessed machines that miss an update which fixes an exploited CVE. 0 until
     /// [`count_exploited`](Summary::count_exploited) has counted them.
@@ -103,34 +114,45 @@ pub struct UpdateSummary {
 }
 
 impl Summary {
-    /// The counts over `fleet` at `now`, without own labels.
+    /// The counts over `fleet` at `now`, without own labels and settings about servicing.
     #[must_use]
     pub fn of(fleet: &TenantFleet, now: Timestamp, freshness: &Freshness, facts: &Facts) -> Self {
-        Self::by_owner(fleet, &[], now, freshness, facts)
+        let settings = ServicingSettings::default();
+        let servicing = CompiledServicing::new(&settings, facts.servicing(), now);
+        Self::by_owner(fleet, &servicing, &[], freshness, facts)
     }
 
-    /// The counts over `fleet` at `now`, with groups by these own labels, too.
+    /// The counts over `fleet` at the time of `servicing`, with groups by these own labels, too.
     #[must_use]
     pub fn by_owner(
         fleet: &TenantFleet,
+        servicing: &CompiledServicing<'_>,
         labels: &[OwnLabel],
-        now: Timestamp,
         freshness: &Freshness,
         facts: &Facts,
     ) -> Self {
         let mut groups = Groups::default();
         let mut updates = UpdateCollector::new(facts);
-        let mut summary = Self { owners: Owners::of(fleet, labels), ..Self::default() };
+        let mut versions = Versions::new(facts.servicing());
+        let now = servicing.now();
+        let mut summary = Self {
+            owners: Owners::of(fleet, labels),
+            servicing: servicing.of_fleet(fleet),
+            ..Self::default()
+        };
         let mut has_assessed = false;
-        for (place, machine) in fleet.machines.values().enumerate() {
+        for ((place, machine), servicing) in fleet.machines.values().enumerate().zip(&summary.servicing) {
             let group = groups.of(&machine.facts, summary.owners.of_machine(place));
             group.by_state[machine.state(now, freshness) as usize] += 1;
+            if machine.facts.is_supported() {
+                versions.add(&machine.facts, servicing);
+            }
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
             has_assessed = true;
             if missing_updates.is_empty() {
-                group.compliant += 1;
+                group.compliant += u64::from(servicing.state != ServicingState::Ended);
                 continue;
             }
             if let Some(cves) = addressed_cves(missing_updates) {
@@ -150,6 +172,7 @@ impl Summary {
         }
         (summary.groups, summary.group_of_machine) = groups.finish();
         summary.updates = updates.finish();
+        summary.versions = versions.finish();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.oldest_first_seen).min();
         summary.superseded.extend(superseded(&summary.updates, facts));
         summary
@@ -187,6 +210,17 @@ impl Summary {
         for (key, group) in std::mem::take(&mut self.groups) {
             self.groups.entry(MachineGroup { owner: 0, ..key }).or_default().merge(&group);
         }
+    }
+
+    /// Makes the ends of servicing of each version the same in all of `summaries`: the earliest ones.
+    pub fn share_ends<'a>(summaries: impl Iterator<Item = &'a mut Self>) {
+        versions::share_ends(summaries.map(|summary| &mut summary.versions));
+    }
+
+    /// Reduces the versions to at most `bound`, but at least 1. Those with the fewest machines become one with platform
+    /// and version `other`, of which no end is known.
+    pub fn fold_versions(&mut self, bound: usize) {
+        versions::fold(&mut self.versions, bound);
     }
 
     /// Reduces the groups to at most `bound`, but at least 1. The groups with the fewest machines become one

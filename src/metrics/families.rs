@@ -12,9 +12,9 @@ use std::fmt::Display;
 use crate::exposition::{FamilyDescriptor, FamilyWriter, Value, WrittenLabels};
 use crate::facts::Facts;
 use crate::fleet::policy::PolicyCounts;
-use crate::fleet::summary::{MachineGroup, Summary, UpdateSummary};
+use crate::fleet::summary::{MachineGroup, Summary, UpdateSummary, VersionSummary};
 use crate::fleet::{Machine, MachineState, MissingUpdate, Owner, TenantFleet};
-use crate::model::{Exception, FactsSource, KbId, OwnLabel};
+use crate::model::{Exception, FactsSource, KbId, OwnLabel, ServicingState};
 
 /// A metric family and the function that writes its samples.
 #[derive(Debug)]
@@ -183,6 +183,13 @@ pub fn series_of_update(scope: &FleetScope<'_>, kb: KbId, update: &UpdateSummary
     3 + known.into_iter().map(u64::from).sum::<u64>() + of_facts
 }
 
+/// Returns the number of series that [`FLEET`] has for one version of Windows. Series without tenant count for every
+/// tenant that writes them.
+#[must_use]
+pub fn series_of_version(version: &VersionSummary) -> u64 {
+    (ServicingState::ALL.len() + version.ends.iter().flatten().count()) as u64
+}
+
 /// Returns the highest number of series that [`FLEET`] has for one group of machines.
 #[must_use]
 pub fn series_of_group(facts: &Facts) -> u64 {
@@ -234,7 +241,8 @@ mod tests {
             let is_of_kb = name.starts_with("mde_update_") && labels[0] == "kb";
             let of_the_configuration =
                 ["mde_policy_deadline_seconds", "mde_exception_end_timestamp_seconds"].contains(&name);
-            let of_a_tenant = !of_the_configuration && !is_of_kb;
+            let of_windows_versions = name == "mde_servicing_end_timestamp_seconds";
+            let of_a_tenant = !of_the_configuration && !of_windows_versions && !is_of_kb;
             assert_eq!(labels[0] == "tenant", of_a_tenant, "{name}");
             assert!(!help.contains(['\\', '\n', '"']), "{name}: its help is not the same in every format");
             assert!(help.contains("polled in the background"), "{name}");

@@ -4,12 +4,12 @@
 //! together stay within the limit. If the fleet level alone exceeds the limit, it is reduced in this order,
 //! as little as necessary, and with the same result for the same data:
 //! 1. All values of own labels become `other`.
-//! 2. Device groups are merged into one, so sums stay right. Groups get half of the series that the other
-//!    families leave, and whatever updates do not need.
+//! 2. Device groups are merged into one, and so are versions of Windows, so sums stay right. Both get half of the
+//!    series that the other families leave, and whatever updates do not need.
 //! 3. Updates are left out with all their families, those that the fewest machines miss first.
 //! 4. Families are left out, from the end of the table.
 
-use super::families::{FleetScope, series_of_group, series_of_update};
+use super::families::{FleetScope, series_of_group, series_of_update, series_of_version};
 use crate::model::DetailLevel;
 
 /// The result of the series limit for one exposition.
@@ -65,14 +65,18 @@ pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u6
     };
     let groups = |scopes: &[FleetScope<'_>], bound: usize| -> u64 {
         let count = |scope: &FleetScope<'_>| {
-            scope.summary.groups.len().min(bound) as u64 * series_of_group(scope.facts)
+            let groups = scope.summary.groups.len().min(bound) as u64 * series_of_group(scope.facts);
+            let mut versions: Vec<_> = scope.summary.versions.values().map(series_of_version).collect();
+            versions.sort_unstable_by_key(|series| std::cmp::Reverse(*series));
+            groups + versions.into_iter().take(bound).sum::<u64>()
         };
         scopes.iter().map(count).sum()
     };
     let others = series.saturating_sub(groups(scopes, usize::MAX) + updates(scopes));
     let available = limit.saturating_sub(others);
     let for_groups = available.saturating_sub(updates(scopes)).max(available / 2);
-    let largest = scopes.iter().map(|scope| scope.summary.groups.len()).max().unwrap_or(0);
+    let largest = |scope: &FleetScope<'_>| scope.summary.groups.len().max(scope.summary.versions.len());
+    let largest = scopes.iter().map(largest).max().unwrap_or(0);
     // The number of series grows with the bound, so a binary search finds the largest that fits.
     let (mut fits, mut exceeds) = (1, largest + 1);
     while exceeds - fits > 1 {
@@ -81,6 +85,7 @@ pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u6
     }
     for scope in scopes.iter_mut() {
         scope.summary.fold_groups(fits);
+        scope.summary.fold_versions(fits);
     }
     leave_out_updates(scopes, available.saturating_sub(groups(scopes, usize::MAX)));
 }

@@ -19,6 +19,7 @@ use super::limit::{self, SeriesBudget};
 use crate::facts::Facts;
 use crate::fleet::TenantFleet;
 use crate::fleet::policy::{CompiledPolicies, PolicyCounts};
+use crate::fleet::servicing::CompiledServicing;
 use crate::fleet::summary::Summary;
 use crate::model::{DetailLevel, ExpositionFormat, OwnLabel};
 
@@ -63,9 +64,12 @@ impl Renderer {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
-        let policies = CompiledPolicies::new(&options.policies, &options.exceptions, now);
-        let mut scopes: Vec<_> =
-            fleets.iter().map(|fleet| scope(fleet, now, options, &policies, facts)).collect();
+        let rules = (
+            CompiledPolicies::new(&options.policies, &options.exceptions, now),
+            CompiledServicing::new(&options.servicing, facts.servicing(), now),
+        );
+        let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, options, &rules, facts)).collect();
+        Summary::share_ends(scopes.iter_mut().map(|scope| &mut scope.summary));
         let deeper = self.update_blocks(&scopes, now, options);
         let limit = options.series_limit;
         let mut families = write_fleet(&scopes);
@@ -197,13 +201,12 @@ fn write_within(scopes: &mut [FleetScope<'_>], limit: u64) -> Vec<FleetFamily> {
 
 fn scope<'a>(
     fleet: &'a TenantFleet,
-    now: Timestamp,
     options: &'a RenderOptions,
-    policies: &CompiledPolicies<'a>,
+    (policies, servicing): &(CompiledPolicies<'a>, CompiledServicing<'_>),
     facts: &'a Facts,
 ) -> FleetScope<'a> {
     let freshness = &options.freshness;
-    let summary = Summary::by_owner(fleet, &options.labels, now, freshness, facts);
+    let summary = Summary::by_owner(fleet, servicing, &options.labels, freshness, facts);
     let policies = PolicyCounts::of(policies, fleet, &summary, facts, freshness);
     FleetScope::new(fleet, summary, policies, facts, (&options.labels, &options.exceptions))
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, date};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _};
 
-use super::{Condition, FactsSource, Source};
+use super::{Condition, FactsSource, Source, end_of_day};
 
 /// Missing updates that a user accepts, with a reason and an end.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +29,7 @@ impl Exception {
     /// The time at which it ends: 00:00 UTC after its last day.
     #[must_use]
     pub fn ends_at(&self) -> Timestamp {
-        let end = self.until.checked_add(1.day()).and_then(|day| TimeZone::UTC.to_timestamp(day.into()));
-        end.unwrap_or(Timestamp::MAX)
+        end_of_day(self.until)
     }
 
     /// The seconds from 1970 to its end, which for the last days of the year 9999 is later than the latest

@@ -8,6 +8,7 @@
 mod condition;
 mod cve_id;
 mod cvss_score;
+mod day;
 mod exception;
 mod fixed_build;
 mod freshness;
@@ -27,6 +28,7 @@ mod text_pattern;
 pub use condition::{Condition, MachineCondition, UpdateCondition};
 pub use cve_id::CveId;
 pub use cvss_score::CvssScore;
+pub use day::end_of_day;
 pub use exception::Exception;
 pub use fixed_build::FixedBuild;
 pub use freshness::Freshness;

@@ -31,6 +31,7 @@ impl Snapshot {
             freshness: options.freshness,
             policies: Arc::clone(&options.policies),
             exceptions: Arc::clone(&options.exceptions),
+            servicing: Arc::clone(&options.servicing),
             labels: Arc::clone(&options.labels),
             facts,
             body,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::facts::Facts;
 use crate::fleet::{Overview, TenantFleet};
 use crate::metrics::Body;
-use crate::model::{Exception, Freshness, OwnLabel, Policy};
+use crate::model::{Exception, Freshness, OwnLabel, Policy, ServicingSettings};
 use crate::self_metrics::TenantStatus;
 
 /// Everything that the web server serves, at one time. Immutable.
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub policies: Arc<[Policy]>,
     /// Exceptions used for rendering.
     pub exceptions: Arc<[Exception]>,
+    /// Settings about servicing used for rendering.
+    pub servicing: Arc<ServicingSettings>,
     /// Own labels used for rendering.
     pub labels: Arc<[OwnLabel]>,
     /// Facts used for rendering.
@@ -42,7 +44,7 @@ impl Snapshot {
     /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
     /// good part of a second for a large fleet; concurrent calls wait for it.
     pub fn overview(&self) -> &Overview {
-        let rules = (&*self.policies, &*self.exceptions);
+        let rules = (&*self.policies, &*self.exceptions, &*self.servicing);
         self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, rules, &self.facts))
     }
 }

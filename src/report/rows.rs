@@ -10,10 +10,12 @@ use super::row::{ReportRow, RowUpdate, RowVerdict};
 use super::summary::TenantCounts;
 use crate::facts::Facts;
 use crate::fleet::policy::{CompiledPolicies, PolicyState, TenantPolicies, UpdateState, UpdateVerdict};
+use crate::fleet::servicing::{CompiledServicing, TenantServicing};
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
 use crate::model::{
-    CvssScore, Exception, Freshness, KbId, OwnLabel, Policy, PolicyRule, ReportState, RuleDeadline, Source,
+    CvssScore, Exception, Freshness, KbId, OwnLabel, Policy, PolicyRule, ReportState, RuleDeadline,
+    ServicingSettings, Source,
 };
 
 /// Stands in for the policy of a report without policies, because exceptions are compared together with policies.
@@ -32,6 +34,7 @@ pub struct ReportTerms<'a> {
     exceptions: &'a [Exception],
     policy: Option<&'a Policy>,
     compiled: CompiledPolicies<'a>,
+    servicing: CompiledServicing<'a>,
 }
 
 impl<'a> ReportTerms<'a> {
@@ -42,12 +45,12 @@ impl<'a> ReportTerms<'a> {
         freshness: Freshness,
         facts: &'a Facts,
         labels: &'a [OwnLabel],
-        exceptions: &'a [Exception],
-        policy: Option<&'a Policy>,
+        (policy, exceptions, servicing): (Option<&'a Policy>, &'a [Exception], &'a ServicingSettings),
     ) -> Self {
         let compared = slice::from_ref(policy.unwrap_or(&NO_DEADLINE));
         let compiled = CompiledPolicies::new(compared, exceptions, now);
-        Self { now, freshness, facts, labels, exceptions, policy, compiled }
+        let servicing = CompiledServicing::new(servicing, facts.servicing(), now);
+        Self { now, freshness, facts, labels, exceptions, policy, compiled, servicing }
     }
 
     /// The time of the report.
@@ -70,6 +73,7 @@ pub struct TenantRows<'a> {
     tenant: &'a str,
     updates: &'a BTreeMap<KbId, UpdateSummary>,
     policies: TenantPolicies<'a>,
+    servicing: TenantServicing<'a>,
     counts: TenantCounts,
 }
 
@@ -85,7 +89,8 @@ impl<'a> TenantRows<'a> {
     ) -> Self {
         let fleet = TenantFleet { source, ..TenantFleet::new(tenant.into()) };
         let policies = TenantPolicies::new(&terms.compiled, &fleet, updates, terms.facts);
-        Self { terms, tenant, updates, policies, counts: TenantCounts::new(tenant) }
+        let servicing = TenantServicing::new(&terms.servicing, tenant);
+        Self { terms, tenant, updates, policies, servicing, counts: TenantCounts::new(tenant) }
     }
 
     /// Calls `take` with each row of `machine`: that of the machine, if it has one, then those of its missing updates
@@ -102,7 +107,10 @@ impl<'a> TenantRows<'a> {
         let missing_updates = self.terms.assessed_updates(machine);
         let verdicts = missing_updates.map(|missing| self.policies.verdicts(0, machine, missing));
         let states = verdicts.as_ref().map(|verdicts| verdicts.iter().map(|verdict| verdict.state));
-        let state = PolicyState::of_machine(machine, states);
+        let servicing = self.servicing.of_machine(&machine.facts);
+        let is_ended = servicing.decides(machine.state(self.terms.now, &self.terms.freshness));
+        let ended = is_ended.then(|| self.policies.servicing_verdict(machine));
+        let state = PolicyState::of_machine(machine, states, ended.map(|verdict| verdict.state));
         let verdicts = verdicts.unwrap_or_default();
         self.counts.add(state, missing_updates, &verdicts);
         let tags = machine.facts.tags.as_deref();

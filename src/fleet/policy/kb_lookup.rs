@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::condition::UpdateTraits;
 use crate::facts::Facts;
+use crate::fleet::rules::condition::UpdateTraits;
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{EffectiveFacts, Link, MissingUpdate};
 use crate::model::{CvssScore, KbId};

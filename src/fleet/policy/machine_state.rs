@@ -4,14 +4,19 @@ use super::{PolicyState, UpdateState};
 use crate::fleet::Machine;
 
 impl PolicyState {
-    /// The state of `machine` by the states of its missing updates; none if the machine is not assessed.
+    /// The state of `machine` by the states of its missing updates, none if the machine is not assessed, and by that of
+    /// its servicing, none unless an end of servicing decides it.
     #[must_use]
-    pub fn of_machine(machine: &Machine, updates: Option<impl IntoIterator<Item = UpdateState>>) -> Self {
-        let Some(updates) = updates else {
+    pub fn of_machine(
+        machine: &Machine,
+        updates: Option<impl IntoIterator<Item = UpdateState>>,
+        servicing: Option<UpdateState>,
+    ) -> Self {
+        if updates.is_none() && servicing.is_none() {
             return if machine.facts.is_supported() { Self::Unknown } else { Self::Unsupported };
-        };
+        }
         // The least state is the worst one.
-        match updates.into_iter().min() {
+        match updates.into_iter().flatten().chain(servicing).min() {
             Some(UpdateState::Overdue) => Self::Overdue,
             Some(UpdateState::Accepted) => Self::Accepted,
             Some(UpdateState::Due) => Self::Due,

@@ -8,9 +8,10 @@ use super::UpdateState;
 use super::exceptions::TenantExceptions;
 use super::kb_lookup::KbLookup;
 use super::key_hasher::KeyHashing;
-use super::machines::MachineOutcomes;
-use super::rules::{CompiledPolicies, RuleBits, RulePlan};
+use super::rules::{CompiledPolicies, RulePlan};
 use crate::facts::Facts;
+use crate::fleet::rules::RuleBits;
+use crate::fleet::rules::machines::MachineOutcomes;
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{Link, Machine, MissingUpdate, TenantFleet};
 use crate::model::{DeadlineStart, FactsSource, KbId, RuleDeadline};
@@ -70,6 +71,15 @@ pub struct UpdateVerdict {
     /// True if the update, or one that it stands for, fixes an exploited CVE; none if that is unknown. The same under
     /// every policy.
     pub exploited: Option<bool>,
+}
+
+/// A machine whose servicing has ended, under every policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServicingVerdict {
+    /// Overdue or accepted.
+    pub state: UpdateState,
+    /// The place in the configuration of the first exception in effect that covers it.
+    pub exception: Option<usize>,
 }
 
 /// The times from which the deadlines of one missing update are measured.
@@ -191,15 +201,32 @@ impl<'a> TenantPolicies<'a> {
         counts
     }
 
-    /// The missing updates that each exception covers, of all machines that were counted. None for an exception that
-    /// does not name the tenant.
-    pub(super) fn covered_by_exception(&self, tenant: &str) -> Vec<Option<u64>> {
-        let covered = self.compiled.exceptions.iter().zip(&self.exceptions.covered);
-        covered.map(|(exception, covered)| exception.names_tenant(tenant).then_some(*covered)).collect()
+    /// The missing updates and the machines past end of servicing that each exception covers, of all machines that were
+    /// counted. None for an exception that does not name the tenant.
+    pub(super) fn covered_by_exception(&self, tenant: &str) -> [Vec<Option<u64>>; 2] {
+        [&self.exceptions.covered, &self.exceptions.covered_machines].map(|counts| {
+            let covered = self.compiled.exceptions.iter().zip(counts);
+            covered.map(|(exception, covered)| exception.names_tenant(tenant).then_some(*covered)).collect()
+        })
+    }
+
+    /// The verdict about a machine whose servicing has ended; the same under every policy.
+    pub fn servicing_verdict(&mut self, machine: &Machine) -> ServicingVerdict {
+        self.read_machine(machine);
+        let exception = self.exceptions.first_of_machine(self.compiled, &self.machines.bits);
+        let state = if exception.is_some() { UpdateState::Accepted } else { UpdateState::Overdue };
+        ServicingVerdict { state, exception }
+    }
+
+    /// Counts a machine whose servicing has ended. Returns its state, which is the same under every policy.
+    pub(super) fn count_ended(&mut self, machine: &Machine) -> UpdateState {
+        self.read_machine(machine);
+        let is_covered = self.exceptions.count_machine(self.compiled, &self.machines.bits);
+        if is_covered { UpdateState::Accepted } else { UpdateState::Overdue }
     }
 
     fn read_machine(&mut self, machine: &Machine) {
-        self.machines.read(self.compiled, &machine.facts);
+        self.machines.read(&self.compiled.rules, &machine.facts);
         self.exceptions.read_machine(&self.machines.bits);
     }
 
@@ -224,7 +251,7 @@ impl<'a> TenantPolicies<'a> {
     fn is_accepted_link(&mut self, missing: &MissingUpdate, link: &Link) -> bool {
         let key = packed_link(missing, link);
         if !self.links.contains_key(&key) {
-            let bits = self.compiled.update_bits(&self.lookup.traits_of_link(missing, link));
+            let bits = self.compiled.rules.update_bits(&self.lookup.traits_of_link(missing, link));
             self.links.insert(key, bits.into());
         }
         self.exceptions.first(&self.links[&key], &self.machines.bits).is_some()
@@ -342,7 +369,7 @@ impl<'a> TenantPolicies<'a> {
         let kb = missing.update.kb;
         let traits = self.lookup.traits(missing, links);
         let links_released = links.iter().map(|link| self.lookup.released(link.kb)).collect();
-        self.update_bits.extend(self.compiled.update_bits(&traits));
+        self.update_bits.extend(self.compiled.rules.update_bits(&traits));
         self.profiles.push(UpdateProfile {
             exploited: traits.exploited,
             released: self.lookup.released(kb),

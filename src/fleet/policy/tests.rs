@@ -21,6 +21,7 @@ mod evaluator;
 mod exceptions;
 mod presets;
 mod rules;
+mod servicing;
 
 const FRESHNESS: Freshness = Freshness::DEFAULT;
 

@@ -7,7 +7,7 @@ use super::{Family, FleetSamples, facts};
 use crate::exposition::{FamilyDescriptor, Histogram, MetricType, Value, WrittenLabels};
 use crate::fleet::policy::PolicyState;
 use crate::fleet::{MachineState, ResolutionHistogram};
-use crate::model::Severity;
+use crate::model::{ServicingEdition, ServicingState, Severity};
 
 /// Fleet level: samples per tenant.
 pub const FLEET: &[Family<FleetSamples>] = &[
@@ -33,7 +33,8 @@ pub const FLEET: &[Family<FleetSamples>] = &[
     ),
     family!(
         Gauge "mde_compliant_machines",
-        "Machines, fresh or stale, that miss no update. Machines in other states are not counted.",
+        "Machines, fresh or stale, that miss no update and whose Windows version is still serviced. Machines in other \
+         states are not counted.",
         ["tenant", "os_platform", "device_group"],
         own labels,
         |scope, writer| {
@@ -222,6 +223,36 @@ pub const FLEET: &[Family<FleetSamples>] = &[
         }
     ),
     family!(
+        Gauge "mde_servicing_machines",
+        "Machines in scope, without unsupported ones, by the servicing of their Windows version: in_service, uncertain \
+         (the edition or Extended Security Updates decide), ended, unknown.",
+        ["tenant", "os_platform", "os_version", "servicing"],
+        |scope, writer| {
+            for (key, version) in &scope.summary.versions {
+                for state in ServicingState::ALL {
+                    let labels: [&dyn Display; 4] = [scope.tenant(), &key.os_platform, &key.os_version, &state];
+                    writer.sample(&labels, Value::Count(version.machines(state)));
+                }
+            }
+        }
+    ),
+    // Every tenant with a version writes the same samples of it, of which the first ones stay.
+    family!(
+        Gauge "mde_servicing_end_timestamp_seconds",
+        "End of servicing of the Windows versions of machines in scope, as the 00:00 UTC after the last day, for the \
+         editions that they may have.",
+        ["os_platform", "os_version", "edition"],
+        |scope, writer| {
+            for (key, version) in &scope.summary.versions {
+                for (edition, end) in ServicingEdition::ALL.into_iter().zip(version.ends) {
+                    if let Some(end) = end {
+                        writer.sample(&[&key.os_platform, &key.os_version, &edition], Value::Time(end));
+                    }
+                }
+            }
+        }
+    ),
+    family!(
         Gauge "mde_exception_updates",
         "Pairs of machine and missing update that the exception covers now, in the tenants that it names; 0 after its end.",
         ["tenant", "exception"],
@@ -229,6 +260,18 @@ pub const FLEET: &[Family<FleetSamples>] = &[
             for (exception, updates) in scope.exceptions.iter().zip(&scope.policies.exception_updates) {
                 if let Some(updates) = updates {
                     writer.sample(&[scope.tenant(), &exception.name], Value::Count(*updates));
+                }
+            }
+        }
+    ),
+    family!(
+        Gauge "mde_exception_servicing_machines",
+        "Machines past end of servicing that the exception accepts now, in the tenants that it names; 0 after its end.",
+        ["tenant", "exception"],
+        |scope, writer| {
+            for (exception, machines) in scope.exceptions.iter().zip(&scope.policies.exception_servicing) {
+                if let Some(machines) = machines {
+                    writer.sample(&[scope.tenant(), &exception.name], Value::Count(*machines));
                 }
             }
         }

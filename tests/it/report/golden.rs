@@ -71,6 +71,7 @@ fn settings() -> ReportSettings {
         labels: vec![OwnLabel::new("team".into(), "team:"), OwnLabel::new("site".into(), "site:")],
         exceptions: vec![ended, exception("legacy", "CHG0012345, isolated network", accepted)],
         facts: special_case_facts(),
+        ..ReportSettings::default()
     }
 }
 

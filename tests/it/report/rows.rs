@@ -75,6 +75,7 @@ proptest! {
             exceptions: if has_exceptions { exceptions() } else { Vec::new() },
             facts: if has_facts { special_case_facts() } else { Facts::default() },
             labels: vec![OwnLabel::new("team".into(), "team:")],
+            ..ReportSettings::default()
         };
         let exposed = exposition(&fleets, &settings);
         let rows = csv_rows(&report_text(&fleets, &settings, ReportFormat::Csv));

@@ -7,7 +7,7 @@ use mde_exporter::config::{exceptions_section, expand};
 use mde_exporter::facts::Facts;
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::fleet::summary::UpdateCollector;
-use mde_exporter::model::{Exception, Freshness, OwnLabel, Policy, ReportFormat};
+use mde_exporter::model::{Exception, Freshness, OwnLabel, Policy, ReportFormat, ServicingSettings};
 use mde_exporter::report::csv::CsvWriter;
 use mde_exporter::report::html::HtmlWriter;
 use mde_exporter::report::json::JsonWriter;
@@ -22,6 +22,7 @@ pub(crate) struct ReportSettings {
     pub(crate) policies: Vec<Policy>,
     pub(crate) labels: Vec<OwnLabel>,
     pub(crate) exceptions: Vec<Exception>,
+    pub(crate) servicing: ServicingSettings,
     pub(crate) facts: Facts,
 }
 
@@ -31,10 +32,11 @@ pub(crate) fn report_text(
     settings: &ReportSettings,
     format: ReportFormat,
 ) -> String {
-    let ReportSettings { policies, labels, exceptions, facts } = settings;
+    let ReportSettings { policies, labels, exceptions, servicing, facts } = settings;
     let mut fleets: Vec<_> = fleets.iter().collect();
     fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-    let terms = ReportTerms::new(now(), Freshness::DEFAULT, facts, labels, exceptions, policies.first());
+    let rules = (policies.first(), &**exceptions, servicing);
+    let terms = ReportTerms::new(now(), Freshness::DEFAULT, facts, labels, rules);
     let metadata = ReportMetadata {
         time: now(),
         version: "0.0.0",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use self::arbitrary::{any_exceptions, any_policy, scenes};
 use super::*;
 
-mod arbitrary;
+pub(super) mod arbitrary;
 
 /// The outcome of a condition; none if it is unknown.
 type Outcome = Option<bool>;

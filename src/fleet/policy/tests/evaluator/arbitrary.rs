@@ -50,7 +50,7 @@ fn any_rule() -> impl Strategy<Value = PolicyRule> {
     )
 }
 
-pub(super) fn any_policy() -> impl Strategy<Value = Policy> {
+pub(in super::super) fn any_policy() -> impl Strategy<Value = Policy> {
     let rules = prop_oneof![9 => prop::collection::vec(any_rule(), 1..6), 1 => prop::collection::vec(any_rule(), 60..70)];
     let from = prop::sample::select(DeadlineStart::ALL.to_vec());
     (rules, from).prop_map(|(rules, from)| Policy { name: "p".into(), from, rules, preset: None })
@@ -69,7 +69,7 @@ prop_compose! {
     }
 }
 
-pub(super) fn any_exceptions() -> impl Strategy<Value = Vec<Exception>> {
+pub(in super::super) fn any_exceptions() -> impl Strategy<Value = Vec<Exception>> {
     let some = prop::collection::vec(any_exception(), 0..4);
     prop_oneof![9 => some, 1 => prop::collection::vec(any_exception(), 60..70)]
 }
@@ -137,7 +137,7 @@ prop_compose! {
 }
 
 /// A fleet of these machines, in which every machine misses other KBs, and facts about half of the KBs.
-pub(super) fn scenes() -> impl Strategy<Value = (TenantFleet, Facts)> {
+pub(in super::super) fn scenes() -> impl Strategy<Value = (TenantFleet, Facts)> {
     let machines = prop::collection::vec(any_machine(), 1..4);
     (machines, prop::collection::vec(prop::option::of(any_facts()), 20)).prop_map(|(machines, kbs)| {
         let mut fleet = fleet(vec![None; machines.len()]);

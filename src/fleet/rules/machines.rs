@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::condition::MachineProperty;
-use super::rules::{CompiledPolicies, RuleBits};
+use super::{RuleBits, RuleSet};
 use crate::fleet::MachineFacts;
 
 /// The number of values of a property that are kept. More are decided again for each machine.
@@ -13,24 +13,24 @@ const MOST_VALUES: usize = 4096;
 
 /// The outcomes of the conditions on one machine after another.
 #[derive(Debug, Default)]
-pub(super) struct MachineOutcomes {
+pub(in crate::fleet) struct MachineOutcomes {
     platforms: HashMap<String, Box<[RuleBits]>>,
     device_groups: HashMap<String, Box<[RuleBits]>>,
     tags: HashMap<Option<Arc<[String]>>, Box<[RuleBits]>>,
     /// The outcomes for the newest machine.
-    pub(super) bits: Vec<RuleBits>,
+    pub(in crate::fleet) bits: Vec<RuleBits>,
 }
 
 impl MachineOutcomes {
     /// Decides the conditions on a machine.
-    pub(super) fn read(&mut self, compiled: &CompiledPolicies<'_>, facts: &MachineFacts) {
+    pub(in crate::fleet) fn read(&mut self, rules: &RuleSet, facts: &MachineFacts) {
         let Self { platforms, device_groups, tags, bits } = self;
         bits.clear();
-        bits.extend_from_slice(&compiled.undecided);
-        for property in MachineProperty::ALL.into_iter().filter(|property| compiled.depends_on(*property)) {
+        bits.resize(rules.initial.len(), RuleBits::UNDECIDED);
+        for property in MachineProperty::ALL.into_iter().filter(|property| rules.depends_on(*property)) {
             let decide = || {
-                let mut decided = compiled.undecided.clone();
-                compiled.decide(property, facts, &mut decided);
+                let mut decided = rules.undecided();
+                rules.decide(property, facts, &mut decided);
                 decided.into_boxed_slice()
             };
             match property {
@@ -38,7 +38,7 @@ impl MachineOutcomes {
                 MachineProperty::DeviceGroup => combine(bits, device_groups, &facts.device_group, decide),
                 MachineProperty::Tags => combine(bits, tags, &facts.tags, decide),
                 // Every machine has a name and an id of its own.
-                MachineProperty::Name | MachineProperty::Id => compiled.decide(property, facts, bits),
+                MachineProperty::Name | MachineProperty::Id => rules.decide(property, facts, bits),
             }
         }
     }

@@ -10,21 +10,21 @@ use crate::model::{
 
 /// What conditions depend on in a missing update: the worst facts of the update and of those that it stands for.
 #[derive(Clone, Debug)]
-pub(super) struct UpdateTraits {
+pub(in crate::fleet) struct UpdateTraits {
     /// The KB itself, without those that it stands for.
-    pub(super) kb: KbId,
-    pub(super) exploited: Option<bool>,
-    pub(super) is_listed: Option<bool>,
+    pub(in crate::fleet) kb: KbId,
+    pub(in crate::fleet) exploited: Option<bool>,
+    pub(in crate::fleet) is_listed: Option<bool>,
     /// The earliest day of a listing in the catalogue of known exploited vulnerabilities.
-    pub(super) listed_since: Option<Timestamp>,
+    pub(in crate::fleet) listed_since: Option<Timestamp>,
     /// The earliest due date in that catalogue.
-    pub(super) due: Option<Timestamp>,
-    pub(super) vendor_severity: Option<VendorSeverity>,
-    pub(super) severity: Option<Severity>,
-    pub(super) cvss: Option<CvssScore>,
-    pub(super) epss: Option<f64>,
+    pub(in crate::fleet) due: Option<Timestamp>,
+    pub(in crate::fleet) vendor_severity: Option<VendorSeverity>,
+    pub(in crate::fleet) severity: Option<Severity>,
+    pub(in crate::fleet) cvss: Option<CvssScore>,
+    pub(in crate::fleet) epss: Option<f64>,
     /// In lower case.
-    pub(super) products: Vec<String>,
+    pub(in crate::fleet) products: Vec<String>,
 }
 
 impl UpdateTraits {

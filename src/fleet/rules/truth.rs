@@ -34,7 +34,7 @@ pub(super) struct TruthBits {
 
 impl TruthBits {
     /// True for every rule of `mask`, false for the others.
-    pub(super) fn all(mask: u64) -> Self {
+    pub(super) const fn all(mask: u64) -> Self {
         Self { certain: mask, possible: mask }
     }
 
