@@ -42,6 +42,7 @@ mod options;
 mod quota;
 mod random;
 mod record;
+mod releases;
 mod replies;
 mod secrets;
 mod simulator;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::calendar::{Batch, Day};
 use super::options::{Patching, Realism};
 use super::random::{guid, machine_id, mix};
-use super::updates::{CLIENTS, SERVERS, Update, WindowsRelease};
+use super::releases::{CLIENTS, SERVERS, WindowsRelease};
+use super::updates::{Update, UpdateLine};
 
 const DAY_SECS: i64 = 24 * 3600;
 const RISKS: [&str; 4] = ["None", "Low", "Informational", "Medium"];
@@ -131,7 +132,11 @@ impl SimulatedMachine {
             seed,
         };
         if realism == Realism::Realistic {
+            machine.system = WindowsRelease::of_realistic(index, group.site, system);
             machine.add_oddity();
+        }
+        if machine.system.has_extended_updates() {
+            machine.tags.push("esu");
         }
         machine
     }
@@ -167,25 +172,31 @@ impl SimulatedMachine {
         }
         let lines = self.system.lines();
         if let Some(missing_per_machine) = pace.missing_per_machine {
-            let of_batch = |batch| lines.into_iter().filter_map(move |line| line.update_in(batch));
+            let of_batch = |batch| lines.clone().filter_map(move |line| line.update_in(batch));
             return Batch::released_by(today).flat_map(of_batch).take(missing_per_machine).collect();
         }
         let mut missing = Vec::new();
         for line in lines {
-            missing.extend(
-                Batch::listed_on(today)
-                    .filter_map(|batch| line.update_in(batch))
-                    .take_while(|update| !self.installed(*update, line.number(), pace.installing_day(today))),
-            );
+            missing
+                .extend(self.offered(line, today).take_while(|update| {
+                    !self.installed(*update, line.number(), pace.installing_day(today))
+                }));
         }
         missing
     }
 
     /// The newest installed update, unless it is too old to be listed.
     pub(super) fn newest_installed(&self, today: Day, pace: Pace) -> Option<Update> {
-        let line = self.system.lines()[0];
-        let mut updates = Batch::listed_on(today).filter_map(|batch| line.update_in(batch));
+        let line = self.system.lines().next()?;
+        let mut updates = self.offered(line, today);
         updates.find(|update| self.installed(*update, line.number(), pace.installing_day(today)))
+    }
+
+    /// The updates of a line that the machine can miss on `today`, newest first.
+    fn offered(&self, line: UpdateLine, today: Day) -> impl Iterator<Item = Update> {
+        let system = self.system;
+        let batches = Batch::listed_on(today).filter(|batch| system.is_serviced_in(*batch));
+        batches.filter_map(move |batch| line.update_in(batch))
     }
 
     /// Days from Update Tuesday until machines like this one are patched at the earliest and at the latest, and
@@ -308,7 +319,7 @@ impl SimulatedMachine {
     fn add_record_oddities(&self, record: &mut Map<String, Value>) {
         let (field, value) = match self.index % 10 {
             1 => ("previewInsights", json!({"scores": [1, null], "source": {}})),
-            3 => ("osBuild", json!(self.system.build.to_string())),
+            3 => ("osBuild", json!(self.system.build.map(|build| build.to_string()))),
             6 => ("rbacGroupId", json!(record["rbacGroupId"].to_string())),
             8 => ("riskScore", Value::Null),
             9 => ("onboardingStatus", json!("onboarded")),

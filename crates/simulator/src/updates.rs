@@ -6,67 +6,10 @@
 
 use super::calendar::Batch;
 use super::random::mix;
+use super::releases::WindowsRelease;
 
 /// Number of systems with an update line of their own.
 pub(super) const LINES: u64 = 6;
-
-/// A Windows release. The values are those of the API.
-#[derive(Debug)]
-pub(super) struct WindowsRelease {
-    pub(super) platform: &'static str,
-    pub(super) version: &'static str,
-    pub(super) build: u32,
-    /// The short name of the product in `productsNames`.
-    pub(super) product: &'static str,
-    line: u64,
-}
-
-pub(super) const CLIENTS: [WindowsRelease; 3] = [
-    WindowsRelease { platform: "Windows11", version: "24H2", build: 26100, product: "windows_11", line: 2 },
-    WindowsRelease { platform: "Windows10", version: "22H2", build: 19045, product: "windows_10", line: 0 },
-    WindowsRelease { platform: "Windows11", version: "23H2", build: 22631, product: "windows_11", line: 1 },
-];
-
-pub(super) const SERVERS: [WindowsRelease; 4] = [
-    WindowsRelease {
-        platform: "WindowsServer2022",
-        version: "21H2",
-        build: 20348,
-        product: "windows_server_2022",
-        line: 5,
-    },
-    WindowsRelease {
-        platform: "WindowsServer2019",
-        version: "1809",
-        build: 17763,
-        product: "windows_server_2019",
-        line: 4,
-    },
-    WindowsRelease {
-        platform: "WindowsServer2016",
-        version: "1607",
-        build: 14393,
-        product: "windows_server_2016",
-        line: 3,
-    },
-    WindowsRelease {
-        platform: "WindowsServer2025",
-        version: "24H2",
-        build: 26100,
-        product: "windows_server_2025",
-        line: 2,
-    },
-];
-
-impl WindowsRelease {
-    /// The line of the cumulative updates, and the line of the .NET updates.
-    pub(super) fn lines(&self) -> [UpdateLine; 2] {
-        [
-            UpdateLine { system: self.line, part: UpdateKind::System },
-            UpdateLine { system: self.line, part: UpdateKind::DotNet },
-        ]
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum UpdateKind {

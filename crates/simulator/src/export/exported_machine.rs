@@ -12,7 +12,8 @@ use crate::fleet::{MissingKb, SimulatedFleet};
 use crate::machine::{MachineKind, SimulatedMachine};
 use crate::random::mix;
 use crate::record::MachineRecord;
-use crate::updates::{CLIENTS, Update, WindowsRelease};
+use crate::releases::{CLIENTS, WindowsRelease};
+use crate::updates::Update;
 
 /// Time from midnight of the day of release until Defender knows of an update: half past five in the
 /// afternoon.

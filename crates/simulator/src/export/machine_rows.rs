@@ -12,7 +12,7 @@ use super::exported_machine::ExportedMachine;
 use super::rows::{DeviceColumns, RowBuffer, RowColumns, RowStyle};
 use super::update_catalog::{ExportedUpdate, UpdateCatalog, escaped};
 use crate::random::mix;
-use crate::updates::CLIENTS;
+use crate::releases::CLIENTS;
 
 /// Index of the machine with a row of very many paths.
 const MANY_PATHS_MACHINE: usize = 9;
@@ -64,7 +64,6 @@ impl MachineRowWriter<'_> {
     }
 
     fn columns(&self, machine: &ExportedMachine<'_>) -> DeviceColumns {
-        let build = machine.system.build;
         let day_ago = || self.generated - SignedDuration::from_hours(20);
         DeviceColumns {
             id: escaped(machine.id),
@@ -73,7 +72,7 @@ impl MachineRowWriter<'_> {
             version: if machine.is_linux {
                 "ubuntu_linux_22.04".to_owned()
             } else {
-                format!("10.0.{build}.{}", 4_000 + mix(5, machine.index as u64, 0) % 2_000)
+                machine.system.exported_version(4_000 + mix(5, machine.index as u64, 0) % 2_000)
             },
             group: machine.group.map(|(id, name)| (id, escaped(name))),
             last_seen: machine.last_seen.unwrap_or_else(day_ago).min(self.generated),

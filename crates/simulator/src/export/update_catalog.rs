@@ -14,7 +14,8 @@ use super::exported_machine::{ExportedMachine, MachineUpdates};
 use crate::calendar::{Batch, Day};
 use crate::fleet::MissingKb;
 use crate::random::mix;
-use crate::updates::{Update, WindowsRelease};
+use crate::releases::WindowsRelease;
+use crate::updates::{Update, UpdateLine};
 
 /// A missing KB of a machine, as the export shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl UpdateCatalog {
 
     /// An old update, for rows that need one.
     pub(super) fn of_old_update(&mut self, system: &'static WindowsRelease) -> Arc<ExportedUpdate> {
-        let [line, _] = system.lines();
+        let line = system.lines().next().unwrap_or(UpdateLine::of_system(0));
         let update = line.update_in(Batch::JANUARY_2024).expect("Safe: this line has an update each month");
         self.of_update(update, system)
     }

@@ -124,6 +124,54 @@ async fn realistic_fleet_has_every_oddity() {
     assert_eq!(client.simulator.control().machine_ids().len(), 200);
 }
 
+/// The machines whose records satisfy a condition.
+fn ids_of(records: &[Value], matches: impl Fn(&Value) -> bool) -> BTreeSet<&str> {
+    records.iter().filter(|record| matches(record)).filter_map(|record| record["id"].as_str()).collect()
+}
+
+fn has_tag(record: &Value, tag: &str) -> bool {
+    record["machineTags"].as_array().is_some_and(|tags| tags.iter().any(|own| own == tag))
+}
+
+fn is_release(record: &Value, platform: &str, version: &str, build: &Value) -> bool {
+    record["osPlatform"] == platform && record["version"] == version && record["osBuild"] == *build
+}
+
+#[tokio::test]
+async fn realistic_fleet_has_releases_past_end_of_servicing() {
+    let client = without_quota(Options { machines: 24, ..Options::new(now) }).await;
+    let records = client.list("/api/machines").await.concat();
+    let of = |platform: &str, version: &str, build: Value| {
+        ids_of(&records, |record| is_release(record, platform, version, &build))
+    };
+    let windows_10 = of("Windows10", "22H2", json!(19045));
+    let extended = ids_of(&records, |record| has_tag(record, "esu"));
+    assert!(extended.is_subset(&windows_10) && !extended.is_empty());
+    let not_extended: BTreeSet<_> = windows_10.difference(&extended).copied().collect();
+    assert_eq!(not_extended.len(), 1);
+    let server = of("WindowsServer2012R2", "6.3", json!(9600));
+    let preview = of("Windows11", "Other", json!(27965));
+    let without_build = of("Windows11", "24H2", Value::Null);
+    assert_eq!([&server, &preview, &without_build].map(BTreeSet::len), [1, 1, 1]);
+    let [number, text] = [json!(22631), json!("22631")].map(|build| of("Windows11", "23H2", build));
+    assert!(!number.is_empty() && !text.is_empty());
+
+    let control = client.simulator.control();
+    let missing = |ids: &BTreeSet<&str>| -> BTreeSet<String> {
+        ids.iter().flat_map(|id| control.missing(id)).collect()
+    };
+    assert_eq!([&server, &preview].map(|ids| missing(ids).len()), [0, 0]);
+    control.skip_days(357);
+    // It is 12 November 2026, two days after the last updates of Windows 11 23H2.
+    assert!(missing(&not_extended).is_empty());
+    let last = missing(&number);
+    assert!(!last.is_empty());
+    let others = missing(&extended);
+    control.skip_days(30);
+    assert!(missing(&number).is_subset(&last));
+    assert!(!missing(&extended).is_subset(&others), "Windows 10 with Extended Security Updates gets more");
+}
+
 /// The number of a KB in any spelling.
 fn digits(id: &str) -> String {
     id.trim_end_matches(" (x64)").chars().filter(char::is_ascii_digit).collect()
