@@ -148,6 +148,12 @@ exceptions:
     until: {}
     not: {{ exploited: true }}
     machines: {{ names: [\"branch-*\"] }}
+servicing:
+  editions:
+    - {{ edition: enterprise, machines: {{ platforms: [Windows11], device_groups: [Clients*, Shop Floor] }} }}
+  extended:
+    - {{ machines: {{ platforms: [Windows10], tags: [esu] }} }}
+    - {{ has: false, machines: {{ platforms: [Windows10] }} }}
 facts:
   update: {FACTS_UPDATE}
   months: 12
