@@ -30,6 +30,8 @@ def shown(value, unit):
             if abs(value) >= length:
                 return f"{value / length:.1f} {word}"
         return f"{value:.0f} s"
+    if unit == "time:YYYY-MM-DD":
+        return time.strftime("%Y-%m-%d", time.gmtime(value / 1000))
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}"
 
 
@@ -217,10 +219,13 @@ class Drawing:
         several = len(panel["targets"]) > 1
         labels = [field for field in fields if not field.startswith("Value")]
         rows = {}
-        for target in panel["targets"]:
-            for found, value in self.now(target):
-                key = found.get(labels[0], "")
-                row = rows.setdefault(key, {})
+        results = [(target, list(self.now(target))) for target in panel["targets"]]
+        # As in Grafana: rows are merged if they have the same values of the labels that all queries return.
+        returned = [{label for found, _ in result for label in found} for _, result in results if result]
+        keys = [label for label in labels if all(label in names for names in returned)]
+        for target, result in results:
+            for found, value in result:
+                row = rows.setdefault(tuple(found.get(label, "") for label in keys), {})
                 row.update({label: found[label] for label in labels if label in found})
                 row[f"Value #{target['refId']}" if several else "Value"] = value
         wide = {field: 26 if field == "title" else max(len(titles[field]), 8) for field in fields}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mde_exporter::fleet::MachineState;
 use mde_exporter::fleet::policy::PolicyState;
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
-use mde_exporter::model::{FailureReason, RejectReason, SnapshotRejectReason};
+use mde_exporter::model::{FailureReason, RejectReason, ServicingState, SnapshotRejectReason};
 use mde_exporter::self_metrics;
 use promql_parser::label::Matcher;
 use promql_parser::parser::{self, Expr, VectorSelector};
@@ -203,6 +203,7 @@ fn is_possible(matcher: &Matcher) -> bool {
             let machine = MachineState::ALL.map(MachineState::as_str);
             [&machine[..], &PolicyState::ALL.map(PolicyState::as_str)].concat()
         }
+        "servicing" => ServicingState::ALL.map(ServicingState::as_str).to_vec(),
         "detail" => vec!["fleet", "machine", "update"],
         "job" => vec!["mde_exporter"],
         _ => return true,

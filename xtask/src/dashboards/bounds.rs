@@ -27,8 +27,12 @@ pub(crate) const CLIENT_CERTIFICATE_SECS: f64 = 30.0 * 86_400.0;
 pub(crate) const EXPLOITED_OVERDUE: f64 = 0.0;
 /// `MdeExceptionEnding`: seconds until an exception ends.
 pub(crate) const EXCEPTION_ENDING_SECS: f64 = 14.0 * 86_400.0;
-/// `MdeExceptionUnused`: missing updates that an exception covers.
+/// `MdeExceptionUnused`: missing updates, and machines past end of servicing, that an exception covers.
 pub(crate) const EXCEPTION_UNUSED: f64 = 0.0;
+/// `MdeServicingEnded`: machines past end of servicing.
+pub(crate) const SERVICING_ENDED: f64 = 0.0;
+/// `MdeServicingEnding`: seconds until the servicing of a version ends.
+pub(crate) const SERVICING_ENDING_SECS: f64 = 90.0 * 86_400.0;
 /// `MdeFactsOld`: seconds since the facts of a source were fetched.
 pub(crate) const FACTS_OLD_SECS: f64 = 3.0 * 86_400.0;
 /// A week, after which a due date is no longer near.

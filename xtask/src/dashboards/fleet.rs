@@ -7,6 +7,7 @@ mod exceptions;
 mod exploited;
 mod known;
 mod machines;
+mod servicing;
 mod updates;
 
 use crate::dashboards::bounds::{OVERDUE_SHARE, STALE_LONG_SECS, UNKNOWN_SHARE, WITHIN_GOOD, WITHIN_LOW};
@@ -89,6 +90,11 @@ pub(crate) fn dashboard() -> Dashboard {
             Row { title: "Are we within our deadlines?", shown: Shown::Open, panels: deadlines::panels() },
             Row { title: "Is anything exploited?", shown: Shown::Open, panels: exploited::panels() },
             Row {
+                title: "Is every Windows version still serviced?",
+                shown: Shown::Open,
+                panels: servicing::panels(),
+            },
+            Row {
                 title: "What is missing, and what is not known?",
                 shown: Shown::Open,
                 panels: known::panels(),
@@ -101,7 +107,7 @@ pub(crate) fn dashboard() -> Dashboard {
     }
 }
 
-/// The share of the assessed machines that miss nothing.
+/// The share of the assessed machines that miss nothing and are still serviced.
 fn misses_nothing(by: &str) -> String {
     let (by, assessed) = (grouping(by), ASSESSED);
     format!("sum {by}(@mde_compliant_machines) / (sum {by}({assessed}) > 0)")
@@ -221,13 +227,13 @@ fn worst() -> Vec<(u32, u32, Panel)> {
     vec![
         (8, 8, Panel::bar_gauge(
             "Misses nothing by platform",
-            "Share of the assessed machines of each operating system that miss no update. Good: all values are close \
+            "Share of the assessed machines of each operating system that miss no update and are still serviced. Good: all values are close \
              together. A platform that is far below the others has no working rollout.",
         ).query(misses_nothing("os_platform"), "{{os_platform}}").unit(Unit::Share)),
         (16, 8, Panel::table(
             "By device group",
-            "Assessed machines of each device group that miss no update, and the share of unknown machines. \
-             Unsupported machines, such as phones, are counted in the last column alone. Good: all groups are close \
+            "Assessed machines of each device group that miss no update and are still serviced, and the share of \
+             unknown machines. Unsupported machines, such as phones, are counted in the last column alone. Good: all groups are close \
              together. The group without a name contains the machines that are in no device group of Defender. \
              Click a group to filter the dashboard by it.",
             vec![

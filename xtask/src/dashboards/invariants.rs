@@ -136,7 +136,7 @@ fn every_description_states_what_is_good() {
 
 #[test]
 fn every_panel_has_a_unit_and_a_text_for_no_value() {
-    let units = ["short", "percentunit", "s", "bytes", "reqps", "string"];
+    let units = ["short", "percentunit", "s", "bytes", "reqps", "string", "time:YYYY-MM-DD"];
     each_panel(|panel, problem| {
         let defaults = &panel["fieldConfig"]["defaults"];
         let overrides = panel["fieldConfig"]["overrides"].as_array().unwrap();

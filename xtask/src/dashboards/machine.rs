@@ -1,6 +1,6 @@
 //! The dashboard `machine.json`: which updates does one machine miss, and since when?
 
-use crate::dashboards::bounds::{STALE_LONG_SECS, WEEK_SECS};
+use crate::dashboards::bounds::{SERVICING_ENDING_SECS, STALE_LONG_SECS, WEEK_SECS};
 use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
@@ -73,13 +73,14 @@ fn now() -> Vec<(u32, u32, Panel)> {
         Column::label("machine_id", "Machine id").link("Microsoft Defender portal", TO_PORTAL),
     ];
     vec![
-        (24, 4, Panel::table(
+        (15, 5, Panel::table(
             "Machine",
             "Properties of the machine in Defender. Good: one row. Two rows mean that the machine changed \
              recently, or that two exporters poll it. The id links to the machine in the Defender portal.",
             identity,
         ).query("max by (tenant, machine_id, machine, os_platform, os_version, device_group) (@mde_machine_info)", "")
             .without(&["Value"])),
+        (9, 5, servicing()),
         (3, 4, Panel::stat(
             "Exploited",
             "Missing updates that fix a vulnerability which is being exploited. Good: 0. Install them first. Nothing \
@@ -120,6 +121,31 @@ fn now() -> Vec<(u32, u32, Panel)> {
         ).query("time() - max(@mde_machine_last_success_timestamp_seconds)", "").unit(Unit::Seconds).decimals(1)
             .bounds(Bounds::bad_from(STALE_LONG_SECS))),
     ]
+}
+
+/// The table of the ends of servicing of the machine's version.
+fn servicing() -> Panel {
+    let of_machine = |value: &str| {
+        format!(
+            "max by (os_platform, os_version, edition) ({value}) and on (os_platform, os_version) @mde_machine_info"
+        )
+    };
+    Panel::table(
+        "Servicing of its version",
+        "The end of servicing of the machine's Windows version, by the editions that machines of this version may have; \
+         Defender does not report the edition. `extended` is the end of Extended Security Updates. The last day is \
+         included, in UTC. Good: the end that applies to this machine is months away; a negative time has passed. \
+         After it the machine misses no update, because none is released, and is not patched. No row: the version is \
+         not in the servicing table.",
+        vec![
+            Column::label("edition", "Edition"),
+            Column::value("Value #A", "Ends in", Unit::Seconds).bounds(Bounds::rising(0.0, SERVICING_ENDING_SECS)),
+            Column::value("Value #B", "Last day", Unit::Date),
+        ],
+    )
+    .query(of_machine("@mde_servicing_end_timestamp_seconds - time()"), "")
+    .query(of_machine("1000 * (@mde_servicing_end_timestamp_seconds - 43200)"), "")
+    .without(&["os_platform", "os_version"])
 }
 
 fn history() -> Vec<(u32, u32, Panel)> {

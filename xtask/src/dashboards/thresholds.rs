@@ -9,7 +9,7 @@ use crate::dashboards::bounds;
 use crate::dashboards::queries::panels;
 
 /// An alert, its threshold in the rule, and the bound of the panels that name the alert.
-const THRESHOLDS: [(&str, &str, f64); 15] = [
+const THRESHOLDS: [(&str, &str, f64); 17] = [
     ("MdeComplianceLow", "< 0.90", bounds::WITHIN_LOW),
     ("MdeMachinesOverdue", "> 0.05", bounds::OVERDUE_SHARE),
     ("MdeCollectionIncomplete", "> 0.05", bounds::UNKNOWN_SHARE),
@@ -23,6 +23,8 @@ const THRESHOLDS: [(&str, &str, f64); 15] = [
     ("MdeExploitedUpdateMissing", "> 0", bounds::EXPLOITED_OVERDUE),
     ("MdeExceptionEnding", "< 14 * 86400", bounds::EXCEPTION_ENDING_SECS),
     ("MdeExceptionUnused", "== 0", bounds::EXCEPTION_UNUSED),
+    ("MdeServicingEnded", "> 0", bounds::SERVICING_ENDED),
+    ("MdeServicingEnding", "< 90 * 86400", bounds::SERVICING_ENDING_SECS),
     ("MdeFactsOld", "> 3 * 86400", bounds::FACTS_OLD_SECS),
     ("MdeWebCertificateExpiring", "< 14 * 86400", bounds::CERTIFICATE_SECS),
 ];

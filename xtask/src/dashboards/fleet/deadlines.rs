@@ -9,8 +9,8 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
     vec![
         (4, 4, Panel::stat(
             "Within deadline",
-            "Share of the judged machines with no missing update past its deadline under the chosen policy: machines \
-             that are compliant, due or under an exception. Good: 95 % or more; below 90 % `MdeComplianceLow` fires. \
+            "Share of the judged machines with no missing update past its deadline under the chosen policy, and not \
+             past end of servicing: machines that are compliant, due or under an exception. Good: 95 % or more; below 90 % `MdeComplianceLow` fires. \
              Read it together with the number beside it: machines that are not judged are not in this share.",
         ).query(within_deadline(""), "").unit(Unit::Share).bounds(good())),
         (4, 4, Panel::stat(
@@ -21,19 +21,19 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
         ).query(in_state("unknown"), "").bounds(Bounds::warning_from(1.0)).link("Exporter", TO_EXPORTER)),
         (4, 4, Panel::stat(
             "Past the deadline",
-            "Number of machines that miss an update for longer than the chosen policy allows, without those under an \
-             exception. Good: 0. The table of machines in the last row lists them.",
+            "Number of machines that miss an update for longer than the chosen policy allows, or are past end of \
+             servicing, without those under an exception. Good: 0. The table of machines in the last row lists them.",
         ).query(in_state("overdue"), "").bounds(Bounds::bad_from(1.0))),
         (4, 4, Panel::stat(
             "Accepted",
-            "Number of machines whose worst missing update is under an exception in effect: a risk that was accepted \
-             until a date. They still miss the update. Good: only machines that you know of; the table of exceptions \
+            "Number of machines whose worst missing update or end of servicing is under an exception in effect: a risk \
+             that was accepted until a date. They still miss the update. Good: only machines that you know of; the table of exceptions \
              lists the ends.",
         ).query(in_state("accepted"), "")),
         (4, 4, Panel::stat(
             "Misses nothing",
-            "Share of the assessed machines that miss no update at all, whatever the deadlines are. It falls after \
-             each Patch Tuesday and is no measure of being late. Good: near 100 % before the next Patch Tuesday.",
+            "Share of the assessed machines that miss no update at all, whatever the deadlines are, and are not past \
+             end of servicing. It falls after each Patch Tuesday and is no measure of being late. Good: near 100 % before the next Patch Tuesday.",
         ).query(misses_nothing(""), "").unit(Unit::Share)),
         (4, 4, Panel::stat(
             "Age of the data",
@@ -53,7 +53,7 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
         (12, 8, Panel::stacked(
             "Machines under the policy",
             "Machines by their state under the chosen policy. Due machines miss updates within the deadline, overdue \
-             machines past it; accepted ones are under an exception. Nothing is known about the grey ones. \
+             machines past it, or run a version past end of servicing; accepted ones are under an exception. Nothing is known about the grey ones. \
              Unsupported machines are left out. Good: no machine is overdue, and none is due at the end of the \
              deadline.",
         ).query("sum by (state) (@mde_policy_machines{state!=\"unsupported\"})", "{{state}}")

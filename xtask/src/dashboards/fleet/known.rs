@@ -5,7 +5,7 @@ use crate::dashboards::bounds::{INACTIVE_SHARE, UNKNOWN_SHARE};
 use crate::dashboards::grafana::{Bounds, Color, Panel, Unit};
 
 pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
-    let missing = format!("sum({ASSESSED}) - sum(@mde_compliant_machines)");
+    let not_patched = format!("sum({ASSESSED}) - sum(@mde_compliant_machines)");
     vec![
         (8, 4, Panel::stat(
             "Missing updates",
@@ -29,13 +29,14 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
         ).query(share_in_state("inactive", ""), "").unit(Unit::Share).bounds(Bounds::falling(INACTIVE_SHARE))),
         (12, 8, Panel::stacked(
             "Machines by state",
-            "The machines in scope without unsupported ones. Good: nearly all miss nothing. Grey is not green: \
+            "The machines in scope without unsupported ones. Good: nearly all miss nothing. The machines that are not \
+             patched miss updates, or are past end of servicing. Grey is not green: \
              nothing is known about unknown machines, and the data of inactive machines is not used.",
         ).query("sum(@mde_compliant_machines)", "miss nothing")
-            .query(missing, "miss updates")
+            .query(not_patched, "not patched")
             .query("sum(@mde_assessed_machines{state=\"inactive\"})", "inactive")
             .query("sum(@mde_assessed_machines{state=\"unknown\"})", "unknown")
-            .color("miss nothing", Color::Good).color("miss updates", Color::Warning)
+            .color("miss nothing", Color::Good).color("not patched", Color::Warning)
             .color("inactive", Color::Inactive).color("unknown", Color::Unknown)),
         (12, 8, exceptions::panel()),
     ]

@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Requests per second.
     Rate,
+    /// Milliseconds since 1970, shown as a date.
+    Date,
     /// Text without a unit.
     Text,
 }
@@ -63,6 +65,7 @@ impl Unit {
             Self::Seconds => "s",
             Self::Bytes => "bytes",
             Self::Rate => "reqps",
+            Self::Date => "time:YYYY-MM-DD",
             Self::Text => "string",
         }
     }
