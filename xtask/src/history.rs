@@ -24,7 +24,7 @@ use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{
     ContentEncoding, DeadlineStart, DetailLevel, Exception, ExpositionFormat, FactsSource, MachineCondition,
-    OwnLabel, Policy, TextPattern,
+    OwnLabel, Policy, ServicingEdition, ServicingRule, ServicingSettings, TextPattern,
 };
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, publication};
@@ -167,8 +167,21 @@ fn options(past: Past) -> RenderOptions {
         policies: policies.into(),
         detail: past.detail,
         labels: [OwnLabel::new("team".into(), "team:")].into(),
+        servicing: Arc::new(servicing()),
         exceptions: (past.patching == Patching::ByGroup).then(shop_floor).into_iter().collect(),
         ..RenderOptions::default()
+    }
+}
+
+/// Windows 11 Enterprise, and Windows 10 with Extended Security Updates.
+fn servicing() -> ServicingSettings {
+    fn rule<T>(value: T, platform: &str, place: &str) -> ServicingRule<T> {
+        let conditions = vec![MachineCondition::Platforms(vec![TextPattern::new(platform)]).into()];
+        ServicingRule { value, tenants: Vec::new(), conditions, place: place.into() }
+    }
+    ServicingSettings {
+        editions: vec![rule(ServicingEdition::Enterprise, "Windows11", "servicing.editions[0]")],
+        extended: vec![rule(true, "Windows10", "servicing.extended[0]")],
     }
 }
 
