@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use self::versions::Versions;
+use self::versions::VersionCollector;
 use super::owners::OTHER;
 use super::servicing::{CompiledServicing, MachineServicing};
 use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
@@ -133,7 +133,7 @@ impl Summary {
     ) -> Self {
         let mut groups = Groups::default();
         let mut updates = UpdateCollector::new(facts);
-        let mut versions = Versions::new(facts.servicing());
+        let mut versions = VersionCollector::new(facts.servicing());
         let now = servicing.now();
         let mut summary = Self {
             owners: Owners::of(fleet, labels),

@@ -46,7 +46,7 @@ impl VersionSummary {
 
 /// The versions while they are counted.
 #[derive(Debug)]
-pub(super) struct Versions<'a> {
+pub(super) struct VersionCollector<'a> {
     table: &'a ServicingTable,
     /// Versions that the exposition cuts to the same label values are one.
     numbers: HashMap<(Cow<'a, str>, Cow<'a, str>), usize>,
@@ -55,7 +55,7 @@ pub(super) struct Versions<'a> {
     seen: Vec<Vec<(u32, MachineServicing)>>,
 }
 
-impl<'a> Versions<'a> {
+impl<'a> VersionCollector<'a> {
     pub(super) fn new(table: &'a ServicingTable) -> Self {
         Self { table, numbers: HashMap::new(), counts: Vec::new(), seen: Vec::new() }
     }

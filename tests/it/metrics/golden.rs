@@ -1,6 +1,6 @@
 //! The exposition of whole fleets, read by an independent parser.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
@@ -9,7 +9,9 @@ use mde_exporter::self_metrics::SelfMetrics;
 use proptest::prelude::*;
 
 use crate::support::exposition::parse;
-use crate::support::fleets::{FIRST_SEEN, any_fleets, body_of, parsed, special_case_fleets, text_of};
+use crate::support::fleets::{
+    FIRST_SEEN, any_fleets, body_of, is_past_servicing, parsed, special_case_fleets, text_of,
+};
 use crate::support::golden::assert_golden;
 
 #[test]
@@ -97,9 +99,15 @@ proptest! {
             }
         }
         prop_assert_eq!(supported, parsed.count_by("mde_machine_info", "tenant"));
-        let missing = parsed.samples("mde_machine_missing_updates").map(|sample| sample.value);
-        let clean: f64 = missing.filter(|count| *count == 0.0).map(|_| 1.0).sum();
-        prop_assert_eq!(parsed.sum("mde_compliant_machines"), clean);
+        let ended = fleets.iter().flat_map(|fleet| {
+            let ended = fleet.machines.values().filter(|machine| is_past_servicing(machine));
+            ended.map(|machine| (&*fleet.tenant, machine.facts.id.as_str()))
+        });
+        let ended: BTreeSet<_> = ended.collect();
+        let clean = parsed.samples("mde_machine_missing_updates").filter(|sample| {
+            sample.value == 0.0 && !ended.contains(&(sample.label("tenant"), sample.label("machine_id")))
+        });
+        prop_assert_eq!(parsed.sum("mde_compliant_machines"), clean.count() as f64);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_exporter::facts::{Facts, KbFacts, KnownExploited};
-use mde_exporter::fleet::{MachineFacts, TenantFleet};
+use mde_exporter::fleet::{Machine, MachineFacts, TenantFleet};
 use mde_exporter::model::{
     DeadlineStart, FactsSource, Freshness, KbId, MachineId, Policy, PolicyPreset, PolicyRule, RuleDeadline,
     VendorSeverity,
@@ -14,8 +14,8 @@ use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, Sample, parse};
 use crate::support::fleets::{
-    FIRST_SEEN, any_fleets, now, parsed, policy, special_case_fleets, special_case_policies, text_under,
-    text_with_facts, update,
+    FIRST_SEEN, any_fleets, is_past_servicing, now, parsed, policy, special_case_fleets,
+    special_case_policies, text_under, text_with_facts, update,
 };
 
 #[test]
@@ -210,8 +210,11 @@ proptest! {
                 *overdue.get_mut(&key(missing)).unwrap() += u64::from(is_late(policy, missing));
             }
             for fleet in &fleets {
-                let of_tenant = overdue.iter().filter(|([tenant, _], _)| **tenant == *fleet.tenant);
-                let machines = of_tenant.filter(|(_, overdue)| **overdue > 0).count();
+                let is_overdue = |machine: &&Arc<Machine>| {
+                    let key = [fleet.tenant.to_string(), machine.facts.id.as_str().to_owned()];
+                    is_past_servicing(machine) || overdue.get(&key).is_some_and(|overdue| *overdue > 0)
+                };
+                let machines = fleet.machines.values().filter(is_overdue).count();
                 let labels = [("tenant", &*fleet.tenant), ("policy", &*policy.name), ("state", "overdue")];
                 prop_assert_eq!(parsed.value("mde_policy_machines", &labels), Some(machines as f64));
             }

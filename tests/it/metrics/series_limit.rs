@@ -133,14 +133,33 @@ fn groups_and_updates_share_the_remaining_series() {
     let missing: Vec<_> = (1..=20).map(|kb| update(&kb.to_string(), "", &[], None)).collect();
     fleet.apply_answer(&MachineId::parse("0-0").unwrap(), now(), missing, &freshness(), &Facts::default());
     let fleets = [Arc::new(fleet)];
-    let others = body_of(&fleets).budget().series[0] - 12 * 7 - 20 * 3;
+    // The machines have one version of Windows, with four series.
+    let others = body_of(&fleets).budget().series[0] - 12 * 7 - 4 - 20 * 3;
     for (room, groups, updates) in
-        [(144, 12, 20), (143, 11, 20), (60, 4, 10), (61, 4, 11), (69, 4, 13), (70, 5, 11)]
+        [(148, 12, 20), (147, 11, 20), (64, 4, 10), (65, 4, 11), (77, 4, 15), (78, 5, 13)]
     {
         let parsed = parsed(&within(&fleets, DetailLevel::Fleet, others + room), DetailLevel::Fleet);
         assert_eq!(parsed.count("mde_compliant_machines"), f64::from(groups), "groups in {room}");
         assert_eq!(parsed.count("mde_update_info"), f64::from(updates), "updates in {room}");
     }
+}
+
+#[test]
+fn versions_that_few_machines_have_are_counted_together() {
+    let mut fleet = TenantFleet::new("t".into());
+    let machines = (0..9_u32).map(|number| MachineFacts {
+        os_platform: "Windows11".to_owned(),
+        os_version: if number < 3 { "22H2".to_owned() } else { format!("preview {number}") },
+        os_build: (number < 3).then_some(22_621),
+        ..MachineFacts::unlisted(MachineId::parse(&number.to_string()).unwrap())
+    });
+    fleet.apply_list(machines.collect(), now(), &freshness());
+    let fleets = [Arc::new(fleet)];
+    let limit = body_of(&fleets).budget().series[0] - 5 * 4;
+    let parsed = parsed(&within(&fleets, DetailLevel::Fleet, limit), DetailLevel::Fleet);
+    let versions = parsed.sum_by("mde_servicing_machines", "os_version");
+    assert_eq!(versions, [("22H2".to_owned(), 3.0), ("other".to_owned(), 6.0)].into());
+    assert_eq!(parsed.count("mde_servicing_end_timestamp_seconds"), 2.0, "Pro and Enterprise of 22H2");
 }
 
 #[test]

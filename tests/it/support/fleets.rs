@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_exporter::facts::{Facts, KbFacts, KnownExploited};
 use mde_exporter::fleet::{
-    MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet, UpdateFacts,
+    Machine, MachineAnswer, MachineFacts, Onboarding, ReportedUpdate, ResolutionHistogram, TenantFleet,
+    UpdateFacts,
 };
 use mde_exporter::metrics::{Body, RenderOptions, Renderer};
 use mde_exporter::model::{
@@ -37,10 +38,23 @@ fn machine(id_text: &str, name: &str, platform: &str, group: &str) -> MachineFac
         name: name.to_owned(),
         os_platform: platform.to_owned(),
         os_version: "22H2".to_owned(),
+        os_build: match platform {
+            "Windows11" => Some(22_621),
+            "Windows10" => Some(19_045),
+            _ => None,
+        },
         device_group: group.to_owned(),
         last_seen: Some(hours_ago(3)),
         ..MachineFacts::unlisted(id(id_text))
     }
+}
+
+/// Returns whether servicing of the machine ended before [`now`] and makes it overdue. Of the builds of [`any_fleets`],
+/// only 18363 had ended for every edition.
+pub(crate) fn is_past_servicing(machine: &Machine) -> bool {
+    let facts = &machine.facts;
+    let has_ended = facts.os_build == Some(18_363) && !facts.os_platform.trim().is_empty();
+    has_ended && machine.state(now(), &FRESHNESS).is_asked()
 }
 
 pub(crate) fn update(kb: &str, title: &str, products: &[&str], cves: Option<u32>) -> ReportedUpdate {
@@ -262,8 +276,9 @@ prop_compose! {
     fn any_machine()(
         number in 0_u8..40,
         name in any_text(),
-        os_platform in prop_oneof![any_text(), Just("Windows11".to_owned())],
+        os_platform in prop_oneof![any_text(), Just("Windows11".to_owned()), Just("WindowsServer2016".to_owned())],
         os_version in any_text(),
+        os_build in prop::option::of(prop::sample::select(vec![18_363, 19_045, 26_100, 14_393, 1])),
         device_group in any_text(),
         tags in prop::option::of(prop::collection::btree_set(any_tag(), 0..4)),
         seen in prop::option::of(0_i64..1000),
@@ -271,7 +286,7 @@ prop_compose! {
     ) -> (MachineFacts, Option<(Timestamp, Vec<ReportedUpdate>)>) {
         let id = id(&format!("{number:x}"));
         let last_seen = seen.map(hours_ago);
-        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded, tags: tags.map(|tags| tags.into_iter().collect()), os_build: None };
+        let facts = MachineFacts { id, name, os_platform, os_version, device_group, last_seen, onboarding: Onboarding::Onboarded, tags: tags.map(|tags| tags.into_iter().collect()), os_build };
         (facts, read.map(|(hours, missing)| (hours_ago(hours), missing)))
     }
 }
