@@ -14,15 +14,14 @@ use tracing::subscriber::NoSubscriber;
 use super::load::validate;
 use super::output::print;
 use super::runtime::block_on;
-use crate::check::{self, CheckReport, CheckSection, StepOutcome};
+use crate::check::{self, CheckReport, CheckSection, CheckedSettings, StepOutcome};
 use crate::cli::Flags;
 use crate::clock::Clock;
-use crate::config::Problem;
 use crate::config::web::LoadedWebConfig;
+use crate::config::{Config, Problem};
 use crate::error::AppError;
 use crate::facts::FactsSettings;
 use crate::http::ProxyMode;
-use crate::model::Policy;
 use crate::self_metrics::SelfMetrics;
 
 /// Checks the configuration, the storage and every tenant, and prints the results.
@@ -43,24 +42,28 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
     let warnings = loaded.warnings_at(clock.now());
     show(&check_this_machine(&warnings, web.as_ref(), &flags))?;
 
-    if let Some(facts) = &loaded.config.facts {
-        let settings = FactsSettings::new(facts, flags.storage_path(), ProxyMode::Configured);
-        show(&check::facts(settings).await)?;
+    let mut facts = Arc::default();
+    if let Some(config) = &loaded.config.facts {
+        let settings = FactsSettings::new(config, flags.storage_path(), ProxyMode::Configured);
+        let section;
+        (section, facts) = check::facts(settings).await;
+        show(&section)?;
     }
 
-    let policies: Arc<[Policy]> = loaded.config.policies.into();
-    let mut tenants = Vec::new();
-    for tenant in loaded.config.tenants {
+    let Config { tenants, poll, policies, servicing, .. } = loaded.config;
+    let is_single_tenant = tenants.len() == 1;
+    let settings = Arc::new(CheckedSettings { poll, policies, servicing, facts, is_single_tenant });
+    let mut checks = Vec::new();
+    for tenant in tenants {
         let metrics = self_metrics.tenant(&tenant.name);
         // Tenants are checked in parallel and printed in the order of the configuration.
         let mut task = JoinSet::new();
-        let checking =
-            check::examine(tenant, loaded.config.poll, Arc::clone(&policies), clock.clone(), metrics);
+        let checking = check::examine(tenant, Arc::clone(&settings), clock.clone(), metrics);
         // The results are printed; log lines would repeat them.
         task.spawn(checking.with_subscriber(NoSubscriber::new()));
-        tenants.push(task);
+        checks.push(task);
     }
-    for task in tenants {
+    for task in checks {
         task.join_all().await.iter().try_for_each(&mut show)?;
     }
     print(&report.to_string())?;

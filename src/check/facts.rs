@@ -1,5 +1,6 @@
 //! The facts file and the sources of facts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -8,27 +9,29 @@ use super::report::{CheckSection, StepOutcome};
 use crate::error::Chain;
 use crate::facts::disk::{self, FactsFileError};
 use crate::facts::fetch::Fetcher;
-use crate::facts::{FactsSettings, SourceError};
+use crate::facts::{Facts, FactsSettings, SourceError};
 use crate::model::FactsSource;
 
 /// Time limit of a request, even if `http.timeout` is longer.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// Reads the facts file, and sends one request to each source unless something else brings the file. Only the heads of
-/// the replies are read.
-pub async fn facts(settings: FactsSettings) -> CheckSection {
+/// the replies are read. Also returns the facts in the file; the default without a usable file.
+pub async fn facts(settings: FactsSettings) -> (CheckSection, Arc<Facts>) {
     let mut section = CheckSection::new("facts");
     let settings = settings.with_timeout_within(LONGEST_REQUEST);
     let is_updated = settings.config().update.is_some();
     let reading = tokio::task::spawn_blocking(move || {
-        let file = disk::load(settings.file()).map(|file| file.facts().len());
-        (file, settings.fetcher(), settings)
+        let facts = disk::load(settings.file()).map(|file| settings.facts_in(file));
+        (facts, settings.fetcher(), settings)
     });
-    let (file, fetcher, settings) = reading.await.expect("Safe: reading does not panic and is never aborted");
-    let (outcome, text) = judge_file(file, &settings);
+    let (facts, fetcher, settings) =
+        reading.await.expect("Safe: reading does not panic and is never aborted");
+    let (outcome, text) = judge_file(facts.as_deref().map(Facts::len), &settings);
     section.add("file", outcome, &text);
+    let facts = facts.unwrap_or_default();
     if !is_updated {
-        return section;
+        return (section, facts);
     }
     match fetcher {
         Ok(fetcher) => {
@@ -42,10 +45,10 @@ pub async fn facts(settings: FactsSettings) -> CheckSection {
         }
         Err(error) => section.add("connection", StepOutcome::Failed, &Chain(&error).to_string()),
     }
-    section
+    (section, facts)
 }
 
-fn judge_file(file: Result<usize, FactsFileError>, settings: &FactsSettings) -> (StepOutcome, String) {
+fn judge_file(file: Result<usize, &FactsFileError>, settings: &FactsSettings) -> (StepOutcome, String) {
     let path = settings.file().display();
     let is_updated = settings.config().update.is_some();
     match file {
@@ -54,11 +57,11 @@ fn judge_file(file: Result<usize, FactsFileError>, settings: &FactsSettings) -> 
             (StepOutcome::Ok, format!("`{path}` does not exist yet; the exporter makes it"))
         }
         Err(error) if is_updated => {
-            (StepOutcome::Warning, format!("{} [the exporter makes a new one]", Chain(&error)))
+            (StepOutcome::Warning, format!("{} [the exporter makes a new one]", Chain(error)))
         }
         Err(error) => {
             let advice = "facts.update is off, so something else has to bring it: `mde_exporter facts update` makes it";
-            (StepOutcome::Failed, format!("{} [{advice}]", Chain(&error)))
+            (StepOutcome::Failed, format!("{} [{advice}]", Chain(error)))
         }
     }
 }

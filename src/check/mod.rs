@@ -7,7 +7,8 @@
 //! reason. It changes nothing, neither at the API nor in the state file.
 //!
 //! [`examine`] makes the [`CheckSection`] of one tenant, step by step. [`cloud`] checks hosts, [`mod@storage`]
-//! the folder of the state file, [`mod@facts`] the facts file and its sources. [`messages`] has all texts except the errors of
+//! the folder of the state file, [`mod@facts`] the facts file and its sources,
+//! [`servicing`] the servicing of the machines in scope. [`messages`] has all texts except the errors of
 //! [`defender`](crate::defender), which include their own advice. [`report`] displays the result.
 
 mod cloud;
@@ -16,10 +17,13 @@ mod hosts;
 mod judgement;
 mod messages;
 mod report;
+mod servicing;
+mod settings;
 mod storage;
 mod tenant_check;
 
 pub use facts::facts;
 pub use report::{CheckReport, CheckSection, StepOutcome};
+pub use settings::CheckedSettings;
 pub use storage::storage;
 pub use tenant_check::examine;

@@ -8,16 +8,17 @@ use tokio::time::timeout;
 
 use super::judgement::{is_asked, judgement, unused_presets};
 use super::report::{CheckSection, StepOutcome};
-use super::{cloud, hosts, messages};
+use super::settings::CheckedSettings;
+use super::{cloud, hosts, messages, servicing};
 use crate::clock::Clock;
-use crate::config::{Auth, Poll, Tenant};
+use crate::config::{Auth, Tenant};
 use crate::defender::{
     ApiError, Client, HostPurpose, ListQuery, QuotaHistory, RetryPolicy, TokenClaims, role,
 };
 use crate::error::Chain;
 use crate::fleet::MachineFacts;
 use crate::http::ProxyMode;
-use crate::model::{ApiOperation, MachineId, Policy, Source};
+use crate::model::{ApiOperation, MachineId, Source};
 use crate::poll::{self, MachineLists, Scope};
 use crate::self_metrics::TenantMetrics;
 
@@ -34,8 +35,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// (10,000 machines). Takes at most one or two minutes.
 pub async fn examine(
     mut tenant: Tenant,
-    poll: Poll,
-    policies: Arc<[Policy]>,
+    settings: Arc<CheckedSettings>,
     clock: Clock,
     metrics: TenantMetrics,
 ) -> CheckSection {
@@ -50,8 +50,7 @@ pub async fn examine(
         Ok(client) => {
             let check = TenantCheck {
                 tenant,
-                poll,
-                policies,
+                settings,
                 clock,
                 client: Arc::new(client),
                 section,
@@ -72,8 +71,7 @@ pub async fn examine(
 
 struct TenantCheck {
     tenant: Tenant,
-    poll: Poll,
-    policies: Arc<[Policy]>,
+    settings: Arc<CheckedSettings>,
     clock: Clock,
     client: Arc<Client>,
     section: CheckSection,
@@ -279,11 +277,17 @@ impl TenantCheck {
             let text = format!("{} in scope", messages::count(machines, "machine"));
             self.section.add("selectors", StepOutcome::Ok, &text);
         }
-        if let Some((outcome, text)) = judgement(&scope.machines, self.clock.now(), &self.poll.freshness) {
+        if let Some((outcome, text)) =
+            judgement(&scope.machines, self.clock.now(), &self.settings.poll.freshness)
+        {
             self.section.add("machines", outcome, &text);
         }
-        if let Some(text) = unused_presets(&scope.machines, &self.policies) {
+        if let Some(text) = unused_presets(&scope.machines, &self.settings.policies) {
             self.section.add("policies", StepOutcome::Warning, &text);
+        }
+        for text in servicing::warnings(&self.tenant.name, &scope.machines, &self.settings, self.clock.now())
+        {
+            self.section.add("servicing", StepOutcome::Warning, &text);
         }
     }
 
@@ -322,7 +326,7 @@ impl TenantCheck {
 
     /// The machines in scope whose missing updates are read.
     fn asked_machines<'a>(&self, scope: &'a Scope) -> impl Iterator<Item = &'a MachineFacts> + use<'a> {
-        let (now, freshness) = (self.clock.now(), self.poll.freshness);
+        let (now, freshness) = (self.clock.now(), self.settings.poll.freshness);
         scope.machines.iter().filter(move |facts| is_asked(facts, now, &freshness))
     }
 
@@ -337,7 +341,7 @@ impl TenantCheck {
             return self.section.add("quota", StepOutcome::Skipped, messages::NO_LIST);
         };
         let possible = self.client.sustainable_interval(self.client.calls_made() + machines as u64);
-        let interval = self.poll.interval;
+        let interval = self.settings.poll.interval;
         let (outcome, text) = if possible > interval {
             (StepOutcome::Warning, messages::quota_is_short(machines, interval, possible))
         } else {
@@ -355,7 +359,7 @@ impl TenantCheck {
         };
         let age = export.generated_at.map(|at| self.clock.now().duration_since(at));
         let age = age.and_then(|age| Duration::try_from(age).ok());
-        let stale_after = self.poll.freshness.stale_after;
+        let stale_after = self.settings.poll.freshness.stale_after;
         let (outcome, text) = match (export.generated_at, age) {
             (Some(at), Some(age)) if age > stale_after => {
                 (StepOutcome::Warning, messages::export_is_stale(export.files, at, stale_after))

@@ -5,6 +5,7 @@
 //! from the time. [`CompiledServicing`] prepares the settings for one rendering, and [`TenantServicing`] decides for
 //! each machine of a tenant. Only [`ServicingState::Ended`] changes a state: see [`policy`](super::policy).
 
+mod rule_warnings;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use super::{MachineFacts, MachineState, TenantFleet};
 use crate::facts::servicing::ServicingEnd;
 use crate::facts::{ServicingTable, VersionServicing, is_server};
 use crate::model::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState, end_of_day};
+
+pub use rule_warnings::{ServicingRuleReason, ServicingRuleUses, ServicingRuleWarning};
 
 /// The settings and the table of one rendering.
 #[derive(Clone, Debug)]

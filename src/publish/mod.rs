@@ -18,6 +18,7 @@ mod persist;
 mod policy_log;
 mod render;
 mod sender;
+mod servicing_log;
 mod snapshot;
 mod suppressed;
 mod swap;
@@ -36,6 +37,7 @@ use crate::metrics::{RenderOptions, Renderer};
 use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
 use policy_log::PolicyLog;
+use servicing_log::ServicingLog;
 use suppressed::SuppressedLog;
 
 pub use sender::FleetSender;
@@ -71,6 +73,7 @@ pub fn publication(
         renderer,
         suppressed,
         policy_log: PolicyLog::default(),
+        servicing_log: ServicingLog::default(),
         clock,
         self_metrics,
         store,

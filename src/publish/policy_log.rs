@@ -74,8 +74,8 @@ impl PolicyLog {
 }
 
 impl Snapshot {
-    /// Sentences about policies that lack facts, or whose preset uses a tag that no machine has, and about exceptions
-    /// that lack facts.
+    /// Sentences about policies that lack facts, or whose preset uses a tag that no machine has, about exceptions that
+    /// lack facts, and about rules of the section `servicing` that do not do what they say.
     #[must_use]
     pub fn policy_warnings(&self) -> Vec<String> {
         let lacking = |policy| {
@@ -105,7 +105,9 @@ impl Snapshot {
             )
         });
         let of_policies = policies().filter_map(lacking).chain(policies().filter_map(untagged));
-        of_policies.chain(uncovered).collect()
+        let of_servicing =
+            self.servicing_warnings.iter().map(|warning| format!("{} {}.", warning.place, warning.text()));
+        of_policies.chain(uncovered).chain(of_servicing).collect()
     }
 
     /// The exceptions in effect that lack facts in every tenant that they name, each with the sources.

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::Snapshot;
 use crate::facts::Facts;
 use crate::fleet::TenantFleet;
+use crate::fleet::servicing::{CompiledServicing, ServicingRuleUses, ServicingRuleWarning};
 use crate::metrics::{RenderOptions, Renderer, SeriesBudget};
-use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, ServicingSettings};
 use crate::self_metrics::{ExpositionSize, LevelSeries, RenderStats, SelfMetrics, TenantStatus};
 
 impl Snapshot {
@@ -23,6 +24,7 @@ impl Snapshot {
         facts: Arc<Facts>,
     ) -> Self {
         let body = renderer.render(&fleets, at, options, &facts);
+        let servicing_warnings = servicing_warnings(&fleets, at, &options.servicing, &facts);
         Self {
             generation,
             at,
@@ -32,6 +34,7 @@ impl Snapshot {
             policies: Arc::clone(&options.policies),
             exceptions: Arc::clone(&options.exceptions),
             servicing: Arc::clone(&options.servicing),
+            servicing_warnings,
             labels: Arc::clone(&options.labels),
             facts,
             body,
@@ -62,4 +65,22 @@ impl Snapshot {
         let sizes = sizes.collect();
         self_metrics.rendered(&RenderStats { series_limit: limit, deepest, levels, sizes, took });
     }
+}
+
+/// The warnings about rules that do not do what they say.
+fn servicing_warnings(
+    fleets: &[Arc<TenantFleet>],
+    at: Timestamp,
+    settings: &ServicingSettings,
+    facts: &Facts,
+) -> Vec<ServicingRuleWarning> {
+    if *settings == ServicingSettings::default() {
+        return Vec::new();
+    }
+    let compiled = CompiledServicing::new(settings, facts.servicing(), at);
+    let mut uses = ServicingRuleUses::new(&compiled);
+    for fleet in fleets {
+        uses.add_tenant(&fleet.tenant, fleet.machines.values().map(|machine| &machine.facts));
+    }
+    uses.warnings()
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 
 use crate::facts::Facts;
+use crate::fleet::servicing::ServicingRuleWarning;
 use crate::fleet::{Overview, TenantFleet};
 use crate::metrics::Body;
 use crate::model::{Exception, Freshness, OwnLabel, Policy, ServicingSettings};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub exceptions: Arc<[Exception]>,
     /// Settings about servicing used for rendering.
     pub servicing: Arc<ServicingSettings>,
+    /// The rules about servicing that do not do what they say.
+    pub servicing_warnings: Vec<ServicingRuleWarning>,
     /// Own labels used for rendering.
     pub labels: Arc<[OwnLabel]>,
     /// Facts used for rendering.

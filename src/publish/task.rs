@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::persist::persist;
 use super::policy_log::PolicyLog;
 use super::sender::{FleetSender, PendingState};
+use super::servicing_log::ServicingLog;
 use super::snapshot::Snapshot;
 use super::suppressed::SuppressedLog;
 use super::swap::SnapshotWriter;
@@ -33,6 +34,7 @@ pub struct SnapshotTask {
     pub(super) renderer: Renderer,
     pub(super) suppressed: SuppressedLog,
     pub(super) policy_log: PolicyLog,
+    pub(super) servicing_log: ServicingLog,
     pub(super) clock: Clock,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) store: Option<SharedStore>,
@@ -85,6 +87,7 @@ impl SnapshotTask {
         snapshot.record(&self.self_metrics, took);
         self.suppressed.update(snapshot.body.budget());
         self.policy_log.update(&snapshot);
+        self.servicing_log.update(&snapshot);
         let previous = self.writer.swap(snapshot);
         for published_tx in waiting {
             // The caller may have stopped waiting.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{LoadError, LoadedConfig, parse};
+use crate::facts::ServicingTable;
 use crate::model::{MachineCondition, MachineId, TextPattern};
 
 const TENANTS: &str = "\
@@ -258,5 +259,29 @@ fn rule_behind_one_that_selects_its_machines_is_a_warning() {
         let text = "servicing.extended[1] (line 15, column 7): is never used, because servicing.extended[0] (line 14) \
                     selects all of its machines; ";
         assert!(found.iter().all(|warning| warning.starts_with(text)), "{found:?}");
+    }
+}
+
+#[test]
+fn extended_updates_of_platforms_are_those_of_the_table() {
+    let table = ServicingTable::default();
+    for (platform, builds) in [
+        ("Windows7", &[7_601][..]),
+        ("Windows8.1", &[9_600]),
+        ("Windows10", &[10_240, 10_586, 14_393, 17_763, 18_363, 19_041, 19_042, 19_043, 19_044, 19_045]),
+        ("Windows11", &[22_000, 22_621, 22_631, 26_100, 26_200, 28_000]),
+        ("WindowsServer2008", &[6_003]),
+        ("WindowsServer2008R2", &[7_601]),
+        ("WindowsServer2012", &[9_200]),
+        ("WindowsServer2012R2", &[9_600]),
+        ("WindowsServer2016", &[14_393]),
+        ("WindowsServer2019", &[17_763]),
+        ("WindowsServer2022", &[20_348]),
+        ("WindowsServer2025", &[26_100]),
+    ] {
+        let versions = builds.iter().map(|build| table.version(platform, *build).expect(platform));
+        let has_extended = versions.filter(|version| version.extended.is_some()).count() > 0;
+        let rule = format!("machines: {{ platforms: [{platform}] }}");
+        assert_eq!(warnings("extended", &[&rule]).is_empty(), has_extended, "{platform}");
     }
 }
