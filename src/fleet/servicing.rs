@@ -5,6 +5,7 @@
 //! from the time. [`CompiledServicing`] prepares the settings for one rendering, and [`TenantServicing`] decides for
 //! each machine of a tenant. Only [`ServicingState::Ended`] changes a state: see [`policy`](super::policy).
 
+mod counts;
 mod rule_warnings;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::facts::servicing::ServicingEnd;
 use crate::facts::{ServicingTable, VersionServicing, is_server};
 use crate::model::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState, end_of_day};
 
+pub use counts::{ServicingCounts, version_name};
 pub use rule_warnings::{ServicingRuleReason, ServicingRuleUses, ServicingRuleWarning};
 
 /// The settings and the table of one rendering.
@@ -146,7 +148,9 @@ impl<'a> TenantServicing<'a> {
         let first = |rules: &RuleMask| rules.first(compiled.rules.initial(), &self.outcomes.bits);
         let (edition_rule, extended_rule) = (first(&self.editions), first(&self.extended));
         let unknown = MachineServicing { edition_rule, extended_rule, ..MachineServicing::UNKNOWN };
-        let Some(build) = facts.os_build.filter(|_| !facts.os_platform.is_empty()) else { return unknown };
+        let Some(build) = facts.os_build.filter(|_| !facts.os_platform.trim().is_empty()) else {
+            return unknown;
+        };
         let decide = || {
             let Some(version) = compiled.table.version(&facts.os_platform, build) else { return unknown };
             let edition = edition_rule.map(|index| compiled.settings.editions[index].value);

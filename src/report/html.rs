@@ -93,6 +93,8 @@ struct PageRow {
     /// The values of the own labels.
     labels: Vec<String>,
     update: Option<PageUpdate>,
+    /// The title of a row about the end of servicing; empty in other rows.
+    servicing: String,
     late_since: String,
     deadline: String,
     rule: String,
@@ -210,6 +212,7 @@ struct SummaryRow {
     machines: [String; MACHINE_STATES.len()],
     unsupported: String,
     missing_nothing: String,
+    servicing_ended: String,
     /// By [`UpdateState`].
     updates: [String; UpdateState::ALL.len()],
 }
@@ -222,6 +225,7 @@ impl SummaryRow {
             machines: MACHINE_STATES.map(|state| grouped(counts.machines.machines(state))),
             unsupported: grouped(counts.machines.machines(PolicyState::Unsupported)),
             missing_nothing: grouped(counts.missing_nothing),
+            servicing_ended: grouped(counts.servicing_ended),
             updates: UpdateState::ALL.map(|state| grouped(counts.updates(state))),
         }
     }
@@ -263,6 +267,7 @@ impl From<&ReportRow<'_>> for PageRow {
                 released: time(update.released),
                 first_seen: shown(update.first_seen),
             }),
+            servicing: row.servicing.map(visible).unwrap_or_default(),
             late_since: time(verdict.and_then(|verdict| verdict.late_since)),
             deadline: time(verdict.and_then(|verdict| verdict.deadline)),
             rule: rule.map(|rule| rule.to_string()).unwrap_or_default(),

@@ -36,7 +36,8 @@ pub fn columns(labels: &[OwnLabel]) -> impl Iterator<Item = &str> {
     FIRST_COLUMNS.into_iter().chain(labels).chain(LAST_COLUMNS)
 }
 
-/// A missing update of a machine, or a machine that misses nothing or cannot be judged.
+/// A missing update of a machine, the end of servicing of a machine, or a machine that misses nothing or cannot be
+/// judged.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportRow<'a> {
     /// The name of the tenant.
@@ -47,9 +48,11 @@ pub struct ReportRow<'a> {
     pub labels: &'a [&'a str],
     /// The missing update; none in a row of a machine.
     pub update: Option<RowUpdate<'a>>,
+    /// The title of a row about the end of servicing; none in other rows.
+    pub servicing: Option<&'a str>,
     /// The outcome under the policy; none without policies.
     pub verdict: Option<RowVerdict<'a>>,
-    /// The first exception in the file that covers the missing update.
+    /// The first exception in the file that covers the missing update or the end of servicing.
     pub exception: Option<&'a Exception>,
     /// The time at which the data of the machine was read; none if it was never read.
     pub data_read_at: Option<Timestamp>,
@@ -79,11 +82,11 @@ pub struct RowUpdate<'a> {
 pub struct RowVerdict<'a> {
     /// The name of the policy.
     pub policy: &'a str,
-    /// The time from which the missing update counts as late.
+    /// The time from which the missing update counts as late, or the end of servicing.
     pub late_since: Option<Timestamp>,
     /// The number of the rule that applies, from 1.
     pub rule: Option<usize>,
-    /// The time after which the missing update is overdue.
+    /// The time after which the missing update is overdue, or the end of servicing.
     pub deadline: Option<Timestamp>,
     /// The state.
     pub state: ReportState,
@@ -125,7 +128,7 @@ impl<'a> ReportRow<'a> {
         let update = self.update.as_ref();
         let of_update = [
             update.map(|update| Cell::Kb(update.kb)),
-            update.map(|update| update.title.into()),
+            update.map(|update| update.title).or(self.servicing).map(Cell::from),
             update.and_then(|update| update.severity).map(|severity| severity.as_str().into()),
             update.and_then(|update| update.vendor_severity).map(|severity| severity.as_str().into()),
             update.and_then(|update| update.exploited).map(Cell::Boolean),

@@ -10,7 +10,7 @@ use super::row::{ReportRow, RowUpdate, RowVerdict};
 use super::summary::TenantCounts;
 use crate::facts::Facts;
 use crate::fleet::policy::{CompiledPolicies, PolicyState, TenantPolicies, UpdateState, UpdateVerdict};
-use crate::fleet::servicing::{CompiledServicing, TenantServicing};
+use crate::fleet::servicing::{CompiledServicing, TenantServicing, version_name};
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
 use crate::model::{
@@ -112,7 +112,7 @@ impl<'a> TenantRows<'a> {
         let ended = is_ended.then(|| self.policies.servicing_verdict(machine));
         let state = PolicyState::of_machine(machine, states, ended.map(|verdict| verdict.state));
         let verdicts = verdicts.unwrap_or_default();
-        self.counts.add(state, missing_updates, &verdicts);
+        self.counts.add(state, missing_updates, &verdicts, is_ended);
         let tags = machine.facts.tags.as_deref();
         let labels: Vec<_> = labels.iter().map(|label| label.value(tags)).collect();
         let mut row = ReportRow {
@@ -120,31 +120,33 @@ impl<'a> TenantRows<'a> {
             machine: &machine.facts,
             labels: &labels,
             update: None,
+            servicing: None,
             verdict: None,
             exception: None,
             data_read_at: machine.assessment.as_ref().map(|assessment| assessment.fetched_at),
         };
         let policy = self.terms.policy.map(|policy| &*policy.name);
+        let row_verdict = |late_since, rule, deadline, state| {
+            policy.map(|policy| RowVerdict { policy, late_since, rule, deadline, state })
+        };
         let is_judged = policy.is_none() || state.is_judged();
-        if !is_judged || missing_updates.is_none_or(<[_]>::is_empty) {
-            row.verdict = policy.map(|policy| RowVerdict {
-                policy,
-                late_since: verdicts.iter().map(|verdict| verdict.late_since).min(),
-                rule: None,
-                deadline: None,
-                state: state.into(),
-            });
+        let title = ended.map(|_| format!("servicing of {} ended", version_name(&machine.facts)));
+        if let Some(verdict) = ended {
+            let end = servicing.ended_at;
+            row.servicing = title.as_deref();
+            row.verdict = row_verdict(end, None, end, verdict.state.into());
+            row.exception = verdict.exception.map(|index| &exceptions[index]);
+            take(&row)?;
+            row.servicing = None;
+        } else if !is_judged || missing_updates.is_none_or(<[_]>::is_empty) {
+            let late_since = verdicts.iter().map(|verdict| verdict.late_since).min();
+            row.verdict = row_verdict(late_since, None, None, state.into());
             take(&row)?;
         }
         for (missing, verdict) in missing_updates.into_iter().flatten().zip(&verdicts) {
             row.update = Some(self.update(missing, verdict));
-            row.verdict = policy.map(|policy| RowVerdict {
-                policy,
-                late_since: Some(verdict.late_since),
-                rule: verdict.rule,
-                deadline: verdict.deadline,
-                state: verdict.state.into(),
-            });
+            let UpdateVerdict { rule, deadline, late_since, state, .. } = *verdict;
+            row.verdict = row_verdict(Some(late_since), rule, deadline, state.into());
             row.exception = verdict.exception.map(|index| &exceptions[index]);
             take(&row)?;
         }

@@ -18,8 +18,10 @@ pub struct TenantCounts {
     /// The machines by state.
     pub machines: PolicyStates,
     updates: [u64; UpdateState::ALL.len()],
-    /// The assessed machines that miss nothing.
+    /// The assessed machines that miss nothing and are not past end of servicing.
     pub missing_nothing: u64,
+    /// The machines past end of servicing, without unsupported and inactive ones.
+    pub servicing_ended: u64,
 }
 
 impl ReportSummary {
@@ -31,6 +33,7 @@ impl ReportSummary {
             total.machines.add_all(&counts.machines);
             total.updates.iter_mut().zip(counts.updates).for_each(|(sum, count)| *sum += count);
             total.missing_nothing += counts.missing_nothing;
+            total.servicing_ended += counts.servicing_ended;
         }
         total
     }
@@ -46,9 +49,12 @@ impl TenantCounts {
         state: PolicyState,
         missing_updates: Option<&[MissingUpdate]>,
         verdicts: &[UpdateVerdict],
+        is_ended: bool,
     ) {
         self.machines.add(state);
-        self.missing_nothing += u64::from(missing_updates.is_some_and(<[_]>::is_empty));
+        let misses_nothing = missing_updates.is_some_and(<[_]>::is_empty);
+        self.missing_nothing += u64::from(misses_nothing && !is_ended);
+        self.servicing_ended += u64::from(is_ended);
         for verdict in verdicts {
             self.updates[verdict.state as usize] += 1;
         }

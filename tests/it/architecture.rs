@@ -61,7 +61,7 @@ const ALLOWED: [(&str, &[&str]); 25] = [
         &["clock", "config", "error", "file_watch", "group_access", "http", "model", "self_metrics", "text"],
     ),
     ("http", &["config", "file_kind", "text"]),
-    ("fleet", &["clock", "facts", "model"]),
+    ("fleet", &["clock", "facts", "model", "text"]),
     ("config", &["clock", "file_kind", "model", "text"]),
     ("logging", &["clock", "model"]),
     ("cli", &["logging", "model"]),

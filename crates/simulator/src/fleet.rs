@@ -267,7 +267,7 @@ impl SimulatedFleet {
             "id": kb,
             "name": update.batch.title(),
             "osBuild": machine.system.build,
-            "productsNames": [update.product(machine.system)],
+            "productsNames": [machine.system.product_of(update)],
             "url": catalog_url(&kb),
             "machineMissedOn": self.reported(&kb),
             "cveAddressed": update.cves(),

@@ -5,7 +5,7 @@
 use jiff::civil::{Date, date};
 
 use super::calendar::{Batch, Day};
-use super::updates::UpdateLine;
+use super::updates::{Update, UpdateLine};
 
 /// A Windows release, or the part of it that gets updates for the same time. The values are those of the API.
 #[derive(Debug)]
@@ -100,6 +100,11 @@ impl WindowsRelease {
     /// Returns whether it is Windows 10 with Extended Security Updates.
     pub(super) fn has_extended_updates(&self) -> bool {
         self.platform == "Windows10" && self.serviced_until.is_none()
+    }
+
+    /// The short name of the product of an update on a machine with this release.
+    pub(super) fn product_of(&self, update: Update) -> &'static str {
+        if update.is_dot_net() { ".net_framework" } else { self.product }
     }
 
     /// The version in the bulk export.

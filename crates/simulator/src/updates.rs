@@ -6,7 +6,6 @@
 
 use super::calendar::Batch;
 use super::random::mix;
-use super::releases::WindowsRelease;
 
 /// Number of systems with an update line of their own.
 pub(super) const LINES: u64 = 6;
@@ -77,11 +76,6 @@ impl Update {
             UpdateKind::System => 45 + self.spread() % 70,
             UpdateKind::DotNet => self.spread() % 4,
         }
-    }
-
-    /// The short name of the product on a machine with `system`.
-    pub(super) fn product(self, system: &WindowsRelease) -> &'static str {
-        if self.is_dot_net() { ".net_framework" } else { system.product }
     }
 
     pub(super) fn is_dot_net(self) -> bool {

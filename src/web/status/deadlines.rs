@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::text::{ShownTime, counted, grouped, visible};
+use crate::fleet::overview::TenantOverview;
 use crate::fleet::policy::{PolicyState, PolicyStates};
+use crate::fleet::servicing::ServicingCounts;
 use crate::fleet::{MachineState, Overview};
 use crate::model::{Exception, Policy};
 use crate::publish::Snapshot;
@@ -17,6 +19,10 @@ pub(super) struct Deadlines {
     pub(super) headline: String,
     /// The number of machines that miss nothing at all.
     pub(super) misses_nothing: String,
+    /// A sentence about the machines past end of servicing; none without such a machine.
+    pub(super) servicing_ended: Option<String>,
+    /// A sentence about the machines that may be past end of servicing, with what would settle it.
+    pub(super) servicing_uncertain: Option<String>,
     /// One for each policy.
     pub(super) policies: Vec<PolicyCard>,
     /// One for each exception of the configuration.
@@ -46,6 +52,8 @@ pub(super) struct ExceptionRow {
     pub(super) class: &'static str,
     /// The number of missing updates that it covers.
     pub(super) updates: String,
+    /// The number of machines past end of servicing that it covers; none if there is none.
+    pub(super) machines: Option<String>,
 }
 
 impl Deadlines {
@@ -55,10 +63,13 @@ impl Deadlines {
             (0..snapshot.policies.len()).map(|index| states_under(overview, index)).collect();
         let misses_nothing = MissesNothing::of(overview);
         let first = snapshot.policies.first().zip(states.first());
+        let servicing = servicing(overview);
         Self {
             headline: first
                 .map_or_else(|| misses_nothing.headline(), |(policy, states)| headline(policy, states)),
             misses_nothing: misses_nothing.sentence(),
+            servicing_ended: servicing.ended().as_deref().map(visible),
+            servicing_uncertain: servicing.uncertain(),
             policies: snapshot
                 .policies
                 .iter()
@@ -66,7 +77,7 @@ impl Deadlines {
                 .map(|(policy, states)| card(policy, states))
                 .collect(),
             exceptions: (snapshot.exceptions.iter().enumerate())
-                .map(|(index, exception)| row(exception, updates_under(overview, index), snapshot.at))
+                .map(|(index, exception)| row(exception, covered(overview, index), snapshot.at))
                 .collect(),
         }
     }
@@ -77,10 +88,24 @@ fn states_under(overview: &Overview, policy: usize) -> PolicyStates {
     overview.tenants.iter().filter_map(|tenant| tenant.policies.get(policy)).copied().sum()
 }
 
-/// The missing updates that the exception with this index covers, in all tenants.
-fn updates_under(overview: &Overview, exception: usize) -> u64 {
-    let counts = overview.tenants.iter().filter_map(|tenant| tenant.exception_updates.get(exception));
-    counts.copied().flatten().sum()
+/// The servicing of the machines that are not unsupported.
+fn servicing(overview: &Overview) -> ServicingCounts {
+    let mut counts = ServicingCounts::default();
+    for summary in &overview.machines {
+        if summary.state != MachineState::Unsupported {
+            counts.add(&summary.machine.facts, &summary.servicing);
+        }
+    }
+    counts
+}
+
+/// The missing updates and the machines past end of servicing that the exception with this index covers, in all
+/// tenants.
+fn covered(overview: &Overview, exception: usize) -> (u64, u64) {
+    let sum = |counts: fn(&TenantOverview) -> &[Option<u64>]| {
+        overview.tenants.iter().filter_map(|tenant| *counts(tenant).get(exception)?).sum()
+    };
+    (sum(|tenant| &tenant.exception_updates), sum(|tenant| &tenant.exception_servicing))
 }
 
 fn headline(policy: &Policy, states: &PolicyStates) -> String {
@@ -131,7 +156,7 @@ fn card(policy: &Policy, states: &PolicyStates) -> PolicyCard {
     }
 }
 
-fn row(exception: &Exception, updates: u64, now: Timestamp) -> ExceptionRow {
+fn row(exception: &Exception, (updates, machines): (u64, u64), now: Timestamp) -> ExceptionRow {
     let ends_at = exception.ends_at();
     let days_left = ends_at.duration_since(now).as_hours() / 24;
     let (end, class) = if exception.is_in_effect(now) {
@@ -148,6 +173,7 @@ fn row(exception: &Exception, updates: u64, now: Timestamp) -> ExceptionRow {
         end,
         class,
         updates: grouped(updates),
+        machines: (machines > 0).then(|| counted(machines, "machine")),
     }
 }
 

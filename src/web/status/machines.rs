@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 
 use super::query::MachineQuery;
 use super::text::{ShownTime, grouped, visible};
+use crate::fleet::MachineState;
 use crate::fleet::overview::{MachineSummary, MissingCounts};
 use crate::fleet::policy::{CompiledPolicies, TenantPolicies};
-use crate::model::OwnLabel;
+use crate::fleet::servicing::MachineServicing;
+use crate::model::{OwnLabel, ServicingState};
 use crate::publish::Snapshot;
 
 /// Number of machines on a page.
@@ -36,6 +38,8 @@ pub(super) struct MachineTableRow {
     pub(super) id: String,
     pub(super) tenant: String,
     pub(super) platform: String,
+    /// The mark of a machine that is, or may be, past end of servicing.
+    pub(super) servicing: Option<ServicingMark>,
     pub(super) group: String,
     /// Name and value of each own label that is not empty.
     pub(super) own_labels: Vec<(String, String)>,
@@ -46,6 +50,21 @@ pub(super) struct MachineTableRow {
     pub(super) newest_attempt_failed: bool,
     /// True if the newest answer contains an update id that is no KB.
     pub(super) has_unreadable_ids: bool,
+}
+
+pub(super) struct ServicingMark {
+    pub(super) class: &'static str,
+    pub(super) words: String,
+    /// The end of servicing, shown as the last day; none if it is not known.
+    pub(super) end: Option<ShownTime>,
+}
+
+/// What exceptions cover of a machine.
+#[derive(Clone, Copy, Default)]
+struct Accepted {
+    updates: u64,
+    /// True if the machine is past end of servicing and one covers it.
+    servicing: bool,
 }
 
 pub(super) struct MissingCells {
@@ -66,8 +85,8 @@ impl MachineTable {
         let page = query.page.min(pages);
         let start = (page - 1) * ROWS;
         let shown: Vec<_> = matching.iter().skip(start).take(ROWS).collect();
-        let accepted = accepted_updates(snapshot, &shown);
-        let row = |(summary, accepted): (&&&MachineSummary, u64)| {
+        let accepted = accepted(snapshot, &shown);
+        let row = |(summary, accepted): (&&&MachineSummary, Accepted)| {
             MachineTableRow::of(summary, snapshot, accepted, now)
         };
         let link = |page: usize| query.link_to(page);
@@ -110,24 +129,27 @@ fn select<'a>(snapshot: &'a Snapshot, query: &MachineQuery) -> Vec<&'a MachineSu
     machines.iter().filter(matches).collect()
 }
 
-/// The number of missing updates of each of `machines` that an exception covers.
-fn accepted_updates(snapshot: &Snapshot, machines: &[&&MachineSummary]) -> Vec<u64> {
+/// What exceptions cover of each of `machines`.
+fn accepted(snapshot: &Snapshot, machines: &[&&MachineSummary]) -> Vec<Accepted> {
     if snapshot.exceptions.is_empty() || snapshot.policies.is_empty() {
-        return vec![0; machines.len()];
+        return vec![Accepted::default(); machines.len()];
     }
     let compiled = CompiledPolicies::new(&snapshot.policies, &snapshot.exceptions, snapshot.at);
     let mut of_tenants = BTreeMap::new();
     let mut accepted = |summary: &MachineSummary| {
-        let Some(missing_updates) = summary.machine.assessed_updates(snapshot.at, &snapshot.freshness) else {
-            return 0;
-        };
+        let machine = &summary.machine;
+        let missing_updates = machine.assessed_updates(snapshot.at, &snapshot.freshness);
         let policies = of_tenants.entry(summary.tenant).or_insert_with(|| {
             let updates = &snapshot.overview().tenants[summary.tenant].summary.updates;
             TenantPolicies::new(&compiled, &snapshot.fleets[summary.tenant], updates, &snapshot.facts)
         });
         // Exceptions are the same under every policy.
-        let verdicts = policies.verdicts(0, &summary.machine, missing_updates);
-        verdicts.iter().filter(|verdict| verdict.exception.is_some()).count() as u64
+        let verdicts = policies.verdicts(0, machine, missing_updates.unwrap_or_default());
+        let is_ended = summary.servicing.decides(summary.state);
+        Accepted {
+            updates: verdicts.iter().filter(|verdict| verdict.exception.is_some()).count() as u64,
+            servicing: is_ended && policies.servicing_verdict(machine).exception.is_some(),
+        }
     };
     machines.iter().map(|summary| accepted(summary)).collect()
 }
@@ -152,7 +174,7 @@ fn caption(matching: usize, start: usize, shown: usize, query: &MachineQuery) ->
 }
 
 impl MachineTableRow {
-    fn of(summary: &MachineSummary, snapshot: &Snapshot, accepted: u64, now: Timestamp) -> Self {
+    fn of(summary: &MachineSummary, snapshot: &Snapshot, accepted: Accepted, now: Timestamp) -> Self {
         let machine = &summary.machine;
         let facts = &machine.facts;
         let platform = [facts.os_platform.as_str(), &facts.os_version].map(visible).join(" ");
@@ -161,10 +183,11 @@ impl MachineTableRow {
             id: visible(facts.id.as_str()),
             tenant: visible(&snapshot.fleets[summary.tenant].tenant),
             platform: platform.trim().to_owned(),
+            servicing: ServicingMark::of(summary, accepted.servicing),
             group: visible(&facts.device_group),
             own_labels: own_labels(&snapshot.labels, facts.tags.as_deref()),
             state: summary.state.as_str(),
-            missing: summary.missing.map(|counts| MissingCells::of(counts, accepted, now)),
+            missing: summary.missing.map(|counts| MissingCells::of(counts, accepted.updates, now)),
             last_assessed: machine
                 .assessment
                 .as_ref()
@@ -173,6 +196,40 @@ impl MachineTableRow {
             newest_attempt_failed: machine.attempt.is_some_and(|attempt| !attempt.succeeded),
         }
     }
+}
+
+impl ServicingMark {
+    fn of(summary: &MachineSummary, is_accepted: bool) -> Option<Self> {
+        let servicing = &summary.servicing;
+        let class = match servicing.state {
+            _ if summary.state == MachineState::Unsupported => return None,
+            ServicingState::InService | ServicingState::Unknown => return None,
+            ServicingState::Uncertain => "waiting",
+            ServicingState::Ended if is_accepted => "covered",
+            ServicingState::Ended => "bad",
+        };
+        let words = match servicing.state {
+            ServicingState::Uncertain => {
+                format!("servicing uncertain: set {}", settings(servicing).join(" and "))
+            }
+            _ if is_accepted => "accepted, servicing ended".to_owned(),
+            _ => "servicing ended".to_owned(),
+        };
+        Some(Self { class, words, end: servicing.ended_at.map(last_day) })
+    }
+}
+
+/// The settings that would settle whether servicing has ended.
+fn settings(servicing: &MachineServicing) -> Vec<&'static str> {
+    let editions = servicing.needs_edition.then_some("servicing.editions");
+    let extended = servicing.needs_extended.then_some("servicing.extended");
+    editions.into_iter().chain(extended).collect()
+}
+
+/// The last day before `end`.
+fn last_day(end: Timestamp) -> ShownTime {
+    let last = end - SignedDuration::from_secs(1);
+    ShownTime { exact: end.to_string(), words: last.strftime("%Y-%m-%d").to_string() }
 }
 
 fn own_labels(labels: &[OwnLabel], tags: Option<&[String]>) -> Vec<(String, String)> {

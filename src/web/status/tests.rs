@@ -1,6 +1,7 @@
 //! The page as it is served.
 
 mod deadlines;
+mod servicing;
 
 use std::time::Duration;
 
@@ -291,7 +292,7 @@ async fn suppressed_series_are_shown() {
     assert_eq!(
         levels,
         [
-            "fleet\">fleet</a>, deepest</dt><dd>36</dd><dd class=\"left-out\">none suppressed</dd>",
+            "fleet\">fleet</a>, deepest</dt><dd>40</dd><dd class=\"left-out\">none suppressed</dd>",
             "machine\">machine</a></dt><dd>0</dd><dd class=\"left-out waiting\">80 suppressed</dd>",
             "update\">update</a></dt><dd>0</dd><dd class=\"left-out waiting\">60 suppressed</dd>",
         ]

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use crate::support::binary::{LOOPBACK, RunningExporter, command};
-use crate::support::exposition::Exposition;
+use crate::support::exposition::{Exposition, Sample};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -32,9 +32,21 @@ async fn demo_is_labelled_simulated_and_removes_its_files() {
         assert!(files.len() == 1 && files[0].starts_with("mde_exporter-demo-"), "{files:?}");
         demo.wait_for_status("/-/ready", StatusCode::OK).await;
         demo.wait_for_value("mde_up", 1.0).await;
+        let misses_updates = |scrape: &Exposition| scrape.sum("mde_missing_updates") > 0.0;
+        demo.wait_for_scrape("missing updates", misses_updates).await;
         let scrape = demo.scrape().await;
         assert_eq!(scrape.sum("mde_assessed_machines"), 20.0);
-        assert!(scrape.sum("mde_missing_updates") > 0.0);
+
+        let servicing = |platform: &str, state: &str| {
+            let labels = [("os_platform", platform), ("servicing", state)];
+            let samples = scrape.samples("mde_servicing_machines");
+            let is_of = |sample: &&Sample| labels.iter().all(|(label, value)| sample.label(label) == *value);
+            samples.filter(is_of).map(|sample| sample.value).sum::<f64>()
+        };
+        assert!(servicing("Windows10", "ended") >= 1.0, "without Extended Security Updates");
+        assert!(servicing("Windows11", "ended") >= 1.0, "23H2");
+        assert_eq!(servicing("WindowsServer2012R2", "ended"), 1.0);
+        assert!(servicing("Windows11", "unknown") >= 2.0, "a preview build, and a machine without a build");
 
         // The facts come from the simulation too.
         let rated = |scrape: &Exposition| {

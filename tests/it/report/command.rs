@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use jiff::Timestamp;
+use mde_simulator::machine_record;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::binary::{CommandOutput, LOOPBACK, RunningExporter, command, entry, run, test_tenant};
@@ -59,6 +61,46 @@ async fn report_lists_what_the_exposition_counts() {
     let again = report(&test_tenant.folder, &[]).await;
     assert_eq!(again.stdout, output.stdout, "equal data gives equal lines");
     assert!(test_tenant.sim.control().machine_ids().len() == 30);
+}
+
+#[tokio::test]
+async fn machine_past_end_of_servicing_has_a_row() {
+    let test_tenant = configured(0).await;
+    let folder = &test_tenant.folder;
+    let config = fs::read_to_string(folder.path().join("mde_exporter.yml")).unwrap();
+    let lab = "exceptions:\n  - { name: lab, reason: CHG1, until: 9999-12-31, machines: { names: [lab] } }\n";
+    test_tenant.write("mde_exporter.yml", &format!("{config}{lab}"));
+    for (id, name, build) in [
+        ("a1", "ended", json!(22_621)),
+        ("a2", "lab", json!("22621")),
+        ("a3", "preview", json!(27_965)),
+        ("a4", "without build", Value::Null),
+    ] {
+        let mut record = machine_record(id, name, Timestamp::now());
+        (record["osPlatform"], record["version"]) = (json!("Windows11"), json!("22H2"));
+        record["osBuild"] = build;
+        test_tenant.sim.control().add_machine(record);
+    }
+    let polled = run(folder, &["once"]).await;
+    assert_eq!(polled.code, Some(0), "{}", polled.stderr);
+    let cells = |rows: &[BTreeMap<String, String>]| -> Vec<[String; 5]> {
+        let columns = ["machine", "title", "deadline", "state", "exception"];
+        rows.iter().map(|row| columns.map(|column| row[column].clone())).collect()
+    };
+    let rows = csv_rows(&report(folder, &[]).await.stdout);
+    let (title, end) = ("servicing of Windows11 22H2 ended", "2025-10-15T00:00:00Z");
+    assert_eq!(
+        cells(&rows),
+        [
+            ["ended", title, end, "overdue", ""],
+            ["lab", title, end, "accepted", "lab"],
+            ["preview", "", "", "compliant", ""],
+            ["without build", "", "", "compliant", ""],
+        ]
+        .map(|row| row.map(str::to_owned))
+    );
+    let overdue = csv_rows(&report(folder, &["--state=overdue"]).await.stdout);
+    assert_eq!(overdue, rows[..1]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::facts::Facts;
-use mde_exporter::fleet::TenantFleet;
+use mde_exporter::fleet::{Machine, TenantFleet};
 use mde_exporter::metrics::{RenderOptions, Renderer};
 use mde_exporter::model::{
     DetailLevel, Exception, ExpositionFormat, MachineCondition, OwnLabel, Policy, PolicyPreset, ReportFormat,
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 
 use crate::support::exposition::{Exposition, Sample, parse};
 use crate::support::fleets::{
-    FIRST_SEEN, answer, any_fleets, exception, now, special_case_facts, special_case_fleets,
-    special_case_policies,
+    FIRST_SEEN, answer, any_fleets, exception, is_past_servicing, now, special_case_facts,
+    special_case_fleets, special_case_policies,
 };
 use crate::support::report::{ReportSettings, csv_rows, report_text};
 
@@ -62,6 +62,16 @@ fn seconds(time: &str) -> f64 {
     time.as_duration().as_secs_f64()
 }
 
+/// Tenant and id of the machines whose servicing has ended.
+fn ended_machines(fleets: &[Arc<TenantFleet>]) -> BTreeSet<(String, String)> {
+    let ended = |fleet: &Arc<TenantFleet>| {
+        let machines = fleet.machines.values().filter(|machine| is_past_servicing(machine));
+        let key = |machine: &Arc<Machine>| (fleet.tenant.to_string(), machine.facts.id.as_str().to_owned());
+        machines.map(key).collect::<Vec<_>>()
+    };
+    fleets.iter().flat_map(ended).collect()
+}
+
 proptest! {
     #[test]
     fn rows_are_the_update_series_and_the_other_machines(
@@ -98,16 +108,23 @@ proptest! {
             let samples = exposed.samples(name).filter(|sample| sample.label("state") == state);
             sum(samples.map(|sample| sample.value).collect())
         };
+        let ended = ended_machines(&fleets);
+        let has_ended = |row: &&&Row| row["title"].starts_with("servicing of ");
+        let with_end: Vec<_> = machines.iter().filter(has_ended).collect();
+        prop_assert_eq!(with_end.len(), ended.len());
+        prop_assert!(with_end.iter().all(|row| row["late_since"] == row["deadline"]));
         let others = if settings.policies.is_empty() {
             let in_scope = exposed.sum("mde_assessed_machines");
-            let machine = |sample| (Sample::label(sample, "tenant"), Sample::label(sample, "machine_id"));
+            let machine = |sample| {
+                (Sample::label(sample, "tenant").to_owned(), Sample::label(sample, "machine_id").to_owned())
+            };
             let with_updates: BTreeSet<_> = exposed.samples(FIRST_SEEN).map(machine).collect();
-            in_scope - with_updates.len() as f64
+            in_scope - with_updates.union(&ended).count() as f64
         } else {
             let not_judged = ["unknown", "unsupported"].map(|state| in_state("mde_policy_machines", state));
             not_judged[0] + not_judged[1] + exposed.sum("mde_compliant_machines")
         };
-        prop_assert_eq!(machines.len() as f64, others);
+        prop_assert_eq!((machines.len() - ended.len()) as f64, others);
         for state in ["overdue", "accepted", "due", "none", "unknown"] {
             let count = updates.iter().filter(|row| row["state"] == state).count();
             prop_assert!(count == 0 || !settings.policies.is_empty(), "{}", state);
@@ -120,6 +137,8 @@ proptest! {
             let overdue: Vec<_> = updates.iter().copied().filter(|row| row["state"] == "overdue").collect();
             prop_assert_eq!(exploited(&overdue), exposed.sum("mde_policy_overdue_exploited_updates"));
         }
+        let accepted = with_end.iter().filter(|row| row["exception"] == "windows").count();
+        prop_assert_eq!(accepted as f64, exposed.sum("mde_exception_servicing_machines"));
         let named = |name: &str| updates.iter().filter(|row| row["exception"] == name).count() as f64;
         let covered = |name: &str| {
             let samples = exposed.samples("mde_exception_updates");

@@ -78,7 +78,7 @@ impl ExportedUpdate {
             id: update.kb(),
             title: update.batch.title(),
             released: update.batch.released(),
-            products: vec![update.product(system).to_owned()],
+            products: vec![system.product_of(update).to_owned()],
             cves: (0..cves).map(|index| cve(update.batch, index, update.is_dot_net())).collect(),
         }
     }

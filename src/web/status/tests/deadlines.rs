@@ -10,7 +10,7 @@ use crate::web::tests::rendered;
 const DAY: Duration = Duration::from_hours(24);
 
 /// An exception for machines with this name.
-fn exception(name: &str, until: Date, machine: &str) -> Exception {
+pub(super) fn exception(name: &str, until: Date, machine: &str) -> Exception {
     let conditions = vec![Condition::from(MachineCondition::Names(vec![TextPattern::new(machine)]))];
     Exception {
         name: name.into(),
@@ -63,7 +63,7 @@ fn headline(page: &str) -> &str {
 }
 
 /// The text of a part of the page, with a space in place of each tag.
-fn words(part: &str) -> String {
+pub(super) fn words(part: &str) -> String {
     let texts = part.split('<').enumerate().map(|(place, piece)| match piece.split_once('>') {
         Some((_, text)) if place > 0 => text,
         _ => piece,
