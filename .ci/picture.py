@@ -13,6 +13,8 @@ COLORS = {"green": "#3a9d5d", "orange": "#e08a2e", "red": "#d0453b", "blue": "#4
 PALETTE = ["#4a7fc1", "#e08a2e", "#3a9d5d", "#8e5bb0", "#d0453b", "#5fb0b7", "#b3a032", "#8a6d5b"]
 INK, FAINT, PAPER, CARD, LINE = "#1f2430", "#6b7280", "#f3f4f6", "#ffffff", "#e2e4e9"
 DAY = 86400
+# The widths of columns with long texts.
+LONG = {"title": 26, "os_platform": 18}
 # Seconds between two samples of the history.
 STEP = 21600
 
@@ -228,7 +230,8 @@ class Drawing:
                 row = rows.setdefault(tuple(found.get(label, "") for label in keys), {})
                 row.update({label: found[label] for label in labels if label in found})
                 row[f"Value #{target['refId']}" if several else "Value"] = value
-        wide = {field: 26 if field == "title" else max(len(titles[field]), 8) for field in fields}
+        least = {field: 12 if configs[titles[field]]["unit"].startswith("time:") else 8 for field in fields}
+        wide = {field: LONG.get(field) or max(len(titles[field]), least[field]) for field in fields}
         unit = width / sum(wide.values())
         at = x
         for field in fields:

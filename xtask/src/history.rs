@@ -167,22 +167,32 @@ fn options(past: Past) -> RenderOptions {
         policies: policies.into(),
         detail: past.detail,
         labels: [OwnLabel::new("team".into(), "team:")].into(),
-        servicing: Arc::new(servicing()),
+        servicing: Arc::new(servicing(past)),
         exceptions: (past.patching == Patching::ByGroup).then(shop_floor).into_iter().collect(),
         ..RenderOptions::default()
     }
 }
 
-/// Windows 11 Enterprise, and Windows 10 with Extended Security Updates.
-fn servicing() -> ServicingSettings {
-    fn rule<T>(value: T, platform: &str, place: &str) -> ServicingRule<T> {
-        let conditions = vec![MachineCondition::Platforms(vec![TextPattern::new(platform)]).into()];
-        ServicingRule { value, tenants: Vec::new(), conditions, place: place.into() }
+/// Windows 11 Enterprise, and Windows 10 with Extended Security Updates. Machines that are patched by their groups have
+/// kiosks with Windows 11 Pro, and with Windows 10 without Extended Security Updates.
+fn servicing(past: Past) -> ServicingSettings {
+    fn rule<T>(
+        value: T,
+        condition: fn(Vec<TextPattern>) -> MachineCondition,
+        pattern: &str,
+    ) -> ServicingRule<T> {
+        let conditions = vec![condition(vec![TextPattern::new(pattern)]).into()];
+        ServicingRule { value, tenants: Vec::new(), conditions, place: "the history".into() }
     }
-    ServicingSettings {
-        editions: vec![rule(ServicingEdition::Enterprise, "Windows11", "servicing.editions[0]")],
-        extended: vec![rule(true, "Windows10", "servicing.extended[0]")],
+    let mut settings = ServicingSettings {
+        editions: vec![rule(ServicingEdition::Enterprise, MachineCondition::Platforms, "Windows11")],
+        extended: vec![rule(true, MachineCondition::Platforms, "Windows10")],
+    };
+    if past.patching == Patching::ByGroup {
+        settings.editions.insert(0, rule(ServicingEdition::Pro, MachineCondition::DeviceGroups, "Kiosks"));
+        settings.extended.insert(0, rule(false, MachineCondition::DeviceGroups, "Kiosks"));
     }
+    settings
 }
 
 fn shop_floor() -> Exception {
