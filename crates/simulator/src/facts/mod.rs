@@ -76,7 +76,7 @@ impl Catalogues {
             }
             Endpoint::Kev => kev::catalogue(self.today, variant == Variant::Shrunken),
             Endpoint::Epss => return Some(gzip(&epss::scores(self.today, variant == Variant::Shrunken))),
-            Endpoint::Servicing => servicing::product(name)?,
+            Endpoint::Servicing => servicing::product(name, self.today, variant == Variant::Shrunken)?,
             _ => return None,
         };
         Some(text.into_bytes())

@@ -216,6 +216,27 @@ async fn servicing_answers_with_and_without_a_last_slash() {
 }
 
 #[tokio::test]
+async fn servicing_has_the_releases_that_are_out() {
+    let client = TestClient::plain(1).await;
+    let names = |document: &Value| -> Vec<String> {
+        let releases = document["result"]["releases"].as_array().expect("releases");
+        releases.iter().filter_map(|release| Some(release["name"].as_str()?.to_owned())).collect()
+    };
+    let before = client.catalogue("/servicing/windows").await;
+    assert!(names(&before).contains(&"11-25h2-e".to_owned()), "{:?}", names(&before));
+    assert!(!names(&before).contains(&"11-26h1-e".to_owned()), "released in February 2026");
+    client.simulator.control().skip_days(365);
+    let after = client.catalogue("/servicing/windows").await;
+    assert!(names(&after).contains(&"11-26h1-e".to_owned()), "{:?}", names(&after));
+    let ended = |document: &Value| {
+        let releases = document["result"]["releases"].as_array().expect("releases");
+        let release = releases.iter().find(|release| release["name"] == "11-23h2-e").expect("the release");
+        release["isEol"].as_bool()
+    };
+    assert_eq!((ended(&before), ended(&after)), (Some(false), Some(true)));
+}
+
+#[tokio::test]
 async fn catalogue_faults_change_the_contents() {
     let client = TestClient::plain(1).await;
     let control = client.simulator.control();
