@@ -75,7 +75,13 @@ pub fn read_anything(data: &[u8]) {
         }
         2 => drop(kev::read(body)),
         3 => drop(epss::read(body, &|_| true)),
-        4 => drop(servicing::read(body, servicing::ServicedProduct::Windows)),
+        4 => {
+            let product = servicing::ServicedProduct::Windows;
+            let Ok(servicing) = servicing::read(body, product) else { return };
+            let fetched = file::Fetched { at: Timestamp::UNIX_EPOCH, data: servicing };
+            file.servicing.insert(product, fetched);
+            drop(file.facts());
+        }
         _ => drop(FactsFile::read(body).map(|file| file.facts())),
     }
 }

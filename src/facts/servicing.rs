@@ -100,7 +100,8 @@ object! {
 /// A day or a boolean, as endoflife.date writes both.
 impl Shape for Option<ServicingEnd> {
     fn of_text(text: &str) -> Self {
-        date::day(text).map(ServicingEnd::On)
+        let flag = || text.trim().to_ascii_lowercase().parse().ok().map(ServicingEnd::Passed);
+        date::day(text).map(ServicingEnd::On).or_else(flag)
     }
 
     fn of_flag(flag: bool) -> Self {
@@ -162,24 +163,6 @@ impl ServicingRelease {
 }
 
 impl ServicingEnd {
-    /// The end as a time: the 00:00 UTC after the last day. None without a day.
-    #[must_use]
-    pub fn time(self) -> Option<Timestamp> {
-        match self {
-            Self::On(day) => date::end_of(day),
-            Self::Passed(_) => None,
-        }
-    }
-
-    /// Returns whether it has passed at `now`.
-    #[must_use]
-    pub fn has_passed(self, now: Timestamp) -> bool {
-        match self {
-            Self::On(day) => date::end_of(day).is_some_and(|end| end <= now),
-            Self::Passed(passed) => passed,
-        }
-    }
-
     /// The later of two ends. One that has not passed, without a day, is the latest; one that has passed, the earliest.
     pub(super) fn later(self, other: Self) -> Self {
         match (self, other) {
@@ -213,6 +196,7 @@ mod tests {
                 {"name": "7", "eolFrom": null, "latest": {"name": "6.1"}},
                 {"name": "6", "eolFrom": null, "isEol": true, "latest": {}},
                 {"name": "5", "eolFrom": "2014-04-08", "isEol": false, "isEoes": true, "eoesFrom": null},
+                {"name": "4.5", "eolFrom": " True", "eoesFrom": "2029-10-09T00:00:00Z", "latest": {"name": 10}},
                 {"name": "4", "eolFrom": "soon", "isEol": false, "eoesFrom": {}, "latest": "10.0.1"},
                 {"label": "without a name"}, null, "x"
             ],
@@ -242,6 +226,7 @@ mod tests {
                 release("7", None, None, None),
                 release("6", None, Some(ServicingEnd::Passed(true)), None),
                 release("5", None, on(2014, 4, 8), None),
+                release("4.5", None, Some(ServicingEnd::Passed(true)), on(2029, 10, 9)),
                 release("4", None, None, None),
             ]
         );
@@ -271,22 +256,6 @@ mod tests {
             let release = ServicingRelease { name: name.into(), is_lts, ..ServicingRelease::default() };
             assert_eq!(release.client_editions(), expected, "{name} {is_lts}");
         }
-    }
-
-    #[test]
-    fn end_is_over_from_the_day_after_it() {
-        let end = ServicingEnd::On(date(2026, 11, 10));
-        for (now, expected) in [
-            ("2026-11-10T00:00:00Z", false),
-            ("2026-11-10T23:59:59.999Z", false),
-            ("2026-11-11T00:00:00Z", true),
-            ("2027-11-11T00:00:00Z", true),
-        ] {
-            assert_eq!(end.has_passed(now.parse().unwrap()), expected, "{now}");
-        }
-        assert_eq!(end.time(), "2026-11-11T00:00:00Z".parse().ok());
-        let without_day = ServicingEnd::Passed(true);
-        assert_eq!((without_day.has_passed(Timestamp::UNIX_EPOCH), without_day.time()), (true, None));
     }
 
     #[test]

@@ -20,14 +20,14 @@ static BUILT_IN_TABLE: LazyLock<ServicingTable> =
     LazyLock::new(|| ServicingTable::of_products(|product| versions_of_file(&BUILT_IN_FILE, product)));
 
 /// The versions of one product by build.
-type Versions = BTreeMap<u32, VersionServicing>;
+type VersionsByBuild = BTreeMap<u32, VersionServicing>;
 
 /// The servicing of every known Windows version, for lookups by platform and build. The default is the table that is
 /// built in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServicingTable {
-    clients: Versions,
-    servers: Versions,
+    clients: VersionsByBuild,
+    servers: VersionsByBuild,
 }
 
 impl Default for ServicingTable {
@@ -49,7 +49,7 @@ impl ServicingTable {
     /// A table of versions: true for a server, and the build.
     #[must_use]
     pub fn new(versions: impl IntoIterator<Item = ((bool, u32), VersionServicing)>) -> Self {
-        let mut table = Self { clients: Versions::new(), servers: Versions::new() };
+        let mut table = Self { clients: VersionsByBuild::new(), servers: VersionsByBuild::new() };
         for ((is_server, build), version) in versions {
             let versions = if is_server { &mut table.servers } else { &mut table.clients };
             versions.insert(build, version);
@@ -75,7 +75,7 @@ impl ServicingTable {
         })
     }
 
-    fn of_products(versions: impl Fn(ServicedProduct) -> Versions) -> Self {
+    fn of_products(versions: impl Fn(ServicedProduct) -> VersionsByBuild) -> Self {
         Self {
             clients: versions(ServicedProduct::Windows),
             servers: versions(ServicedProduct::WindowsServer),
@@ -100,14 +100,14 @@ fn is_newer_than_built_in(fetched: &Fetched<Servicing>) -> bool {
     at >= BUILT_IN_FILE.made_at
 }
 
-fn versions_of_file(file: &FactsFile, product: ServicedProduct) -> Versions {
+fn versions_of_file(file: &FactsFile, product: ServicedProduct) -> VersionsByBuild {
     file.servicing.get(&product).map(|fetched| versions(product, &fetched.data)).unwrap_or_default()
 }
 
 /// The versions out of the releases of a product. A release without a build, or for an edition that is not known, gives
 /// none. Of several releases for one edition of a build, the later end counts.
-fn versions(product: ServicedProduct, servicing: &Servicing) -> Versions {
-    let mut versions = Versions::new();
+fn versions(product: ServicedProduct, servicing: &Servicing) -> VersionsByBuild {
+    let mut versions = VersionsByBuild::new();
     for release in &servicing.releases {
         let Some(build) = release.build else { continue };
         let editions = match product {

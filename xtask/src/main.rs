@@ -5,6 +5,7 @@
 //! - [`rules`] generates the Prometheus rules as Kubernetes resources.
 //! - [`history`] writes the metrics of a simulated past.
 //! - [`package`] writes the manual page and the shell completions.
+//! - [`servicing`] renews the built-in table of the ends of servicing.
 //! - [`simulate`] serves a simulated API.
 //!
 //! Generated files are committed. A test below fails if one of them is out of date.
@@ -15,6 +16,7 @@ mod generated;
 mod history;
 mod package;
 mod rules;
+mod servicing;
 mod simulate;
 
 use std::error::Error;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use generated::GeneratedFile;
 use history::Past;
+use jiff::civil::Date;
 use mde_exporter::model::DetailLevel;
 use mde_simulator::Patching;
 
@@ -75,6 +78,13 @@ enum Task {
         /// target/release/package.
         folder: PathBuf,
     },
+    /// Renew the built-in table of the ends of servicing.
+    Servicing {
+        /// Folder with windows.json and windows-server.json of <https://endoflife.date/api/v1/products>.
+        folder: PathBuf,
+        /// The day on which they were downloaded, such as 2026-08-22.
+        taken: Date,
+    },
     /// Serve a simulated Defender API with the documented quotas until the process is killed.
     ///
     /// The configuration `mde_exporter.yml` exists once the API can be polled.
@@ -107,6 +117,7 @@ fn run(task: Task) -> Result<(), Box<dyn Error>> {
             history::write(Past { days, patching, stop_on, detail }, std::io::stdout().lock())
         }
         Task::Package { folder } => Ok(package::write(&folder)?),
+        Task::Servicing { folder, taken } => Ok(generated::run(&[servicing::file(&folder, taken)?], false)?),
         Task::Simulate { folder, machines } => simulate::serve(&folder, machines),
     }
 }
