@@ -11,6 +11,7 @@ mod log;
 mod reload;
 mod restart;
 mod secrets;
+mod servicing;
 mod servicing_rules;
 mod serving;
 mod shared_application;

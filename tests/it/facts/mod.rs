@@ -5,4 +5,5 @@ mod daemon;
 mod file;
 mod golden;
 mod hosts;
+mod servicing;
 mod sources;

@@ -7,6 +7,7 @@ mod list_changes;
 mod log_of_a_day;
 mod machines;
 mod quota;
+mod servicing;
 mod supersedence;
 mod tags;
 mod unreadable;

@@ -11,6 +11,8 @@ use mde_exporter::defender::{Client, QuotaHistory};
 use mde_exporter::facts::{self, Facts};
 use mde_exporter::fleet::{PollStatus, TenantFleet};
 use mde_exporter::http::ProxyMode;
+use mde_exporter::metrics::RenderOptions;
+use mde_exporter::model::Policy;
 use mde_exporter::poll::Poller;
 use mde_exporter::publish::{Snapshot, SnapshotReader, publication};
 use mde_exporter::self_metrics::SelfMetrics;
@@ -30,6 +32,7 @@ pub(crate) struct PollerSetup {
     pub(crate) test_tenant: TestTenant,
     pub(crate) tenant: Tenant,
     pub(crate) interval: Duration,
+    pub(crate) policies: Vec<Policy>,
     pub(crate) clock: Clock,
     pub(crate) fleet: TenantFleet,
     pub(crate) self_metrics: Arc<SelfMetrics>,
@@ -47,7 +50,12 @@ pub(crate) struct RunningPoller {
 impl PollerSetup {
     /// A poller of `machines` plain machines, with the default quota and interval.
     pub(crate) async fn new(machines: usize) -> Self {
-        let clock = Clock::following_tokio(Timestamp::now());
+        Self::starting_at(Timestamp::now(), machines).await
+    }
+
+    /// Like [`new`](Self::new), at another time.
+    pub(crate) async fn starting_at(start: Timestamp, machines: usize) -> Self {
+        let clock = Clock::following_tokio(start);
         let now = clock.clone();
         let options = Options {
             machines,
@@ -64,7 +72,7 @@ impl PollerSetup {
         let fleet = TenantFleet::new(Arc::clone(&tenant.name));
         let self_metrics = Arc::new(SelfMetrics::new("test"));
         let interval = Poll::default().interval;
-        Self { test_tenant, tenant, interval, clock, fleet, self_metrics }
+        Self { test_tenant, tenant, interval, policies: Vec::new(), clock, fleet, self_metrics }
     }
 
     pub(crate) fn selecting(mut self, selectors: Selectors) -> Self {
@@ -93,7 +101,7 @@ impl PollerSetup {
         let fleet = self.fleet.clone();
         let (publisher, publication, reader) = publication(
             vec![fleet.clone()],
-            render_options(poll.freshness),
+            RenderOptions { policies: self.policies.clone().into(), ..render_options(poll.freshness) },
             clock.clone(),
             Arc::clone(&self.self_metrics),
             None,
