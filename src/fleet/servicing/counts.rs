@@ -42,18 +42,17 @@ impl ServicingCounts {
         // Stable: versions with equal counts stay in the order of names.
         versions.sort_by_key(|(_, count)| Reverse(*count));
         let count: u64 = versions.iter().map(|(_, count)| count).sum();
-        let named = versions.iter().take(NAMED).map(|(name, count)| format!("{name} ({})", grouped(*count)));
-        let mut names: Vec<_> = named.collect();
+        let shown = |(name, count): &(&str, u64)| format!("{name} ({})", grouped(*count));
+        let mut parts: Vec<_> = versions.iter().take(NAMED).map(shown).collect();
         let others: u64 = versions.iter().skip(NAMED).map(|(_, count)| count).sum();
         if others > 0 {
-            names.push(format!("other versions ({})", grouped(others)));
+            parts.push(format!("other versions ({})", grouped(others)));
         }
         (count > 0).then(|| {
-            let run = if count == 1 { "runs" } else { "run" };
-            let names = names.join(", ");
+            let verb = if count == 1 { "runs" } else { "run" };
+            let (machines, versions) = (machines(count), parts.join(", "));
             format!(
-                "{} {run} a Windows version past end of servicing, which gets no updates: {names}.",
-                machines(count)
+                "{machines} {verb} a Windows version past end of servicing, which gets no updates: {versions}."
             )
         })
     }
