@@ -288,7 +288,10 @@ impl FaultyCall<'_> {
                 "productsNames": ["windows_10"], "machineMissedOn": 1, "url": "", "osBuild": 19045});
         }
         let name = format!("made-up-{number}.corp.example");
-        machine_record(&machine_id(99, number), &name, jiff::Timestamp::UNIX_EPOCH)
+        let mut record = machine_record(&machine_id(99, number), &name, jiff::Timestamp::UNIX_EPOCH);
+        // Its servicing is the same at any time.
+        record["osBuild"] = Value::Null;
+        record
     }
 
     fn new_link(&self) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{CompiledServicing, TenantServicing};
+use super::{CompiledServicing, TenantServicing, version_name};
 use crate::facts::is_server;
 use crate::fleet::MachineFacts;
 use crate::model::{ServicingEdition, ServicingRule};
@@ -168,7 +168,7 @@ impl RuleUse {
         if is_unsuited {
             self.unsuited += 1;
             if self.versions.len() <= SHOWN {
-                self.versions.insert(format!("{} {}", facts.os_platform, facts.os_version).trim().to_owned());
+                self.versions.insert(version_name(facts));
             }
         }
     }

@@ -40,3 +40,36 @@ async fn check_states_how_many_machines_can_be_judged() {
     assert!(text.contains("machine d0 misses 0 updates"), "{text}");
     assert!(text.contains("enough for 1 machine every 6h"), "{text}");
 }
+
+#[tokio::test]
+async fn check_names_machines_past_end_of_servicing() {
+    let test_tenant = test_tenant_of(0, SignedDuration::ZERO).await;
+    let add = |id: &str, platform: &str, version: &str, build: Option<u32>| {
+        let mut record = machine_record(id, id, Timestamp::now());
+        (record["osPlatform"], record["version"]) = (platform.into(), version.into());
+        record["osBuild"] = build.into();
+        test_tenant.sim.control().add_machine(record);
+    };
+    add("a0", "Windows11", "25H2", Some(26_200));
+    add("a1", "Windows11", "26H2", Some(99_999));
+    add("a2", "Windows11", "23H2", None);
+    let text = check(&test_tenant, &config(&test_tenant, &[])).await;
+    assert!(!text.contains("servicing"), "{text}");
+
+    add("b0", "Windows11", "22H2", Some(22_621));
+    add("b1", "Windows11", "22H2", Some(22_621));
+    add("b2", "WindowsServer2012R2", "", Some(9_600));
+    add("c0", "Windows10", "22H2", Some(19_045));
+    let configured = config(&test_tenant, &[]);
+    let text = check(&test_tenant, &configured).await;
+    for line in [
+        "servicing       warning: 3 machines run a Windows version past end of servicing, which gets no updates: Windows11 \
+         22H2 (2), WindowsServer2012R2 (1)",
+        "servicing       warning: 1 machine may be past end of servicing. Set servicing.extended for 1 machine to settle it",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{text}");
+    }
+    let rules = "servicing: { extended: [{ has: false, machines: { platforms: [Windows10] } }] }\n";
+    let text = check(&test_tenant, &format!("{configured}{rules}")).await;
+    assert!(text.contains("warning: 4 machines run") && !text.contains("may be past"), "{text}");
+}
