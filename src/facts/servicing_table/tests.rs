@@ -19,6 +19,7 @@ fn release(name: &str, build: u32, end: &str) -> String {
     format!(r#"{{"name": "{name}", "eolFrom": {end}, "latest": {{"name": "10.0.{build}"}}}}"#)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "ends are optional everywhere in this file")]
 fn on(day: &str) -> Option<ServicingEnd> {
     Some(ServicingEnd::On(day.parse().unwrap()))
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::binary::{LOOPBACK, RunningExporter, command, entry, run, test_tenant};
 use crate::support::exposition::{Exposition, parse};
+use crate::support::report::csv_rows;
 use crate::support::tenant::TestTenant;
 
 /// Builds that no real version has.
@@ -99,4 +100,22 @@ async fn restored_machine_that_ended_yesterday_is_overdue() {
     let covered = accepted.value("mde_exception_servicing_machines", &[("exception", "lab")]);
     assert_eq!(covered, Some(1.0));
     running.stop("TERM").await;
+
+    let report = run(&test_tenant.folder, &["report"]).await;
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    let mut rows = csv_rows(&report.stdout);
+    rows.retain(|row| row["title"] == "servicing of Windows11 22H2 ended");
+    assert_eq!(rows.len(), 1, "{}", report.stdout);
+    let expected = format!("{today}T00:00:00Z");
+    for (column, expected) in [
+        ("machine_id", format!("a{ENDED}")),
+        ("late_since", expected.clone()),
+        ("deadline", expected),
+        ("kb", String::new()),
+        ("first_seen", String::new()),
+        ("rule", String::new()),
+        ("exception", "lab".to_owned()),
+    ] {
+        assert_eq!(rows[0][column], expected, "{column}: {}", report.stdout);
+    }
 }
