@@ -38,7 +38,8 @@ fn problems(text: &str) -> Vec<String> {
 
 /// Returns the warnings about rules of `list` (`editions`, `extended`), the first of which is in line 14.
 fn warnings(list: &str, rules: &[&str]) -> Vec<String> {
-    let lines: String = rules.iter().map(|rule| format!("    - {{ {rule} }}\n")).collect();
+    let lines: Vec<_> = rules.iter().map(|rule| format!("    - {{ {rule} }}\n")).collect();
+    let lines = lines.concat();
     let loaded = read(&format!("servicing:\n  {list}:\n{lines}")).unwrap_or_else(|error| panic!("{error}"));
     loaded.warnings.iter().map(|warning| warning.to_string().replace("f.yml: ", "")).collect()
 }
