@@ -1,5 +1,7 @@
 //! The servicing of the machines in scope, and the rules about it that do not do what they say.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::settings::CheckedSettings;
@@ -23,10 +25,13 @@ pub(super) fn warnings(
         counts.add(facts, &servicing.of_machine(facts));
     }
     let mut uses = ServicingRuleUses::new(&compiled);
-    uses.add_tenant(tenant, machines.iter());
-    // A rule may apply to machines of other tenants.
+    uses.add_tenant(tenant, true, machines.iter());
+    // A rule that is not limited to this tenant may apply to machines of another one.
+    let is_limited = |tenants: &[Arc<str>]| matches!(tenants, [name] if **name == *tenant);
     let is_certain = |warning: &ServicingRuleWarning| match warning.reason {
-        ServicingRuleReason::NoMachine | ServicingRuleReason::ServersAlone => settings.is_single_tenant,
+        ServicingRuleReason::NoMachine | ServicingRuleReason::ServersAlone => {
+            settings.is_single_tenant || is_limited(&warning.tenants)
+        }
         ServicingRuleReason::NoSuchEdition(_) | ServicingRuleReason::NoExtendedUpdates => true,
     };
     let of_rules = uses.warnings().into_iter().filter(is_certain);
@@ -37,8 +42,6 @@ pub(super) fn warnings(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use jiff::civil::date;
 
     use super::*;
@@ -96,23 +99,28 @@ mod tests {
     #[test]
     fn rule_may_apply_to_machines_of_another_tenant() {
         let tags = MachineCondition::Tags(vec![TextPattern::new("esu")]);
-        let rule = |conditions| ServicingRule {
+        let rule = |conditions, tenants: &[&str]| ServicingRule {
             value: true,
-            tenants: Vec::new(),
+            tenants: tenants.iter().map(|&tenant| tenant.into()).collect(),
             conditions,
             place: "servicing.extended[0] (line 9)".into(),
         };
-        let of = |conditions, is_single_tenant| {
-            let servicing =
-                ServicingSettings { extended: vec![rule(conditions)], ..ServicingSettings::default() };
+        let of_rule = |rule, is_single_tenant| {
+            let servicing = ServicingSettings { extended: vec![rule], ..ServicingSettings::default() };
             texts(&CheckedSettings { is_single_tenant, ..settings(servicing) }, &[machine(3), machine(2)])
         };
+        let of = |conditions, is_single_tenant| of_rule(rule(conditions, &[]), is_single_tenant);
         let found = of(vec![tags.clone().into()], true);
         assert!(
             found[1].starts_with("servicing.extended[0] (line 9) applies to no machine in scope"),
             "{found:?}"
         );
-        assert_eq!(of(vec![tags.into()], false).len(), 1, "{found:?}");
+        assert_eq!(of(vec![tags.clone().into()], false).len(), 1, "{found:?}");
+        assert_eq!(
+            of_rule(rule(vec![tags.into()], &["contoso"]), false),
+            found,
+            "it is limited to this tenant"
+        );
         let found = of(Vec::new(), false);
         assert!(
             found[1].starts_with("servicing.extended[0] (line 9) does not apply to 1 machine"),

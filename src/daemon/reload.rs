@@ -134,7 +134,8 @@ impl Reloader {
         self.credentials = reading.await.expect("Safe: reading does not panic and is never aborted");
         // A role may have been granted, or a secret replaced.
         self.supervisor.renew_tokens();
-        if plan.changes.is_empty() {
+        // Without a change, rules may be in other lines, which messages name.
+        if plan.changes.is_empty() && config == self.active.config {
             return Ok(ReloadOutcome::Unchanged);
         }
         log_warnings(&warnings);
@@ -147,6 +148,9 @@ impl Reloader {
             is_new
         });
         self.active.config = config;
+        if plan.changes.is_empty() {
+            return Ok(ReloadOutcome::Unchanged);
+        }
         Ok(ReloadOutcome::Applied { changes: plan.changes })
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::file::{FactsFile, Fetched};
 use super::servicing::{ServicedProduct, Servicing, ServicingEnd};
-use crate::model::ServicingEdition;
+use crate::model::{ServicingEdition, end_of_day};
 
 /// The table that is built in: a facts file with nothing else, made on the day on which the table was taken.
 const BUILT_IN: &str = include_str!("servicing_table/built_in.json");
@@ -57,21 +57,27 @@ impl ServicingTable {
         table
     }
 
-    /// The table of a facts file and the one that is built in. For each product, the newer of the two counts; builds and
-    /// editions that it lacks are taken from the other one.
+    /// The table of a facts file and the one that is built in. For each product, the newer of the two counts; builds,
+    /// editions and days that it lacks are taken from the other one.
     pub(super) fn newest(file: &FactsFile) -> Self {
         Self::of_products(|product| {
             let built_in = versions_of_file(&BUILT_IN_FILE, product);
             let Some(fetched) = file.servicing.get(&product) else { return built_in };
             let of_file = versions(product, &fetched.data);
-            let [mut older, newer] =
-                if is_newer_than_built_in(fetched) { [built_in, of_file] } else { [of_file, built_in] };
+            let (mut known, newer, newer_at) = if is_newer_than_built_in(fetched) {
+                (built_in, of_file, fetched.at)
+            } else {
+                (of_file, built_in, BUILT_IN_FILE.made_at)
+            };
             for (build, version) in newer {
-                let known: &mut VersionServicing = older.entry(build).or_default();
-                known.editions.extend(version.editions);
-                known.extended = version.extended.or(known.extended);
+                let known: &mut VersionServicing = known.entry(build).or_default();
+                for (edition, end) in version.editions {
+                    let known = known.editions.entry(edition).or_default();
+                    *known = newer_end(*known, end, newer_at);
+                }
+                known.extended = newer_end(known.extended, version.extended, newer_at);
             }
-            older
+            known
         })
     }
 
@@ -91,6 +97,22 @@ impl ServicingTable {
         }
         let versions = if is_server(os_platform) { &self.servers } else { &self.clients };
         versions.get(&build)
+    }
+}
+
+/// The end in the newer of two documents, fetched at `newer_at`. The older one counts where the newer one has no end, or
+/// says without a day that an end has passed whose day the older one has.
+fn newer_end(
+    older: Option<ServicingEnd>,
+    newer: Option<ServicingEnd>,
+    newer_at: Timestamp,
+) -> Option<ServicingEnd> {
+    match (older, newer) {
+        (_, None) => older,
+        (Some(ServicingEnd::On(day)), Some(ServicingEnd::Passed(true))) if end_of_day(day) <= newer_at => {
+            older
+        }
+        (_, Some(_)) => newer,
     }
 }
 

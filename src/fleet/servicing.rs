@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::rules::machines::MachineOutcomes;
 use super::rules::{RuleMask, RuleSet};
-use super::{MachineFacts, MachineState, TenantFleet};
+use super::{MachineFacts, MachineState};
 use crate::facts::servicing::ServicingEnd;
 use crate::facts::{ServicingTable, VersionServicing, is_server};
 use crate::model::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState, end_of_day};
@@ -51,8 +51,26 @@ pub struct MachineServicing {
     pub edition_rule: Option<usize>,
     /// The index of the rule about Extended Security Updates of the machine.
     pub extended_rule: Option<usize>,
-    /// One bit for each [`ServicingEdition`] that the machine may have.
-    editions: u8,
+    /// The editions that the machine may have, by the settings and the table.
+    pub editions: EditionSet,
+}
+
+/// A set of editions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EditionSet(u8);
+
+impl EditionSet {
+    /// Returns whether it has this edition.
+    #[must_use]
+    pub fn has(self, edition: ServicingEdition) -> bool {
+        self.0 & 1 << edition as u8 != 0
+    }
+}
+
+impl FromIterator<ServicingEdition> for EditionSet {
+    fn from_iter<I: IntoIterator<Item = ServicingEdition>>(editions: I) -> Self {
+        Self(editions.into_iter().fold(0, |bits, edition| bits | 1 << edition as u8))
+    }
 }
 
 impl MachineServicing {
@@ -64,14 +82,8 @@ impl MachineServicing {
         needs_extended: false,
         edition_rule: None,
         extended_rule: None,
-        editions: 0,
+        editions: EditionSet(0),
     };
-
-    /// Returns whether the machine may have this edition, by the settings and the table.
-    #[must_use]
-    pub fn may_have(&self, edition: ServicingEdition) -> bool {
-        self.editions & 1 << edition as u8 != 0
-    }
 
     /// Returns whether it decides the state of a machine under the policies: its servicing has ended, and the machine
     /// is neither unsupported nor inactive.
@@ -95,13 +107,6 @@ impl<'a> CompiledServicing<'a> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
-    }
-
-    /// The servicing of each machine of `fleet`, in the order of ids.
-    #[must_use]
-    pub fn of_fleet(&self, fleet: &TenantFleet) -> Vec<MachineServicing> {
-        let mut servicing = TenantServicing::new(self, &fleet.tenant);
-        fleet.machines.values().map(|machine| servicing.of_machine(&machine.facts)).collect()
     }
 }
 
@@ -198,17 +203,15 @@ fn decide(
     let last_days = passed.iter().map(|(_, end)| last_day(**end)).chain(extended_end);
     // Without one of the days, the latest is not known.
     let last_day = last_days.collect::<Option<Vec<_>>>().and_then(|days| days.into_iter().max());
-    let bit = |edition: ServicingEdition| 1 << edition as u8;
-    let extended_bit = extended.map(|_| bit(ServicingEdition::Extended));
     MachineServicing {
         state,
         ended_at: last_day.filter(|_| state == ServicingState::Ended).map(end_of_day),
         needs_edition: is_uncertain && !open.is_empty(),
         needs_extended: is_uncertain && is_extended,
         editions: possible()
-            .map(|(edition, _)| bit(*edition))
-            .chain(extended_bit)
-            .fold(0, |all, bit| all | bit),
+            .map(|(edition, _)| *edition)
+            .chain(extended.map(|_| ServicingEdition::Extended))
+            .collect(),
         ..MachineServicing::UNKNOWN
     }
 }

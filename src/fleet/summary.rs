@@ -3,22 +3,21 @@
 //! One pass over the machines. Only assessed machines (state `fresh` or `stale`) contribute missing
 //! updates; the others are only counted by state. The result depends on no order but that of the machine ids.
 
+mod cells;
 mod collector;
 mod versions;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use self::versions::VersionCollector;
+use self::cells::{Cell, CellSums, Cells};
 use super::owners::OTHER;
-use super::servicing::{CompiledServicing, MachineServicing};
-use super::{EffectiveFacts, MachineFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
+use super::servicing::{CompiledServicing, MachineServicing, TenantServicing};
+use super::{EffectiveFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
 use crate::facts::Facts;
 use crate::model::{
     CvssScore, Freshness, KbId, OwnLabel, ServicingSettings, ServicingState, Severity, VendorSeverity,
-    bounded_label,
 };
 
 pub use collector::UpdateCollector;
@@ -54,7 +53,7 @@ pub struct Summary {
 }
 
 /// The key of a group of machines.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineGroup {
     /// As in [`MachineFacts`].
     pub os_platform: String,
@@ -131,21 +130,24 @@ impl Summary {
         freshness: &Freshness,
         facts: &Facts,
     ) -> Self {
-        let mut groups = Groups::default();
+        let mut cells = Cells::default();
         let mut updates = UpdateCollector::new(facts);
-        let mut versions = VersionCollector::new(facts.servicing());
+        let mut tenant_servicing = TenantServicing::new(servicing, &fleet.tenant);
         let now = servicing.now();
         let mut summary = Self {
             owners: Owners::of(fleet, labels),
-            servicing: servicing.of_fleet(fleet),
+            servicing: Vec::with_capacity(fleet.machines.len()),
             ..Self::default()
         };
         let mut has_assessed = false;
-        for ((place, machine), servicing) in fleet.machines.values().enumerate().zip(&summary.servicing) {
-            let group = groups.of(&machine.facts, summary.owners.of_machine(place));
-            group.by_state[machine.state(now, freshness) as usize] += 1;
-            if machine.facts.is_supported() {
-                versions.add(&machine.facts, servicing);
+        for (place, machine) in fleet.machines.values().enumerate() {
+            let servicing = tenant_servicing.of_machine(&machine.facts);
+            summary.servicing.push(servicing);
+            let Cell { group, version } = cells.of(&machine.facts, summary.owners.of_machine(place));
+            let state = machine.state(now, freshness);
+            group.by_state[state as usize] += 1;
+            if state != MachineState::Unsupported {
+                version.add(facts.servicing(), &machine.facts, &servicing);
             }
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
@@ -170,9 +172,9 @@ impl Summary {
         if has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
-        (summary.groups, summary.group_of_machine) = groups.finish();
+        let CellSums { groups, group_of_machine, versions } = cells.finish();
+        (summary.groups, summary.group_of_machine, summary.versions) = (groups, group_of_machine, versions);
         summary.updates = updates.finish();
-        summary.versions = versions.finish();
         summary.oldest_first_seen = summary.updates.values().map(|update| update.oldest_first_seen).min();
         summary.superseded.extend(superseded(&summary.updates, facts));
         summary
@@ -215,6 +217,11 @@ impl Summary {
     /// Makes the ends of servicing of each version the same in all of `summaries`: the earliest ones.
     pub fn share_ends<'a>(summaries: impl Iterator<Item = &'a mut Self>) {
         versions::share_ends(summaries.map(|summary| &mut summary.versions));
+    }
+
+    /// The versions that [`fold_versions`](Self::fold_versions) would keep.
+    pub fn kept_versions(&self, bound: usize) -> impl Iterator<Item = (&MachineVersion, &VersionSummary)> {
+        versions::kept(&self.versions, bound).into_iter()
     }
 
     /// Reduces the versions to at most `bound`, but at least 1. Those with the fewest machines become one with platform
@@ -265,44 +272,6 @@ fn superseded(updates: &BTreeMap<KbId, UpdateSummary>, facts: &Facts) -> BTreeMa
 impl From<(&str, &str)> for MachineGroup {
     fn from((os_platform, device_group): (&str, &str)) -> Self {
         Self { os_platform: os_platform.to_owned(), device_group: device_group.to_owned(), owner: 0 }
-    }
-}
-
-/// The groups of machines while they are counted.
-#[derive(Default)]
-struct Groups<'a> {
-    /// The number of each group. Names that the exposition cuts to the same label value are one group.
-    numbers: BTreeMap<(Cow<'a, str>, Cow<'a, str>, usize), usize>,
-    counts: Vec<GroupSummary>,
-    of_machines: Vec<usize>,
-}
-
-impl<'a> Groups<'a> {
-    /// The group of the next machine.
-    fn of(&mut self, facts: &'a MachineFacts, owner: usize) -> &mut GroupSummary {
-        let key = (bounded_label(&facts.os_platform), bounded_label(&facts.device_group), owner);
-        let number = *self.numbers.entry(key).or_insert(self.counts.len());
-        if number == self.counts.len() {
-            self.counts.push(GroupSummary::default());
-        }
-        self.of_machines.push(number);
-        &mut self.counts[number]
-    }
-
-    /// The groups, and the place among them for each machine.
-    fn finish(self) -> (BTreeMap<MachineGroup, GroupSummary>, Vec<usize>) {
-        let Self { numbers, counts, mut of_machines } = self;
-        let mut places = vec![0; counts.len()];
-        let sorted = numbers.into_iter().enumerate().map(|(place, ((platform, group, owner), number))| {
-            places[number] = place;
-            let key = MachineGroup { owner, ..MachineGroup::from((&*platform, &*group)) };
-            (key, counts[number])
-        });
-        let groups = sorted.collect();
-        for number in &mut of_machines {
-            *number = places[*number];
-        }
-        (groups, of_machines)
     }
 }
 

@@ -172,22 +172,29 @@ fn written<'a>(labels: &[OwnLabel], values: impl Iterator<Item = &'a str>) -> Wr
     WrittenLabels::new(&names, &values.collect::<Vec<_>>())
 }
 
-/// Returns the number of series that [`FLEET`] has for one update of the scope. Series without tenant count for every
-/// tenant that writes them.
+/// The number of series that [`FLEET`] has for one version of Windows in a tenant.
+pub const SERIES_OF_VERSION: u64 = ServicingState::ALL.len() as u64;
+
+/// Returns the number of series without tenant that [`FLEET`] has for one version of Windows, whatever the number of
+/// tenants with it.
 #[must_use]
-pub fn series_of_update(scope: &FleetScope<'_>, kb: KbId, update: &UpdateSummary) -> u64 {
-    let known =
-        [update.reported_machines.is_some(), update.addressed_cves.is_some(), update.released.is_some()];
-    let of_facts =
-        scope.facts.kb(kb).map_or(0, |of_kb| facts::series_of(of_kb, scope.facts.has(FactsSource::Kev)));
-    3 + known.into_iter().map(u64::from).sum::<u64>() + of_facts
+pub fn series_of_ends(version: &VersionSummary) -> u64 {
+    version.ends.iter().flatten().count() as u64
 }
 
-/// Returns the number of series that [`FLEET`] has for one version of Windows. Series without tenant count for every
-/// tenant that writes them.
+/// Returns the number of series that [`FLEET`] has for one update in a tenant.
 #[must_use]
-pub fn series_of_version(version: &VersionSummary) -> u64 {
-    (ServicingState::ALL.len() + version.ends.iter().flatten().count()) as u64
+pub fn series_of_update(update: &UpdateSummary) -> u64 {
+    let known =
+        [update.reported_machines.is_some(), update.addressed_cves.is_some(), update.released.is_some()];
+    3 + known.into_iter().map(u64::from).sum::<u64>()
+}
+
+/// Returns the number of series without tenant that [`FLEET`] has for one update, whatever the number of tenants that
+/// miss it.
+#[must_use]
+pub fn series_of_kb(facts: &Facts, kb: KbId) -> u64 {
+    facts.kb(kb).map_or(0, |of_kb| facts::series_of(of_kb, facts.has(FactsSource::Kev)))
 }
 
 /// Returns the highest number of series that [`FLEET`] has for one group of machines.

@@ -9,8 +9,14 @@
 //! 3. Updates are left out with all their families, those that the fewest machines miss first.
 //! 4. Families are left out, from the end of the table.
 
-use super::families::{FleetScope, series_of_group, series_of_update, series_of_version};
-use crate::model::DetailLevel;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::families::{
+    FleetScope, SERIES_OF_VERSION, series_of_ends, series_of_group, series_of_kb, series_of_update,
+};
+use crate::fleet::summary::MachineVersion;
+use crate::model::{DetailLevel, KbId};
 
 /// The result of the series limit for one exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,37 +63,49 @@ pub(super) fn is_within(series: u64, limit: u64) -> bool {
 
 /// Reduces the fleet level from `series` to `limit`, as far as groups and updates allow. The owners are folded before.
 pub(super) fn fit_to_limit(scopes: &mut [FleetScope<'_>], series: u64, limit: u64) {
-    let updates = |scopes: &[FleetScope<'_>]| -> u64 {
-        let of_scope = |scope: &FleetScope<'_>| -> u64 {
-            scope.summary.updates.iter().map(|(kb, update)| series_of_update(scope, *kb, update)).sum()
-        };
-        scopes.iter().map(of_scope).sum()
-    };
-    let groups = |scopes: &[FleetScope<'_>], bound: usize| -> u64 {
-        let count = |scope: &FleetScope<'_>| {
-            let groups = scope.summary.groups.len().min(bound) as u64 * series_of_group(scope.facts);
-            let mut versions: Vec<_> = scope.summary.versions.values().map(series_of_version).collect();
-            versions.sort_unstable_by_key(|series| std::cmp::Reverse(*series));
-            groups + versions.into_iter().take(bound).sum::<u64>()
-        };
-        scopes.iter().map(count).sum()
-    };
-    let others = series.saturating_sub(groups(scopes, usize::MAX) + updates(scopes));
+    let of_updates = series_of_updates(scopes);
+    let others = series.saturating_sub(series_of_groups(scopes, usize::MAX) + of_updates);
     let available = limit.saturating_sub(others);
-    let for_groups = available.saturating_sub(updates(scopes)).max(available / 2);
+    let for_groups = available.saturating_sub(of_updates).max(available / 2);
     let largest = |scope: &FleetScope<'_>| scope.summary.groups.len().max(scope.summary.versions.len());
     let largest = scopes.iter().map(largest).max().unwrap_or(0);
     // The number of series grows with the bound, so a binary search finds the largest that fits.
     let (mut fits, mut exceeds) = (1, largest + 1);
     while exceeds - fits > 1 {
         let bound = fits.midpoint(exceeds);
-        if groups(scopes, bound) <= for_groups { fits = bound } else { exceeds = bound }
+        if series_of_groups(scopes, bound) <= for_groups { fits = bound } else { exceeds = bound }
     }
     for scope in scopes.iter_mut() {
         scope.summary.fold_groups(fits);
         scope.summary.fold_versions(fits);
     }
-    leave_out_updates(scopes, available.saturating_sub(groups(scopes, usize::MAX)));
+    leave_out_updates(scopes, available.saturating_sub(series_of_groups(scopes, usize::MAX)));
+}
+
+/// The number of series of groups and versions if each tenant has at most `bound` of both.
+fn series_of_groups(scopes: &[FleetScope<'_>], bound: usize) -> u64 {
+    let mut versions_with_ends: BTreeMap<&MachineVersion, u64> = BTreeMap::new();
+    let mut sum = 0;
+    for FleetScope { summary, facts, .. } in scopes {
+        let (groups, versions) = (summary.groups.len().min(bound), summary.versions.len().min(bound));
+        sum += groups as u64 * series_of_group(facts) + versions as u64 * SERIES_OF_VERSION;
+        let kept = summary.kept_versions(bound);
+        versions_with_ends.extend(kept.map(|(key, version)| (key, series_of_ends(version))));
+    }
+    sum + versions_with_ends.values().sum::<u64>()
+}
+
+/// The number of series of all updates.
+fn series_of_updates(scopes: &[FleetScope<'_>]) -> u64 {
+    let mut kbs: BTreeMap<KbId, u64> = BTreeMap::new();
+    let mut sum = 0;
+    for FleetScope { summary, facts, .. } in scopes {
+        for (kb, update) in &summary.updates {
+            sum += series_of_update(update);
+            kbs.entry(*kb).or_insert_with(|| series_of_kb(facts, *kb));
+        }
+    }
+    sum + kbs.values().sum::<u64>()
 }
 
 /// Keeps the updates that most machines miss, as many as fit into `available` series.
@@ -98,17 +116,23 @@ fn leave_out_updates(scopes: &mut [FleetScope<'_>], available: u64) {
         .flat_map(|(tenant, scope)| {
             let of_tenant = scope.summary.updates.iter();
             of_tenant.map(move |(kb, update)| {
-                (update.missing_machines, series_of_update(scope, *kb, update), tenant, *kb)
+                (
+                    update.missing_machines,
+                    series_of_update(update),
+                    series_of_kb(scope.facts, *kb),
+                    tenant,
+                    *kb,
+                )
             })
         })
         .collect();
-    updates.sort_by_key(|(machines, _, tenant, kb)| (std::cmp::Reverse(*machines), *tenant, *kb));
-    let mut used = 0;
-    let left_out = updates.into_iter().skip_while(|(_, series, ..)| {
-        used += series;
+    updates.sort_by_key(|(machines, _, _, tenant, kb)| (Reverse(*machines), *tenant, *kb));
+    let (mut used, mut kbs) = (0, BTreeSet::new());
+    let left_out = updates.into_iter().skip_while(|(_, of_tenant, of_kb, _, kb)| {
+        used += of_tenant + if kbs.insert(*kb) { *of_kb } else { 0 };
         used <= available
     });
-    for (_, _, tenant, kb) in left_out {
+    for (.., tenant, kb) in left_out {
         scopes[tenant].summary.updates.remove(&kb);
     }
 }

@@ -80,7 +80,8 @@ fn servicing_warnings(
     let compiled = CompiledServicing::new(settings, facts.servicing(), at);
     let mut uses = ServicingRuleUses::new(&compiled);
     for fleet in fleets {
-        uses.add_tenant(&fleet.tenant, fleet.machines.values().map(|machine| &machine.facts));
+        let machines = fleet.machines.values().map(|machine| &machine.facts);
+        uses.add_tenant(&fleet.tenant, fleet.listed_at.is_some(), machines);
     }
     uses.warnings()
 }

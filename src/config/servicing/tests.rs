@@ -199,7 +199,8 @@ fn extended_updates_that_do_not_exist_are_a_warning() {
     {
         assert!(found.starts_with(&format!("servicing.extended{place} (line 1")), "{found}");
         assert!(
-            found.contains("selects a platform without Extended Security Updates, so the rule"),
+            found
+                .contains("selects a platform for which the built-in table has no Extended Security Updates"),
             "{found}"
         );
     }

@@ -51,8 +51,8 @@ pub(super) fn of_extended(field: &ValueReader<'_>) {
         if matched.peek().is_none() {
             warn_of_unknown(item, pattern);
         } else if matched.all(|(_, has_extended)| !has_extended) {
-            let what =
-                "selects a platform without Extended Security Updates, so the rule changes nothing for it";
+            let what = "selects a platform for which the built-in table has no Extended Security Updates, so the rule \
+                        changes nothing for it without newer facts";
             item.warning(what, "a rule is needed only for platforms that have them, such as Windows10");
         }
     });

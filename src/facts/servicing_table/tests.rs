@@ -110,6 +110,33 @@ fn later_of_several_ends_counts() {
 }
 
 #[test]
+fn newer_document_without_a_day_keeps_a_known_one() {
+    use ServicingEnd::Passed;
+
+    for (end, expected) in [
+        ("null", on("2026-11-10")),
+        ("\"2026-13-45\"", on("2026-11-10")),
+        ("true", on("2026-11-10")),
+        ("false", Some(Passed(false))),
+        ("\"2026-12-08\"", on("2026-12-08")),
+    ] {
+        let file = |fetched| file(None, fetched, &release("11-23h2-e", 22_631, end));
+        let enterprise = |fetched| {
+            let ends = ends(file(fetched).facts().servicing(), "Windows11", 22_631);
+            ends.into_iter().find(|(edition, _)| *edition == ServicingEdition::Enterprise).unwrap().1
+        };
+        assert_eq!(enterprise("2026-11-20T00:00:00Z"), expected, "{end}");
+        if end == "true" {
+            assert_eq!(
+                enterprise("2026-11-10T12:00:00Z"),
+                Some(Passed(true)),
+                "before the known day has passed"
+            );
+        }
+    }
+}
+
+#[test]
 fn document_without_extended_updates_keeps_known_ones() {
     let table = |release: &str| {
         let file = file(Some("2026-12-01T00:00:00Z"), "2026-12-01T00:00:00Z", release);

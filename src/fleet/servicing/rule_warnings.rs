@@ -22,6 +22,8 @@ pub struct ServicingRuleWarning {
     pub machines: usize,
     /// The versions of these machines, such as `Windows10 22H2`.
     pub versions: BTreeSet<String>,
+    /// The names of the tenants that the rule is limited to; empty for all.
+    pub tenants: Vec<Arc<str>>,
 }
 
 /// The reason of a warning about a rule.
@@ -76,7 +78,7 @@ impl ServicingRuleWarning {
 /// The machines to which a rule applies.
 #[derive(Clone, Debug, Default)]
 struct RuleUse {
-    /// True as long as every tenant that the rule names has a machine that a machine list showed.
+    /// True as long as the machine list of every tenant that the rule names was read.
     is_listed: Option<bool>,
     machines: usize,
     servers: usize,
@@ -104,18 +106,27 @@ impl<'a> ServicingRuleUses<'a> {
         }
     }
 
-    /// Adds the machines of a tenant. Unsupported ones are left out.
-    pub fn add_tenant<'m>(&mut self, tenant: &str, machines: impl Iterator<Item = &'m MachineFacts>) {
+    /// Adds the machines of a tenant; `is_listed` is true if its machine list was read. Unsupported machines are left
+    /// out.
+    pub fn add_tenant<'m>(
+        &mut self,
+        tenant: &str,
+        is_listed: bool,
+        machines: impl Iterator<Item = &'m MachineFacts>,
+    ) {
         let settings = self.compiled.settings;
         let mut servicing = TenantServicing::new(self.compiled, tenant);
-        let mut is_listed = false;
+        let (mut is_empty, mut has_tags) = (true, false);
         for facts in machines {
-            is_listed |= facts.tags.is_some();
+            is_empty = false;
+            has_tags |= facts.tags.is_some();
             if facts.is_supported() {
                 let of_machine = servicing.of_machine(facts);
                 self.add(facts, of_machine.edition_rule, of_machine.extended_rule);
             }
         }
+        // The state of an earlier release has no tags, on which rules may depend.
+        let is_listed = is_listed && (is_empty || has_tags);
         note_listed(&settings.editions, &mut self.editions, tenant, is_listed);
         note_listed(&settings.extended, &mut self.extended, tenant, is_listed);
     }
@@ -143,13 +154,13 @@ impl<'a> ServicingRuleUses<'a> {
         let settings = self.compiled.settings;
         let of_editions = settings.editions.iter().zip(self.editions).filter_map(|(rule, rule_use)| {
             let is_for_servers = rule_use.machines > 0 && rule_use.servers == rule_use.machines;
-            if is_for_servers {
-                return Some(rule_use.warning(&rule.place, ServicingRuleReason::ServersAlone));
+            if is_for_servers && rule_use.is_listed == Some(true) {
+                return Some(rule_use.warning(rule, ServicingRuleReason::ServersAlone));
             }
-            rule_use.unsuited_or_unused(&rule.place, ServicingRuleReason::NoSuchEdition(rule.value))
+            rule_use.unsuited_or_unused(rule, ServicingRuleReason::NoSuchEdition(rule.value))
         });
         let of_extended = settings.extended.iter().zip(self.extended).filter_map(|(rule, rule_use)| {
-            rule_use.unsuited_or_unused(&rule.place, ServicingRuleReason::NoExtendedUpdates)
+            rule_use.unsuited_or_unused(rule, ServicingRuleReason::NoExtendedUpdates)
         });
         of_editions.chain(of_extended).collect()
     }
@@ -175,26 +186,27 @@ impl RuleUse {
 
     /// The warning that it applies to machines that its value does not suit, or to none. It may not apply to any while
     /// the machines of a tenant are not known.
-    fn unsuited_or_unused(
+    fn unsuited_or_unused<T>(
         self,
-        place: &Arc<str>,
+        rule: &ServicingRule<T>,
         reason: ServicingRuleReason,
     ) -> Option<ServicingRuleWarning> {
         if self.unsuited > 0 {
-            Some(self.warning(place, reason))
+            Some(self.warning(rule, reason))
         } else if self.machines == 0 && self.is_listed == Some(true) {
-            Some(self.warning(place, ServicingRuleReason::NoMachine))
+            Some(self.warning(rule, ServicingRuleReason::NoMachine))
         } else {
             None
         }
     }
 
-    fn warning(self, place: &Arc<str>, reason: ServicingRuleReason) -> ServicingRuleWarning {
+    fn warning<T>(self, rule: &ServicingRule<T>, reason: ServicingRuleReason) -> ServicingRuleWarning {
         let machines = match reason {
             ServicingRuleReason::NoMachine | ServicingRuleReason::ServersAlone => self.machines,
             ServicingRuleReason::NoSuchEdition(_) | ServicingRuleReason::NoExtendedUpdates => self.unsuited,
         };
-        ServicingRuleWarning { place: Arc::clone(place), reason, machines, versions: self.versions }
+        let (place, tenants) = (Arc::clone(&rule.place), rule.tenants.clone());
+        ServicingRuleWarning { place, reason, machines, versions: self.versions, tenants }
     }
 }
 
@@ -252,7 +264,7 @@ mod tests {
         let compiled = CompiledServicing::new(settings, &table, now);
         let mut uses = ServicingRuleUses::new(&compiled);
         for (tenant, machines) in tenants {
-            uses.add_tenant(tenant, machines.iter());
+            uses.add_tenant(tenant, true, machines.iter());
         }
         uses.warnings()
     }
@@ -300,7 +312,11 @@ mod tests {
         let settings = editions(vec![rule(ServicingEdition::Ltsc, "a", &[])]);
         assert_eq!(reasons(&settings, &[("contoso", vec![server.clone()])]), [(ServersAlone, 1)]);
         let client = machine("Windows11", "26H2", 3, Some(&["A"]));
-        assert_eq!(reasons(&settings, &[("contoso", vec![server]), ("fabrikam", vec![client])]), []);
+        let clients = ("fabrikam", vec![client]);
+        assert_eq!(reasons(&settings, &[("contoso", vec![server.clone()]), clients]), []);
+        let unlisted = ("fabrikam", vec![machine("Windows11", "26H2", 3, None)]);
+        let tenants = [("contoso", vec![server]), unlisted];
+        assert_eq!(reasons(&settings, &tenants), [], "clients of fabrikam may have the tag");
     }
 
     #[test]
@@ -333,7 +349,13 @@ mod tests {
             extended(vec![rule(true, "a", &[]), rule(true, "A", &[]), rule(false, "b", &["contoso"])]);
         let both = [(NoMachine, 0), (NoMachine, 0)];
         assert_eq!(reasons(&settings, &[("contoso", vec![listed()])]), both, "the first rule applies");
-        assert_eq!(reasons(&settings, &[("contoso", Vec::new())]), []);
+        let nothing = [(NoMachine, 0); 3];
+        assert_eq!(reasons(&settings, &[("contoso", Vec::new())]), nothing, "its list selects no machine");
+        let (table, now) = (table(), Timestamp::UNIX_EPOCH);
+        let compiled = CompiledServicing::new(&settings, &table, now);
+        let mut unread = ServicingRuleUses::new(&compiled);
+        unread.add_tenant("contoso", false, [listed()].iter());
+        assert_eq!(unread.warnings(), [], "the list may select more machines");
         assert_eq!(reasons(&settings, &[("contoso", vec![unlisted()])]), []);
         let tenants = [("contoso", vec![listed()]), ("fabrikam", vec![unlisted()])];
         assert_eq!(reasons(&settings, &tenants), both[..1], "machines of fabrikam may have the tag");

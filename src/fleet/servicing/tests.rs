@@ -130,8 +130,8 @@ fn edition_of_the_settings_decides_alone() {
     assert_eq!(of(&["kiosk", "office"]).edition_rule, Some(0), "the first one applies");
     let kiosk = of(&["kiosk"]);
     assert_eq!(kiosk.state, Uncertain, "the version has no such edition");
-    assert!(kiosk.may_have(Pro) && kiosk.may_have(Enterprise) && !kiosk.may_have(Ltsc));
-    assert!(of(&["office"]).may_have(Enterprise) && !of(&["office"]).may_have(Pro));
+    assert!(kiosk.editions.has(Pro) && kiosk.editions.has(Enterprise) && !kiosk.editions.has(Ltsc));
+    assert!(of(&["office"]).editions.has(Enterprise) && !of(&["office"]).editions.has(Pro));
     let server = servicing(&settings, &machine("WindowsServer2025", 1, &[]), "2025-01-01T00:00:00Z");
     assert_eq!(server.state, InService, "a server has one end");
 }

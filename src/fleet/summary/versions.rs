@@ -1,7 +1,6 @@
 //! Windows versions of the machines and their servicing.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -9,8 +8,8 @@ use super::OTHER;
 use crate::facts::servicing::ServicingEnd;
 use crate::facts::{ServicingTable, VersionServicing};
 use crate::fleet::MachineFacts;
-use crate::fleet::servicing::MachineServicing;
-use crate::model::{ServicingEdition, ServicingState, bounded_label, end_of_day};
+use crate::fleet::servicing::{EditionSet, MachineServicing};
+use crate::model::{ServicingEdition, ServicingState, end_of_day};
 
 /// The key of the machines with one version of Windows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +36,14 @@ impl VersionSummary {
         self.by_state[state as usize]
     }
 
+    /// Adds other machines of the version.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.by_state.iter_mut().zip(other.by_state).for_each(|(sum, count)| *sum += count);
+        for (known, end) in self.ends.iter_mut().zip(other.ends) {
+            *known = end.into_iter().chain(*known).min();
+        }
+    }
+
     /// The number of machines.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -44,50 +51,29 @@ impl VersionSummary {
     }
 }
 
-/// The versions while they are counted.
-#[derive(Debug)]
-pub(super) struct VersionCollector<'a> {
-    table: &'a ServicingTable,
-    /// Versions that the exposition cuts to the same label values are one.
-    numbers: HashMap<(Cow<'a, str>, Cow<'a, str>), usize>,
-    counts: Vec<VersionSummary>,
-    /// For each version, the builds and editions whose ends are known.
-    seen: Vec<Vec<(u32, MachineServicing)>>,
+/// The machines of one version while they are counted.
+#[derive(Debug, Default)]
+pub(super) struct VersionCell {
+    pub(super) summary: VersionSummary,
+    /// The builds whose ends are known, each with the editions that a machine may have.
+    seen: Vec<(u32, EditionSet)>,
 }
 
-impl<'a> VersionCollector<'a> {
-    pub(super) fn new(table: &'a ServicingTable) -> Self {
-        Self { table, numbers: HashMap::new(), counts: Vec::new(), seen: Vec::new() }
-    }
-
+impl VersionCell {
     /// Counts a machine that is not unsupported.
-    pub(super) fn add(&mut self, facts: &'a MachineFacts, servicing: &MachineServicing) {
-        let key = (bounded_label(&facts.os_platform), bounded_label(&facts.os_version));
-        let number = *self.numbers.entry(key).or_insert(self.counts.len());
-        if number == self.counts.len() {
-            self.counts.push(VersionSummary::default());
-            self.seen.push(Vec::new());
-        }
-        let summary = &mut self.counts[number];
-        summary.by_state[servicing.state as usize] += 1;
-        let Some(build) = facts.os_build else { return };
-        if self.seen[number].contains(&(build, *servicing)) {
+    pub(super) fn add(&mut self, table: &ServicingTable, facts: &MachineFacts, servicing: &MachineServicing) {
+        self.summary.by_state[servicing.state as usize] += 1;
+        let editions = servicing.editions;
+        let Some(build) = facts.os_build.filter(|build| !self.seen.contains(&(*build, editions))) else {
             return;
-        }
-        self.seen[number].push((build, *servicing));
-        let Some(version) = self.table.version(&facts.os_platform, build) else { return };
-        for edition in ServicingEdition::ALL.into_iter().filter(|edition| servicing.may_have(*edition)) {
-            let known = &mut summary.ends[edition as usize];
+        };
+        // Builds that are not in the table are many, and are not kept.
+        let Some(version) = table.version(&facts.os_platform, build) else { return };
+        self.seen.push((build, editions));
+        for edition in ServicingEdition::ALL.into_iter().filter(|edition| editions.has(*edition)) {
+            let known = &mut self.summary.ends[edition as usize];
             *known = end(version, edition).into_iter().chain(*known).min();
         }
-    }
-
-    pub(super) fn finish(self) -> BTreeMap<MachineVersion, VersionSummary> {
-        let named = self.numbers.into_iter().map(|((platform, version), number)| {
-            let key = MachineVersion { os_platform: platform.into_owned(), os_version: version.into_owned() };
-            (key, self.counts[number])
-        });
-        named.collect()
     }
 }
 
@@ -123,17 +109,30 @@ pub(super) fn share_ends<'a>(
     }
 }
 
+/// The versions that [`fold`] keeps, those with the most machines first.
+pub(super) fn kept(
+    versions: &BTreeMap<MachineVersion, VersionSummary>,
+    bound: usize,
+) -> Vec<(&MachineVersion, &VersionSummary)> {
+    let mut sorted: Vec<_> = versions.iter().collect();
+    // Stable: of versions of equal size, the first ones in text order stay.
+    sorted.sort_by_key(|(_, summary)| std::cmp::Reverse(summary.total()));
+    if sorted.len() > bound {
+        sorted.truncate(bound.saturating_sub(1));
+    }
+    sorted
+}
+
 /// Reduces the versions to at most `bound`, but at least 1. Those with the fewest machines become one with platform
 /// and version `other`, of which no end is known.
 pub(super) fn fold(versions: &mut BTreeMap<MachineVersion, VersionSummary>, bound: usize) {
-    if versions.len() <= bound {
+    let kept = kept(versions, bound).into_iter().map(|(key, summary)| (key.clone(), *summary));
+    let kept: BTreeMap<_, _> = kept.collect();
+    let all = std::mem::replace(versions, kept);
+    let folded: Vec<_> = all.into_iter().filter(|(key, _)| !versions.contains_key(key)).collect();
+    if folded.is_empty() {
         return;
     }
-    let mut sorted: Vec<_> = std::mem::take(versions).into_iter().collect();
-    // Stable: of versions of equal size, the first ones in text order stay.
-    sorted.sort_by_key(|(_, summary)| std::cmp::Reverse(summary.total()));
-    let folded = sorted.split_off(bound.saturating_sub(1));
-    versions.extend(sorted);
     let key = MachineVersion { os_platform: OTHER.to_owned(), os_version: OTHER.to_owned() };
     let other = versions.entry(key).or_default();
     for (_, summary) in folded {

@@ -177,7 +177,7 @@ fn row(exception: &Exception, (updates, machines): (u64, u64), now: Timestamp) -
     }
 }
 
-/// The machines that miss no update, whatever the policies say.
+/// The machines that miss no update and are still serviced, whatever the policies say.
 struct MissesNothing {
     compliant: u64,
     assessed: u64,
@@ -198,7 +198,8 @@ impl MissesNothing {
     }
 
     fn headline(&self) -> String {
-        format!("{} of {} with data miss nothing", grouped(self.compliant), counted(self.assessed, "machine"))
+        let (compliant, assessed) = (grouped(self.compliant), counted(self.assessed, "machine"));
+        format!("{compliant} of {assessed} with data miss nothing and are still serviced")
     }
 
     fn sentence(&self) -> String {

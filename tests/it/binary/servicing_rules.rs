@@ -80,6 +80,16 @@ async fn reload_applies_servicing_without_a_call() {
     reload(&running, "changed: servicing.extended\n").await;
     configure(&test_tenant, "  extended: [{ machines: { platforms: [windows10] } }]\n");
     reload(&running, "nothing changed\n").await;
+
+    let unused = "  extended: [{ machines: { tags: [esu] } }]\n";
+    configure(&test_tenant, unused);
+    reload(&running, "changed: servicing.extended\n").await;
+    let (_, page) = running.get("/").await;
+    assert!(page.contains("servicing.extended[0] (line 13) applies to no machine"), "{page}");
+    configure(&test_tenant, &format!("  # It is in another line now.\n{unused}"));
+    reload(&running, "nothing changed\n").await;
+    let (_, page) = running.get("/").await;
+    assert!(page.contains("servicing.extended[0] (line 14) applies to no machine"), "{page}");
     assert_eq!(test_tenant.sim.control().calls().len(), calls);
     assert_eq!(running.stop("TERM").await.code, Some(0));
 }

@@ -162,6 +162,32 @@ fn versions_that_few_machines_have_are_counted_together() {
     assert_eq!(parsed.count("mde_servicing_end_timestamp_seconds"), 2.0, "Pro and Enterprise of 22H2");
 }
 
+/// The ends of a version are written once for all tenants.
+#[test]
+fn no_family_is_omitted_while_versions_can_be_folded() {
+    let fleet = |tenant: usize| {
+        let mut fleet = TenantFleet::new(format!("t{tenant}").into());
+        let machines = (0..13).map(|number| MachineFacts {
+            os_platform: "Windows11".to_owned(),
+            os_version: format!("version {number}"),
+            os_build: Some(22_621),
+            ..MachineFacts::unlisted(MachineId::parse(&number.to_string()).unwrap())
+        });
+        fleet.apply_list(machines.collect(), now(), &freshness());
+        Arc::new(fleet)
+    };
+    let fleets: Vec<_> = (0..20).map(fleet).collect();
+    let whole = body_of(&fleets).budget().series[0];
+    let names = |limit| {
+        let parsed = parsed(&within(&fleets, DetailLevel::Fleet, limit), DetailLevel::Fleet);
+        assert_eq!(parsed.sum("mde_servicing_machines"), 20.0 * 13.0, "{limit}");
+        parsed.families.into_iter().map(|family| family.name).collect::<Vec<_>>()
+    };
+    for folded in [1, 20 * 4, 20 * 4 * 6, 20 * 4 * 11] {
+        assert_eq!(names(whole - folded), names(whole), "{folded} series less");
+    }
+}
+
 #[test]
 fn families_are_omitted_from_the_end_of_the_table() {
     let fleets = [Arc::new(TenantFleet::new("t".into()))];

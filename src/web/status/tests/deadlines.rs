@@ -95,7 +95,10 @@ async fn headline_is_the_share_within_the_first_deadline() {
     let expected = "85.7 % of 7 judged machines within deadline under 14d, 1 cannot be judged";
     assert_eq!(headline(&page), expected);
     assert_eq!(between(&page, "<title>", "</title>"), [format!("{expected} · mde_exporter")]);
-    assert!(page.contains("<p class=\"soft\">3 of 7 machines with data miss nothing. "), "{page}");
+    assert!(
+        page.contains("<p class=\"soft\">3 of 7 machines with data miss nothing and are still serviced. "),
+        "{page}"
+    );
     assert_eq!(
         cards(&page),
         [
@@ -121,7 +124,10 @@ async fn headline_says_when_there_is_nothing_to_judge() {
     let unread = vec![fleet("t", [machine("1", "", None)])];
     assert_eq!(headline_of(unread, policies()).await, "No machine can be judged under 14d: 1 unknown");
     assert_eq!(headline_of(vec![fleet("t", [])], policies()).await, "No machine to judge under 14d");
-    assert_eq!(headline_of(fleets(), Vec::new()).await, "3 of 7 machines with data miss nothing");
+    assert_eq!(
+        headline_of(fleets(), Vec::new()).await,
+        "3 of 7 machines with data miss nothing and are still serviced"
+    );
     let mut many = all(2000);
     many.push(fleet("late", [machine("f", "", Some((1, 15)))]));
     assert_eq!(
