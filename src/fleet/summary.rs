@@ -55,9 +55,9 @@ pub struct Summary {
 /// The key of a group of machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MachineGroup {
-    /// As in [`MachineFacts`].
+    /// As in [`MachineFacts`](super::MachineFacts).
     pub os_platform: String,
-    /// As in [`MachineFacts`].
+    /// As in [`MachineFacts`](super::MachineFacts).
     pub device_group: String,
     /// The place of the owner in [`Summary::owners`].
     pub owner: usize,

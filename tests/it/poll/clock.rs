@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mde_exporter::clock::Clock;
 use mde_exporter::fleet::TenantFleet;
+use mde_exporter::publish::Snapshot;
 use mde_simulator::Endpoint;
+use tokio::time::Instant;
 
 use crate::support::log::CapturedLog;
 use crate::support::running_poller::PollerSetup;
@@ -91,9 +93,10 @@ async fn state_of_a_clock_that_was_ahead_is_set_back() {
         let guard = log.capture();
         setup
             .run(10 * SECOND, async |running| {
-                tokio::time::sleep(MINUTE).await;
-                let fleet = running.reader.borrow().fleets[0].clone();
-                assert!(latest(&fleet) <= clock.now(), "{hours} h");
+                let start = Instant::now();
+                let is_set_back = |seen: &Arc<Snapshot>| latest(&seen.fleets[0]) <= clock.now();
+                drop(running.reader.wait_for(is_set_back).await.unwrap());
+                assert!(start.elapsed() < HOUR, "{hours} h");
                 let calls = running.control.requests(Endpoint::MissingKbs);
                 tokio::time::sleep(6 * HOUR).await;
                 assert!(running.control.requests(Endpoint::MissingKbs) >= calls + 6, "{hours} h");
