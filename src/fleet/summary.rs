@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use self::cells::{Cell, CellSums, Cells};
+use self::cells::{CellCounts, CellSums, Cells};
 use super::owners::OTHER;
 use super::servicing::{CompiledServicing, MachineServicing, TenantServicing};
 use super::{EffectiveFacts, MachineState, MissingUpdate, Owners, TenantFleet, UpdateFacts};
@@ -143,7 +143,7 @@ impl Summary {
         for (place, machine) in fleet.machines.values().enumerate() {
             let servicing = tenant_servicing.of_machine(&machine.facts);
             summary.servicing.push(servicing);
-            let Cell { group, version } = cells.of(&machine.facts, summary.owners.of_machine(place));
+            let CellCounts { group, version } = cells.of(&machine.facts, summary.owners.of_machine(place));
             let state = machine.state(now, freshness);
             group.by_state[state as usize] += 1;
             if state != MachineState::Unsupported {

