@@ -30,11 +30,6 @@ pub(super) fn start_of(day: Date) -> Option<Timestamp> {
     Offset::UTC.to_timestamp(day.to_datetime(jiff::civil::Time::midnight())).ok()
 }
 
-/// The 00:00 UTC at which `day` has ended.
-pub(super) fn end_of(day: Date) -> Option<Timestamp> {
-    start_of(day.tomorrow().ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,10 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn day_begins_and_ends_at_midnight_utc() {
-        let day = jiff::civil::date(2026, 12, 31);
-        assert_eq!(start_of(day), "2026-12-31T00:00:00Z".parse().ok());
-        assert_eq!(end_of(day), "2027-01-01T00:00:00Z".parse().ok());
-        assert_eq!(end_of(Date::MAX), None);
+    fn day_begins_at_midnight_utc() {
+        assert_eq!(start_of(jiff::civil::date(2026, 12, 31)), "2026-12-31T00:00:00Z".parse().ok());
     }
 }

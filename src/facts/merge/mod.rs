@@ -16,7 +16,7 @@ use super::kev::Kev;
 use super::lookup::{Facts, KbFacts, KnownExploited};
 use super::msrc::{Document, DocumentKb, ProductId};
 use super::{ServicingTable, date};
-use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, VendorSeverity};
+use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, VendorSeverity, end_of_day};
 
 /// A KB, collected over the documents that list it.
 #[derive(Default)]
@@ -123,7 +123,7 @@ fn known_exploited(kev: &Fetched<Kev>, cves: &[CveId]) -> Option<KnownExploited>
     Some(KnownExploited {
         cves: u32::try_from(entries().count()).unwrap_or(u32::MAX),
         since,
-        due: entries().filter_map(|entry| date::end_of(entry.due?)).min(),
+        due: entries().filter_map(|entry| entry.due.map(end_of_day)).min(),
         ransomware: entries().any(|entry| entry.ransomware),
     })
 }

@@ -64,9 +64,9 @@ impl TenantExceptions {
         self.of_machines.first(compiled.rules.initial(), machine)
     }
 
-    /// Counts a machine past end of servicing in each exception that covers it. Returns whether one does.
-    pub(super) fn count_machine(&mut self, compiled: &CompiledPolicies<'_>, machine: &[RuleBits]) -> bool {
-        self.of_machines.count(compiled.rules.initial(), machine, &mut self.covered_machines)
+    /// Counts a machine past end of servicing in each exception that covers it.
+    pub(super) fn count_machine(&mut self, compiled: &CompiledPolicies<'_>, machine: &[RuleBits]) {
+        self.of_machines.count(compiled.rules.initial(), machine, &mut self.covered_machines);
     }
 }
 

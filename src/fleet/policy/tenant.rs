@@ -220,9 +220,9 @@ impl<'a> TenantPolicies<'a> {
 
     /// Counts a machine whose servicing has ended. Returns its state, which is the same under every policy.
     pub(super) fn count_ended(&mut self, machine: &Machine) -> UpdateState {
-        self.read_machine(machine);
-        let is_covered = self.exceptions.count_machine(self.compiled, &self.machines.bits);
-        if is_covered { UpdateState::Accepted } else { UpdateState::Overdue }
+        let verdict = self.servicing_verdict(machine);
+        self.exceptions.count_machine(self.compiled, &self.machines.bits);
+        verdict.state
     }
 
     fn read_machine(&mut self, machine: &Machine) {

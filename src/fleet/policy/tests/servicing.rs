@@ -7,7 +7,8 @@ use super::evaluator::arbitrary::{any_exceptions, any_policy, scenes};
 use super::*;
 use crate::facts::servicing::ServicingEnd;
 use crate::facts::{ServicingTable, VersionServicing};
-use crate::model::{ServicingEdition, ServicingState};
+use crate::fleet::servicing::CompiledServicing;
+use crate::model::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState};
 
 const ENDED: u32 = 1;
 const IN_SERVICE: u32 = 2;
@@ -160,6 +161,31 @@ fn versions_are_counted_with_their_ends() {
         ("9", [0, 0, 0, 1], None, None),
     ];
     assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn ends_are_those_of_every_edition_that_a_machine_may_have() {
+    let facts = serviced(Facts::default());
+    let mut fleet = fleet(vec![None, None]);
+    (0..2).for_each(|number| of_build(&mut fleet, number, UNCERTAIN));
+    let rule = |value, id| ServicingRule {
+        value,
+        tenants: Vec::new(),
+        conditions: vec![MachineCondition::Ids(vec![MachineId::parse(id).unwrap()]).into()],
+        place: "rule".into(),
+    };
+    let ends = |editions| {
+        let settings = ServicingSettings { editions, ..ServicingSettings::default() };
+        let servicing = CompiledServicing::new(&settings, facts.servicing(), now());
+        let summary = Summary::by_owner(&fleet, &servicing, &[], &FRESHNESS, &facts);
+        let ends = summary.versions.values().next().unwrap().ends;
+        (ends[0].is_some(), ends[1].is_some())
+    };
+    let (pro, enterprise) = (ServicingEdition::Pro, ServicingEdition::Enterprise);
+    assert_eq!(ends(vec![rule(pro, "0"), rule(enterprise, "1")]), (true, true));
+    assert_eq!(ends(vec![rule(pro, "0"), rule(pro, "1")]), (true, false));
+    assert_eq!(ends(vec![rule(enterprise, "0"), rule(enterprise, "1")]), (false, true));
+    assert_eq!(ends(vec![rule(pro, "0")]), (true, true), "nothing says which edition the second machine has");
 }
 
 proptest! {
