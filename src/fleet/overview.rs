@@ -1,28 +1,50 @@
-//! The machines of all tenants by priority, for the status page.
+//! The machines of all tenants at one time, for the pages and downloads.
 //!
-//! Machines with the most missing updates come first, then those with the oldest one, then by name. Machines
-//! past end of servicing come after those with missing updates, then those that are not assessed, then those without
-//! missing updates: an unknown machine never looks as good as a patched one. Unsupported machines come last.
+//! [`Overview`] lists every machine in scope with what pages show, search and sort by, and judges it under every policy.
+//! The states are those of the metrics: both come from the same rules.
 
-use std::cmp::Reverse;
-use std::sync::Arc;
+mod not_judged;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::slice;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 
-use super::policy::{CompiledPolicies, PolicyCounts, PolicyStates};
+use super::policy::{
+    CompiledPolicies, MachineExtent, MachineJudgement, PolicyState, PolicyStates, TenantPolicies,
+};
 use super::servicing::{CompiledServicing, MachineServicing};
 use super::summary::Summary;
 use super::{Machine, MachineState, MissingUpdate, TenantFleet};
 use crate::facts::Facts;
-use crate::model::{Exception, Freshness, Policy, ServicingSettings};
+use crate::model::{
+    Exception, Freshness, KbId, MachineId, OwnLabel, Policy, PolicyRule, RuleDeadline, ServicingSettings,
+};
+
+pub use not_judged::NotJudged;
+
+/// Stands in where the configuration has no policies, because exceptions are compared together with policies.
+pub static NO_DEADLINE: LazyLock<Policy> = LazyLock::new(|| Policy {
+    rules: vec![PolicyRule::unconditional(RuleDeadline::Unlimited)],
+    ..Policy::default()
+});
 
 /// The tenants and machines at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Overview {
     /// One for each fleet, in their order.
     pub tenants: Vec<TenantOverview>,
-    /// Every machine in scope, by priority.
+    /// Every machine in scope, in the order of tenants and ids.
     pub machines: Vec<MachineSummary>,
+    /// The machines under each policy, in the order of the policies. Without policies there is one, under which no
+    /// missing update has a deadline.
+    pub policies: Vec<PolicyOverview>,
+    /// The values of the own labels that machines have; see [`MachineSummary::owner`].
+    pub owners: Vec<Box<[Box<str>]>>,
 }
 
 /// The machines of a tenant together.
@@ -30,14 +52,27 @@ pub struct Overview {
 pub struct TenantOverview {
     /// The counts over its machines.
     pub summary: Summary,
-    /// The time that the oldest data in service describes; none without such data.
-    pub oldest_data: Option<Timestamp>,
-    /// Its machines by state under each policy, in the order of the policies.
+    /// The places of its machines in [`Overview::machines`].
+    pub machines: Range<usize>,
+    /// The times that the data in service describes, from the oldest to the newest; none without such data.
+    pub data: Option<(Timestamp, Timestamp)>,
+    /// Its machines by state under each policy, in the order of [`Overview::policies`].
     pub policies: Vec<PolicyStates>,
-    /// As in [`PolicyCounts`].
+    /// As in [`PolicyCounts`](super::policy::PolicyCounts).
     pub exception_updates: Vec<Option<u64>>,
-    /// As in [`PolicyCounts`].
+    /// As in [`PolicyCounts`](super::policy::PolicyCounts).
     pub exception_servicing: Vec<Option<u64>>,
+}
+
+/// The machines under one policy.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyOverview {
+    /// One for each machine, in the order of [`Overview::machines`].
+    pub machines: Vec<MachineJudgement>,
+    /// The missing updates that are overdue, one bit for each in the order of machines and KBs.
+    overdue: Vec<u64>,
+    /// For each tenant, the number of machines for which a KB is overdue; only KBs with such a machine.
+    overdue_machines: Vec<BTreeMap<KbId, u64>>,
 }
 
 /// One machine.
@@ -47,14 +82,20 @@ pub struct MachineSummary {
     pub tenant: usize,
     /// The machine.
     pub machine: Arc<Machine>,
-    /// Its name in lower case, for searches.
-    pub lower_name: Box<str>,
-    /// Its state.
+    /// Its name, id, group, platform with version, and tags in lower case, one on a line.
+    pub searched: Box<str>,
+    /// Its place among all machines in the order of names.
+    pub name_rank: u32,
+    /// The place of the values of its own labels in [`Overview::owners`].
+    pub owner: u32,
+    /// The state of its data.
     pub state: MachineState,
     /// Its missing updates; none while it is not assessed.
     pub missing: Option<MissingCounts>,
     /// The servicing of its version of Windows.
     pub servicing: MachineServicing,
+    /// The place of its first missing update in [`PolicyOverview::overdue`].
+    first_update: usize,
 }
 
 /// Counts of the missing updates of an assessed machine.
@@ -62,217 +103,237 @@ pub struct MachineSummary {
 pub struct MissingCounts {
     /// All missing updates.
     pub total: usize,
-    /// The missing updates that are overdue under at least one policy; none when no policy can judge them.
-    pub overdue: Option<u64>,
-    /// The earliest first-seen time; none without a missing update.
+    /// Those that fix an exploited CVE, themselves or by a link.
+    pub exploited: u32,
+    /// Those that an exception covers.
+    pub accepted: u32,
+    /// The earliest first-seen time of them and of the updates that they stand for; none without a missing update.
     pub oldest: Option<Timestamp>,
 }
 
+/// What an overview is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct OverviewTerms<'a> {
+    /// The time of the overview.
+    pub now: Timestamp,
+    /// The limits of the age of data.
+    pub freshness: &'a Freshness,
+    /// The policies.
+    pub policies: &'a [Policy],
+    /// The exceptions.
+    pub exceptions: &'a [Exception],
+    /// The settings about servicing.
+    pub servicing: &'a ServicingSettings,
+    /// The own labels.
+    pub labels: &'a [OwnLabel],
+    /// The facts.
+    pub facts: &'a Facts,
+}
+
 impl Overview {
-    /// The overview of `fleets` at `now`.
+    /// The overview of `fleets`. Takes a good part of a second for a large fleet.
     #[must_use]
-    pub fn of(
-        fleets: &[Arc<TenantFleet>],
-        now: Timestamp,
-        freshness: &Freshness,
-        (policies, exceptions, servicing): (&[Policy], &[Exception], &ServicingSettings),
-        facts: &Facts,
-    ) -> Self {
-        let compiled = CompiledPolicies::new(policies, exceptions, now);
-        let compiled_servicing = CompiledServicing::new(servicing, facts.servicing(), now);
-        let mut overview = Self::default();
+    pub fn of(fleets: &[Arc<TenantFleet>], terms: OverviewTerms<'_>) -> Self {
+        let policies = match terms.policies {
+            [] => slice::from_ref(&*NO_DEADLINE),
+            policies => policies,
+        };
+        let compiled = CompiledPolicies::new(policies, terms.exceptions, terms.now);
+        let servicing = CompiledServicing::new(terms.servicing, terms.facts.servicing(), terms.now);
+        let policies = policies.iter().map(|_| PolicyOverview::default()).collect();
+        let mut overview = Self { policies, ..Self::default() };
+        let mut owners = OwnerList::default();
         for (tenant, fleet) in fleets.iter().enumerate() {
-            let mut summary = Summary::by_owner(fleet, &compiled_servicing, &[], freshness, facts);
-            let counts = PolicyCounts::of(&compiled, fleet, &summary, facts, freshness);
-            let servicing = std::mem::take(&mut summary.servicing);
-            let mut oldest_data: Option<Timestamp> = None;
-            let machines = fleet.machines.values().zip(counts.overdue_updates).zip(servicing);
-            for ((machine, overdue), servicing) in machines {
-                let missing = machine.assessed_updates(now, freshness).map(|missing_updates| MissingCounts {
-                    total: missing_updates.len(),
-                    overdue,
-                    oldest: missing_updates.iter().map(MissingUpdate::oldest_first_seen).min(),
-                });
-                let assessed = machine.assessment.as_ref().filter(|_| missing.is_some());
-                oldest_data =
-                    assessed.map(|assessment| assessment.as_of).into_iter().chain(oldest_data).min();
-                overview.machines.push(MachineSummary {
-                    tenant,
-                    machine: Arc::clone(machine),
-                    lower_name: machine.facts.name.to_lowercase().into(),
-                    state: machine.state(now, freshness),
-                    missing,
-                    servicing,
-                });
-            }
-            let policies = counts.summaries.iter().map(|summary| summary.states).collect();
-            let PolicyCounts { exception_updates, exception_servicing, .. } = counts;
-            overview.tenants.push(TenantOverview {
-                summary,
-                oldest_data,
-                policies,
-                exception_updates,
-                exception_servicing,
-            });
+            let summary = Summary::by_owner(fleet, &servicing, &[], terms.freshness, terms.facts);
+            overview.add_tenant(tenant, fleet, summary, &compiled, terms, &mut owners);
         }
-        // Stable: machines of equal priority stay in the order of tenants and ids.
-        overview.machines.sort_by(|a, b| a.priority().cmp(&b.priority()));
+        overview.owners = owners.list;
+        overview.rank_names();
         overview
+    }
+
+    fn add_tenant(
+        &mut self,
+        tenant: usize,
+        fleet: &TenantFleet,
+        summary: Summary,
+        compiled: &CompiledPolicies<'_>,
+        terms: OverviewTerms<'_>,
+        owners: &mut OwnerList,
+    ) {
+        let OverviewTerms { now, freshness, labels, facts, .. } = terms;
+        let first = self.machines.len();
+        let mut states = vec![PolicyStates::default(); self.policies.len()];
+        let mut judgements = vec![MachineJudgement::NOT_ASSESSED; self.policies.len()];
+        let mut data: Option<(Timestamp, Timestamp)> = None;
+        let mut policies = TenantPolicies::new(compiled, fleet, &summary.updates, facts);
+        let mut overdue_machines: Vec<HashMap<KbId, u64>> = vec![HashMap::new(); self.policies.len()];
+        let mut first_update = self.machines.last().map_or(0, MachineSummary::end_of_updates);
+        for (machine, servicing) in fleet.machines.values().zip(&summary.servicing) {
+            let state = machine.state(now, freshness);
+            let updates = machine.assessed_updates(now, freshness);
+            let ended = servicing.decides(state).then_some(servicing.ended_at);
+            let extent = policies.judge(machine, updates, ended, &mut judgements, |policy, place| {
+                let bit = first_update + place;
+                let overdue = &mut self.policies[policy].overdue;
+                if overdue.len() <= bit / 64 {
+                    overdue.resize(bit / 64 + 1, 0);
+                }
+                overdue[bit / 64] |= 1 << (bit % 64);
+                let kb = updates.unwrap_or_default()[place].update.kb;
+                *overdue_machines[policy].entry(kb).or_default() += 1;
+            });
+            for ((policy, states), judgement) in self.policies.iter_mut().zip(&mut states).zip(&judgements) {
+                policy.machines.push(*judgement);
+                states.add(judgement.state);
+            }
+            if let (Some(assessment), Some(_)) = (&machine.assessment, updates) {
+                let (oldest, newest) = data.unwrap_or((assessment.as_of, assessment.as_of));
+                data = Some((oldest.min(assessment.as_of), newest.max(assessment.as_of)));
+            }
+            self.machines.push(MachineSummary {
+                tenant,
+                machine: Arc::clone(machine),
+                searched: searched(machine),
+                name_rank: 0,
+                owner: owners.place(labels, machine.facts.tags.as_ref()),
+                state,
+                missing: updates.map(|updates| MissingCounts::of(updates, extent)),
+                servicing: *servicing,
+                first_update,
+            });
+            first_update += updates.map_or(0, <[_]>::len);
+        }
+        for (policy, overdue) in self.policies.iter_mut().zip(overdue_machines) {
+            policy.overdue_machines.push(overdue.into_iter().collect());
+        }
+        let [exception_updates, exception_servicing] = policies.covered_by_exception(&fleet.tenant);
+        let machines = first..self.machines.len();
+        let policies = states;
+        self.tenants.push(TenantOverview {
+            summary,
+            machines,
+            data,
+            policies,
+            exception_updates,
+            exception_servicing,
+        });
+    }
+
+    /// Numbers the machines by name; those of one name by tenant and id.
+    fn rank_names(&mut self) {
+        let mut places: Vec<usize> = (0..self.machines.len()).collect();
+        places.sort_by_cached_key(|&place| self.machines[place].machine.facts.name.to_lowercase());
+        for (rank, place) in (0..).zip(places) {
+            self.machines[place].name_rank = rank;
+        }
+    }
+
+    /// The places of the machines with this id, at most one for each tenant.
+    pub fn machines_with_id<'a>(&'a self, id: &'a MachineId) -> impl Iterator<Item = usize> + 'a {
+        self.tenants.iter().filter_map(move |tenant| {
+            let machines = &self.machines[tenant.machines.clone()];
+            let place = machines.binary_search_by(|summary| summary.machine.facts.id.cmp(id)).ok()?;
+            Some(tenant.machines.start + place)
+        })
+    }
+
+    /// The reason why the machine at `place` cannot be judged under the policy with this index; none if it is judged.
+    #[must_use]
+    pub fn not_judged(&self, place: usize, policy: usize) -> Option<NotJudged> {
+        let summary = &self.machines[place];
+        NotJudged::of(&summary.machine, summary.state, self.policies[policy].machines[place].state)
+    }
+}
+
+impl PolicyOverview {
+    /// Returns whether the missing update at `place` in the list of a machine is overdue.
+    #[must_use]
+    pub fn is_overdue(&self, machine: &MachineSummary, place: usize) -> bool {
+        let bit = machine.first_update + place;
+        self.overdue.get(bit / 64).is_some_and(|word| word & 1 << (bit % 64) != 0)
+    }
+
+    /// The number of machines of the tenant with this index for which `kb` is overdue.
+    #[must_use]
+    pub fn overdue_machines(&self, tenant: usize, kb: KbId) -> u64 {
+        self.overdue_machines[tenant].get(&kb).copied().unwrap_or_default()
     }
 }
 
 impl MachineSummary {
-    /// The sort key; the machine with the least one comes first.
-    fn priority(&self) -> (u8, Reverse<usize>, Option<Timestamp>, &str) {
-        let (group, total, oldest) = match self.missing {
-            Some(MissingCounts { total: 0, .. }) | None if self.servicing.decides(self.state) => (0, 0, None),
-            Some(MissingCounts { total: 0, .. }) => (2, 0, None),
-            Some(MissingCounts { total, oldest, .. }) => (0, total, oldest),
-            None if self.state == MachineState::Unsupported => (3, 0, None),
-            None => (1, 0, None),
-        };
-        (group, Reverse(total), oldest, &self.lower_name)
+    /// The missing updates that are served and counted; none while the machine is not assessed.
+    #[must_use]
+    pub fn updates(&self) -> Option<&[MissingUpdate]> {
+        self.missing.map(|_| self.machine.missing_updates())
+    }
+
+    /// The place of `kb` in the list of its missing updates; none if it is not assessed or does not miss it.
+    #[must_use]
+    pub fn place_of(&self, kb: KbId) -> Option<usize> {
+        self.updates()?.binary_search_by_key(&kb, |missing| missing.update.kb).ok()
+    }
+
+    fn end_of_updates(&self) -> usize {
+        self.first_update + self.missing.map_or(0, |missing| missing.total)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::fleet::{Assessment, MachineFacts, MissingUpdate, ReportedUpdate};
-    use crate::model::{DeadlineStart, KbId, MachineId};
-
-    const FRESHNESS: Freshness = Freshness::DEFAULT;
-
-    fn now() -> Timestamp {
-        "2026-03-10T12:00:00Z".parse().unwrap()
+impl MissingCounts {
+    fn of(updates: &[MissingUpdate], extent: MachineExtent) -> Self {
+        let MachineExtent { exploited, accepted } = extent;
+        let oldest = updates.iter().map(MissingUpdate::oldest_first_seen).min();
+        Self { total: updates.len(), exploited, accepted, oldest }
     }
+}
 
-    fn hours_ago(hours: u64) -> Timestamp {
-        now() - Duration::from_hours(hours)
+/// The text that a search looks through.
+fn searched(machine: &Machine) -> Box<str> {
+    let facts = &machine.facts;
+    let mut text = [&*facts.name, facts.id.as_str(), &*facts.device_group, &*facts.os_platform].join("\n");
+    text.push(' ');
+    text.push_str(&facts.os_version);
+    for tag in facts.tags.as_deref().unwrap_or_default() {
+        text.push('\n');
+        text.push_str(tag);
     }
-
-    /// A machine whose assessment and missing updates are that many hours old.
-    fn machine(name: &str, assessment: Option<(u64, &[u64])>) -> Machine {
-        let missing = |(number, hours): (usize, &u64)| MissingUpdate {
-            update: ReportedUpdate {
-                kb: KbId::new(u32::try_from(number).unwrap()).unwrap(),
-                facts: Arc::default(),
-                cves: None,
-                reported_machines: None,
-                severity: None,
-                cvss: None,
-            },
-            first_seen: hours_ago(*hours),
-            chain: None,
-        };
-        let assessment = assessment.map(|(hours, missing_updates)| {
-            Assessment::of_now(hours_ago(hours), missing_updates.iter().enumerate().map(missing).collect())
-        });
-        let facts =
-            MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(MachineId::parse("x").unwrap()) };
-        Machine { facts, assessment, attempt: None }
+    if text.is_ascii() {
+        text.make_ascii_lowercase()
+    } else {
+        text = text.to_lowercase()
     }
+    text.into()
+}
 
-    /// A fleet whose ids are in the order of `machines`.
-    fn fleet(tenant: &str, machines: Vec<Machine>) -> Arc<TenantFleet> {
-        let mut fleet = TenantFleet::new(tenant.into());
-        for (number, mut machine) in machines.into_iter().enumerate() {
-            machine.facts.id = MachineId::parse(&format!("{number:04}")).unwrap();
-            fleet.machines.insert(machine.facts.id.clone(), Arc::new(machine));
+/// The values of own labels so far.
+#[derive(Debug, Default)]
+struct OwnerList {
+    list: Vec<Box<[Box<str>]>>,
+    places: HashMap<Box<[Box<str>]>, u32>,
+    by_tags: HashMap<Option<Arc<[String]>>, u32>,
+}
+
+impl OwnerList {
+    fn place(&mut self, labels: &[OwnLabel], tags: Option<&Arc<[String]>>) -> u32 {
+        let key = tags.filter(|_| !labels.is_empty()).cloned();
+        if let Some(&place) = self.by_tags.get(&key) {
+            return place;
         }
-        Arc::new(fleet)
+        let values: Box<[Box<str>]> = labels.iter().map(|label| label.value(key.as_deref()).into()).collect();
+        let next = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        let place = *self.places.entry(values.clone()).or_insert(next);
+        if place == next {
+            self.list.push(values);
+        }
+        self.by_tags.insert(key, place);
+        place
     }
+}
 
-    fn names(overview: &Overview) -> Vec<&str> {
-        overview.machines.iter().map(|summary| summary.machine.facts.name.as_str()).collect()
-    }
-
-    #[test]
-    fn machines_are_sorted_by_priority_with_unknown_before_patched() {
-        let mut inactive = machine("inactive", Some((1, &[500, 500, 500, 500])));
-        inactive.facts.last_seen = Some(hours_ago(721));
-        let mut phone = machine("a phone", Some((1, &[500])));
-        phone.facts.os_platform = "Android".to_owned();
-        let one = fleet(
-            "one",
-            vec![
-                phone,
-                machine("patched", Some((1, &[]))),
-                machine("also patched", Some((14, &[]))),
-                machine("unread", None),
-                machine("expired", Some((49, &[500, 500, 500]))),
-                inactive,
-                machine("one new", Some((1, &[1]))),
-                machine("one old", Some((1, &[2]))),
-                machine("Two b", Some((1, &[9, 10]))),
-            ],
-        );
-        let two =
-            fleet("two", vec![machine("two a", Some((20, &[10, 3]))), machine("PATCHED", Some((1, &[])))]);
-        let overview = Overview::of(
-            &[one, two],
-            now(),
-            &FRESHNESS,
-            (&[], &[], &ServicingSettings::default()),
-            &Facts::default(),
-        );
-        assert_eq!(
-            names(&overview),
-            [
-                "two a",
-                "Two b",
-                "one old",
-                "one new",
-                "expired",
-                "inactive",
-                "unread",
-                "also patched",
-                "patched",
-                "PATCHED",
-                "a phone"
-            ]
-        );
-        let is_consistent =
-            |summary: &MachineSummary| summary.missing.is_some() == summary.state.is_assessed();
-        assert!(overview.machines.iter().all(is_consistent));
-        let first = &overview.machines[0];
-        assert_eq!((first.tenant, first.state), (1, MachineState::Stale));
-        let oldest = Some(hours_ago(10));
-        assert_eq!(first.missing, Some(MissingCounts { total: 2, overdue: None, oldest }));
-    }
-
-    #[test]
-    fn update_is_overdue_if_it_is_under_any_policy() {
-        let policy = |hours| Policy::single("p", Duration::from_hours(hours), DeadlineStart::FirstSeen);
-        let fleet = fleet("t", vec![machine("a", Some((1, &[5, 15, 25])))]);
-        let overview = Overview::of(
-            &[fleet],
-            now(),
-            &FRESHNESS,
-            (&[policy(20), policy(10)], &[], &ServicingSettings::default()),
-            &Facts::default(),
-        );
-        assert_eq!(overview.machines[0].missing.unwrap().overdue, Some(2));
-    }
-
-    #[test]
-    fn oldest_data_is_that_of_assessed_machines() {
-        let served = fleet(
-            "a",
-            vec![machine("", Some((3, &[]))), machine("", Some((20, &[]))), machine("", Some((49, &[])))],
-        );
-        let unknown = fleet("b", vec![machine("", None), machine("", Some((49, &[])))]);
-        let overview = Overview::of(
-            &[served, unknown],
-            now(),
-            &FRESHNESS,
-            (&[], &[], &ServicingSettings::default()),
-            &Facts::default(),
-        );
-        let oldest: Vec<_> = overview.tenants.iter().map(|tenant| tenant.oldest_data).collect();
-        assert_eq!(oldest, [Some(hours_ago(20)), None]);
-        assert_eq!(overview.tenants[0].summary.machines(MachineState::Unknown), 1);
+impl PolicyOverview {
+    /// The state of the machine at `place`.
+    #[must_use]
+    pub fn state(&self, place: usize) -> PolicyState {
+        self.machines[place].state
     }
 }

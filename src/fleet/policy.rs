@@ -16,6 +16,7 @@
 //! compliant.
 
 mod exceptions;
+mod judge;
 mod kb_lookup;
 mod key_hasher;
 mod lacking_facts;
@@ -33,6 +34,7 @@ use super::summary::Summary;
 use crate::facts::Facts;
 use crate::model::{FactsSource, Freshness, Policy};
 
+pub use judge::{MachineExtent, MachineJudgement};
 pub use lacking_facts::{lacking_for_exception, lacking_for_policy};
 pub use rules::CompiledPolicies;
 pub use tenant::{ServicingVerdict, TenantPolicies, UpdateVerdict};

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 
 use crate::facts::Facts;
+use crate::fleet::overview::OverviewTerms;
 use crate::fleet::servicing::ServicingRuleWarning;
 use crate::fleet::{Overview, TenantFleet};
 use crate::metrics::Body;
@@ -47,7 +48,17 @@ impl Snapshot {
     /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
     /// good part of a second for a large fleet; concurrent calls wait for it.
     pub fn overview(&self) -> &Overview {
-        let rules = (&*self.policies, &*self.exceptions, &*self.servicing);
-        self.overview.get_or_init(|| Overview::of(&self.fleets, self.at, &self.freshness, rules, &self.facts))
+        self.overview.get_or_init(|| {
+            let terms = OverviewTerms {
+                now: self.at,
+                freshness: &self.freshness,
+                policies: &self.policies,
+                exceptions: &self.exceptions,
+                servicing: &self.servicing,
+                labels: &self.labels,
+                facts: &self.facts,
+            };
+            Overview::of(&self.fleets, terms)
+        })
     }
 }

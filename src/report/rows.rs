@@ -2,27 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::slice;
-use std::sync::LazyLock;
 
 use jiff::Timestamp;
 
 use super::row::{ReportRow, RowUpdate, RowVerdict};
 use super::summary::TenantCounts;
 use crate::facts::Facts;
+use crate::fleet::overview::NO_DEADLINE;
 use crate::fleet::policy::{CompiledPolicies, PolicyState, TenantPolicies, UpdateState, UpdateVerdict};
 use crate::fleet::servicing::{CompiledServicing, TenantServicing, version_name};
 use crate::fleet::summary::UpdateSummary;
 use crate::fleet::{EffectiveFacts, Machine, MissingUpdate, TenantFleet};
 use crate::model::{
-    CvssScore, Exception, Freshness, KbId, OwnLabel, Policy, PolicyRule, ReportState, RuleDeadline,
-    ServicingSettings, Source,
+    CvssScore, Exception, Freshness, KbId, OwnLabel, Policy, ReportState, ServicingSettings, Source,
 };
-
-/// Stands in for the policy of a report without policies, because exceptions are compared together with policies.
-static NO_DEADLINE: LazyLock<Policy> = LazyLock::new(|| Policy {
-    rules: vec![PolicyRule::unconditional(RuleDeadline::Unlimited)],
-    ..Policy::default()
-});
 
 /// What the rows of a report have in common.
 #[derive(Debug)]

@@ -14,13 +14,13 @@ mod config_watcher;
 mod health;
 mod links;
 mod negotiation;
+mod pages;
 mod rate_limit;
 mod reload;
 mod scrape;
 mod scrape_limiter;
 mod security;
 mod serve;
-mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -81,14 +81,11 @@ pub fn router(state: WebState) -> Router {
     // The path is literal, including braces and colons; it is not a pattern.
     let literal = metrics.replace('{', "{{").replace('}', "}}");
     // `get` answers HEAD too.
-    let pages: [(&str, MethodRouter<WebState>); 4] = [
-        ("/", status::page()),
-        (HEALTHY, get(health::healthy)),
-        (READY, get(health::ready)),
-        (RELOAD, post(reload::reload)),
-    ];
+    let checks: [(&str, MethodRouter<WebState>); 3] =
+        [(HEALTHY, get(health::healthy)), (READY, get(health::ready)), (RELOAD, post(reload::reload))];
     let mut router = Router::new().without_v07_checks().route(&literal, get(scrape::metrics));
-    for (path, answer) in pages.into_iter().filter(|(path, _)| *path != metrics) {
+    let pages = pages::routes().into_iter().chain(checks);
+    for (path, answer) in pages.filter(|(path, _)| *path != metrics) {
         router = router.route(path, answer);
     }
     router

@@ -82,9 +82,17 @@ pub struct ServicingVerdict {
     pub exception: Option<usize>,
 }
 
+/// The rule that applies to a missing update, and its times; as in [`UpdateVerdict`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpdateTiming {
+    rule: Option<usize>,
+    pub(super) late_since: Timestamp,
+    pub(super) deadline: Option<Timestamp>,
+}
+
 /// The times from which the deadlines of one missing update are measured.
 #[derive(Clone, Copy, Debug)]
-struct Starts {
+pub(super) struct Starts {
     first_seen: Timestamp,
     released: Timestamp,
 }
@@ -203,7 +211,7 @@ impl<'a> TenantPolicies<'a> {
 
     /// The missing updates and the machines past end of servicing that each exception covers, of all machines that were
     /// counted. None for an exception that does not name the tenant.
-    pub(super) fn covered_by_exception(&self, tenant: &str) -> [Vec<Option<u64>>; 2] {
+    pub(in crate::fleet) fn covered_by_exception(&self, tenant: &str) -> [Vec<Option<u64>>; 2] {
         [&self.exceptions.covered, &self.exceptions.covered_machines].map(|counts| {
             let covered = self.compiled.exceptions.iter().zip(counts);
             covered.map(|(exception, covered)| exception.names_tenant(tenant).then_some(*covered)).collect()
@@ -225,14 +233,14 @@ impl<'a> TenantPolicies<'a> {
         verdict.state
     }
 
-    fn read_machine(&mut self, machine: &Machine) {
+    pub(super) fn read_machine(&mut self, machine: &Machine) {
         self.machines.read(&self.compiled.rules, &machine.facts);
         self.exceptions.read_machine(&self.machines.bits);
     }
 
     /// The profile of a missing update of the newest machine, and its starts. Links that an exception covers are left
     /// out: the missing update does not stand for an accepted one.
-    fn read(&mut self, missing: &MissingUpdate) -> (usize, Starts) {
+    pub(super) fn read(&mut self, missing: &MissingUpdate) -> (usize, Starts) {
         let links = missing.links();
         if links.is_empty() || !self.exceptions.may_cover {
             let profile = self.profile(missing, links);
@@ -258,7 +266,7 @@ impl<'a> TenantPolicies<'a> {
     }
 
     /// Counts the exceptions that cover a missing update with this profile. Returns whether one does.
-    fn count_exceptions(&mut self, profile: usize) -> bool {
+    pub(super) fn count_exceptions(&mut self, profile: usize) -> bool {
         if !self.exceptions.may_cover {
             return false;
         }
@@ -270,6 +278,18 @@ impl<'a> TenantPolicies<'a> {
     fn verdict(&self, policy: usize, profile: usize, starts: Starts) -> UpdateVerdict {
         let exception = self.exceptions.first(self.bits_of(profile), &self.machines.bits);
         let state = self.state(policy, profile, starts, exception.is_some());
+        let UpdateTiming { rule, late_since, deadline } = self.timing(policy, profile, starts, state);
+        UpdateVerdict { rule, late_since, deadline, state, exception, exploited: self.is_exploited(profile) }
+    }
+
+    /// The rule, start and deadline of a missing update in `state`.
+    pub(super) fn timing(
+        &self,
+        policy: usize,
+        profile: usize,
+        starts: Starts,
+        state: UpdateState,
+    ) -> UpdateTiming {
         let matching = self.first_match(policy, profile).filter(|_| state != UpdateState::Unknown);
         let rule = matching.map(|(index, _)| index + 1);
         let (from, deadline) = match matching.map(|(_, plan)| plan.deadline) {
@@ -285,11 +305,21 @@ impl<'a> TenantPolicies<'a> {
             DeadlineStart::Released => starts.released,
             DeadlineStart::FirstSeen | DeadlineStart::KnownExploited => starts.first_seen,
         };
-        let exploited = self.profiles[profile].exploited;
-        UpdateVerdict { rule, late_since, deadline, state, exception, exploited }
+        UpdateTiming { rule, late_since, deadline }
     }
 
-    fn state(&self, policy: usize, profile: usize, starts: Starts, is_accepted: bool) -> UpdateState {
+    /// True if missing updates with this profile fix an exploited CVE; none if that is unknown.
+    pub(super) fn is_exploited(&self, profile: usize) -> Option<bool> {
+        self.profiles[profile].exploited
+    }
+
+    pub(super) fn state(
+        &self,
+        policy: usize,
+        profile: usize,
+        starts: Starts,
+        is_accepted: bool,
+    ) -> UpdateState {
         if self.lacks_facts[policy] {
             return UpdateState::Unknown;
         }

@@ -1,26 +1,23 @@
-//! The cards of the tenants.
+//! The cards of the tenants on the status page.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::query::MachineQuery;
+use super::context::PageContext;
 use super::text::{ShownTime, counted, grouped, visible, visible_error};
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::{MachineState, TenantFleet};
-use crate::model::{Severity, Source};
+use crate::model::Source;
 use crate::self_metrics::{QuotaWindow, TenantStatus};
 
-/// If there are more tenants than this, those without a problem are shown folded.
-const MOST_UNFOLDED: usize = 3;
-
+/// A tenant and its polls.
 pub(super) struct TenantCard {
     pub(super) name: String,
     pub(super) health: Health,
-    pub(super) unfolded: bool,
     pub(super) machines: String,
-    /// Numbers of machines and missing updates; none before the first machine list.
-    pub(super) figures: Option<Figures>,
+    /// State of data, number of machines in it, and the link to their list; empty before the first machine list.
+    pub(super) states: Vec<(&'static str, String, String)>,
     pub(super) facts: Vec<Fact>,
     pub(super) last_error: Option<String>,
 }
@@ -29,13 +26,6 @@ pub(super) struct TenantCard {
 pub(super) struct Health {
     pub(super) word: &'static str,
     pub(super) class: &'static str,
-}
-
-pub(super) struct Figures {
-    /// State, number of machines in it, and the link to their list.
-    pub(super) states: Vec<(&'static str, String, String)>,
-    /// Number of missing updates; none while they are known of no machine.
-    pub(super) missing: Option<String>,
 }
 
 pub(super) struct Fact {
@@ -48,47 +38,42 @@ pub(super) enum FactValue {
     Time(ShownTime),
 }
 
+/// The cards of all tenants that the query selects.
+pub(super) fn cards(context: &PageContext) -> Vec<TenantCard> {
+    let tenants = 0..context.snapshot.fleets.len();
+    let is_selected = |tenant: &usize| context.query.tenant.is_none_or(|other| other == *tenant);
+    tenants.filter(is_selected).map(|tenant| TenantCard::of(context, tenant)).collect()
+}
+
 impl TenantCard {
-    pub(super) fn of(
-        fleet: &TenantFleet,
-        overview: &TenantOverview,
-        sampled: TenantStatus,
-        tenants: usize,
-        now: Timestamp,
-    ) -> Self {
+    fn of(context: &PageContext, tenant: usize) -> Self {
+        let snapshot = &context.snapshot;
+        let fleet = &snapshot.fleets[tenant];
+        let overview = &snapshot.overview().tenants[tenant];
+        let sampled = snapshot.statuses.get(tenant).copied().unwrap_or_default();
         let status = &fleet.status;
         let is_listed = fleet.listed_at.is_some() || !fleet.machines.is_empty();
         let machines = || match fleet.machines.len() {
             0 => "no machine in scope: the selectors match none".to_owned(),
             number => counted(number as u64, "machine"),
         };
+        let state = |state: MachineState| {
+            let link = context.machines(|query| (query.tenant, query.state) = (Some(tenant), Some(state)));
+            (state.as_str(), grouped(overview.summary.machines(state)), link)
+        };
+        let states = MachineState::ALL.into_iter().filter(|_| is_listed);
         Self {
             name: visible(&fleet.tenant),
             health: match (status.up, status.last_poll) {
-                (true, _) => Health { word: "up", class: "good" },
-                (false, Some(_)) => Health { word: "down", class: "bad" },
+                (true, _) => Health { word: "up", class: "up" },
+                (false, Some(_)) => Health { word: "down", class: "down" },
                 (false, None) => Health { word: "not polled yet", class: "waiting" },
             },
-            unfolded: tenants <= MOST_UNFOLDED || !status.up || status.last_error.is_some(),
             machines: if is_listed { machines() } else { "no machine list yet".to_owned() },
-            figures: is_listed.then(|| Figures::of(fleet, overview)),
-            facts: facts(fleet, overview, sampled, now),
+            states: states.map(state).collect(),
+            facts: facts(fleet, overview, sampled, context.now),
             last_error: status.last_error.as_deref().map(visible_error),
         }
-    }
-}
-
-impl Figures {
-    fn of(fleet: &TenantFleet, overview: &TenantOverview) -> Self {
-        let summary = &overview.summary;
-        let states = MachineState::ALL.map(|state| {
-            let link = MachineQuery::of_tenant(&fleet.tenant, state).link_to(1);
-            (state.as_str(), grouped(summary.machines(state)), link)
-        });
-        let is_known = fleet.machines.is_empty() || overview.oldest_data.is_some();
-        let severities = Severity::WORST_FIRST.into_iter().map(Some).chain([None]);
-        let missing = || severities.map(|severity| summary.missing_updates(severity)).sum();
-        Self { states: states.into(), missing: is_known.then(|| grouped(missing())) }
     }
 }
 
@@ -121,14 +106,14 @@ fn facts(fleet: &TenantFleet, overview: &TenantOverview, sampled: TenantStatus, 
             past(fleet.export_version.map(|export| export.generated_at), "none yet"),
         ));
     }
-    facts.push(("Oldest data", past(overview.oldest_data, "none")));
+    facts.push(("Oldest data", past(overview.data.map(|(oldest, _)| oldest), "none")));
     let oldest_first_seen = overview.summary.oldest_first_seen.map(|at| ShownTime::since(at, now));
     facts.push(("Oldest missing update", time(oldest_first_seen, "none")));
     facts.into_iter().map(|(label, value)| Fact { label, value }).collect()
 }
 
 /// The progress of the reading: the machines that wait, and the time that the quota needs for them.
-fn waiting(fleet: &TenantFleet) -> String {
+pub(super) fn waiting(fleet: &TenantFleet) -> String {
     let status = &fleet.status;
     if status.waiting == 0 {
         return "none".to_owned();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::text::spelt_out;
 pub(super) use crate::text::{grouped, visible};
@@ -30,6 +31,44 @@ impl ShownTime {
         let lasted = Duration::try_from(now.duration_since(at)).unwrap_or_default();
         Self { exact: exact(at), words: in_words(lasted) }
     }
+}
+
+/// A day, with the time that has passed since it or that is left until it.
+pub(super) struct ShownDay {
+    pub(super) exact: String,
+    /// The day, such as `14 Aug`; with the year unless it is less than eleven months away.
+    pub(super) day: String,
+    /// Such as `104 days` or `in 5 days`.
+    pub(super) age: String,
+}
+
+impl ShownDay {
+    /// The day of `at`, with the time since it.
+    pub(super) fn past(at: Timestamp, now: Timestamp) -> Self {
+        Self { exact: exact(at), day: day(at, now), age: ShownTime::since(at, now).words }
+    }
+
+    /// The day of a deadline, with the time since it or until it.
+    pub(super) fn deadline(at: Timestamp, now: Timestamp) -> Self {
+        let age = if at > now { ShownTime::coming(at, now).words } else { ShownTime::past(at, now).words };
+        Self { exact: exact(at), day: day(at, now), age }
+    }
+}
+
+/// The number of days within which a day is shown without its year.
+const DAYS_WITHOUT_YEAR: i64 = 330;
+
+/// The UTC day of `at`.
+pub(super) fn day(at: Timestamp, now: Timestamp) -> String {
+    let is_near = at.duration_since(now).abs().as_hours() < DAYS_WITHOUT_YEAR * 24;
+    let day = TimeZone::UTC.to_datetime(at).date();
+    day.strftime(if is_near { "%-d %b" } else { "%-d %b %Y" }).to_string()
+}
+
+/// A share in percent with one decimal, rounded down: 100 % means all.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    let tenths = part.saturating_mul(1000) / whole.max(1);
+    if part == whole { "100 %".to_owned() } else { format!("{}.{} %", tenths / 10, tenths % 10) }
 }
 
 fn exact(at: Timestamp) -> String {

@@ -1,0 +1,92 @@
+//! `GET /`: whether the fleet is patched in time, what is worst, and what comes next.
+//!
+//! A search that means one machine or update leads to its page, any other to the list of machines.
+
+mod exceptions;
+mod headline;
+mod not_judged;
+mod policies;
+mod tenants;
+mod upcoming;
+mod worst;
+
+use askama::Template;
+
+use self::exceptions::{ExceptionRow, exceptions};
+use self::headline::{headline, lead, notes};
+use self::not_judged::{NotJudgedCard, not_judged};
+use self::policies::{PolicyRow, policies};
+use self::tenants::{TenantRow, tenants};
+use self::upcoming::{UpcomingChart, upcoming};
+use self::worst::{ExploitedCard, OverdueCard};
+use super::Answer;
+use super::context::PageContext;
+use super::layout::Layout;
+use super::text::visible;
+use crate::model::KbId;
+
+pub(super) fn page(context: &PageContext, _: &str) -> askama::Result<Answer> {
+    if context.query.search.is_empty() {
+        return Answer::of(&OverviewPage::of(context));
+    }
+    Ok(Answer::Redirect(search(context)))
+}
+
+/// The link to what the search means.
+fn search(context: &PageContext) -> String {
+    let search = &context.query.search;
+    let snapshot = &context.snapshot;
+    let tenants = || snapshot.overview().tenants.iter();
+    if let Some(kb) =
+        KbId::parse(search).filter(|kb| tenants().any(|tenant| tenant.summary.updates.contains_key(kb)))
+    {
+        return context.link(&format!("updates/{kb}"), &context.query.kept());
+    }
+    let wanted = search.to_lowercase();
+    let is_meant = |facts: &crate::fleet::MachineFacts| {
+        facts.id.as_str() == wanted || facts.name.to_lowercase() == wanted
+    };
+    let machines = &snapshot.overview().machines;
+    let mut meant = machines.iter().map(|summary| &summary.machine.facts).filter(|facts| is_meant(facts));
+    match (meant.next(), meant.next()) {
+        (Some(facts), None) => context.link(&format!("machines/{}", facts.id), &context.query.kept()),
+        _ => context.machines(|query| query.search.clone_from(search)),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    layout: Layout,
+    lead: String,
+    /// Sentences about what limits the answer, each with whether it is a warning.
+    notes: Vec<(bool, String)>,
+    policies: Vec<PolicyRow>,
+    exploited: Option<ExploitedCard>,
+    overdue: Option<OverdueCard>,
+    upcoming: Option<UpcomingChart>,
+    not_judged: NotJudgedCard,
+    /// Empty unless several tenants are shown.
+    tenants: Vec<TenantRow>,
+    exceptions: Vec<ExceptionRow>,
+    policy: String,
+}
+
+impl OverviewPage {
+    fn of(context: &PageContext) -> Self {
+        let has_policies = !context.snapshot.policies.is_empty();
+        Self {
+            layout: Layout::new(context, headline(context), ""),
+            lead: lead(context),
+            notes: notes(context),
+            policies: policies(context),
+            exploited: ExploitedCard::of(context),
+            overdue: has_policies.then(|| OverdueCard::of(context)),
+            upcoming: has_policies.then(|| upcoming(context)),
+            not_judged: not_judged(context),
+            tenants: tenants(context),
+            exceptions: exceptions(context),
+            policy: context.policy_name().map(visible).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The machines that become overdue in the next days.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use super::headline::selected;
+use crate::web::pages::context::PageContext;
+use crate::web::pages::selection::next_deadline_day;
+use crate::web::pages::text::{counted, grouped};
+
+/// The number of days that are shown, from today.
+const DAYS: usize = 7;
+/// The height of the highest bar, and the distance between bars, in the units of the picture.
+const HEIGHT: u64 = 80;
+const STEP: u64 = 80;
+
+/// A bar for each day.
+pub(super) struct UpcomingChart {
+    /// The number of machines over all days.
+    pub(super) total: String,
+    pub(super) bars: Vec<UpcomingBar>,
+}
+
+/// The machines that become overdue on one day.
+pub(super) struct UpcomingBar {
+    /// The day, such as `Tue 1`.
+    pub(super) label: String,
+    pub(super) count: String,
+    pub(super) is_zero: bool,
+    pub(super) link: String,
+    pub(super) x: u64,
+    pub(super) middle: u64,
+    pub(super) top: u64,
+    pub(super) height: u64,
+    /// The alternative text.
+    pub(super) text: String,
+}
+
+pub(super) fn upcoming(context: &PageContext) -> UpcomingChart {
+    let first = day_of(context.snapshot.at);
+    let policy = &context.snapshot.overview().policies[context.query.policy];
+    let mut counts = [0_u64; DAYS];
+    for place in selected(context).flat_map(|(_, _, tenant)| tenant.machines.clone()) {
+        let day = next_deadline_day(&policy.machines[place]);
+        let place = day.and_then(|day| usize::try_from(day.since(first).ok()?.get_days()).ok());
+        if let Some(count) = place.and_then(|place| counts.get_mut(place)) {
+            *count += 1;
+        }
+    }
+    let highest = counts.into_iter().max().unwrap_or_default().max(1);
+    let days = (0_i64..).zip(counts).map(|(day, count)| {
+        let date = first.saturating_add(day.days());
+        let x = 10 + STEP * day.unsigned_abs();
+        let height = if count == 0 { 1 } else { (count * HEIGHT / highest).max(3) };
+        UpcomingBar {
+            label: date.strftime("%a %-d").to_string(),
+            count: grouped(count),
+            is_zero: count == 0,
+            link: context.machines(|query| query.deadline = Some(date)),
+            x,
+            middle: x + 29,
+            top: 20 + HEIGHT - height,
+            height,
+            text: format!("{}: {}", date.strftime("%-d %B"), counted(count, "machine")),
+        }
+    });
+    UpcomingChart { total: counted(counts.iter().sum(), "machine"), bars: days.collect() }
+}
+
+fn day_of(at: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(at).date()
+}

@@ -1,0 +1,137 @@
+//! The machines that a query selects.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use memchr::memmem::Finder;
+
+use super::query::PageQuery;
+use crate::fleet::MachineState;
+use crate::fleet::overview::{MachineSummary, Overview, PolicyOverview};
+use crate::fleet::policy::{MachineJudgement, PolicyState};
+use crate::model::KbId;
+use crate::publish::Snapshot;
+
+/// The fewest digits that a search takes for a part of a KB.
+const KB_DIGITS: usize = 4;
+
+/// Selects the machines of a snapshot that match a query.
+pub(super) struct Selection<'a> {
+    overview: &'a Overview,
+    policy: usize,
+    query: &'a PageQuery,
+    /// The searched text in lower case; none without a search.
+    finder: Option<Finder<'static>>,
+    /// The KBs that the search may mean.
+    searched_kbs: BTreeSet<KbId>,
+    /// For each owner, true if its own labels match.
+    owners: Option<Vec<bool>>,
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, query: &'a PageQuery) -> Self {
+        let overview = snapshot.overview();
+        let search = query.search.to_lowercase();
+        let has_label = |values: &[Box<str>]| {
+            let pairs = query.labels.iter().zip(values);
+            pairs.into_iter().all(|(wanted, value)| wanted.as_ref().is_none_or(|wanted| *wanted == **value))
+        };
+        let is_owned = query.labels.iter().any(Option::is_some);
+        Self {
+            overview,
+            policy: query.policy,
+            query,
+            searched_kbs: searched_kbs(overview, &search),
+            finder: (!search.is_empty()).then(|| Finder::new(&search).into_owned()),
+            owners: is_owned.then(|| overview.owners.iter().map(|values| has_label(values)).collect()),
+        }
+    }
+
+    /// The places of the machines in [`Overview::machines`], in their order.
+    pub(super) fn machines(&self) -> Vec<usize> {
+        self.places().filter(|&place| self.matches(place)).collect()
+    }
+
+    /// The machines by state under the policy in effect, whatever state the query selects.
+    pub(super) fn by_policy_state(&self) -> [u64; PolicyState::ALL.len()] {
+        let mut counts = [0; PolicyState::ALL.len()];
+        for place in self.places().filter(|&place| self.matches_but_policy_state(place)) {
+            counts[self.under_policy().state(place) as usize] += 1;
+        }
+        counts
+    }
+
+    /// The machines under the policy in effect.
+    pub(super) fn under_policy(&self) -> &'a PolicyOverview {
+        &self.overview.policies[self.policy]
+    }
+
+    fn places(&self) -> Range<usize> {
+        match self.query.tenant {
+            Some(tenant) => self.overview.tenants[tenant].machines.clone(),
+            None => 0..self.overview.machines.len(),
+        }
+    }
+
+    /// Returns whether the machine at `place` matches.
+    pub(super) fn matches(&self, place: usize) -> bool {
+        self.query.policy_state.is_none_or(|state| self.under_policy().state(place) == state)
+            && self.matches_but_policy_state(place)
+    }
+
+    fn matches_but_policy_state(&self, place: usize) -> bool {
+        let PageQuery {
+            tenant, state, platform, group, tag, kb, exploited, deadline, servicing, reason, ..
+        } = self.query;
+        let summary = &self.overview.machines[place];
+        let facts = &summary.machine.facts;
+        let is = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(text))
+        };
+        let mut tags = facts.tags.as_deref().unwrap_or_default().iter();
+        tenant.is_none_or(|tenant| summary.tenant == tenant)
+            && state.is_none_or(|state| summary.state == state)
+            && self.owners.as_ref().is_none_or(|owners| owners[summary.owner as usize])
+            && servicing.is_none_or(|servicing| {
+                summary.servicing.state == servicing && summary.state != MachineState::Unsupported
+            })
+            && exploited.is_none_or(|exploited| {
+                summary.missing.is_some_and(|missing| (missing.exploited > 0) == exploited)
+            })
+            && reason.is_none_or(|reason| self.overview.not_judged(place, self.policy) == Some(reason))
+            && deadline.is_none_or(|day| next_deadline_day(&self.under_policy().machines[place]) == Some(day))
+            && is(platform, &facts.os_platform)
+            && is(group, &facts.device_group)
+            && tag.as_ref().is_none_or(|tag| tags.any(|other| other.eq_ignore_ascii_case(tag)))
+            && kb.as_ref().is_none_or(|kb| kb.kb.is_some_and(|kb| summary.place_of(kb).is_some()))
+            && self.is_found(summary)
+    }
+
+    fn is_found(&self, summary: &MachineSummary) -> bool {
+        let Some(finder) = &self.finder else { return true };
+        finder.find(summary.searched.as_bytes()).is_some() || self.misses_searched(summary)
+    }
+
+    fn misses_searched(&self, summary: &MachineSummary) -> bool {
+        let mut kbs = self.searched_kbs.iter();
+        kbs.any(|kb| summary.place_of(*kb).is_some())
+    }
+}
+
+/// The UTC day on which a machine that is not overdue becomes overdue.
+pub(super) fn next_deadline_day(judgement: &MachineJudgement) -> Option<Date> {
+    let deadline = judgement.next_deadline.filter(|_| judgement.state != PolicyState::Overdue)?;
+    Some(TimeZone::UTC.to_datetime(deadline).date())
+}
+
+/// The missing KBs that a search in lower case may mean: those that contain its digits.
+fn searched_kbs(overview: &Overview, search: &str) -> BTreeSet<KbId> {
+    let digits = search.strip_prefix("kb").unwrap_or(search).trim_start_matches([' ', '-']);
+    if digits.len() < KB_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return BTreeSet::new();
+    }
+    let kbs = overview.tenants.iter().flat_map(|tenant| tenant.summary.updates.keys());
+    kbs.filter(|kb| kb.to_string().contains(digits)).copied().collect()
+}
