@@ -8,7 +8,9 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 # Requests to programs on this machine use no proxy, even if the environment names one.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
