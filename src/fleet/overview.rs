@@ -45,6 +45,8 @@ pub struct Overview {
     pub policies: Vec<PolicyOverview>,
     /// The values of the own labels that machines have; see [`MachineSummary::owner`].
     pub owners: Vec<Box<[Box<str>]>>,
+    /// The tags that machines have together; see [`MachineSummary::tag_set`].
+    pub tag_sets: Vec<Arc<[String]>>,
 }
 
 /// The machines of a tenant together.
@@ -88,6 +90,8 @@ pub struct MachineSummary {
     pub name_rank: u32,
     /// The place of the values of its own labels in [`Overview::owners`].
     pub owner: u32,
+    /// The place of its tags in [`Overview::tag_sets`].
+    pub tag_set: u32,
     /// The state of its data.
     pub state: MachineState,
     /// Its missing updates; none while it is not assessed.
@@ -148,6 +152,7 @@ impl Overview {
             overview.add_tenant(tenant, fleet, summary, &compiled, terms, &mut owners);
         }
         overview.owners = owners.list;
+        overview.tag_sets = owners.tag_sets;
         overview.rank_names();
         overview
     }
@@ -191,12 +196,14 @@ impl Overview {
                 let (oldest, newest) = data.unwrap_or((assessment.as_of, assessment.as_of));
                 data = Some((oldest.min(assessment.as_of), newest.max(assessment.as_of)));
             }
+            let (tag_set, owner) = owners.places(labels, machine.facts.tags.as_ref());
             self.machines.push(MachineSummary {
                 tenant,
                 machine: Arc::clone(machine),
                 searched: searched(machine),
                 name_rank: 0,
-                owner: owners.place(labels, machine.facts.tags.as_ref()),
+                owner,
+                tag_set,
                 state,
                 missing: updates.map(|updates| MissingCounts::of(updates, extent)),
                 servicing: *servicing,
@@ -305,29 +312,44 @@ fn searched(machine: &Machine) -> Box<str> {
     text.into()
 }
 
-/// The values of own labels so far.
+/// The tags and the values of own labels so far.
 #[derive(Debug, Default)]
 struct OwnerList {
     list: Vec<Box<[Box<str>]>>,
     places: HashMap<Box<[Box<str>]>, u32>,
-    by_tags: HashMap<Option<Arc<[String]>>, u32>,
+    tag_sets: Vec<Arc<[String]>>,
+    /// The places of the tags and of the values that follow from them.
+    by_tags: HashMap<Arc<[String]>, (u32, u32)>,
+    without_tags: Arc<[String]>,
 }
 
 impl OwnerList {
-    fn place(&mut self, labels: &[OwnLabel], tags: Option<&Arc<[String]>>) -> u32 {
-        let key = tags.filter(|_| !labels.is_empty()).cloned();
-        if let Some(&place) = self.by_tags.get(&key) {
-            return place;
+    /// The places of `tags` and of the values of the own labels of a machine that has them.
+    fn places(&mut self, labels: &[OwnLabel], tags: Option<&Arc<[String]>>) -> (u32, u32) {
+        let tags = tags.unwrap_or(&self.without_tags);
+        if let Some(&places) = self.by_tags.get(tags) {
+            return places;
         }
-        let values: Box<[Box<str>]> = labels.iter().map(|label| label.value(key.as_deref()).into()).collect();
-        let next = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-        let place = *self.places.entry(values.clone()).or_insert(next);
-        if place == next {
-            self.list.push(values);
-        }
-        self.by_tags.insert(key, place);
-        place
+        let tags = Arc::clone(tags);
+        let values: Box<[Box<str>]> = labels.iter().map(|label| label.value(Some(&tags)).into()).collect();
+        let owner = match self.places.get(&values) {
+            Some(&owner) => owner,
+            None => {
+                let owner = next_place(&self.list);
+                self.list.push(values.clone());
+                self.places.insert(values, owner);
+                owner
+            }
+        };
+        let places = (next_place(&self.tag_sets), owner);
+        self.tag_sets.push(Arc::clone(&tags));
+        self.by_tags.insert(tags, places);
+        places
     }
+}
+
+fn next_place<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
 impl PolicyOverview {

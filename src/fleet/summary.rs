@@ -180,6 +180,12 @@ impl Summary {
         summary
     }
 
+    /// The place in [`groups`](Self::groups) of the machine at `place` of the fleet.
+    #[must_use]
+    pub fn group_of_machine(&self, place: usize) -> usize {
+        self.group_of_machine[place]
+    }
+
     /// The number of machines in `state`, over all groups.
     #[must_use]
     pub fn machines(&self, state: MachineState) -> u64 {

@@ -10,6 +10,8 @@
 
 mod context;
 mod layout;
+mod machine;
+mod machines;
 mod overview;
 mod query;
 mod selection;
@@ -60,7 +62,12 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<WebState>)> {
     // have priority.
     let permits = Arc::new(Semaphore::new(1));
     let page = |orders, build| page(&permits, orders, build);
-    vec![("/", page(&[], overview::page)), ("/status", page(&[], status::page))]
+    vec![
+        ("/", page(&[], overview::page)),
+        ("/machines", page(&machines::ORDERS, machines::page)),
+        ("/machines/{id}", page(&machine::ORDERS, machine::page)),
+        ("/status", page(&[], status::page)),
+    ]
 }
 
 fn page(

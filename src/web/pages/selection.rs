@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use memchr::memmem::Finder;
 
 use super::query::PageQuery;
-use crate::fleet::MachineState;
 use crate::fleet::overview::{MachineSummary, Overview, PolicyOverview};
-use crate::fleet::policy::{MachineJudgement, PolicyState};
+use crate::fleet::policy::{MachineJudgement, PolicyState, UpdateState, UpdateVerdict};
+use crate::fleet::{MachineState, MissingUpdate};
 use crate::model::KbId;
 use crate::publish::Snapshot;
 
@@ -117,6 +117,24 @@ impl<'a> Selection<'a> {
     fn misses_searched(&self, summary: &MachineSummary) -> bool {
         let mut kbs = self.searched_kbs.iter();
         kbs.any(|kb| summary.place_of(*kb).is_some())
+    }
+}
+
+/// Returns whether a query selects a missing update of a machine with this verdict: by KB, state and exploitation.
+pub(super) fn selects_update(query: &PageQuery, missing: &MissingUpdate, verdict: &UpdateVerdict) -> bool {
+    query.policy_state.is_none_or(|state| update_state(state) == Some(verdict.state))
+        && query.exploited.is_none_or(|exploited| verdict.exploited == Some(exploited))
+        && query.kb.as_ref().is_none_or(|kb| kb.kb == Some(missing.update.kb))
+}
+
+/// The state of missing updates that a value of `policy_state` selects; none if it is only a state of machines.
+pub(super) fn update_state(state: PolicyState) -> Option<UpdateState> {
+    match state {
+        PolicyState::Overdue => Some(UpdateState::Overdue),
+        PolicyState::Due => Some(UpdateState::Due),
+        PolicyState::Accepted => Some(UpdateState::Accepted),
+        PolicyState::Unknown => Some(UpdateState::Unknown),
+        PolicyState::Compliant | PolicyState::Unsupported => None,
     }
 }
 

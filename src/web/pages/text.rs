@@ -26,6 +26,12 @@ impl ShownTime {
         Self { exact: exact(at), words: until(now, at) }
     }
 
+    /// The day and minute of `at`, with the time since it.
+    pub(super) fn dated(at: Timestamp, now: Timestamp) -> Self {
+        let minute = TimeZone::UTC.to_datetime(at).strftime("%H:%M");
+        Self { exact: exact(at), words: format!("{} {minute}, {}", day(at, now), ago(now, at)) }
+    }
+
     /// The time since `at`.
     pub(super) fn since(at: Timestamp, now: Timestamp) -> Self {
         let lasted = Duration::try_from(now.duration_since(at)).unwrap_or_default();

@@ -1,0 +1,136 @@
+//! `GET /machines/{id}`: one machine and its missing updates, in every tenant that has the id.
+
+mod facts;
+mod sentence;
+mod updates;
+
+use askama::Template;
+
+use self::facts::{MachineFact, facts};
+use self::sentence::sentence;
+use self::updates::{UpdateOrder, UpdateRow, chips, rows};
+use super::Answer;
+use super::context::PageContext;
+use super::layout::Layout;
+use super::machines::{Chip, shown_name};
+use super::overview::reason_words;
+use super::query::PageQuery;
+use super::text::{counted, visible};
+use crate::fleet::overview::NO_DEADLINE;
+use crate::fleet::policy::{CompiledPolicies, TenantPolicies, UpdateVerdict};
+use crate::model::{FactsSource, MachineId, Policy};
+
+pub(super) use self::updates::ORDERS;
+
+pub(super) fn page(context: &PageContext, id: &str) -> askama::Result<Answer> {
+    let overview = context.snapshot.overview();
+    let parsed = MachineId::parse(id);
+    let is_selected =
+        |place: &usize| context.query.tenant.is_none_or(|tenant| overview.machines[*place].tenant == tenant);
+    let places: Vec<usize> =
+        parsed.iter().flat_map(|id| overview.machines_with_id(id)).filter(is_selected).collect();
+    if places.is_empty() {
+        let tenant = context.query.tenant.map(|tenant| &context.snapshot.fleets[tenant].tenant);
+        let of_tenant = tenant.map(|tenant| format!(" of {}", visible(tenant))).unwrap_or_default();
+        let sentence = format!("no machine in scope{of_tenant} has the id {}", visible(id));
+        return Ok(Answer::NotFound(sentence));
+    }
+    Answer::of(&MachinePage::of(context, &places))
+}
+
+#[derive(Template)]
+#[template(path = "machine.html")]
+struct MachinePage {
+    layout: Layout,
+    list: String,
+    machines: Vec<MachineSection>,
+    order: UpdateOrder,
+    policies: Vec<Chip>,
+    has_policies: bool,
+    csv: String,
+    json: String,
+    /// True without facts about exploitation and severity.
+    lacks_facts: bool,
+}
+
+/// The machine in one tenant.
+struct MachineSection {
+    tenant: String,
+    /// The link to the machines of the tenant.
+    tenant_link: String,
+    /// The answer about the machine.
+    sentence: String,
+    facts: Vec<MachineFact>,
+    /// The states of the missing updates, each with the number of updates and the link to them.
+    chips: Vec<Chip>,
+    rows: Vec<UpdateRow>,
+    /// The sentence in place of rows.
+    empty: &'static str,
+    /// The reason why its missing updates are unknown; none while they are known.
+    unknown: Option<String>,
+}
+
+impl MachinePage {
+    fn of(context: &PageContext, places: &[usize]) -> Self {
+        let PageContext { snapshot, query, .. } = context;
+        let policies = match &snapshot.policies[..] {
+            [] => std::slice::from_ref::<Policy>(&NO_DEADLINE),
+            policies => policies,
+        };
+        let compiled = CompiledPolicies::new(policies, &snapshot.exceptions, snapshot.at);
+        let machines: Vec<_> =
+            places.iter().map(|&place| MachineSection::of(context, &compiled, place)).collect();
+        let headline = match &machines[..] {
+            [machine] => machine.sentence.clone(),
+            machines => {
+                let summary = &snapshot.overview().machines[places[0]];
+                let name = visible(shown_name(summary));
+                format!("{name} is in {}", counted(machines.len() as u64, "tenant"))
+            }
+        };
+        let download = |kind: &str| {
+            let id = &snapshot.overview().machines[places[0]].machine.facts.id;
+            context.link(&format!("machines/{id}.{kind}"), &query.with(|_| {}))
+        };
+        Self {
+            layout: Layout::new(context, headline, "machines"),
+            list: context.link("machines", &query.kept()),
+            machines,
+            order: UpdateOrder::of(context),
+            policies: super::machines::policies(context),
+            has_policies: context.policy_name().is_some(),
+            csv: download("csv"),
+            json: download("json"),
+            lacks_facts: !snapshot.facts.has(FactsSource::Msrc),
+        }
+    }
+}
+
+impl MachineSection {
+    fn of(context: &PageContext, compiled: &CompiledPolicies<'_>, place: usize) -> Self {
+        let PageContext { snapshot, query, .. } = context;
+        let overview = snapshot.overview();
+        let summary = &overview.machines[place];
+        let fleet = &snapshot.fleets[summary.tenant];
+        let of_updates = &overview.tenants[summary.tenant].summary.updates;
+        let mut policies = TenantPolicies::new(compiled, fleet, of_updates, &snapshot.facts);
+        let verdicts: Vec<UpdateVerdict> = summary
+            .updates()
+            .map(|missing| policies.verdicts(query.policy, &summary.machine, missing))
+            .unwrap_or_default();
+        let servicing = summary.servicing.decides(summary.state);
+        let servicing = servicing.then(|| policies.servicing_verdict(&summary.machine));
+        let unknown = overview.not_judged(place, query.policy).filter(|_| summary.missing.is_none());
+        Self {
+            tenant: visible(&fleet.tenant),
+            tenant_link: context
+                .link("machines", &PageQuery { tenant: Some(summary.tenant), ..query.kept() }),
+            sentence: sentence(context, place, &verdicts),
+            facts: facts(context, place, servicing),
+            chips: chips(context, &verdicts),
+            rows: rows(context, summary, &verdicts),
+            empty: if verdicts.is_empty() { "No update is missing." } else { "No missing update matches." },
+            unknown: unknown.map(|reason| reason_words(context, reason)),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The links above the list: states, filters in effect, policies.
+
+use super::SelectedMachines;
+use crate::fleet::MachineState;
+use crate::fleet::policy::PolicyState;
+use crate::model::ServicingState;
+use crate::web::pages::context::PageContext;
+use crate::web::pages::overview::reason_words;
+use crate::web::pages::query::PageQuery;
+use crate::web::pages::text::{grouped, visible};
+
+/// The states in the order of the page.
+const SHOWN: [PolicyState; PolicyState::ALL.len()] = [
+    PolicyState::Overdue,
+    PolicyState::Due,
+    PolicyState::Accepted,
+    PolicyState::Compliant,
+    PolicyState::Unknown,
+    PolicyState::Unsupported,
+];
+
+/// The chip that selects everything.
+pub(in crate::web::pages) const ALL: &str = "all";
+
+/// A link that selects something.
+pub(in crate::web::pages) struct Chip {
+    pub(in crate::web::pages) text: String,
+    /// True if the text is a state with a mark.
+    pub(in crate::web::pages) is_state: bool,
+    /// The number behind it; empty without one.
+    pub(in crate::web::pages) count: String,
+    pub(in crate::web::pages) link: String,
+    pub(in crate::web::pages) is_current: bool,
+}
+
+/// A filter in effect.
+pub(super) struct FilterChip {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// The link to the list without it.
+    pub(super) link: String,
+}
+
+/// The states under the policy, or those of the data without policies.
+pub(super) fn states(context: &PageContext, machines: &SelectedMachines) -> Vec<Chip> {
+    let query = &context.query;
+    let has_policies = context.policy_name().is_some();
+    let chip = |text: &str, count, is_current, change: &dyn Fn(&mut PageQuery)| Chip {
+        text: text.to_owned(),
+        is_state: has_policies && text != ALL,
+        count: grouped(count),
+        link: context.link_to_self(&query.with(change)),
+        is_current,
+    };
+    let mut chips = Vec::new();
+    if has_policies {
+        let all = |query: &mut PageQuery| query.policy_state = None;
+        chips.push(chip(ALL, machines.total, query.policy_state.is_none(), &all));
+        chips.extend(SHOWN.map(|state| {
+            let is_current = query.policy_state == Some(state);
+            let count = machines.by_policy_state[state as usize];
+            chip(state.as_str(), count, is_current, &|query| query.policy_state = Some(state))
+        }));
+    } else {
+        chips.push(chip(ALL, machines.total, query.state.is_none(), &|query| query.state = None));
+        chips.extend(MachineState::ALL.map(|state| {
+            let is_current = query.state == Some(state);
+            let count = machines.by_state[state as usize];
+            chip(state.as_str(), count, is_current, &|query| query.state = Some(state))
+        }));
+    }
+    chips
+}
+
+/// The policies; one of them is in effect.
+pub(in crate::web::pages) fn policies(context: &PageContext) -> Vec<Chip> {
+    let policies = context.snapshot.policies.iter().enumerate();
+    let chip = |(index, policy): (usize, &crate::model::Policy)| Chip {
+        text: visible(&policy.name),
+        is_state: false,
+        count: String::new(),
+        link: context.link_to_self(&context.query.with(|query| query.policy = index)),
+        is_current: index == context.query.policy,
+    };
+    policies.map(chip).collect()
+}
+
+/// The filters in effect, each with the link that removes it.
+pub(super) fn filters(context: &PageContext) -> Vec<FilterChip> {
+    let PageContext { snapshot, query, .. } = context;
+    let mut chips = Vec::new();
+    let mut add = |name: &str, value: Option<String>, remove: &dyn Fn(&mut PageQuery)| {
+        chips.extend(value.map(|value| FilterChip {
+            name: name.to_owned(),
+            value: visible(&value),
+            link: context.link_to_self(&query.with(remove)),
+        }));
+    };
+    let search = Some(query.search.clone()).filter(|search| !search.is_empty());
+    add("search", search, &|query| query.search.clear());
+    let tenant = query.tenant.map(|tenant| snapshot.fleets[tenant].tenant.to_string());
+    add("tenant", tenant, &|query| query.tenant = None);
+    if context.policy_name().is_none() {
+        let state = query.policy_state.map(|state| state.as_str().to_owned());
+        add("policy", state, &|query| query.policy_state = None);
+    } else {
+        let state = query.state.map(|state| state.as_str().to_owned());
+        add("data", state, &|query| query.state = None);
+    }
+    add("reason", query.reason.map(|reason| reason_words(context, reason)), &|query| query.reason = None);
+    let servicing = query.servicing.map(|state| servicing_words(state).to_owned());
+    add("servicing", servicing, &|query| query.servicing = None);
+    add("exploited", query.exploited.map(exploited_words), &|query| query.exploited = None);
+    add("next deadline", query.deadline.map(|day| day.to_string()), &|query| query.deadline = None);
+    add("platform", query.platform.clone(), &|query| query.platform = None);
+    add("group", query.group.clone(), &|query| query.group = None);
+    add("tag", query.tag.clone(), &|query| query.tag = None);
+    add("KB", query.kb.as_ref().map(|kb| kb.text.clone()), &|query| query.kb = None);
+    for (index, (label, value)) in snapshot.labels.iter().zip(&query.labels).enumerate() {
+        let value = value.clone().map(label_words);
+        add(&label.name, value, &|query| query.labels[index] = None);
+    }
+    chips
+}
+
+/// The servicing of a machine in words.
+pub(in crate::web::pages) fn servicing_words(state: ServicingState) -> &'static str {
+    match state {
+        ServicingState::InService => "in service",
+        ServicingState::Ended => "ended",
+        ServicingState::Uncertain => "uncertain",
+        ServicingState::Unknown => "unknown",
+    }
+}
+
+/// A value of the parameter `exploited` in words.
+pub(super) fn exploited_words(is_missing: bool) -> String {
+    if is_missing { "missing" } else { "none missing" }.to_owned()
+}
+
+/// The value of an own label in words.
+pub(super) fn label_words(value: String) -> String {
+    if value.is_empty() { "none".to_owned() } else { value }
+}
