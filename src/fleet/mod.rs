@@ -1,8 +1,8 @@
 //! The machines of a tenant and their missing updates.
 //!
 //! Pure: no clock, no network, no disk. [`state`] applies machine lists and replies to a [`TenantFleet`],
-//! [`summary`] counts over it, [`policy`] compares it with patch deadlines, and [`overview`] sorts its
-//! machines for the status page. The terms of the API stay in `defender`.
+//! [`summary`] counts over it, [`burn_down`] keeps counts by day, [`policy`] compares it with patch deadlines, and
+//! [`overview`] sorts its machines for the status page. The terms of the API stay in `defender`.
 
 use std::sync::Arc;
 
@@ -167,6 +167,7 @@ impl MissingUpdate {
     }
 }
 
+pub mod burn_down;
 mod chain;
 mod effective_facts;
 mod future;
@@ -184,6 +185,7 @@ mod supersedence;
 mod totals;
 pub mod unreadable;
 
+pub use burn_down::BurnDown;
 pub use chain::{Chain, Link};
 pub use effective_facts::EffectiveFacts;
 pub use machine::{Assessment, Attempt, Machine, MachineState};

@@ -36,6 +36,8 @@ pub struct Summary {
     group_of_machine: Vec<usize>,
     /// The missing updates by severity; the last element counts those of unknown severity.
     by_severity: [u64; Severity::ALL.len() + 1],
+    /// True if the missing updates of a machine are known, be it that it misses none.
+    pub has_assessed: bool,
     /// The sum of the CVEs that the missing updates address. None if no machine is assessed, or if no missing
     /// update reports it.
     pub addressed_cves: Option<u64>,
@@ -139,7 +141,6 @@ impl Summary {
             servicing: Vec::with_capacity(fleet.machines.len()),
             ..Self::default()
         };
-        let mut has_assessed = false;
         for (place, machine) in fleet.machines.values().enumerate() {
             let servicing = tenant_servicing.of_machine(&machine.facts);
             summary.servicing.push(servicing);
@@ -152,7 +153,7 @@ impl Summary {
             let Some(missing_updates) = machine.assessed_updates(now, freshness) else {
                 continue;
             };
-            has_assessed = true;
+            summary.has_assessed = true;
             if missing_updates.is_empty() {
                 group.compliant += u64::from(servicing.state != ServicingState::Ended);
                 continue;
@@ -169,7 +170,7 @@ impl Summary {
                 summary.superseded.extend(links.map(|link| (link.kb, missing.update.kb)));
             }
         }
-        if has_assessed && updates.is_empty() {
+        if summary.has_assessed && updates.is_empty() {
             summary.addressed_cves = Some(0);
         }
         let CellSums { groups, group_of_machine, versions } = cells.finish();

@@ -61,6 +61,19 @@ impl Renderer {
         options: &RenderOptions,
         facts: &Facts,
     ) -> Body {
+        self.render_observed(fleets, now, options, facts, |_, _| {})
+    }
+
+    /// The same, and calls `observe` with the name and the complete counts of each tenant, before the series limit
+    /// reduces them.
+    pub fn render_observed(
+        &mut self,
+        fleets: &[Arc<TenantFleet>],
+        now: Timestamp,
+        options: &RenderOptions,
+        facts: &Facts,
+        mut observe: impl FnMut(&Arc<str>, &Summary),
+    ) -> Body {
         let mut fleets: Vec<&TenantFleet> = fleets.iter().map(Arc::as_ref).collect();
         fleets.sort_by(|a, b| a.tenant.cmp(&b.tenant));
         fleets.dedup_by(|later, earlier| later.tenant == earlier.tenant);
@@ -70,6 +83,9 @@ impl Renderer {
         );
         let mut scopes: Vec<_> = fleets.iter().map(|fleet| scope(fleet, options, &rules, facts)).collect();
         Summary::share_ends(scopes.iter_mut().map(|scope| &mut scope.summary));
+        for scope in &scopes {
+            observe(&scope.fleet.tenant, &scope.summary);
+        }
         let deeper = self.update_blocks(&scopes, now, options);
         let limit = options.series_limit;
         let mut families = write_fleet(&scopes);

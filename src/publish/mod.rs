@@ -4,7 +4,7 @@
 //! through three steps, one file each:
 //!
 //! 1. `persist` saves them to the state file, so that a restart serves what was served before it;
-//! 2. `render` makes the snapshot: fleets, exposition and status of the tenants;
+//! 2. `render` makes the snapshot: fleets, exposition, status of the tenants, and the counts of the day, which are saved;
 //! 3. `swap` replaces the snapshot that readers see.
 //!
 //! Readers never wait and never see half a change, because everything is in one value. Fleets that are
@@ -14,6 +14,7 @@
 //!
 //! A reload changes tenants and options in one step, see [`FleetSender::reconfigure`].
 
+mod burn_downs;
 mod persist;
 mod policy_log;
 mod render;
@@ -25,6 +26,7 @@ mod swap;
 mod task;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ use crate::fleet::TenantFleet;
 use crate::metrics::{RenderOptions, Renderer};
 use crate::self_metrics::SelfMetrics;
 use crate::store::SharedStore;
+use burn_downs::BurnDowns;
 use policy_log::PolicyLog;
 use servicing_log::ServicingLog;
 use suppressed::SuppressedLog;
@@ -60,17 +63,29 @@ pub fn publication(
     let fleets: Vec<_> = fleets.into_iter().map(Arc::new).collect();
     let started = Instant::now();
     let mut renderer = Renderer::default();
-    let first =
-        Snapshot::render(&mut renderer, 0, fleets.clone(), clock.now(), &options, facts.borrow().clone());
+    let mut burn_downs = BurnDowns::new(store.clone());
+    let (now, facts_in_use) = (clock.now(), facts.borrow().clone());
+    let first = Snapshot::render_recording(
+        &mut renderer,
+        0,
+        fleets.clone(),
+        now,
+        &options,
+        facts_in_use,
+        &mut burn_downs,
+    );
     first.record(&self_metrics, started.elapsed());
     let mut suppressed = SuppressedLog::default();
     suppressed.update(first.body.budget());
+    let views = Arc::clone(&first.views);
     let (writer, reader) = swap::channel(first);
     let sender = FleetSender::new(fleets, options);
     let task = SnapshotTask {
         sender: sender.clone(),
         writer,
         renderer,
+        burn_downs,
+        views,
         suppressed,
         policy_log: PolicyLog::default(),
         servicing_log: ServicingLog::default(),

@@ -1,4 +1,4 @@
-//! Second step: a [`Snapshot`] is made from the fleets.
+//! Second step: a [`Snapshot`] is made from the fleets, and the counts of the day are recorded.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Snapshot;
+use super::burn_downs::BurnDowns;
+use super::views::Views;
 use crate::facts::Facts;
 use crate::fleet::TenantFleet;
 use crate::fleet::servicing::{CompiledServicing, ServicingRuleUses, ServicingRuleWarning};
@@ -14,7 +16,7 @@ use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, ServicingSett
 use crate::self_metrics::{ExpositionSize, LevelSeries, RenderStats, SelfMetrics, TenantStatus};
 
 impl Snapshot {
-    /// Renders `fleets` as of `at`; blocks for a good part of a second for a large fleet.
+    /// Renders `fleets` as of `at`; blocks for a good part of a second for a large fleet. The burn-downs begin at `at`.
     pub fn render(
         renderer: &mut Renderer,
         generation: u64,
@@ -23,11 +25,28 @@ impl Snapshot {
         options: &RenderOptions,
         facts: Arc<Facts>,
     ) -> Self {
-        let body = renderer.render(&fleets, at, options, &facts);
+        Self::render_recording(renderer, generation, fleets, at, options, facts, &mut BurnDowns::new(None))
+    }
+
+    /// Renders like [`render`](Self::render), and records the counts in `burn_downs`.
+    pub(super) fn render_recording(
+        renderer: &mut Renderer,
+        generation: u64,
+        fleets: Vec<Arc<TenantFleet>>,
+        at: Timestamp,
+        options: &RenderOptions,
+        facts: Arc<Facts>,
+        burn_downs: &mut BurnDowns,
+    ) -> Self {
+        burn_downs.load(&fleets);
+        let body = renderer.render_observed(&fleets, at, options, &facts, |tenant, summary| {
+            burn_downs.record(tenant, summary, at);
+        });
         let servicing_warnings = servicing_warnings(&fleets, at, &options.servicing, &facts);
         Self {
             generation,
             at,
+            burn_downs: burn_downs.of(&fleets),
             fleets,
             statuses: Vec::new(),
             freshness: options.freshness,
@@ -39,6 +58,7 @@ impl Snapshot {
             facts,
             body,
             overview: OnceLock::new(),
+            views: Arc::default(),
         }
     }
 
@@ -46,6 +66,11 @@ impl Snapshot {
     #[must_use]
     pub fn with_statuses(self, statuses: Vec<TenantStatus>) -> Self {
         Self { statuses, ..self }
+    }
+
+    /// The same snapshot, whose readers are noted in `views`.
+    pub(super) fn with_views(self, views: Arc<Views>) -> Self {
+        Self { views, ..self }
     }
 
     /// Reports the sizes of the exposition and the duration of the rendering to the self metrics.

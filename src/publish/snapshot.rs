@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
+use super::views::Views;
 use crate::facts::Facts;
 use crate::fleet::overview::OverviewTerms;
 use crate::fleet::servicing::ServicingRuleWarning;
-use crate::fleet::{Overview, TenantFleet};
+use crate::fleet::{BurnDown, Overview, TenantFleet};
 use crate::metrics::Body;
 use crate::model::{Exception, Freshness, OwnLabel, Policy, ServicingSettings};
 use crate::self_metrics::TenantStatus;
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// All tenants, in the order of the configuration.
     pub fleets: Vec<Arc<TenantFleet>>,
+    /// The daily counts of the machines that miss each update, in the order of `fleets`.
+    pub burn_downs: Vec<Arc<BurnDown>>,
     /// Quota, poll interval and token of each tenant at the time of rendering, in the order of `fleets`;
     /// empty before the first publication.
     pub statuses: Vec<TenantStatus>,
@@ -40,14 +43,23 @@ pub struct Snapshot {
     pub facts: Arc<Facts>,
     /// The exposition of the fleets.
     pub body: Body,
-    /// Computed for the first reader who needs it.
+    /// Computed for the first reader who needs it, or before the swap while pages are viewed.
     pub(super) overview: OnceLock<Overview>,
+    /// Shared with the snapshots before and after it.
+    pub(super) views: Arc<Views>,
 }
 
 impl Snapshot {
-    /// States of tenants and machines, computed with the same rules as the exposition. The first call takes a
-    /// good part of a second for a large fleet; concurrent calls wait for it.
+    /// States of tenants and machines for a reader, computed with the same rules as the exposition. The first call takes
+    /// a good part of a second for a large fleet; concurrent calls wait for it. As long as readers ask for it, each
+    /// snapshot has it from the beginning.
     pub fn overview(&self) -> &Overview {
+        self.views.note();
+        self.prepare_overview()
+    }
+
+    /// Computes the overview without a reader.
+    pub(super) fn prepare_overview(&self) -> &Overview {
         self.overview.get_or_init(|| {
             let terms = OverviewTerms {
                 now: self.at,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::burn_downs::BurnDowns;
 use super::persist::persist;
 use super::policy_log::PolicyLog;
 use super::sender::{FleetSender, PendingState};
@@ -13,6 +14,7 @@ use super::servicing_log::ServicingLog;
 use super::snapshot::Snapshot;
 use super::suppressed::SuppressedLog;
 use super::swap::SnapshotWriter;
+use super::views::Views;
 use crate::clock::Clock;
 use crate::facts::FactsReader;
 use crate::metrics::Renderer;
@@ -32,6 +34,8 @@ pub struct SnapshotTask {
     pub(super) sender: FleetSender,
     pub(super) writer: SnapshotWriter,
     pub(super) renderer: Renderer,
+    pub(super) burn_downs: BurnDowns,
+    pub(super) views: Arc<Views>,
     pub(super) suppressed: SuppressedLog,
     pub(super) policy_log: PolicyLog,
     pub(super) servicing_log: ServicingLog,
@@ -74,15 +78,32 @@ impl SnapshotTask {
         let statuses = fleets.iter().map(|fleet| self.self_metrics.tenant_status(&fleet.tenant)).collect();
         let store = self.store.clone();
         let facts = self.facts.borrow_and_update().clone();
-        let mut renderer = std::mem::take(&mut self.renderer);
-        // Not on the threads that serve: both steps block.
+        let (mut renderer, mut burn_downs) =
+            (std::mem::take(&mut self.renderer), std::mem::take(&mut self.burn_downs));
+        let (views, are_recent) = (Arc::clone(&self.views), self.views.are_recent());
+        // Not on the threads that serve: all of it blocks.
         let work = tokio::task::spawn_blocking(move || {
             persist(store.as_ref(), &fleets);
-            let snapshot = Snapshot::render(&mut renderer, generation, fleets, now, &options, facts);
-            (snapshot.with_statuses(statuses), renderer)
+            let snapshot = Snapshot::render_recording(
+                &mut renderer,
+                generation,
+                fleets,
+                now,
+                &options,
+                facts,
+                &mut burn_downs,
+            );
+            burn_downs.save();
+            let snapshot = snapshot.with_statuses(statuses).with_views(views);
+            if are_recent {
+                // The readers of pages would wait for it.
+                snapshot.prepare_overview();
+            }
+            (snapshot, renderer, burn_downs)
         });
         let snapshot;
-        (snapshot, self.renderer) = work.await.expect("Safe: rendering does not panic and is never aborted");
+        (snapshot, self.renderer, self.burn_downs) =
+            work.await.expect("Safe: rendering does not panic and is never aborted");
         let took = started.elapsed();
         snapshot.record(&self.self_metrics, took);
         self.suppressed.update(snapshot.body.budget());

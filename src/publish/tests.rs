@@ -1,5 +1,7 @@
 //! Snapshots, their metrics and the log of suppressed series.
 
+mod burn_downs;
+
 use std::io;
 use std::sync::Mutex;
 use std::time::Duration;

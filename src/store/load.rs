@@ -14,9 +14,9 @@ use super::machine_row::{
 };
 use super::persisted_state::{PersistedState, PersistedTenant, RecordedCalls, resolution_bounds};
 use super::row::{at, count, each, integer, optional, text, time};
-use super::unreadable;
+use super::{burn_down, unreadable};
 use crate::fleet::{
-    ExportVersion, MissingUpdate, OutOfScope, PollStatus, ResolutionHistogram, TenantFleet, Totals,
+    BurnDown, ExportVersion, MissingUpdate, OutOfScope, PollStatus, ResolutionHistogram, TenantFleet, Totals,
     UpdateFacts,
 };
 use crate::model::{ApiOperation, MachineId};
@@ -37,6 +37,12 @@ impl LoadedState {
     pub(super) fn fleets(&self) -> BTreeMap<Arc<str>, Arc<TenantFleet>> {
         let tenants = self.persisted.tenants.iter();
         tenants.map(|(name, tenant)| (Arc::clone(name), Arc::clone(&tenant.fleet))).collect()
+    }
+
+    /// The burn-downs by tenant name.
+    pub(super) fn burn_downs(&self) -> impl Iterator<Item = (Arc<str>, Arc<BurnDown>)> {
+        let tenants = self.persisted.tenants.iter();
+        tenants.map(|(name, tenant)| (Arc::clone(name), Arc::clone(&tenant.burn_down)))
     }
 
     /// The same data without the times of the machine lists, as a migration leaves it.
@@ -61,6 +67,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
     for row in machines {
         add_to_tenant(row, &mut tenants, &mut skipped);
     }
+    let mut burn_downs = burn_down::load(connection, |tenant| tenants.contains_key(&tenant), &mut skipped)?;
     let (calls, has_changed_calls) = calls(connection, now, &mut skipped)?;
     let unused_facts = facts.iter().filter(|(_, facts)| !facts.is_used).map(|(key, _)| *key).collect();
     let used = facts.into_iter().filter(|(_, facts)| facts.is_used);
@@ -68,7 +75,9 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> rusqlite::Result<
         tenants: tenants
             .into_iter()
             .map(|(key, (fleet, machines))| {
-                (Arc::clone(&fleet.tenant), PersistedTenant { key, fleet: Arc::new(fleet), machines })
+                let burn_down = Arc::new(burn_downs.remove(&key).unwrap_or_default());
+                let name = Arc::clone(&fleet.tenant);
+                (name, PersistedTenant { key, fleet: Arc::new(fleet), burn_down, machines })
             })
             .collect(),
         facts: used.map(|(key, facts)| (UpdateFacts::clone(&facts.facts), key)).collect(),

@@ -33,11 +33,15 @@
 //!   superseded on the machine, as a JSON array of KB and first-seen time.
 //! - `unreadable`: per machine the ids that are no KBs, and the missing updates that they hold, both as JSON.
 //! - `update_facts`: titles and products (a JSON array) of updates, shared by missing updates.
+//! - `burn_down`: per tenant and KB the numbers of machines that missed it at the end of each day from `first_day` (00:00
+//!   UTC) on, as a JSON array with null for a day on which nothing was known, and the earliest first-seen time.
 //! - `saved`: the time of the newest save, in one row.
 //! - `call`: the API calls of the last hour, with their endpoint (NULL in calls of schema 1).
-//! - `machines` and `open_gaps`: views of the machines and of the missing updates in scope, with names and
-//!   readable times.
+//! - `machines`, `open_gaps` and `burn_down_days`: views of the machines and of the missing updates in scope, with names
+//!   and readable times, and of the daily numbers.
 
+mod burn_down;
+mod call_rows;
 mod chain;
 mod event;
 mod file;
@@ -69,7 +73,7 @@ pub use self::shared::SharedStore;
 
 use self::persisted_state::{PersistedState, RecordedCalls};
 use crate::clock::Clock;
-use crate::fleet::TenantFleet;
+use crate::fleet::{BurnDown, TenantFleet};
 use crate::model::ApiOperation;
 
 /// The state that was read at the start.
@@ -102,8 +106,10 @@ pub struct Store {
     disk: Option<Disk>,
     /// The fleets that the file should hold: the newest ones, and those of tenants that are only in the file.
     fleets: BTreeMap<Arc<str>, Arc<TenantFleet>>,
+    /// The burn-downs that the file should hold, of the same tenants.
+    burn_downs: BTreeMap<Arc<str>, Arc<BurnDown>>,
     calls: RecordedCalls,
-    /// True if the data of the file in the folder is part of `fleets` and `calls`.
+    /// True if the data of the file in the folder is part of the fields above.
     is_read: bool,
 }
 
@@ -130,6 +136,7 @@ impl Store {
             clock,
             disk: None,
             fleets: BTreeMap::new(),
+            burn_downs: BTreeMap::new(),
             calls: RecordedCalls::default(),
             is_read: true,
         };
@@ -142,6 +149,7 @@ impl Store {
                 store.is_read = loaded.is_some();
                 if let Some(loaded) = loaded {
                     store.fleets = loaded.fleets();
+                    store.burn_downs = loaded.burn_downs().collect();
                     store.calls = loaded.calls;
                 }
                 events.push(StoreEvent::WithoutDisk(error));
@@ -167,6 +175,35 @@ impl Store {
     pub fn save(&mut self, fleets: &[Arc<TenantFleet>]) -> Result<Saved, SaveError> {
         let named = fleets.iter().map(|fleet| (Arc::clone(&fleet.tenant), Arc::clone(fleet)));
         self.fleets.extend(named);
+        self.save_changes()
+    }
+
+    /// Saves the burn-downs of tenants, of which only those cost anything that are another `Arc` than before.
+    ///
+    /// # Errors
+    /// If the disk cannot be written. The next save writes everything that this one did not.
+    pub fn save_burn_downs(
+        &mut self,
+        burn_downs: &BTreeMap<Arc<str>, Arc<BurnDown>>,
+    ) -> Result<Saved, SaveError> {
+        let is_kept = |(name, new): (&Arc<str>, &Arc<BurnDown>)| {
+            self.burn_downs.get(name).is_some_and(|old| Arc::ptr_eq(old, new))
+        };
+        if burn_downs.iter().all(is_kept) {
+            return Ok(Saved::default());
+        }
+        let named = burn_downs.iter().map(|(name, burn_down)| (Arc::clone(name), Arc::clone(burn_down)));
+        self.burn_downs.extend(named);
+        self.save_changes()
+    }
+
+    /// The daily counts of a tenant, saved or not.
+    #[must_use]
+    pub fn burn_down(&self, tenant: &str) -> Option<&Arc<BurnDown>> {
+        self.burn_downs.get(tenant)
+    }
+
+    fn save_changes(&mut self) -> Result<Saved, SaveError> {
         let mut events = Vec::new();
         let was_removed = self.close_if_removed();
         if self.disk.is_none() {
@@ -207,7 +244,7 @@ impl Store {
         let Some(disk) = self.disk.as_mut().filter(|disk| disk.has_calls) else {
             return Ok(());
         };
-        let added = write::add_calls(&mut disk.connection, tenant, made, horizon);
+        let added = call_rows::add_calls(&mut disk.connection, tenant, made, horizon);
         disk.has_calls = added.is_ok();
         added.map_err(|source| SaveError::File { path, source })
     }
@@ -232,6 +269,9 @@ impl Store {
         self.is_read = true;
         for (name, fleet) in loaded.fleets() {
             self.fleets.entry(name).or_insert(fleet);
+        }
+        for (name, burn_down) in loaded.burn_downs() {
+            self.burn_downs.entry(name).or_insert(burn_down);
         }
         let is_empty = self.calls.0.is_empty();
         // Calls that were in the future would be so in each later run.
@@ -262,11 +302,15 @@ impl Store {
             return Ok(false);
         };
         if !disk.has_calls {
-            write::replace_calls(&mut disk.connection, &self.calls)?;
+            call_rows::replace_calls(&mut disk.connection, &self.calls)?;
             disk.has_calls = true;
         }
         let now = self.clock.now();
-        write::write(&mut disk.connection, &mut disk.persisted, self.fleets.values(), now)
+        let tenants = self
+            .fleets
+            .iter()
+            .map(|(name, fleet)| (fleet, self.burn_downs.get(name).cloned().unwrap_or_default()));
+        write::write(&mut disk.connection, &mut disk.persisted, tenants, now)
     }
 
     /// Returns whether a failed save shows that the file is damaged. A file without a tenant is not set

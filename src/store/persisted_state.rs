@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{Machine, Onboarding, ResolutionHistogram, TenantFleet, UpdateFacts};
+use crate::fleet::{BurnDown, Machine, Onboarding, ResolutionHistogram, TenantFleet, UpdateFacts};
 use crate::model::{ApiOperation, MachineId, Severity, Source};
 
 /// Everything in the file except the calls.
@@ -29,6 +29,8 @@ pub(super) struct PersistedTenant {
     pub(super) key: i64,
     /// The data in its rows.
     pub(super) fleet: Arc<TenantFleet>,
+    /// The daily counts in its rows.
+    pub(super) burn_down: Arc<BurnDown>,
     /// The row keys of its machines.
     pub(super) machines: HashMap<MachineId, i64>,
 }

@@ -19,7 +19,8 @@ pub(super) const APPLICATION_ID: i64 = 0x6d64_6558;
 ///   no machine list, so that the list is read at once.
 /// - 5: columns of [`ADDED`]. A migrated file has no machine list, so that the list shows tags and builds at once.
 /// - 6: the table `saved`.
-pub(super) const VERSION: i64 = 6;
+/// - 7: the table `burn_down`.
+pub(super) const VERSION: i64 = 7;
 
 /// The first schema with everything that a machine list shows. A file of an earlier one gets a new list at once.
 const COMPLETE_LISTS: i64 = 5;
@@ -98,10 +99,15 @@ CREATE TABLE call (
 CREATE INDEX call_at ON call (at);
 ";
 
-/// The tables that schemas 4 and 6 added, by name.
-const ADDED_TABLES: [(&str, &str); 2] = [
+/// The tables that schemas 4, 6 and 7 added, by name.
+const ADDED_TABLES: [(&str, &str); 3] = [
     ("unreadable", "machine INTEGER PRIMARY KEY, ids TEXT NOT NULL, held TEXT NOT NULL"),
     ("saved", "key INTEGER PRIMARY KEY, at INTEGER NOT NULL"),
+    (
+        "burn_down",
+        "tenant INTEGER NOT NULL, kb INTEGER NOT NULL, first_seen INTEGER NOT NULL, released INTEGER, \
+         first_day INTEGER NOT NULL, machines TEXT NOT NULL, PRIMARY KEY (tenant, kb)",
+    ),
 ];
 
 /// Views for people. The exporter does not read them.
@@ -130,6 +136,14 @@ CREATE VIEW machines AS
     FROM machine
         JOIN tenant ON tenant.key = machine.tenant
         LEFT JOIN times ON times.machine = machine.key;
+CREATE VIEW burn_down_days AS
+    SELECT tenant.name AS tenant, burn_down.kb AS kb,
+        strftime('%Y-%m-%d', burn_down.first_day / 1000 + count.key * 86400, 'unixepoch') AS day,
+        count.value AS machines
+    FROM burn_down
+        JOIN tenant ON tenant.key = burn_down.tenant
+        JOIN json_each(burn_down.machines) AS count
+    WHERE count.value IS NOT NULL;
 ";
 
 /// The columns that later schemas added, with their values in older rows. The calls of schema 1 went to
@@ -250,7 +264,8 @@ pub(super) fn has_complete_lists(connection: &Connection) -> rusqlite::Result<bo
 }
 
 fn replace_views(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let drop = "DROP VIEW IF EXISTS open_gaps; DROP VIEW IF EXISTS machines;";
+    let drop = "DROP VIEW IF EXISTS open_gaps; DROP VIEW IF EXISTS machines; \
+                DROP VIEW IF EXISTS burn_down_days;";
     transaction.execute_batch(&format!("{drop} {VIEWS}"))
 }
 

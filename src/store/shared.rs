@@ -1,15 +1,16 @@
 //! Shares the store between threads: one writer at a time. Failures are counted, and logged when they begin
 //! and end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{SaveError, Store};
+use super::{SaveError, Saved, Store};
 use crate::error::Chain;
-use crate::fleet::TenantFleet;
+use crate::fleet::{BurnDown, TenantFleet};
 use crate::model::ApiOperation;
 use crate::self_metrics::SelfMetrics;
 
@@ -38,6 +39,17 @@ impl SharedStore {
     /// Saves the changes of `fleets`. After a failure, the next save writes everything that this one did not.
     pub fn save(&self, fleets: &[Arc<TenantFleet>]) {
         let saved = self.store().save(fleets);
+        self.report(saved);
+    }
+
+    /// Saves the burn-downs of tenants that have changed. After a failure, the next save writes everything that this one
+    /// did not.
+    pub fn save_burn_downs(&self, burn_downs: &BTreeMap<Arc<str>, Arc<BurnDown>>) {
+        let saved = self.store().save_burn_downs(burn_downs);
+        self.report(saved);
+    }
+
+    fn report(&self, saved: Result<Saved, SaveError>) {
         match saved {
             Ok(saved) => {
                 for event in &saved.events {
@@ -55,6 +67,12 @@ impl SharedStore {
     #[must_use]
     pub fn fleet(&self, tenant: &str) -> Option<Arc<TenantFleet>> {
         self.store().fleets.get(tenant).cloned()
+    }
+
+    /// The stored daily counts of a tenant, configured or not.
+    #[must_use]
+    pub fn burn_down(&self, tenant: &str) -> Option<Arc<BurnDown>> {
+        self.store().burn_down(tenant).cloned()
     }
 
     /// The API calls of a tenant in the last hour, oldest first.

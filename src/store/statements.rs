@@ -2,7 +2,7 @@
 
 use rusqlite::{Statement, Transaction};
 
-/// Statements that write the rows of machines.
+/// Statements that write the rows of machines and burn-downs.
 pub(super) struct Statements<'a> {
     pub(super) insert_machine: Statement<'a>,
     pub(super) update_machine: Statement<'a>,
@@ -15,6 +15,8 @@ pub(super) struct Statements<'a> {
     pub(super) insert_facts: Statement<'a>,
     pub(super) put_unreadable: Statement<'a>,
     pub(super) delete_unreadable: Statement<'a>,
+    pub(super) put_burn_down: Statement<'a>,
+    pub(super) delete_burn_down: Statement<'a>,
 }
 
 impl<'a> Statements<'a> {
@@ -45,6 +47,11 @@ impl<'a> Statements<'a> {
             put_unreadable: transaction
                 .prepare("INSERT OR REPLACE INTO unreadable (machine, ids, held) VALUES (?1, ?2, ?3)")?,
             delete_unreadable: transaction.prepare("DELETE FROM unreadable WHERE machine = ?1")?,
+            put_burn_down: transaction.prepare(
+                "INSERT OR REPLACE INTO burn_down (tenant, kb, first_seen, released, first_day, machines) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            delete_burn_down: transaction.prepare("DELETE FROM burn_down WHERE tenant = ?1 AND kb = ?2")?,
         })
     }
 }

@@ -11,28 +11,29 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
 use super::persisted_state::{
-    MachineEntry, PersistedState, PersistedTenant, RecordedCalls, machines, merge_join, onboarding_number,
+    MachineEntry, PersistedState, PersistedTenant, machines, merge_join, onboarding_number,
     resolution_bounds, severity_number, source_name,
 };
 use super::statements::Statements;
-use super::{chain, unreadable};
+use super::{burn_down, chain, unreadable};
 use crate::fleet::unreadable::UnreadableIds;
-use crate::fleet::{Machine, MachineFacts, MissingUpdate, TenantFleet, Totals, UpdateFacts};
-use crate::model::{ApiOperation, CvssScore, KbId, MachineId};
+use crate::fleet::{BurnDown, Machine, MachineFacts, MissingUpdate, TenantFleet, Totals, UpdateFacts};
+use crate::model::{CvssScore, KbId, MachineId};
 
-/// Writes the difference between `persisted` and `fleets`; other tenants stay as they are. Updates
+/// Writes the difference between `persisted` and `tenants`; other tenants stay as they are. Updates
 /// `persisted` after the commit, which is at `now`. Returns whether a row was written.
 pub(super) fn write<'a>(
     connection: &mut Connection,
     persisted: &mut PersistedState,
-    fleets: impl IntoIterator<Item = &'a Arc<TenantFleet>>,
+    tenants: impl IntoIterator<Item = (&'a Arc<TenantFleet>, Arc<BurnDown>)>,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     // A deferred transaction: it touches no file unless a row is written.
     let transaction = connection.transaction()?;
     if persisted.needs_rewrite {
         let tables = "DELETE FROM gap; DELETE FROM times; DELETE FROM machine; DELETE FROM resolution; \
-                      DELETE FROM tenant; DELETE FROM update_facts; DELETE FROM unreadable";
+                      DELETE FROM tenant; DELETE FROM update_facts; DELETE FROM unreadable; \
+                      DELETE FROM burn_down";
         transaction.execute_batch(tables)?;
     }
     let (changes, new_facts, rows) = {
@@ -40,7 +41,8 @@ pub(super) fn write<'a>(
         for key in &persisted.unused_facts {
             writer.rows += transaction.execute("DELETE FROM update_facts WHERE key = ?1", [key])?;
         }
-        let changes = fleets.into_iter().filter_map(|fleet| writer.tenant(fleet).transpose());
+        let changes =
+            tenants.into_iter().filter_map(|(fleet, burn_down)| writer.tenant(fleet, burn_down).transpose());
         let changes = changes.collect::<rusqlite::Result<Vec<_>>>()?;
         (changes, writer.new_facts, writer.rows)
     };
@@ -58,44 +60,10 @@ pub(super) fn write<'a>(
     Ok(rows > 0)
 }
 
-/// Adds calls of `tenant`, and deletes all calls that are not later than `horizon`.
-pub(super) fn add_calls(
-    connection: &mut Connection,
-    tenant: &str,
-    made: &[(Timestamp, ApiOperation)],
-    horizon: Timestamp,
-) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute("DELETE FROM call WHERE at <= ?1", [horizon.as_millisecond()])?;
-    insert_calls(&transaction, tenant, made)?;
-    transaction.commit()
-}
-
-/// Replaces all calls in the file by `calls`.
-pub(super) fn replace_calls(connection: &mut Connection, calls: &RecordedCalls) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute("DELETE FROM call", [])?;
-    for (tenant, made) in &calls.0 {
-        insert_calls(&transaction, tenant, made)?;
-    }
-    transaction.commit()
-}
-
-fn insert_calls(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    made: &[(Timestamp, ApiOperation)],
-) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare("INSERT INTO call (tenant, at, endpoint) VALUES (?1, ?2, ?3)")?;
-    let mut insert = |at: Timestamp, operation: ApiOperation| {
-        insert.execute(params![tenant, at.as_millisecond(), operation.as_str()]).map(drop)
-    };
-    made.iter().try_for_each(|(at, operation)| insert(*at, *operation))
-}
-
 /// The changes of [`PersistedState`] after a tenant was written.
 struct WrittenTenant {
     fleet: Arc<TenantFleet>,
+    burn_down: Arc<BurnDown>,
     key: i64,
     added: Vec<(MachineId, i64)>,
     removed: Vec<MachineId>,
@@ -103,14 +71,15 @@ struct WrittenTenant {
 
 impl WrittenTenant {
     fn apply(self, persisted: &mut PersistedState) {
-        let Self { fleet, key, added, removed } = self;
+        let Self { fleet, burn_down, key, added, removed } = self;
         let name = Arc::clone(&fleet.tenant);
         let tenant = persisted.tenants.entry(name).or_insert_with(|| PersistedTenant {
             key,
             fleet: Arc::clone(&fleet),
+            burn_down: Arc::default(),
             machines: HashMap::new(),
         });
-        tenant.fleet = fleet;
+        (tenant.fleet, tenant.burn_down) = (fleet, burn_down);
         for id in removed {
             tenant.machines.remove(&id);
         }
@@ -132,15 +101,25 @@ impl<'a> Writer<'a> {
         Ok(Self { statements, transaction, persisted, new_facts: HashMap::new(), rows: 0 })
     }
 
-    /// Writes the changes of a tenant; none if `fleet` is the same `Arc` as at the last save.
-    fn tenant(&mut self, fleet: &Arc<TenantFleet>) -> rusqlite::Result<Option<WrittenTenant>> {
+    /// Writes the changes of a tenant; none if both values are the same `Arc` as at the last save.
+    fn tenant(
+        &mut self,
+        fleet: &Arc<TenantFleet>,
+        burn_down: Arc<BurnDown>,
+    ) -> rusqlite::Result<Option<WrittenTenant>> {
         let persisted = self.persisted.tenants.get(&fleet.tenant);
-        if persisted.is_some_and(|persisted| Arc::ptr_eq(&persisted.fleet, fleet)) {
+        let has_same_fleet = persisted.is_some_and(|persisted| Arc::ptr_eq(&persisted.fleet, fleet));
+        if has_same_fleet && persisted.is_some_and(|tenant| Arc::ptr_eq(&tenant.burn_down, &burn_down)) {
             return Ok(None);
         }
         let key = self.tenant_row(fleet, persisted)?;
-        let mut written =
-            WrittenTenant { fleet: Arc::clone(fleet), key, added: Vec::new(), removed: Vec::new() };
+        let saved = persisted.map(|persisted| &*persisted.burn_down);
+        self.rows += burn_down::write(&mut self.statements, key, saved, &burn_down)?;
+        let (added, removed) = (Vec::new(), Vec::new());
+        let mut written = WrittenTenant { fleet: Arc::clone(fleet), burn_down, key, added, removed };
+        if has_same_fleet {
+            return Ok(Some(written));
+        }
         let before = persisted.into_iter().flat_map(|persisted| machines(&persisted.fleet));
         for (id, old, new) in merge_join(before, machines(fleet)) {
             let row = persisted.and_then(|persisted| persisted.machines.get(id));

@@ -135,7 +135,7 @@ fn change(folder: &Path, sql: &str) {
 fn file_of_a_later_release_is_set_aside() {
     let folder = TempDir::new().unwrap();
     save(folder.path(), &[plain_fleet("one", 3, NOW)]);
-    change(folder.path(), "PRAGMA user_version = 7; ALTER TABLE gap ADD COLUMN more TEXT;");
+    change(folder.path(), "PRAGMA user_version = 8; ALTER TABLE gap ADD COLUMN more TEXT;");
     assert_is_set_aside(folder.path(), SetAsideReason::Newer);
 }
 

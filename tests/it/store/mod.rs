@@ -1,6 +1,7 @@
 //! The state file: round trips, damaged files, and files of earlier releases.
 
 mod bad_files;
+mod burn_down;
 mod older_files;
 mod reader;
 mod restarts;

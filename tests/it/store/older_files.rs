@@ -15,7 +15,7 @@ use mde_exporter::store::{Restored, SetAsideReason, StateReader, Store, StoreEve
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::store::{NOW, at, open, plain_fleet, remembered, save};
+use crate::support::store::{NOW, at, daily_counts, open, plain_fleet, remembered, save};
 
 /// The tables of version 1, as its release created them.
 const VERSION_1: &str = "
@@ -69,7 +69,7 @@ pub(super) fn write_version_1(folder: &Path) {
 }
 
 /// The schema number of this release.
-const CURRENT: i64 = 6;
+const CURRENT: i64 = 7;
 
 fn version(folder: &Path) -> i64 {
     let connection = Connection::open(folder.join("state.db")).unwrap();
@@ -218,7 +218,7 @@ fn list_is_due_after_a_migration_from_version_4() {
             "DROP VIEW machines; DROP VIEW open_gaps; ALTER TABLE machine DROP COLUMN tags;
              ALTER TABLE machine DROP COLUMN os_build; ALTER TABLE gap DROP COLUMN cvss;
              ALTER TABLE gap DROP COLUMN links; ALTER TABLE tenant DROP COLUMN superseded;
-             DROP TABLE saved; PRAGMA user_version = 4",
+             DROP TABLE saved; DROP VIEW burn_down_days; DROP TABLE burn_down; PRAGMA user_version = 4",
         )
         .unwrap();
     drop(connection);
@@ -255,6 +255,41 @@ fn file_of_version_5_is_continued_with_its_list() {
     assert!(fleet.listed_at.is_some_and(|at| written.contains(&at)), "no field of the list is new");
     assert_eq!(fleet.totals.detected, 5);
     assert_eq!(version(folder.path()), CURRENT);
+}
+
+/// A state file as the release with schema 6 wrote it, of six machines that miss four updates.
+const VERSION_6: &[u8] = include_bytes!("../../fixtures/state/schema-6.db.gz");
+
+#[test]
+fn file_of_version_6_gets_daily_counts() {
+    let folder = TempDir::new().unwrap();
+    let mut file = File::create(folder.path().join("state.db")).unwrap();
+    io::copy(&mut GzDecoder::new(VERSION_6), &mut file).unwrap();
+    drop(file);
+    let saved_at = Some("2026-11-30T18:04:12.654Z".parse().unwrap());
+    let assert_is_read = |version_read: i64| {
+        let reader = StateReader::open(folder.path(), Timestamp::now()).unwrap();
+        assert_eq!((reader.machines("demo").len(), reader.saved_at()), (6, saved_at));
+        assert_eq!(version(folder.path()), version_read);
+    };
+    assert_is_read(6);
+
+    let (mut store, restored) = Store::open(folder.path(), Clock::system()).unwrap();
+    assert!(store.is_on_disk() && restored.events.is_empty(), "{:?}", restored.events);
+    let [fleet] = &restored.fleets[..] else { panic!("{} tenants", restored.fleets.len()) };
+    let missing_updates =
+        fleet.machines.values().map(|machine| machine.missing_updates().len()).sum::<usize>();
+    assert_eq!((fleet.machines.len(), missing_updates, fleet.totals.detected), (6, 4, 5));
+    assert!(fleet.listed_at.is_some(), "no field of the list is new");
+    assert_eq!(store.burn_down("demo").map(|burn_down| burn_down.updates().count()), Some(0));
+    assert_is_read(CURRENT);
+
+    let counts = daily_counts(5_082_580, &[2]);
+    store.save_burn_downs(&[("demo".into(), Arc::clone(&counts))].into()).unwrap();
+    drop(store);
+    let (store, restored) = Store::open(folder.path(), Clock::system()).unwrap();
+    assert!(restored.events.is_empty(), "{:?}", restored.events);
+    assert_eq!(store.burn_down("demo"), Some(&counts));
 }
 
 #[test]

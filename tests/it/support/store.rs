@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mde_exporter::clock::Clock;
+use mde_exporter::fleet::burn_down::{UpdateBurnDown, day_of};
 use mde_exporter::fleet::{
-    Assessment, Machine, MachineFacts, MissingUpdate, PollStatus, ReportedUpdate, TenantFleet, UpdateFacts,
+    Assessment, BurnDown, Machine, MachineFacts, MissingUpdate, PollStatus, ReportedUpdate, TenantFleet,
+    UpdateFacts,
 };
 use mde_exporter::model::{KbId, MachineId};
 use mde_exporter::store::{Restored, Store};
@@ -40,6 +42,13 @@ pub(crate) fn remembered(fleets: &[TenantFleet]) -> Vec<String> {
     let mut all: Vec<_> = fleets.iter().map(plain).collect();
     all.sort();
     all
+}
+
+/// The daily counts of one update, from the day of [`NOW`] on.
+pub(crate) fn daily_counts(kb: u32, machines: &[u32]) -> Arc<BurnDown> {
+    let numbers = machines.iter().map(|machines| Some(*machines)).collect();
+    let update = UpdateBurnDown::new(at(NOW), Some(at(NOW - 9000)), day_of(at(NOW)), numbers).unwrap();
+    Arc::new([(KbId::new(kb).unwrap(), update)].into_iter().collect())
 }
 
 /// A fleet of `count` machines with ten missing updates each, first seen at `first_seen`.
