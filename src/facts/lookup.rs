@@ -16,6 +16,7 @@ pub struct Facts {
     data_at: [Option<Timestamp>; FactsSource::ALL.len()],
     fetched_at: [Option<Timestamp>; FactsSource::ALL.len()],
     kbs: HashMap<KbId, KbFacts>,
+    cves: HashMap<CveId, CveFacts>,
     servicing: Arc<ServicingTable>,
 }
 
@@ -60,6 +61,21 @@ pub struct KnownExploited {
     pub due: Option<Timestamp>,
     /// True if ransomware campaigns are known to use a listed CVE.
     pub ransomware: bool,
+}
+
+/// The facts about one CVE.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CveFacts {
+    /// Microsoft's own rating, the worst of all products.
+    pub vendor_severity: Option<VendorSeverity>,
+    /// The CVSS base score, the highest of all products.
+    pub cvss: Option<CvssScore>,
+    /// True if Microsoft reports exploitation.
+    pub exploited: bool,
+    /// The entry of the KEV catalogue.
+    pub known_exploited: Option<KnownExploited>,
+    /// The EPSS probability, from 0 to 1.
+    pub epss: Option<f64>,
 }
 
 /// A release document that lists a KB.
@@ -107,6 +123,12 @@ impl Facts {
         self
     }
 
+    /// These facts with those about CVEs.
+    #[must_use]
+    pub fn with_cves(self, cves: impl IntoIterator<Item = (CveId, CveFacts)>) -> Self {
+        Self { cves: cves.into_iter().collect(), ..self }
+    }
+
     /// These facts with another servicing table.
     #[must_use]
     pub fn with_servicing(self, servicing: ServicingTable) -> Self {
@@ -141,6 +163,12 @@ impl Facts {
     #[must_use]
     pub fn kb(&self, kb: KbId) -> Option<&KbFacts> {
         self.kbs.get(&kb)
+    }
+
+    /// The facts about a CVE that a KB fixes; none if no document lists it.
+    #[must_use]
+    pub fn cve(&self, cve: CveId) -> Option<&CveFacts> {
+        self.cves.get(&cve)
     }
 
     /// The number of missing updates or machines that are known to be concerned by exploitation. None without data of

@@ -39,7 +39,7 @@ use tokio::sync::watch;
 pub use crate::model::FixedBuild;
 pub use error::SourceError;
 pub use file::FactsFile;
-pub use lookup::{Facts, KbFacts, KnownExploited, ReleaseDocument};
+pub use lookup::{CveFacts, Facts, KbFacts, KnownExploited, ReleaseDocument};
 pub use missing::{MissingKbs, without_facts};
 pub use parse_error::ParseError;
 pub use servicing_table::{ServicingTable, VersionServicing, is_server};

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use self::release::Listing;
 use super::file::{FactsFile, Fetched};
 use super::kev::Kev;
-use super::lookup::{Facts, KbFacts, KnownExploited};
+use super::lookup::{CveFacts, Facts, KbFacts, KnownExploited};
 use super::msrc::{Document, DocumentKb, ProductId};
 use super::{ServicingTable, date};
 use crate::model::{CveId, CvssScore, FactsSource, FixedBuild, KbId, Restart, VendorSeverity, end_of_day};
@@ -46,8 +46,15 @@ impl FactsFile {
 fn merge(file: &FactsFile) -> Facts {
     let mut kbs: BTreeMap<KbId, MergedKb> = BTreeMap::new();
     let mut exploited = HashSet::new();
+    let mut of_cves: BTreeMap<CveId, CveFacts> = BTreeMap::new();
     for Fetched { data: document, .. } in file.documents.values() {
         exploited.extend(document.cves.iter().filter_map(|(cve, facts)| facts.exploited.then_some(*cve)));
+        for (cve, of_document) in &document.cves {
+            let facts = of_cves.entry(*cve).or_default();
+            facts.vendor_severity = facts.vendor_severity.max(of_document.severity);
+            facts.cvss = facts.cvss.max(of_document.cvss);
+            facts.exploited |= of_document.exploited;
+        }
         for (id, kb) in &document.kbs {
             kbs.entry(*id).or_default().add(*id, kb, document);
         }
@@ -58,9 +65,14 @@ fn merge(file: &FactsFile) -> Facts {
     }
     release::date(&mut kbs);
     chain::link(&mut kbs);
-    let cves = CveFacts { file, exploited };
+    let cves = CveSources { file, exploited };
+    for (cve, facts) in &mut of_cves {
+        facts.known_exploited = file.kev.as_ref().and_then(|kev| known_exploited(kev, &[*cve]));
+        facts.epss = file.epss.as_ref().and_then(|epss| epss.data.scores.get(cve).copied());
+    }
     let sources = FactsSource::ALL.into_iter().filter(|source| file.has(*source));
     let facts = Facts::new(sources.clone(), kbs.into_iter().map(|(id, kb)| (id, cves.facts(kb))))
+        .with_cves(of_cves)
         .with_servicing(ServicingTable::newest(file));
     sources.fold(facts, |facts, source| facts.dated(source, file.data_at(source), file.fetched_at(source)))
 }
@@ -83,13 +95,13 @@ impl MergedKb {
 }
 
 /// What the sources say about CVEs.
-struct CveFacts<'a> {
+struct CveSources<'a> {
     file: &'a FactsFile,
     /// The CVEs of which Microsoft reports exploitation.
     exploited: HashSet<CveId>,
 }
 
-impl CveFacts<'_> {
+impl CveSources<'_> {
     fn facts(&self, kb: MergedKb) -> KbFacts {
         let known_exploited = self.file.kev.as_ref().and_then(|kev| known_exploited(kev, &kb.cves));
         let is_exploited = kb.is_exploited

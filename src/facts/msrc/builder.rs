@@ -73,8 +73,13 @@ impl DocumentBuilder {
                 kb.cves.extend(cve);
             }
             kb.is_exploited |= is_exploited;
-            kb.severity = kb.severity.max(severities.worst(&fix.products));
-            kb.cvss = kb.cvss.max(scores.worst(&fix.products));
+            let (severity, score) = (severities.worst(&fix.products), scores.worst(&fix.products));
+            kb.severity = kb.severity.max(severity);
+            kb.cvss = kb.cvss.max(score);
+            if let Some(known) = cve.and_then(|cve| self.cves.get_mut(&cve)) {
+                known.severity = known.severity.max(severity);
+                known.cvss = known.cvss.max(score);
+            }
             kb.add(fix);
         }
     }

@@ -33,6 +33,10 @@ pub struct DocumentCve {
     pub published: Option<Timestamp>,
     /// True if Microsoft reports exploitation.
     pub exploited: bool,
+    /// Microsoft's own rating, the worst of the products with a fix.
+    pub severity: Option<VendorSeverity>,
+    /// The CVSS base score, the highest of the products with a fix.
+    pub cvss: Option<CvssScore>,
 }
 
 /// One KB in a release document: the worst over the CVEs that it fixes, each for the products of the KB.

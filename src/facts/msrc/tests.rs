@@ -69,7 +69,9 @@ fn facts_of_a_document_are_read() {
     assert_eq!(document.current, "2026-07-07T07:00:00Z".parse().ok());
     assert_eq!(document.revision, Some(1139));
     let published = "2026-06-05T01:01:20Z".parse().ok();
-    assert_eq!(document.cves, [(cve("CVE-2026-41108"), DocumentCve { published, exploited: true })].into());
+    let (severity, cvss) = (Some(VendorSeverity::Important), CvssScore::new(7.8));
+    let expected = DocumentCve { published, exploited: true, severity, cvss };
+    assert_eq!(document.cves, [(cve("CVE-2026-41108"), expected)].into());
     let products = ["11568", "11571"].map(|product| ProductId::parse(product).unwrap());
     let expected = DocumentKb {
         cves: vec![cve("CVE-2026-41108")],

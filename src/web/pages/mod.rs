@@ -8,6 +8,7 @@
 //! escaped by the template. The pages run no script and load nothing; their content security policy allows only their
 //! inline style and their form.
 
+mod chart;
 mod context;
 mod layout;
 mod machine;
@@ -18,6 +19,7 @@ mod selection;
 mod status;
 mod tenants;
 mod text;
+mod update;
 
 use std::sync::Arc;
 
@@ -67,6 +69,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<WebState>)> {
         ("/machines", page(&machines::ORDERS, machines::page)),
         ("/machines/{id}", page(&machine::ORDERS, machine::page)),
         ("/status", page(&[], status::page)),
+        ("/updates/{kb}", page(update::ORDERS, update::page)),
     ]
 }
 

@@ -34,6 +34,11 @@ struct CveRecord {
     published: Option<Text<Timestamp>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     exploited: bool,
+    /// Files of the first releases lack the severity and the score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    severity: Option<Text<VendorSeverity>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cvss: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +78,8 @@ impl From<&Fetched<Document>> for DocumentRecord {
             cve: Text(*cve),
             published: facts.published.map(Text),
             exploited: facts.exploited,
+            severity: facts.severity.map(Text),
+            cvss: facts.cvss.map(score),
         };
         Self {
             id: Text(data.id.clone()),
@@ -90,8 +97,13 @@ impl From<&Fetched<Document>> for DocumentRecord {
 impl DocumentRecord {
     pub(super) fn document(self) -> Fetched<Document> {
         let cve = |record: CveRecord| {
-            let published = record.published.map(|Text(time)| time);
-            (record.cve.0, DocumentCve { published, exploited: record.exploited })
+            let facts = DocumentCve {
+                published: record.published.map(|Text(time)| time),
+                exploited: record.exploited,
+                severity: record.severity.map(|Text(severity)| severity),
+                cvss: record.cvss.and_then(CvssScore::new),
+            };
+            (record.cve.0, facts)
         };
         let data = Document {
             id: self.id.0,
@@ -117,7 +129,7 @@ impl From<(&KbId, &DocumentKb)> for KbRecord {
             cves: wrap(kb.cves.iter().copied()),
             exploited: kb.is_exploited,
             severity: kb.severity.map(Text),
-            cvss: kb.cvss.map(|score| f64::from(score.tenths()) / 10.0),
+            cvss: kb.cvss.map(score),
             supersedes: kb.supersedes.iter().map(|superseded| superseded.number()).collect(),
             builds: kb.builds.iter().map(build).collect(),
             restart: kb.restart.map(Text),
@@ -143,4 +155,9 @@ impl KbRecord {
         };
         Some((KbId::new(self.kb)?, kb))
     }
+}
+
+/// A score as a number with a decimal.
+fn score(score: CvssScore) -> f64 {
+    f64::from(score.tenths()) / 10.0
 }

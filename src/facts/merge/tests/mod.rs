@@ -29,7 +29,7 @@ fn cve(number: u32) -> CveId {
 fn document(id: &str, initial: &str, kbs: impl IntoIterator<Item = (KbId, DocumentKb)>) -> Document {
     let initial = time(initial);
     let kbs: std::collections::BTreeMap<_, _> = kbs.into_iter().collect();
-    let published = DocumentCve { published: Some(initial), exploited: false };
+    let published = DocumentCve { published: Some(initial), ..DocumentCve::default() };
     Document {
         id: DocumentId::parse(id).unwrap(),
         title: "".into(),

@@ -1,0 +1,172 @@
+//! The table of the machines that miss an update.
+
+use super::missing::{MissingMachine, MissingMachines};
+use super::{ORDERS, ShownUpdate};
+use crate::fleet::MachineState;
+use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
+use crate::web::pages::context::PageContext;
+use crate::web::pages::query::PageQuery;
+use crate::web::pages::text::{ShownDay, grouped, visible};
+
+/// The number of machines on a page.
+const ROWS: usize = 50;
+
+/// The machines that miss the update and match the query.
+pub(super) struct MissingMachineTable {
+    /// The number of machines, or the place of the rows among them.
+    pub(super) count: String,
+    /// The machines by the state of the update, as links; the first one is all.
+    pub(super) chips: Vec<MissingMachineChip>,
+    /// The filters in effect, without the tenant and the KB of the page.
+    pub(super) filters: Vec<String>,
+    /// The link to the page without these filters.
+    pub(super) unfiltered: String,
+    pub(super) has_tenants: bool,
+    /// The names of the own labels.
+    pub(super) labels: Vec<String>,
+    /// The name of the policy; none without policies.
+    pub(super) policy: Option<String>,
+    /// The links of the columns that sort, in the order of [`ORDERS`], each with whether it is the current order.
+    pub(super) orders: Vec<(String, bool)>,
+    pub(super) rows: Vec<MissingMachineRow>,
+    pub(super) csv: String,
+    pub(super) json: String,
+    pub(super) previous: Option<String>,
+    pub(super) next: Option<String>,
+}
+
+/// A number of machines.
+pub(super) struct MissingMachineChip {
+    pub(super) text: String,
+    pub(super) link: String,
+    pub(super) is_current: bool,
+}
+
+/// One machine.
+pub(super) struct MissingMachineRow {
+    pub(super) name: String,
+    pub(super) link: String,
+    pub(super) tenant: String,
+    pub(super) platform: String,
+    /// The values of the own labels; empty without one.
+    pub(super) labels: Vec<String>,
+    pub(super) since: ShownDay,
+    /// The oldest update that it superseded on the machine, with the day since which that was missing.
+    pub(super) stands_for: Option<String>,
+    pub(super) deadline: Option<ShownDay>,
+    pub(super) state: &'static str,
+    pub(super) class: &'static str,
+    /// The exception that covers it, and its last day.
+    pub(super) exception: Option<String>,
+    pub(super) is_stale: bool,
+}
+
+pub(super) fn machine_table(
+    context: &PageContext,
+    update: &ShownUpdate<'_>,
+    missing: MissingMachines<'_>,
+) -> MissingMachineTable {
+    let query = &context.query;
+    let total = missing.rows.len();
+    let first = query.page.max(1).saturating_sub(1).saturating_mul(ROWS);
+    let shown: Vec<MissingMachine> = missing.rows.iter().skip(first).take(ROWS).copied().collect();
+    let verdicts = missing.verdicts(&shown);
+    let page = |page: usize| context.link_to_self(&PageQuery { page, ..query.clone() });
+    let download = |end: &str| {
+        let all = PageQuery { page: 1, is_fixed: false, ..query.clone() };
+        context.link(&format!("updates/{}.{end}", update.kb), &all)
+    };
+    let order = |place: usize| {
+        let order = ORDERS[place];
+        (
+            context.link_to_self(&query.with(|query| query.sort = Some(order))),
+            query.sort.unwrap_or(ORDERS[0]) == order,
+        )
+    };
+    MissingMachineTable {
+        count: if total <= ROWS {
+            grouped(total as u64)
+        } else if shown.is_empty() {
+            format!("none of {}", grouped(total as u64))
+        } else {
+            let [from, to] = [first + 1, first + shown.len()].map(|place| grouped(place as u64));
+            format!("{from} to {to} of {}", grouped(total as u64))
+        },
+        chips: chips(context, update),
+        filters: filters(context, query),
+        unfiltered: context.link_to_self(&query.kept()),
+        has_tenants: update.tenants.len() > 1,
+        labels: context.snapshot.labels.iter().map(|label| label.name.to_string()).collect(),
+        policy: context.policy_name().map(visible),
+        orders: (0..ORDERS.len()).map(order).collect(),
+        rows: shown.iter().zip(&verdicts).map(|(row, verdict)| machine_row(context, *row, verdict)).collect(),
+        csv: download("csv"),
+        json: download("json"),
+        previous: (first > 0).then(|| page(query.page.saturating_sub(1).min(total.div_ceil(ROWS)).max(1))),
+        next: (first.saturating_add(ROWS) < total).then(|| page(query.page.max(1) + 1)),
+    }
+}
+
+fn machine_row(context: &PageContext, row: MissingMachine, verdict: &UpdateVerdict) -> MissingMachineRow {
+    let snapshot = &context.snapshot;
+    let overview = snapshot.overview();
+    let (summary, missing) = row.of(overview);
+    let facts = &summary.machine.facts;
+    let past = |at| ShownDay::past(at, context.now);
+    let oldest = missing.links().iter().min_by_key(|link| link.first_seen);
+    let (state, class) = match verdict.state {
+        UpdateState::Unlimited => ("no deadline", "none"),
+        state => (state.as_str(), state.as_str()),
+    };
+    let of_tenant = PageQuery { tenant: Some(summary.tenant), ..context.query.kept() };
+    let name = if facts.name.is_empty() { facts.id.as_str() } else { &facts.name };
+    MissingMachineRow {
+        name: visible(name),
+        link: context.link(&format!("machines/{}", facts.id), &of_tenant),
+        tenant: visible(&snapshot.fleets[summary.tenant].tenant),
+        platform: visible(&format!("{} {}", facts.os_platform, facts.os_version)),
+        labels: overview.owners[summary.owner as usize].iter().map(|value| visible(value)).collect(),
+        since: past(missing.first_seen),
+        stands_for: oldest.filter(|link| link.first_seen < missing.first_seen).map(|link| {
+            let since = past(link.first_seen);
+            format!("for KB{} since {}, {}", link.kb, since.day, since.age)
+        }),
+        deadline: verdict.deadline.map(|at| ShownDay::deadline(at, context.now)),
+        state,
+        class,
+        exception: verdict.exception.map(|index| {
+            let exception = &snapshot.exceptions[index];
+            format!("{} until {}", visible(&exception.name), exception.until)
+        }),
+        is_stale: summary.state == MachineState::Stale,
+    }
+}
+
+/// The machines of the selected tenants: all, and the overdue ones.
+fn chips(context: &PageContext, update: &ShownUpdate<'_>) -> Vec<MissingMachineChip> {
+    let query = &context.query;
+    let without = PageQuery { policy_state: None, ..query.clone() };
+    let has_others = !filters(context, &without).is_empty();
+    let chip = |text: String, state: Option<PolicyState>| MissingMachineChip {
+        text,
+        link: context.link_to_self(&query.kept().with(|query| query.policy_state = state)),
+        is_current: !has_others && query.policy_state == state,
+    };
+    let mut chips = vec![chip(format!("all {}", grouped(update.machines())), None)];
+    if context.policy_name().is_some() {
+        chips.push(chip(format!("overdue {}", grouped(update.overdue())), Some(PolicyState::Overdue)));
+    }
+    chips
+}
+
+/// The filters of `query` in words.
+fn filters(context: &PageContext, query: &PageQuery) -> Vec<String> {
+    let kept = query.kept().parameters(&context.snapshot);
+    let all = query.parameters(&context.snapshot).into_iter();
+    let filters = all.filter(|pair| !kept.contains(pair) && !matches!(&*pair.0, "sort" | "page" | "kb"));
+    let words = |(name, value): (String, String)| {
+        let value = if value.is_empty() { "none".to_owned() } else { visible(&value) };
+        format!("{}: {value}", name.replace('_', " "))
+    };
+    filters.map(words).collect()
+}

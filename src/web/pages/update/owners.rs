@@ -1,0 +1,90 @@
+//! The owners of the machines that miss an update.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::ShownUpdate;
+use super::missing::rows;
+use crate::fleet::policy::PolicyState;
+use crate::web::pages::context::PageContext;
+use crate::web::pages::query::PageQuery;
+use crate::web::pages::text::{counted, grouped, visible};
+
+/// The most owners that are shown.
+const OWNERS: usize = 12;
+
+/// The owners of the machines that miss the update, those with most overdue machines first. Without own labels, the
+/// platforms.
+pub(super) struct OwnerTable {
+    pub(super) heading: &'static str,
+    /// The names of the own labels.
+    pub(super) columns: Vec<String>,
+    pub(super) rows: Vec<OwnerRow>,
+    /// The number of owners that are left out; none if all are shown.
+    pub(super) more: Option<String>,
+}
+
+/// One owner.
+pub(super) struct OwnerRow {
+    /// The values of the own labels; empty for machines without one.
+    pub(super) values: Vec<String>,
+    pub(super) machines: String,
+    pub(super) overdue: String,
+    /// The links to the machines and to the overdue ones; none for an unknown platform, which no parameter selects.
+    pub(super) links: Option<(String, String)>,
+    pub(super) is_overdue: bool,
+}
+
+/// All machines of the selected tenants, whatever else the query selects.
+pub(super) fn owners(context: &PageContext, update: &ShownUpdate<'_>) -> OwnerTable {
+    let snapshot = &context.snapshot;
+    let overview = snapshot.overview();
+    let has_labels = !snapshot.labels.is_empty();
+    let mut by_owner = vec![(0_u64, 0_u64); overview.owners.len()];
+    let mut by_platform: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for row in rows(snapshot, &context.query.kept(), update.kb) {
+        let summary = &overview.machines[row.machine];
+        let count = if has_labels {
+            &mut by_owner[summary.owner as usize]
+        } else {
+            by_platform.entry(&summary.machine.facts.os_platform).or_default()
+        };
+        count.0 += 1;
+        count.1 += u64::from(row.is_overdue);
+    }
+    let owners = overview.owners.iter().map(|values| values.iter().map(|value| &**value).collect());
+    let owners = owners.zip(by_owner).filter(|(_, (machines, _))| *machines > 0);
+    let platforms = by_platform.into_iter().map(|(platform, count)| (vec![platform], count));
+    let mut owners: Vec<(Vec<&str>, (u64, u64))> = owners.chain(platforms).collect();
+    owners.sort();
+    owners.sort_by_key(|(_, (machines, overdue))| (Reverse(*overdue), Reverse(*machines)));
+    let more = owners.len().saturating_sub(OWNERS) as u64;
+    owners.truncate(OWNERS);
+    let row = |(values, (machines, overdue)): (Vec<&str>, (u64, u64))| {
+        let of_owner = context.query.kept().with(|query| select(query, &values, has_labels));
+        let late = of_owner.with(|query| query.policy_state = Some(PolicyState::Overdue));
+        OwnerRow {
+            values: values.iter().map(|value| visible(value)).collect(),
+            machines: grouped(machines),
+            overdue: grouped(overdue),
+            links: (has_labels || !values[0].is_empty())
+                .then(|| (context.link_to_self(&of_owner), context.link_to_self(&late))),
+            is_overdue: overdue > 0,
+        }
+    };
+    let labels = snapshot.labels.iter().map(|label| label.name.to_string());
+    OwnerTable {
+        heading: if has_labels { "Owners" } else { "Platforms" },
+        columns: if has_labels { labels.collect() } else { vec!["Platform".to_owned()] },
+        rows: owners.into_iter().map(row).collect(),
+        more: (more > 0).then(|| counted(more, if has_labels { "more owner" } else { "more platform" })),
+    }
+}
+
+fn select(query: &mut PageQuery, values: &[&str], has_labels: bool) {
+    if has_labels {
+        query.labels = values.iter().map(|value| Some((*value).to_owned())).collect();
+    } else {
+        query.platform = values.first().map(|value| (*value).to_owned());
+    }
+}
