@@ -195,8 +195,8 @@ impl Flags {
 #[cfg(feature = "demo")]
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DemoFlags {
-    /// Machines of the simulated fleet
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    /// Machines of the simulated fleet, at most 100000
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = machines)]
     pub machines: usize,
     /// Source of the data
     #[arg(long, value_name = "SOURCE", default_value = "machines", value_enum)]
@@ -208,6 +208,12 @@ fn months(text: &str) -> Result<Months, &'static str> {
         return Ok(Months::All);
     }
     text.parse().map(Months::Last).map_err(|_| "the value must be a whole number from 1, or all")
+}
+
+#[cfg(feature = "demo")]
+fn machines(text: &str) -> Result<usize, &'static str> {
+    let machines = text.parse().ok().filter(|machines| (1..=100_000).contains(machines));
+    machines.ok_or("the value must be a whole number from 1 to 100000")
 }
 
 fn path(text: &str) -> Result<String, &'static str> {

@@ -4,13 +4,13 @@
 //! tenant.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::load::validate;
 use super::output::print;
+use super::progress::ProgressLine;
 use super::runtime::block_on;
 use crate::cli::{FactsUpdateFlags, Flags};
 use crate::clock::Clock;
@@ -86,7 +86,9 @@ fn read(
 ) -> Result<Outcome, AppError> {
     let old: BTreeSet<_> = file.documents.keys().cloned().collect();
     let progress = ProgressLine::new();
-    let read = from_folder_watched(folder, file, now, |done, total| progress.files(done, total));
+    let read = from_folder_watched(folder, file, now, |done, total| {
+        progress.write(&format!("{done} of {total} files"))
+    });
     progress.clear();
     let read = read.map_err(|source| AppError::System { operation: "read the folder of --from", source })?;
     if let Some(Months::Last(number)) = months {
@@ -138,32 +140,6 @@ fn fetch(
     }
     let failed = report.failed().map(FactsOrigin::from).collect();
     Ok(Outcome { accepted: report.accepted, failed })
-}
-
-/// One line on a terminal that is written again and again.
-struct ProgressLine {
-    is_shown: bool,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self { is_shown: stderr().is_terminal() }
-    }
-
-    fn write(&self, text: &str) {
-        if self.is_shown {
-            // Progress that cannot be shown is no failure of the update.
-            write!(stderr(), "\r\x1b[K{text}").and_then(|()| stderr().flush()).unwrap_or_default();
-        }
-    }
-
-    fn files(&self, done: usize, total: usize) {
-        self.write(&format!("{done} of {total} files"));
-    }
-
-    fn clear(&self) {
-        self.write("");
-    }
 }
 
 impl UpdateProgress for ProgressLine {

@@ -12,6 +12,7 @@ mod hash_password;
 mod load;
 mod once;
 mod output;
+mod progress;
 mod report;
 mod run;
 mod runtime;

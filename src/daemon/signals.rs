@@ -29,6 +29,14 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// Waits for a signal to stop.
+    #[cfg(feature = "demo")]
+    pub(crate) async fn stopped(&mut self) {
+        self.stop.wait().await;
+    }
+}
+
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
 pub(super) struct StopSignals {

@@ -47,12 +47,12 @@ impl TenantStore {
     }
 
     /// Saves fleets.
-    pub(super) fn save(&self, fleets: &[Arc<TenantFleet>]) {
+    pub(crate) fn save(&self, fleets: &[Arc<TenantFleet>]) {
         self.store.save(fleets);
     }
 
     /// The stored data of a tenant without times in the future, or an empty fleet.
-    pub(super) fn fleet(&self, tenant: &Arc<str>) -> TenantFleet {
+    pub(crate) fn fleet(&self, tenant: &Arc<str>) -> TenantFleet {
         let Some(fleet) = self.store.fleet(tenant) else {
             return TenantFleet::new(Arc::clone(tenant));
         };

@@ -1,7 +1,7 @@
 //! Facts out of files that were downloaded by other means.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -105,13 +105,38 @@ pub fn from_folder_watched(
     Ok(read.collect())
 }
 
+/// Reads files that are in memory, each with its name, like those of a folder.
+pub fn from_memory<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    facts: &mut FactsFile,
+    now: Timestamp,
+) -> Vec<FolderFile> {
+    let known =
+        files.into_iter().filter_map(|(name, contents)| Some((FolderEntry::of_name(name)?, name, contents)));
+    let mut files: Vec<_> = known.collect();
+    files.sort();
+    let read = files.into_iter().map(|(entry, name, contents)| {
+        let problem = read_entry(&entry, contents, facts, now).err();
+        FolderFile { origin: entry.origin(), name: name.to_owned(), problem }
+    });
+    read.collect()
+}
+
 fn read_file(
     entry: &FolderEntry,
     path: &Path,
     facts: &mut FactsFile,
     now: Timestamp,
 ) -> Result<(), FolderProblem> {
-    let file = File::open(path).map_err(ParseError::from)?;
+    read_entry(entry, File::open(path).map_err(ParseError::from)?, facts, now)
+}
+
+fn read_entry(
+    entry: &FolderEntry,
+    file: impl Read,
+    facts: &mut FactsFile,
+    now: Timestamp,
+) -> Result<(), FolderProblem> {
     match entry {
         FolderEntry::Document(month) => {
             let document = msrc::read_any_document(file)?;
@@ -250,6 +275,21 @@ mod tests {
         assert_eq!(ids, ["2026-Jul", "2026-Jun"]);
         assert!(facts.kev.is_none() && facts.epss.is_none(), "what is not there stays as it was");
         assert!(facts.servicing.contains_key(&ServicedProduct::WindowsServer));
+    }
+
+    #[test]
+    fn files_in_memory_are_read_like_those_of_a_folder() {
+        let june = document("2026-Jun", 1);
+        let files = [("windows-server.json", SERVICING), ("2026-Jun.json", &june), ("2026-May.json", "{")];
+        let mut of_folder = FactsFile::default();
+        let expected = read(&folder(&files), &mut of_folder);
+        let mut facts = FactsFile::default();
+        let found = from_memory(files.map(|(name, text)| (name, text.as_bytes())), &mut facts, now());
+        assert_eq!(facts, of_folder);
+        let found: Vec<_> = found.into_iter().map(|file| (file.name, file.problem.is_some())).collect();
+        let expected: Vec<_> =
+            expected.into_iter().map(|(name, problem)| (name, problem.is_some())).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]

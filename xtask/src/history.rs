@@ -18,7 +18,7 @@ use mde_exporter::cli::Cli;
 use mde_exporter::clock::Clock;
 use mde_exporter::config;
 use mde_exporter::defender::{Client, QuotaHistory, RetryPolicy};
-use mde_exporter::facts::{Facts, FactsFile, FactsReader, folder::from_folder};
+use mde_exporter::facts::{Facts, FactsFile, FactsReader, folder::from_memory};
 use mde_exporter::fleet::TenantFleet;
 use mde_exporter::http::ProxyMode;
 use mde_exporter::metrics::{RenderOptions, Renderer};
@@ -136,12 +136,9 @@ async fn write_steps(past: Past, output: impl Write) -> Result<(), Box<dyn Error
 
 /// Makes facts of the simulator's catalogues of today.
 fn read_facts(simulator: &Simulator, now: Timestamp, self_metrics: &SelfMetrics) -> io::Result<Facts> {
-    let folder = tempfile::tempdir()?;
-    for (name, contents) in simulator.control().catalogue_files(FACTS_MONTHS) {
-        std::fs::File::create_new(folder.path().join(name))?.write_all(&contents)?;
-    }
+    let catalogues = simulator.control().catalogue_files(FACTS_MONTHS);
     let mut file = FactsFile::default();
-    let read = from_folder(folder.path(), &mut file, now)?;
+    let read = from_memory(catalogues.iter().map(|(name, contents)| (&**name, &**contents)), &mut file, now);
     if let Some((name, problem)) = read.iter().find_map(|file| Some((&file.name, file.problem.as_ref()?))) {
         return Err(io::Error::other(format!("{name}: {problem}")));
     }

@@ -299,7 +299,7 @@ fn missing_kbs(state: &SimulatorState, id: &str, uri: &Uri) -> Result<Response<B
         let text = "Query options are not supported by this resource.";
         return Err(Box::new(envelope(StatusCode::BAD_REQUEST, "ODataError", text)));
     }
-    match state.fleet().answer(id, state.today()) {
+    match state.fleet().answer(id, state.today(), state.now()) {
         MissingKbsReply::NotFound => Err(Box::new(not_found(id))),
         MissingKbsReply::Verbatim(body) => Ok(reply(StatusCode::OK, "application/json", body)),
         MissingKbsReply::Entries(entries) => {

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde_json::Value;
 
+use super::calendar::Day;
 use super::calls::{Call, TokenRequest};
 use super::endpoint::Endpoint;
 use super::export::list;
@@ -143,7 +146,7 @@ impl Control {
     /// The KBs (digits only) that a machine misses today, independent of oddities in the reply.
     #[must_use]
     pub fn missing(&self, machine_id: &str) -> BTreeSet<String> {
-        self.state.fleet().missing(machine_id, self.state.today())
+        self.state.fleet().missing(machine_id, self.state.today(), self.state.now())
     }
 
     /// Sets the form of the next links in lists of machines.
@@ -159,6 +162,35 @@ impl Control {
     /// Moves the simulated calendar forward by `days`, or back if negative.
     pub fn skip_days(&self, days: i32) {
         self.state.time.skip(days);
+    }
+}
+
+/// The past of the fleet, and a faster pace.
+impl Control {
+    /// The updates that a machine missed from the day `first` until today: on the first day, and on each later day of
+    /// a change. Empty for a machine that Defender does not assess. An inactive one has a past until it was last seen.
+    #[must_use]
+    pub fn past(&self, machine_id: &str, first: Date) -> Vec<(Date, Vec<MissingKb>)> {
+        let past = self.state.fleet().past(machine_id, Day::of(first), self.state.today());
+        past.into_iter().map(|(day, missing)| (day.date(), missing)).collect()
+    }
+
+    /// The number of machines of which the API says today that they miss a KB.
+    #[must_use]
+    pub fn reported_machines(&self, kb: &str) -> u64 {
+        self.state.fleet().reported_today(kb, self.state.today(), self.state.now())
+    }
+
+    /// Starts a rollout: from now on, one more of the machines that miss updates installs all of them after each
+    /// `every`. One in five is left out, and machines that are never patched stay as they are.
+    pub fn start_rollout(&self, every: Duration) {
+        self.state.fleet().start_rollout(self.state.today(), self.state.now(), every);
+    }
+
+    /// Drops the data about a machine for good: it stays in the list, its getmissingkbs answers 404, and no export
+    /// version has rows of it.
+    pub fn silence(&self, machine_id: &str) {
+        self.state.fleet().silence(machine_id);
     }
 }
 

@@ -10,9 +10,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::default_record::machine_record;
 use super::endpoint::{Endpoint, QuotaPeriod};
 use super::fault_bodies::{broken, compressed_bomb, dripping, huge};
-use super::machine::machine_record;
 use super::random::{guid, machine_id};
 use super::replies::{envelope, json_reply, reply};
 use super::secrets::LINK_CANARY;

@@ -5,19 +5,20 @@
 //! addition a merged, an excluded and some unusable records, and its last machine is an inactive twin of the
 //! first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use axum::body::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::calendar::Day;
 use super::machine::{MachineKind, Pace, SimulatedMachine};
-use super::options::{Options, Patching, Realism};
+use super::oddities::{add_entry_oddities, add_oddities};
+use super::options::{Options, Realism};
 use super::record::MachineRecord;
+use super::rollout::Rollout;
 use super::updates::Update;
-
-/// Minimum size of a fleet with a twin.
-const SMALLEST_WITH_TWIN: usize = 24;
 
 /// Number of records after which an earlier record is listed again.
 const REPEAT_EVERY: usize = 37;
@@ -51,16 +52,22 @@ pub(super) enum MissingKbsReply {
     NotFound,
 }
 
+/// The day, and the machines that a rollout had reached, when updates were counted.
+type ReportedAt = (Day, u64);
+
 /// All machines.
 pub(super) struct SimulatedFleet {
     records: Vec<MachineRecord>,
     by_id: HashMap<String, usize>,
     realism: Realism,
     pace: Pace,
+    rollout: Option<Rollout>,
+    /// The machines of which the API has no data any more.
+    silent: HashSet<String>,
     set: BTreeMap<String, Vec<MissingKb>>,
     verbatim: HashMap<String, Bytes>,
     calls: HashMap<String, u64>,
-    reported: Option<(Day, HashMap<String, u64>)>,
+    reported: Option<(ReportedAt, HashMap<String, u64>)>,
 }
 
 impl SimulatedFleet {
@@ -77,6 +84,8 @@ impl SimulatedFleet {
             by_id: HashMap::new(),
             realism,
             pace: Pace { missing_per_machine, last_patched: None },
+            rollout: None,
+            silent: HashSet::new(),
             set: BTreeMap::new(),
             verbatim: HashMap::new(),
             calls: HashMap::new(),
@@ -167,6 +176,46 @@ impl SimulatedFleet {
         self.reported = None;
     }
 
+    /// Starts a rollout: from `now` on, one more of the machines that miss updates installs all of them after each
+    /// `every`.
+    pub(super) fn start_rollout(&mut self, today: Day, now: Timestamp, every: Duration) {
+        let generated = self.records.iter().filter_map(MachineRecord::generated);
+        let behind = generated.filter(|machine| !machine.missing(today, self.pace).is_empty());
+        self.rollout = Some(Rollout::new(behind, today, now, every));
+    }
+
+    /// Drops the data about a machine: its missing updates cannot be read any more.
+    pub(super) fn silence(&mut self, id: &str) {
+        self.silent.insert(id.to_owned());
+    }
+
+    /// Returns whether the missing updates of a machine cannot be read.
+    pub(super) fn is_silent(&self, id: &str) -> bool {
+        self.silent.contains(id)
+    }
+
+    /// The updates that a generated machine misses.
+    pub(super) fn updates(&self, machine: &SimulatedMachine, today: Day, now: Timestamp) -> Vec<Update> {
+        let mut updates = machine.missing(today, self.pace);
+        if let Some(rollout) = &self.rollout {
+            updates.retain(|update| !rollout.has_installed(machine, *update, now));
+        }
+        updates
+    }
+
+    /// The updates that a machine missed from `first` on, see [`SimulatedMachine::past`].
+    pub(super) fn past(&self, id: &str, first: Day, today: Day) -> Vec<(Day, Vec<MissingKb>)> {
+        let Some(machine) = self.record(id).and_then(MachineRecord::generated) else { return Vec::new() };
+        let missing = |update: Update| MissingKb {
+            id: update.kb(),
+            title: update.batch.title(),
+            products: vec![machine.system.product_of(update).to_owned()],
+            cves: u32::try_from(update.cves()).unwrap_or(u32::MAX),
+        };
+        let past = machine.past(first, today, self.pace).into_iter();
+        past.map(|(day, updates)| (day, updates.into_iter().map(missing).collect())).collect()
+    }
+
     /// The missing updates that a test set, of all machines.
     pub(super) fn all_set(&self) -> impl Iterator<Item = &MissingKb> {
         self.set.values().flatten()
@@ -215,25 +264,28 @@ impl SimulatedFleet {
     }
 
     /// The KB numbers (digits only) that the machine misses, independent of oddities in the reply.
-    pub(super) fn missing(&self, id: &str, today: Day) -> BTreeSet<String> {
+    pub(super) fn missing(&self, id: &str, today: Day, now: Timestamp) -> BTreeSet<String> {
         if let Some(set) = self.set.get(id) {
             return set.iter().map(|kb| kb.id.trim_start_matches(['K', 'B', 'k', 'b']).to_owned()).collect();
         }
         match self.record(id) {
             Some(MachineRecord::Generated(machine)) => {
-                machine.missing(today, self.pace).into_iter().map(Update::kb).collect()
+                self.updates(machine, today, now).into_iter().map(Update::kb).collect()
             }
             _ => BTreeSet::new(),
         }
     }
 
     /// Answers a getmissingkbs call and counts it.
-    pub(super) fn answer(&mut self, id: &str, today: Day) -> MissingKbsReply {
+    pub(super) fn answer(&mut self, id: &str, today: Day, now: Timestamp) -> MissingKbsReply {
+        if self.is_silent(id) {
+            return MissingKbsReply::NotFound;
+        }
         if let Some(body) = self.verbatim.get(id) {
             return MissingKbsReply::Verbatim(body.clone());
         }
         if let Some(set) = self.set.get(id).cloned() {
-            self.count_reported(today);
+            self.count_reported(today, now);
             return MissingKbsReply::Entries(set.iter().map(|kb| self.set_entry(kb)).collect());
         }
         let calls = self.calls.entry(id.to_owned()).or_default();
@@ -242,7 +294,7 @@ impl SimulatedFleet {
         let Some(&position) = self.by_id.get(id) else {
             return MissingKbsReply::NotFound;
         };
-        self.count_reported(today);
+        self.count_reported(today, now);
         let MachineRecord::Generated(machine) = &self.records[position] else {
             return MissingKbsReply::Entries(Vec::new());
         };
@@ -254,7 +306,7 @@ impl SimulatedFleet {
             return MissingKbsReply::NotFound;
         }
         let mut entries: Vec<Value> =
-            machine.missing(today, self.pace).into_iter().map(|update| self.entry(machine, update)).collect();
+            self.updates(machine, today, now).into_iter().map(|update| self.entry(machine, update)).collect();
         if realistic {
             add_entry_oddities(&mut entries, machine.index);
         }
@@ -286,13 +338,21 @@ impl SimulatedFleet {
         })
     }
 
+    /// The number of machines that miss a KB today.
+    pub(super) fn reported_today(&mut self, kb: &str, today: Day, now: Timestamp) -> u64 {
+        self.count_reported(today, now);
+        self.reported(kb)
+    }
+
     fn reported(&self, kb: &str) -> u64 {
         self.reported.as_ref().and_then(|(_, counts)| counts.get(kb)).copied().unwrap_or(1)
     }
 
-    /// Counts the machines that miss each KB, once per day and change.
-    fn count_reported(&mut self, today: Day) {
-        if self.reported.as_ref().is_some_and(|(day, _)| *day == today) {
+    /// Counts the machines that miss each KB, once per day and change, and from time to time during a rollout.
+    fn count_reported(&mut self, today: Day, now: Timestamp) {
+        let rolled_out = self.rollout.as_ref().map_or(0, |rollout| rollout.reached(now));
+        let at = (today, rolled_out / (self.records.len() as u64 / 200).max(1));
+        if self.reported.as_ref().is_some_and(|(counted_at, _)| *counted_at == at) {
             return;
         }
         let mut counts: HashMap<String, u64> = HashMap::new();
@@ -301,7 +361,7 @@ impl SimulatedFleet {
             if let MachineRecord::Generated(machine) = record
                 && !self.set.contains_key(&machine.id)
             {
-                for update in machine.missing(today, self.pace) {
+                for update in self.updates(machine, today, now) {
                     *generated.entry(update).or_default() += 1;
                 }
             }
@@ -312,86 +372,11 @@ impl SimulatedFleet {
         for kb in self.set.values().flatten() {
             *counts.entry(kb.id.clone()).or_default() += 1;
         }
-        self.reported = Some((today, counts));
+        self.reported = Some((at, counts));
     }
-}
-
-/// Adds records outside the requested fleet, and makes the last machine a twin of the first.
-fn add_oddities(records: &mut Vec<MachineRecord>, seed: u64, machines: usize) {
-    let named_like_first = |position: usize, kind: MachineKind| -> Option<Box<SimulatedMachine>> {
-        let first = match records.first() {
-            Some(MachineRecord::Generated(first)) => first.name.clone(),
-            _ => return None,
-        };
-        let mut machine = SimulatedMachine::generate(seed, position, Realism::Realistic, Patching::ByGroup);
-        machine.name = first;
-        machine.kind = kind;
-        Some(Box::new(machine))
-    };
-    let first_id = machine_id_of_first(seed);
-    let merged = named_like_first(machines, MachineKind::MergedInto(first_id));
-    let twin = named_like_first(machines.saturating_sub(1), MachineKind::Inactive);
-    if machines >= SMALLEST_WITH_TWIN
-        && let (Some(twin), Some(last)) = (twin, records.last_mut())
-    {
-        *last = MachineRecord::Generated(twin);
-    }
-    records.extend(merged.map(MachineRecord::Generated));
-    let mut excluded = SimulatedMachine::generate(seed, machines + 1, Realism::Realistic, Patching::ByGroup);
-    excluded.kind = MachineKind::Excluded;
-    records.push(excluded.into());
-    for id in [Value::Null, json!(""), json!(7)] {
-        records.push(MachineRecord::Raw(json!({
-            "id": id, "computerDnsName": "no-id.corp.example", "osPlatform": "Windows10", "healthStatus": "Active",
-        })));
-    }
-}
-
-fn machine_id_of_first(seed: u64) -> String {
-    super::random::machine_id(seed, 0)
 }
 
 fn catalog_url(kb: &str) -> String {
     let digits = kb.trim_start_matches(['K', 'B', 'k', 'b']);
     format!("https://catalog.update.microsoft.com/v7/site/Search.aspx?q=KB{digits}")
-}
-
-/// Adds oddities seen in real replies to the entries of some machines.
-fn add_entry_oddities(entries: &mut Vec<Value>, index: usize) {
-    for entry in entries.iter_mut() {
-        match index % 5 {
-            1 => entry["osBuild"] = json!(entry["osBuild"].to_string()),
-            2 => entry["osBuild"] = Value::Null,
-            _ => {}
-        }
-        if index % 7 == 3 {
-            entry["productsNames"] = Value::Null;
-        }
-        if index % 17 == 5 {
-            let id = entry["id"].as_str().unwrap_or_default().to_owned();
-            entry["id"] = json!(match index % 3 {
-                0 => format!("KB{id}"),
-                1 => format!("KB {id}"),
-                _ => format!("{id} (x64)"),
-            });
-        }
-    }
-    if index % 11 == 4
-        && let Some(first) = entries.first().cloned()
-    {
-        entries.push(first);
-    }
-    if index % 29 == 8
-        && let Some(mut first) = entries.first().cloned()
-    {
-        // An update of Office is reported without a KB.
-        first["id"] = json!("Click to Run");
-        entries.push(first);
-    }
-    if index % 13 == 6
-        && let Some(mut first) = entries.first().cloned()
-    {
-        first["id"] = Value::Null;
-        entries.push(first);
-    }
 }

@@ -4,16 +4,26 @@
 //! a newer update of a line also installs the older ones. JSON is written by hand here, so that a field
 //! misspelt by a client cannot be misspelt on both sides.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::calendar::{Batch, Day};
+use super::default_record::{default_record, fraction};
 use super::options::{Patching, Realism};
 use super::random::{guid, machine_id, mix};
 use super::releases::{CLIENTS, SERVERS, WindowsRelease};
 use super::updates::{Update, UpdateLine};
 
 const DAY_SECS: i64 = 24 * 3600;
+
+/// Days since an inactive machine was last seen.
+const INACTIVE_DAYS: i32 = 45;
+
+/// Days from a release after which every machine that is patched at all is patched.
+const LONGEST_DELAY: i32 = 100;
+
 const RISKS: [&str; 4] = ["None", "Low", "Informational", "Medium"];
 const EXPOSURES: [&str; 3] = ["Low", "Medium", "High"];
 
@@ -167,9 +177,57 @@ impl SimulatedMachine {
     /// The updates that the machine misses on `today`, newest first in each line. With `missing_per_machine`,
     /// that many updates, no matter how fast the machine is patched.
     pub(super) fn missing(&self, today: Day, pace: Pace) -> Vec<Update> {
-        if self.kind != MachineKind::Ordinary {
-            return Vec::new();
+        if self.kind == MachineKind::Ordinary {
+            self.offered_and_not_installed(today, pace)
+        } else {
+            Vec::new()
         }
+    }
+
+    /// The updates that the machine missed from `first` on: on that day, and on each later day of a change. Empty for
+    /// a machine that was never assessed. An inactive one has a past until it was last seen.
+    pub(super) fn past(&self, first: Day, today: Day, pace: Pace) -> Vec<(Day, Vec<Update>)> {
+        let last = match self.kind {
+            MachineKind::Ordinary => today,
+            MachineKind::Inactive => today.plus(-INACTIVE_DAYS),
+            MachineKind::Linux | MachineKind::MergedInto(_) | MachineKind::Excluded => return Vec::new(),
+        };
+        let mut past: Vec<(Day, Vec<Update>)> = Vec::new();
+        for day in self.days_of_change(first, last) {
+            let missing = self.offered_and_not_installed(day, pace);
+            if past.last().is_none_or(|(_, before)| *before != missing) {
+                past.push((day, missing));
+            }
+        }
+        past
+    }
+
+    /// The first day, and the later ones on which an update is released for the machine or installed on it.
+    fn days_of_change(&self, first: Day, last: Day) -> BTreeSet<Day> {
+        let mut days = BTreeSet::from([first]);
+        let batches =
+            Batch::released_by(last).take_while(|batch| batch.released() > first.plus(-LONGEST_DELAY));
+        for batch in batches {
+            days.insert(batch.released());
+            let updates =
+                self.system.lines().filter_map(|line| Some((line.number(), line.update_in(batch)?)));
+            days.extend(updates.filter_map(|(line, update)| self.installed_on(update, line)));
+        }
+        days.retain(|day| (first..=last).contains(day));
+        days
+    }
+
+    /// Returns whether the machine is never patched.
+    pub(super) fn is_neglected(&self) -> bool {
+        mix(self.seed, self.index as u64, 2) % 100 < self.patched_after().2
+    }
+
+    /// A number that orders the machines of a fleet in no visible way.
+    pub(super) fn place(&self) -> u64 {
+        mix(self.seed, self.index as u64, 7)
+    }
+
+    fn offered_and_not_installed(&self, today: Day, pace: Pace) -> Vec<Update> {
         let lines = self.system.lines();
         if let Some(missing_per_machine) = pace.missing_per_machine {
             let of_batch = |batch| lines.clone().filter_map(move |line| line.update_in(batch));
@@ -214,16 +272,20 @@ impl SimulatedMachine {
     }
 
     fn installed(&self, update: Update, line: u64, today: Day) -> bool {
-        let (first, last, neglected) = self.patched_after();
-        let index = self.index as u64;
-        if mix(self.seed, index, 2) % 100 < neglected {
-            return false;
+        self.installed_on(update, line).is_some_and(|day| day <= today)
+    }
+
+    /// The day on which the machine installs an update; none if it is never patched.
+    fn installed_on(&self, update: Update, line: u64) -> Option<Day> {
+        if self.is_neglected() {
+            return None;
         }
+        let (first, last, _) = self.patched_after();
+        let index = self.index as u64;
         let base_delay = first + mix(self.seed, index, 3) % (last - first + 1);
-        let released = update.batch.released();
         let month = u64::from(update.batch.months_since(Batch::JANUARY_2024).unsigned_abs());
         let delay = base_delay + mix(self.seed ^ index, month, line) % 5;
-        released.plus(i32::try_from(delay).unwrap_or(i32::MAX)) <= today
+        Some(update.batch.released().plus(i32::try_from(delay).unwrap_or(i32::MAX)))
     }
 
     /// The id and the name of the device group.
@@ -264,7 +326,7 @@ impl SimulatedMachine {
         let since = (now.as_second() + phase).rem_euclid(DAY_SECS) + 1;
         match self.kind {
             MachineKind::Inactive | MachineKind::MergedInto(_) => {
-                now - SignedDuration::from_secs(since + 45 * DAY_SECS)
+                now - SignedDuration::from_secs(since + i64::from(INACTIVE_DAYS) * DAY_SECS)
             }
             _ => now - SignedDuration::from_secs(since),
         }
@@ -327,70 +389,4 @@ impl SimulatedMachine {
         };
         record.insert(field.to_owned(), value);
     }
-}
-
-/// A complete record with the given id and name. The other values are ordinary and may be changed.
-fn default_record(id: &str, name: Option<&str>) -> Map<String, Value> {
-    let record = json!({
-        "id": id,
-        "mergedIntoMachineId": null,
-        "isPotentialDuplication": false,
-        "isExcluded": false,
-        "exclusionReason": null,
-        "computerDnsName": name,
-        "firstSeen": "2023-03-20T08:15:00.1234567Z",
-        "lastSeen": null,
-        "osPlatform": "Windows10",
-        "osVersion": null,
-        "osProcessor": "x64",
-        "version": "22H2",
-        "lastIpAddress": "10.0.0.50",
-        "lastExternalIpAddress": "203.0.113.10",
-        "agentVersion": "10.8760.19045.5011",
-        "osBuild": 19045,
-    });
-    let rest = json!({
-        "healthStatus": "Active",
-        "deviceValue": "Normal",
-        "rbacGroupId": 0,
-        "rbacGroupName": null,
-        "riskScore": "Low",
-        "exposureLevel": "Low",
-        "isAadJoined": true,
-        "aadDeviceId": null,
-        "machineTags": [],
-        "defenderAvStatus": "Updated",
-        "onboardingStatus": "Onboarded",
-        "osArchitecture": "64-bit",
-        "managedBy": "Intune",
-        "managedByStatus": "Success",
-        "vmMetadata": null,
-        "ipAddresses": [
-            {"ipAddress": "10.0.0.50", "macAddress": "00155D0A0B0C", "type": "Ethernet", "operationalStatus": "Up"},
-            {"ipAddress": null, "macAddress": "", "type": "Tunnel", "operationalStatus": "Down"}
-        ],
-    });
-    let mut all = Map::new();
-    for part in [record, rest] {
-        if let Value::Object(part) = part {
-            all.extend(part);
-        }
-    }
-    all
-}
-
-/// A machine record for a fleet made by a test: an active Windows 10 machine, last seen at `last_seen`.
-///
-/// Change the fields that the test is about, and pass it to
-/// [`Control::add_machine`](super::Control::add_machine).
-#[must_use]
-pub fn machine_record(id: &str, name: &str, last_seen: Timestamp) -> Value {
-    let mut record = default_record(id, Some(name));
-    record.insert("lastSeen".to_owned(), Value::String(fraction(last_seen, 7)));
-    Value::Object(record)
-}
-
-/// A timestamp with six or seven fraction digits, as the API writes it.
-fn fraction(time: Timestamp, digits: usize) -> String {
-    format!("{time:.digits$}")
 }

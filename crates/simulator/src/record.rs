@@ -18,6 +18,14 @@ impl From<SimulatedMachine> for MachineRecord {
 }
 
 impl MachineRecord {
+    /// The machine of a generated record.
+    pub(super) fn generated(&self) -> Option<&SimulatedMachine> {
+        match self {
+            Self::Generated(machine) => Some(machine),
+            Self::Raw(_) => None,
+        }
+    }
+
     pub(super) fn id(&self) -> Option<&str> {
         match self {
             Self::Generated(machine) => Some(&machine.id),

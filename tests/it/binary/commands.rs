@@ -86,7 +86,9 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
         (["run", "--web.external-url=proxy.example/mde"], "must be a URL"),
         (["run", "--web.external-url=ftp://proxy.example/mde"], "must start with http:// or https://"),
         (["demo", "--web.external-url=https://proxy.example/?a=b"], "must not contain a query"),
-        (["demo", "--machines=many"], "many"),
+        (["demo", "--machines=many"], "whole number from 1 to 100000"),
+        (["demo", "--machines=0"], "whole number from 1 to 100000"),
+        (["demo", "--machines=100001"], "whole number from 1 to 100000"),
     ] {
         let output = run(&folder, &arguments).await;
         assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{arguments:?}: {}", output.stderr);

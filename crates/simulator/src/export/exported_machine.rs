@@ -74,10 +74,10 @@ impl<'fleet> ExportedMachine<'fleet> {
     ) -> Option<Self> {
         let set = fleet.set_for(&machine.id);
         let is_set = set.is_some() && matches!(machine.kind, MachineKind::Ordinary | MachineKind::Linux);
-        if !is_set && !machine.is_assessed() {
+        if fleet.is_silent(&machine.id) || (!is_set && !machine.is_assessed()) {
             return None;
         }
-        let generated = || MachineUpdates::Generated(machine.missing(day, fleet.pace()));
+        let generated = || MachineUpdates::Generated(fleet.updates(machine, day, now));
         let has_installed = set.is_none()
             && fleet.pace().missing_per_machine.is_none()
             && machine.kind == MachineKind::Ordinary;

@@ -17,6 +17,7 @@ mod export_faults;
 mod export_links;
 mod faults;
 mod fleet;
+mod past;
 
 fn now() -> Timestamp {
     "2025-11-20T12:00:00Z".parse().expect("a timestamp")
