@@ -1,6 +1,7 @@
 //! `GET /metrics`: the published exposition and the current self metrics.
 //!
-//! The reply is 200 from the start, and 503 only above the limit of concurrent scrapes. The exposition of the
+//! The reply is 200 from the start, 503 only above the limit of concurrent scrapes, and 400 only for an unknown detail
+//! level. The exposition of the
 //! fleet is pre-rendered and sent without a copy: a scrape encodes and compresses only the self metrics.
 
 use std::convert::Infallible;
@@ -19,6 +20,9 @@ use super::scrape_limiter::ScrapePermit;
 use crate::metrics::ExpositionBody;
 use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat};
 
+/// The most characters of an unknown detail level that the answer repeats.
+const LONGEST_WORD: usize = 32;
+
 pub(super) async fn metrics(
     State(state): State<WebState>,
     RawQuery(query): RawQuery,
@@ -30,7 +34,10 @@ pub(super) async fn metrics(
         return (StatusCode::SERVICE_UNAVAILABLE, retry, "too many scrapes at once\n").into_response();
     };
     let (format, encoding) = (wanted_format(&headers), wanted_encoding(&headers));
-    let level = wanted_level(query.as_deref().unwrap_or_default());
+    let level = match wanted_level(query.as_deref().unwrap_or_default()) {
+        Ok(level) => level,
+        Err(answer) => return (StatusCode::BAD_REQUEST, answer).into_response(),
+    };
     let self_metrics = state.self_metrics.encode(format);
     // The borrow must be short, because it blocks the publisher.
     let published = state.published.borrow().clone();
@@ -52,11 +59,17 @@ fn content_type(format: ExpositionFormat) -> &'static str {
     }
 }
 
-/// The detail level of `?detail=`. An unknown level is ignored, so that the scrape still receives data.
-fn wanted_level(query: &str) -> DetailLevel {
-    let mut words = query.split('&').filter_map(|pair| pair.strip_prefix("detail="));
-    let named = words.find_map(|word| DetailLevel::ALL.into_iter().find(|level| level.as_str() == word));
-    named.unwrap_or(DetailLevel::Update)
+/// The detail level of `?detail=`, the deepest one without it.
+///
+/// # Errors
+/// Fails with the answer to a value that is no level.
+fn wanted_level(query: &str) -> Result<DetailLevel, String> {
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "detail");
+    let Some((_, word)) = named else { return Ok(DetailLevel::Update) };
+    DetailLevel::from_word(&word).ok_or_else(|| {
+        let word: String = word.chars().take(LONGEST_WORD).collect();
+        format!("invalid value {word:?} of the parameter detail; these exist:\nfleet\nmachine\nupdate\n")
+    })
 }
 
 /// A reply body of known length.

@@ -18,6 +18,8 @@ mod query;
 mod selection;
 mod status;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod text;
 mod update;
 

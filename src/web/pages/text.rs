@@ -108,6 +108,15 @@ fn in_words(length: Duration) -> String {
     counted(count, unit)
 }
 
+/// A length of time of the configuration, such as `30 days` or `2h 30m`.
+pub(super) fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    if seconds > 0 && seconds.is_multiple_of(86_400) {
+        return counted(seconds / 86_400, "day");
+    }
+    humantime::format_duration(length).to_string()
+}
+
 /// Formats a number of things, as `1 hour` and `2 hours`.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(count), if count == 1 { "" } else { "s" })

@@ -3,7 +3,7 @@
 use super::headline::selected;
 use crate::fleet::overview::NotJudged;
 use crate::web::pages::context::PageContext;
-use crate::web::pages::text::{counted, grouped};
+use crate::web::pages::text::{counted, grouped, length};
 
 /// The machines and devices that cannot be judged.
 pub(super) struct NotJudgedCard {
@@ -45,15 +45,14 @@ pub(super) fn not_judged(context: &PageContext) -> NotJudgedCard {
 /// The reason in words.
 pub(in crate::web::pages) fn words(context: &PageContext, reason: NotJudged) -> String {
     let freshness = &context.snapshot.freshness;
-    let limit = |limit| humantime::format_duration(limit).to_string();
     match reason {
         NotJudged::NotFound => "Unknown: Defender answers that the machine does not exist".to_owned(),
         NotJudged::NeverRead => "Unknown: never read".to_owned(),
-        NotJudged::Expired => format!("Unknown: last read more than {} ago", limit(freshness.expire_after)),
+        NotJudged::Expired => format!("Unknown: last read more than {} ago", length(freshness.expire_after)),
         NotJudged::UnreadableId => "Unknown: Defender lists an update whose id is no KB".to_owned(),
         NotJudged::LacksFacts => "Unknown: the policy needs facts that were never loaded".to_owned(),
         NotJudged::Inactive => {
-            format!("Inactive: not seen by Defender for {}", limit(freshness.inactive_after))
+            format!("Inactive: not seen by Defender for {}", length(freshness.inactive_after))
         }
         NotJudged::NotWindows => "Unsupported: no Windows".to_owned(),
         NotJudged::NotOnboarded => "Unsupported: not onboarded".to_owned(),

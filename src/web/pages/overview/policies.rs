@@ -2,8 +2,9 @@
 
 use super::headline::selected;
 use crate::fleet::policy::{PolicyState, PolicyStates};
+use crate::model::{DeadlineStart, Policy, RuleDeadline};
 use crate::web::pages::context::PageContext;
-use crate::web::pages::text::{grouped, share, visible};
+use crate::web::pages::text::{counted, grouped, length, share, visible};
 
 /// The states of a bar, from left to right.
 pub(super) const SHOWN: [PolicyState; 5] = [
@@ -20,6 +21,8 @@ const WIDTH: u64 = 1000;
 /// The machines under one policy.
 pub(super) struct PolicyRow {
     pub(super) name: String,
+    /// Its deadline, or the number of its rules.
+    pub(super) summary: String,
     /// The link to the page under this policy.
     pub(super) link: String,
     pub(super) is_current: bool,
@@ -35,7 +38,6 @@ pub(super) struct StateCount {
     pub(super) state: &'static str,
     pub(super) count: String,
     pub(super) link: String,
-    pub(super) is_zero: bool,
 }
 
 /// A bar of the machines by state.
@@ -49,11 +51,12 @@ pub(super) struct StateBar {
 /// One row for each policy.
 pub(super) fn policies(context: &PageContext) -> Vec<PolicyRow> {
     let policies = context.snapshot.policies.iter().enumerate();
-    let row = |(policy, of): (usize, &crate::model::Policy)| {
+    let row = |(policy, of): (usize, &Policy)| {
         let states: PolicyStates = selected(context).map(|(_, _, overview)| overview.policies[policy]).sum();
         let judged = states.judged();
         PolicyRow {
             name: visible(&of.name),
+            summary: summary(of),
             link: context.link_to_self(&context.query.with(|query| query.policy = policy)),
             is_current: policy == context.query.policy,
             share: (judged > 0).then(|| share(states.within_deadline(), judged)),
@@ -64,14 +67,29 @@ pub(super) fn policies(context: &PageContext) -> Vec<PolicyRow> {
     policies.map(row).collect()
 }
 
+/// The deadline of a policy with one rule for every update, or the number of rules.
+fn summary(policy: &Policy) -> String {
+    match policy.single_deadline() {
+        Some(RuleDeadline::Within { time, from }) => {
+            let from = match from {
+                DeadlineStart::FirstSeen => "first seen",
+                DeadlineStart::Released => "release",
+                DeadlineStart::KnownExploited => "the entry in KEV",
+            };
+            format!("every update: {} from {from}", length(time))
+        }
+        Some(RuleDeadline::KnownExploitedDue) => "updates in KEV: the due day there".to_owned(),
+        Some(RuleDeadline::Unlimited) => "no deadline".to_owned(),
+        None => counted(policy.rules.len() as u64, "rule"),
+    }
+}
+
 impl StateCount {
     fn of(context: &PageContext, policy: usize, state: PolicyState, states: &PolicyStates) -> Self {
-        let count = states.machines(state);
         Self {
             state: state.as_str(),
-            count: grouped(count),
+            count: grouped(states.machines(state)),
             link: context.machines(|query| (query.policy, query.policy_state) = (policy, Some(state))),
-            is_zero: count == 0,
         }
     }
 }

@@ -53,8 +53,10 @@ pub(super) struct OverdueRow {
     pub(super) platform: String,
     /// The value of the first own label.
     pub(super) owner: String,
-    pub(super) updates: String,
-    pub(super) updates_link: String,
+    /// The overdue updates and the link to them; none if only the end of servicing is overdue.
+    pub(super) updates: Option<(String, String)>,
+    /// True if the version of Windows is past end of servicing.
+    pub(super) is_ended: bool,
     /// None if the day of the end of servicing is unknown.
     pub(super) since: Option<ShownDay>,
 }
@@ -151,14 +153,15 @@ impl OverdueRow {
         let page = format!("machines/{}", facts.id);
         let late = context.query.kept().with(|query| query.policy_state = Some(PolicyState::Overdue));
         let owner = overview.owners[summary.owner as usize].first();
+        let overdue = judgement.overdue.filter(|overdue| *overdue > 0);
         let name = if facts.name.is_empty() { facts.id.as_str() } else { &facts.name };
         Self {
             name: visible(name),
             link: context.link(&page, &context.query.kept()),
             platform: visible(format!("{} {}", facts.os_platform, facts.os_version).trim()),
             owner: owner.map(|value| visible(value)).unwrap_or_default(),
-            updates: grouped(u64::from(judgement.overdue.unwrap_or_default())),
-            updates_link: context.link(&page, &late),
+            updates: overdue.map(|overdue| (grouped(u64::from(overdue)), context.link(&page, &late))),
+            is_ended: summary.servicing.decides(summary.state),
             since: judgement.overdue_since.map(|at| ShownDay::past(at, context.now)),
         }
     }

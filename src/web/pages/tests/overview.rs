@@ -1,0 +1,135 @@
+//! The first page.
+
+use super::*;
+use crate::metrics::RenderOptions;
+use crate::model::{Exception, OwnLabel, PolicyPreset};
+use crate::web::tests::rendered;
+
+fn tagged(machine: Arc<Machine>, tag: &str) -> Arc<Machine> {
+    let mut machine = Arc::unwrap_or_clone(machine);
+    machine.facts.tags = Some([tag.to_owned()].into());
+    Arc::new(machine)
+}
+
+fn machines() -> Vec<Arc<Machine>> {
+    let mut phone = Arc::unwrap_or_clone(machine("a7", "phone", None));
+    phone.facts.os_platform = "Android".to_owned();
+    vec![
+        tagged(machine("a1", "late.example", Some((3, 20))), "team:plant"),
+        machine("a2", "later.example", Some((1, 40))),
+        tagged(machine("a3", "soon.example", Some((2, 11))), "team:sales"),
+        machine("a4", "fine.example", Some((0, 0))),
+        machine("a5", "unread.example", None),
+        machine("a6", "tomorrow.example", Some((1, 13))),
+        Arc::new(phone),
+    ]
+}
+
+async fn page_of(fleets: Vec<TenantFleet>, options: &RenderOptions, address: &str) -> String {
+    let mut state = state(vec![]);
+    state.published = rendered(fleets, options, Vec::new());
+    let page = get(&state, address).await;
+    assert_eq!(page.status, 200);
+    page.text().to_owned()
+}
+
+fn options() -> RenderOptions {
+    let exception = Exception {
+        name: "plant".into(),
+        reason: "CHG1".to_owned(),
+        until: jiff::civil::date(2026, 3, 20),
+        tenants: Vec::new(),
+        conditions: Vec::new(),
+        not: Vec::new(),
+    };
+    RenderOptions {
+        policies: [policy("14d", 14), policy("45d", 45)].into(),
+        exceptions: [exception].into(),
+        labels: [OwnLabel::new("team".into(), "team:")].into(),
+        ..RenderOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn page_of_one_tenant_answers_the_main_questions() {
+    let without = RenderOptions { exceptions: [].into(), ..options() };
+    let page = page_of(vec![fleet("contoso", machines())], &without, "/").await;
+    insta::assert_snapshot!(body(&page));
+}
+
+#[tokio::test]
+async fn tenants_that_need_attention_come_first() {
+    let mut failing = fleet("failing", [machine("f", "", None)]);
+    failing.status.last_poll = Some(ago(5));
+    failing.status.last_error = Some("token refused (AADSTS7000222)".to_owned());
+    let fine = fleet("fine", [machine("a", "", Some((0, 0)))]);
+    let late = fleet("late", [machine("a", "", Some((1, 20))), machine("b", "", Some((0, 0)))]);
+    let later = fleet("later", [machine("a", "", Some((1, 20)))]);
+    let fleets = vec![fine, late, failing, later];
+    let without = RenderOptions { exceptions: [].into(), ..options() };
+    let page = page_of(fleets, &without, "/").await;
+    assert_eq!(
+        heading(&page),
+        "2 machines in 2 of 4 tenants are past their deadline, 1 tenant cannot be read"
+    );
+    let table = page.split_once("id=\"tenants\"").unwrap().1;
+    assert_eq!(between(table, "<a href=\"./?tenant=", "\""), ["failing", "later", "late", "fine"]);
+    assert!(table.contains("<span class=\"bad\">token refused (AADSTS7000222)</span>"));
+    assert!(page.contains("<p class=\"error\">failing cannot be read: token refused (AADSTS7000222)</p>"));
+}
+
+#[tokio::test]
+async fn headline_is_a_sentence_with_the_answer() {
+    let late = || machine("a", "", Some((1, 20)));
+    let fine = || machine("b", "", Some((0, 0)));
+    let unread = || machine("c", "", None);
+    let listed = TenantFleet { listed_at: Some(ago(1)), ..TenantFleet::new("t".into()) };
+    let without = RenderOptions { exceptions: [].into(), ..options() };
+    for (fleets, headline) in [
+        (vec![TenantFleet::new("t".into())], "No machine list yet"),
+        (vec![listed], "No machine is in scope: the selectors match none"),
+        (vec![fleet("t", [unread()])], "No machine can be judged, 1 unknown"),
+        (
+            vec![fleet("t", [late(), fine()])],
+            "1 of 2 judged machines is past its deadline, 0 cannot be judged",
+        ),
+        (vec![fleet("t", [fine()])], "The judged machine is within its deadlines, 0 cannot be judged"),
+        (
+            vec![fleet("t", [fine(), unread()]), fleet("u", [fine()])],
+            "All 2 judged machines are within their deadlines, 1 cannot be judged",
+        ),
+    ] {
+        let page = page_of(fleets, &without, "/").await;
+        assert_eq!(heading(&page), headline);
+        assert!(page.contains(&format!("<title>{headline} · mde_exporter</title>")));
+    }
+    let unpoliced = RenderOptions { policies: [].into(), ..without };
+    let page = page_of(vec![fleet("t", [late(), fine()])], &unpoliced, "/").await;
+    assert_eq!(heading(&page), "1 of 2 machines with data miss nothing and are still serviced");
+}
+
+#[tokio::test]
+async fn exception_shows_what_it_covers_and_when_it_ends() {
+    let page = page_of(vec![fleet("contoso", machines())], &options(), "/").await;
+    let table = page.split_once("id=\"exceptions\"").unwrap().1;
+    assert!(table.contains("<td data-label=\"Covers\">7 missing updates</td>"), "{table}");
+    assert!(table.contains("<span class=\"day\">2026-03-20</span> <time class=\"warn\""), "{table}");
+    assert_eq!(heading(&page), "All 5 judged machines are within their deadlines, 1 cannot be judged");
+}
+
+#[tokio::test]
+async fn policies_that_cannot_judge_everything_are_named() {
+    let policy = PolicyPreset::EssentialEightMl3.policy("essential <8>".into());
+    let without = RenderOptions { policies: [policy].into(), ..RenderOptions::default() };
+    let machines = [tagged(machine("1", "", Some((1, 3))), "lab")];
+    let page = page_of(vec![fleet("contoso", machines)], &without, "/").await;
+    assert_eq!(
+        between(&page, "<p class=\"error\">", "</p>"),
+        [
+            "Policy essential &#60;8&#62; needs facts that were never loaded (msrc, kev): machines with missing \
+             updates are unknown under it.",
+            "No machine of contoso has the tag internet-facing, which the preset of policy essential &#60;8&#62; uses.",
+        ]
+    );
+    assert!(page.contains("Unknown: the policy needs facts that were never loaded"));
+}
