@@ -95,7 +95,7 @@ fn compare(fleet: &TenantFleet) -> [u64; 5] {
 }
 
 /// Gives tags to machines, and a link to each missing update whose number is a multiple of `links`.
-fn tagged(mut fleet: TenantFleet, links: usize) -> TenantFleet {
+pub(crate) fn tagged(mut fleet: TenantFleet, links: usize) -> TenantFleet {
     let mut number: usize = 0;
     for (index, machine) in fleet.machines.values_mut().enumerate() {
         let machine = Arc::make_mut(machine);
@@ -113,7 +113,7 @@ fn tagged(mut fleet: TenantFleet, links: usize) -> TenantFleet {
 }
 
 /// Facts about every missing KB and the KBs of the links.
-fn facts(updates: &BTreeMap<KbId, UpdateSummary>) -> Facts {
+pub(crate) fn facts(updates: &BTreeMap<KbId, UpdateSummary>) -> Facts {
     let of_kb = |kb: KbId| {
         let number = kb.number();
         let listed = KnownExploited {
@@ -142,7 +142,7 @@ fn at(number: u32) -> Timestamp {
 }
 
 /// A policy of ten rules. Policies differ in their values, so that no condition is shared.
-fn policy(number: u32) -> Policy {
+pub(crate) fn policy(number: u32) -> Policy {
     let pattern = |text: String| vec![TextPattern::new(&text)];
     let score = CvssScore::new(f64::from(number) / 10.0 + 9.0).expect("a score");
     let rules: [(Vec<Condition>, Vec<Condition>); 10] = [
@@ -182,7 +182,7 @@ fn policy(number: u32) -> Policy {
 }
 
 /// An exception for some updates of some teams, one after another with conditions on facts.
-fn exception(number: u32) -> Exception {
+pub(crate) fn exception(number: u32) -> Exception {
     let team = TextPattern::new(&format!("team:{number}"));
     let mut conditions = vec![MachineCondition::Tags(vec![team]).into()];
     match number % 3 {

@@ -14,6 +14,7 @@ mod facts;
 mod fleet;
 mod http;
 mod import;
+mod pages;
 mod polling;
 mod process;
 mod rebuild;
@@ -25,7 +26,7 @@ mod state;
 type Run = fn(Option<u32>);
 
 /// The benchmarks by name.
-const ALL: [(&str, Run); 11] = [
+const ALL: [(&str, Run); 12] = [
     ("scrape", scrape::run),
     ("churn", churn::run),
     ("clients", clients::run),
@@ -35,6 +36,7 @@ const ALL: [(&str, Run); 11] = [
     ("polling", polling::run),
     ("state", state::run),
     ("report", report::run),
+    ("pages", pages::run),
     ("bulk", bulk::run),
     ("facts", facts::run),
 ];
@@ -50,6 +52,7 @@ fn main() {
         // The helper processes of the benchmarks.
         ["serve-metrics", lines] => scrape::serve(number(lines), false),
         ["serve-changing-metrics", lines] => scrape::serve(number(lines), true),
+        ["serve-pages", machines] => pages::serve(number(machines)),
         ["serve-api", machines] => polling::serve(number(machines)),
         ["poll", config, machines] => polling::poll(config, number(machines)),
         ["read-export", config] => import::read(config),

@@ -15,7 +15,7 @@ use crate::process::Server;
 use crate::{fleet, process};
 use mde_exporter::facts::{self, Facts};
 use mde_exporter::metrics::RenderOptions;
-use mde_exporter::publish::publication;
+use mde_exporter::publish::{SnapshotReader, publication};
 use mde_exporter::self_metrics::SelfMetrics;
 use mde_exporter::web::{self, LinkBase, ScrapeLimiter, WebState};
 use tokio::task::JoinSet;
@@ -116,20 +116,6 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
         None,
         facts::fixed(Facts::default()),
     );
-    let state = WebState {
-        published: reader,
-        self_metrics,
-        telemetry_path: "/metrics".to_owned(),
-        links: LinkBase::default(),
-        scrape_slots: ScrapeLimiter::new(0),
-        version: "bench",
-        clock: fleet::clock(),
-        access: web::WebSecurity::open(),
-        reload: None,
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    println!("{}", listener.local_addr().expect("a bound address"));
-    std::io::stdout().flush().expect("a pipe");
     let mut tasks = JoinSet::new();
     if is_changing {
         tasks.spawn(publication.run(CancellationToken::new()));
@@ -143,6 +129,25 @@ pub(crate) async fn serve(lines: u32, is_changing: bool) {
             }
         });
     }
+    serve_snapshots(reader, self_metrics).await;
+}
+
+/// Serves the newest snapshot, and prints the address.
+pub(crate) async fn serve_snapshots(published: SnapshotReader, self_metrics: Arc<SelfMetrics>) {
+    let state = WebState {
+        published,
+        self_metrics,
+        telemetry_path: "/metrics".to_owned(),
+        links: LinkBase::default(),
+        scrape_slots: ScrapeLimiter::new(0),
+        version: "bench",
+        clock: fleet::clock(),
+        access: web::WebSecurity::open(),
+        reload: None,
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    println!("{}", listener.local_addr().expect("a bound address"));
+    std::io::stdout().flush().expect("a pipe");
     let server = web::Server::new(web::router(state), web::WebSecurity::open(), web::Limits::default());
     server.serve(listener, CancellationToken::new()).await;
 }

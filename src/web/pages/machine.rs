@@ -2,6 +2,8 @@
 
 mod facts;
 mod sentence;
+#[cfg(test)]
+mod tests;
 mod updates;
 
 use askama::Template;
@@ -94,7 +96,7 @@ impl MachinePage {
         };
         Self {
             layout: Layout::new(context, headline, "machines"),
-            list: context.link("machines", &query.kept()),
+            list: context.link("machines", &PageQuery { tenant: None, ..query.kept() }),
             machines,
             order: UpdateOrder::of(context),
             policies: super::machines::policies(context),

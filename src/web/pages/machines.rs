@@ -4,6 +4,8 @@ mod chips;
 mod headline;
 mod order;
 mod rows;
+#[cfg(test)]
+pub(super) mod tests;
 mod values;
 
 use std::ops::Range;
@@ -31,8 +33,8 @@ pub(super) use self::rows::{last_day, shown_name};
 /// The number of machines on a page.
 const ROWS: usize = 50;
 
-/// The most own labels that have a column each; more share one.
-const LABEL_COLUMNS: usize = 3;
+/// The most own labels that have a column each beside a column of tenants, and without one; more share a column.
+const LABEL_COLUMNS: [usize; 2] = [1, 2];
 
 pub(super) fn page(context: &PageContext, _: &str) -> askama::Result<Answer> {
     Answer::of(&MachinesPage::of(context))
@@ -192,11 +194,12 @@ impl Columns {
             sorted: if wanted == order { wanted.direction() } else { "" },
         };
         let labels = &context.snapshot.labels;
-        let has_shared_labels = labels.len() > LABEL_COLUMNS;
+        let has_tenant = has_tenant(context);
+        let has_shared_labels = labels.len() > LABEL_COLUMNS[usize::from(!has_tenant)];
         let shown = labels.iter().filter(|_| !has_shared_labels);
         Self {
             machine: head(MachineOrder::Name),
-            has_tenant: has_tenant(context),
+            has_tenant,
             labels: shown.map(|label| label.name.to_string()).collect(),
             has_shared_labels,
             missing: head(MachineOrder::Missing),

@@ -54,15 +54,6 @@ impl<'a> Selection<'a> {
         self.places().filter(|&place| self.matches(place)).collect()
     }
 
-    /// The machines by state under the policy in effect, whatever state the query selects.
-    pub(super) fn by_policy_state(&self) -> [u64; PolicyState::ALL.len()] {
-        let mut counts = [0; PolicyState::ALL.len()];
-        for place in self.places().filter(|&place| self.matches_but_policy_state(place)) {
-            counts[self.under_policy().state(place) as usize] += 1;
-        }
-        counts
-    }
-
     /// The machines under the policy in effect.
     pub(super) fn under_policy(&self) -> &'a PolicyOverview {
         &self.overview.policies[self.policy]
@@ -78,10 +69,10 @@ impl<'a> Selection<'a> {
     /// Returns whether the machine at `place` matches.
     pub(super) fn matches(&self, place: usize) -> bool {
         self.query.policy_state.is_none_or(|state| self.under_policy().state(place) == state)
-            && self.matches_but_policy_state(place)
+            && self.matches_machine(place)
     }
 
-    fn matches_but_policy_state(&self, place: usize) -> bool {
+    fn matches_machine(&self, place: usize) -> bool {
         let PageQuery {
             tenant, state, platform, group, tag, kb, exploited, deadline, servicing, reason, ..
         } = self.query;

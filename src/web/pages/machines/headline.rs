@@ -33,18 +33,24 @@ pub(super) fn headline(context: &PageContext, machines: &SelectedMachines) -> St
             None => format!("{noun} {}", if is_one { "matches" } else { "match" }),
         },
     };
-    let (overdue, unknown) = (of_state(PolicyState::Overdue), of_state(PolicyState::Unknown));
     if !has_policies || query.policy_state.is_some() {
         return answer;
     }
-    let overdue = match overdue {
-        0 if unknown < count => "none of them past their deadline".to_owned(),
-        0 => String::new(),
-        overdue => format!("{} of them past their deadline", grouped(overdue)),
+    let (overdue, unknown) = (of_state(PolicyState::Overdue), of_state(PolicyState::Unknown));
+    let is_judged = machines.count() > unknown + of_state(PolicyState::Unsupported);
+    let overdue = match (overdue, is_judged) {
+        (0, false) => None,
+        (0, true) if is_one => Some("not past its deadline".to_owned()),
+        (0, true) => Some("none of them past their deadline".to_owned()),
+        (_, _) if is_one => Some("past its deadline".to_owned()),
+        (overdue, _) => Some(format!("{} of them past their deadline", grouped(overdue))),
     };
-    let unknown = (unknown > 0).then(|| format!("{} cannot be judged", grouped(unknown)));
-    let parts: Vec<_> =
-        [answer, overdue].into_iter().chain(unknown).filter(|part| !part.is_empty()).collect();
+    let unknown = match unknown {
+        0 => None,
+        _ if is_one => Some("which cannot be judged".to_owned()),
+        unknown => Some(format!("{} cannot be judged", grouped(unknown))),
+    };
+    let parts: Vec<_> = [Some(answer), overdue, unknown].into_iter().flatten().collect();
     parts.join(", ")
 }
 

@@ -93,10 +93,8 @@ impl MachineOrder {
     fn rank(self, summary: &MachineSummary, judgement: &MachineJudgement) -> Rank {
         let (class, value) = match self {
             Self::Overdue => deadline_rank(judgement),
-            Self::Missing => count_rank(summary, summary.missing.map(|missing| missing.total as i64)),
-            Self::Exploited => {
-                count_rank(summary, summary.missing.map(|missing| i64::from(missing.exploited)))
-            }
+            Self::Missing => count_rank(summary, summary.missing.map(|missing| missing.total)),
+            Self::Exploited => count_rank(summary, summary.missing.map(|missing| missing.exploited as usize)),
             Self::Oldest => match summary.missing.map(|missing| missing.oldest) {
                 Some(Some(oldest)) => (0, oldest.as_microsecond()),
                 Some(None) => (2, 0),
@@ -122,10 +120,10 @@ fn deadline_rank(judgement: &MachineJudgement) -> (u8, i64) {
 }
 
 /// The rank by a number of updates, the greatest first.
-fn count_rank(summary: &MachineSummary, count: Option<i64>) -> (u8, i64) {
+fn count_rank(summary: &MachineSummary, count: Option<usize>) -> (u8, i64) {
     match count {
         Some(0) => (2, 0),
-        Some(count) => (0, -count),
+        Some(count) => (0, -i64::try_from(count).unwrap_or(i64::MAX)),
         None => unassessed_rank(summary),
     }
 }

@@ -5,13 +5,16 @@ use std::collections::hash_map::Entry;
 
 use super::chips::{exploited_words, label_words, servicing_words};
 use crate::fleet::MachineState;
-use crate::model::{FactsSource, ServicingState};
+use crate::model::{FactsSource, OwnLabel, ServicingState};
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
 use crate::web::pages::text::{counted, grouped, visible};
 
 /// The most values of one filter.
 const VALUES: usize = 40;
+
+/// The values of the filter by exploited missing updates.
+const EXPLOITED: [bool; 2] = [true, false];
 
 /// The values of one filter.
 pub(super) struct FilterValues {
@@ -35,8 +38,8 @@ struct ListCounts {
     by_tenant: Vec<u64>,
     by_state: [u64; MachineState::ALL.len()],
     by_servicing: [u64; ServicingState::ALL.len()],
-    /// Without and with an exploited missing update.
-    by_exploited: [u64; 2],
+    /// In the order of [`EXPLOITED`].
+    by_exploited: [u64; EXPLOITED.len()],
     /// By tenant and group of its summary.
     by_group: Vec<Vec<u64>>,
     /// By the index of the set of tags.
@@ -67,7 +70,7 @@ impl ListCounts {
                 counts.by_servicing[summary.servicing.state as usize] += 1;
             }
             if let Some(missing) = summary.missing {
-                counts.by_exploited[usize::from(missing.exploited > 0)] += 1;
+                counts.by_exploited[usize::from(missing.exploited == 0)] += 1;
             }
             let group = tenant.summary.group_of_machine(place - tenant.machines.start);
             counts.by_group[summary.tenant][group] += 1;
@@ -102,67 +105,87 @@ impl<'a> TextCounts<'a> {
 
 /// The filters that narrow the list of the machines at `places`.
 pub(super) fn values(context: &PageContext, places: &[usize]) -> Vec<FilterValues> {
-    let PageContext { snapshot, query, .. } = context;
     let counts = ListCounts::of(context, places);
+    let mut filters = of_words(context, &counts);
+    filters.extend(of_texts(context, &counts));
+    filters.extend(of_labels(context, &counts));
+    filters.retain(|filter| !filter.values.is_empty());
+    filters
+}
+
+/// The filters by closed lists that the query does not have yet.
+fn of_words(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
+    let PageContext { snapshot, query, .. } = context;
     let mut filters = Vec::new();
-    let mut add = |name: &str, is_set: bool, values: Vec<FilterValue>, left_out: usize| {
-        if !is_set && !values.is_empty() {
-            let more = match left_out {
-                0 => String::new(),
-                number => format!("and {}: search for them", counted(number as u64, "other")),
-            };
-            filters.push(FilterValues { name: name.to_owned(), values, more });
-        }
+    let mut add = |name: &str, counts: &[u64], value: &dyn Fn(usize, &mut PageQuery) -> String| {
+        let occurring = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        let value = |(index, count): (usize, &u64)| {
+            let mut narrowed = query.with(|_| {});
+            let value = value(index, &mut narrowed);
+            FilterValue { value, count: grouped(*count), link: context.link_to_self(&narrowed) }
+        };
+        let values = occurring.map(value).collect();
+        filters.push(FilterValues { name: name.to_owned(), values, more: String::new() });
     };
-    let tenants = words(counts.by_tenant.iter().enumerate(), |tenant| {
-        let name = visible(&snapshot.fleets[tenant].tenant);
-        (name, context.link_to_self(&query.with(|query| query.tenant = Some(tenant))))
-    });
-    add("tenant", query.tenant.is_some() || snapshot.fleets.len() < 2, tenants, 0);
-    let states = words(counts.by_state.iter().enumerate(), |index| {
-        let state = MachineState::ALL[index];
-        let link = context.link_to_self(&query.with(|query| query.state = Some(state)));
-        (state.as_str().to_owned(), link)
-    });
-    add("data", query.state.is_some() || context.policy_name().is_none(), states, 0);
-    let exploited = words(counts.by_exploited.iter().enumerate().rev(), |index| {
-        let link = context.link_to_self(&query.with(|query| query.exploited = Some(index == 1)));
-        (exploited_words(index == 1), link)
-    });
-    let has_facts = snapshot.facts.has(FactsSource::Msrc);
-    add("exploited", query.exploited.is_some() || !has_facts, exploited, 0);
-    let servicing = words(counts.by_servicing.iter().enumerate(), |index| {
-        let state = ServicingState::ALL[index];
-        let link = context.link_to_self(&query.with(|query| query.servicing = Some(state)));
-        (servicing_words(state).to_owned(), link)
-    });
-    add("servicing", query.servicing.is_some(), servicing, 0);
-    let [platforms, groups, tags] = text_counts(context, &counts);
-    for (name, is_set, counts, set) in [
-        (
-            "platform",
-            query.platform.is_some(),
-            platforms,
-            (|query, text| query.platform = Some(text)) as fn(&mut PageQuery, String),
-        ),
-        ("group", query.group.is_some(), groups, |query, text| query.group = Some(text)),
-        ("tag", query.tag.is_some(), tags, |query, text| query.tag = Some(text)),
-    ] {
-        let (values, left_out) = texts(counts, |text| query.with(|query| set(query, text)), context);
-        add(name, is_set, values, left_out);
+    if query.tenant.is_none() && snapshot.fleets.len() > 1 {
+        add("tenant", &counts.by_tenant, &|tenant, query| {
+            query.tenant = Some(tenant);
+            visible(&snapshot.fleets[tenant].tenant)
+        });
     }
-    for (index, label) in snapshot.labels.iter().enumerate() {
-        let mut by_value: HashMap<&str, u64> = HashMap::new();
-        for (values, &count) in snapshot.overview().owners.iter().zip(&counts.by_owner) {
-            if count > 0 {
-                *by_value.entry(&values[index]).or_default() += count;
-            }
-        }
-        let change = |text| query.with(|query| query.labels[index] = Some(text));
-        let (values, left_out) = texts(by_value.into_iter().collect(), change, context);
-        add(&label.name, query.labels[index].is_some(), values, left_out);
+    // Without policies, the chips of the page are the states of the data.
+    if query.state.is_none() && context.policy_name().is_some() {
+        add("data", &counts.by_state, &|index, query| {
+            query.state = Some(MachineState::ALL[index]);
+            MachineState::ALL[index].as_str().to_owned()
+        });
+    }
+    if query.exploited.is_none() && snapshot.facts.has(FactsSource::Msrc) {
+        add("exploited", &counts.by_exploited, &|index, query| {
+            query.exploited = Some(EXPLOITED[index]);
+            exploited_words(EXPLOITED[index])
+        });
+    }
+    if query.servicing.is_none() {
+        add("servicing", &counts.by_servicing, &|index, query| {
+            query.servicing = Some(ServicingState::ALL[index]);
+            servicing_words(ServicingState::ALL[index]).to_owned()
+        });
     }
     filters
+}
+
+/// The filters by platform, group and tag that the query does not have yet.
+fn of_texts(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
+    let query = &context.query;
+    let [platforms, groups, tags] = text_counts(context, counts);
+    let mut filters = Vec::new();
+    if query.platform.is_none() {
+        filters.push(texts(context, "platform", platforms, |query, text| query.platform = Some(text)));
+    }
+    if query.group.is_none() {
+        filters.push(texts(context, "group", groups, |query, text| query.group = Some(text)));
+    }
+    if query.tag.is_none() {
+        filters.push(texts(context, "tag", tags, |query, text| query.tag = Some(text)));
+    }
+    filters
+}
+
+/// The filters by own labels that the query does not have yet.
+fn of_labels(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
+    let PageContext { snapshot, query, .. } = context;
+    let owners = &snapshot.overview().owners;
+    let labels = snapshot.labels.iter().enumerate().filter(|(index, _)| query.labels[*index].is_none());
+    let filter = |(index, label): (usize, &OwnLabel)| {
+        let mut by_value: HashMap<&str, u64> = HashMap::new();
+        for (values, &count) in owners.iter().zip(&counts.by_owner).filter(|(_, count)| **count > 0) {
+            *by_value.entry(&values[index]).or_default() += count;
+        }
+        let counts = by_value.into_iter().collect();
+        texts(context, &label.name, counts, |query, text| query.labels[index] = Some(text))
+    };
+    labels.map(filter).collect()
 }
 
 /// The machines by platform, by group and by tag.
@@ -176,8 +199,7 @@ fn text_counts<'a>(context: &'a PageContext, counts: &ListCounts) -> [Vec<(&'a s
         }
     }
     for (set, &count) in overview.tag_sets.iter().zip(&counts.by_tags) {
-        let mut others = set.iter().enumerate();
-        while let Some((place, tag)) = others.next() {
+        for (place, tag) in set.iter().enumerate() {
             // A machine whose tags differ only in case has the tag once.
             if !set[..place].iter().any(|other| other.eq_ignore_ascii_case(tag)) {
                 tags.add(tag, count);
@@ -187,36 +209,34 @@ fn text_counts<'a>(context: &'a PageContext, counts: &ListCounts) -> [Vec<(&'a s
     [platforms, groups, tags].map(TextCounts::into_counts)
 }
 
-/// The values of a closed list that occur, in the order of the list.
-fn words<'a>(
-    counts: impl Iterator<Item = (usize, &'a u64)>,
-    word_and_link: impl Fn(usize) -> (String, String),
-) -> Vec<FilterValue> {
-    let occurring = counts.filter(|(_, count)| **count > 0);
-    let value = |(index, count): (usize, &u64)| {
-        let (value, link) = word_and_link(index);
-        FilterValue { value, count: grouped(*count), link }
-    };
-    occurring.map(value).collect()
-}
-
-/// The most frequent values, and the number of the other ones.
+/// The filter `name` with the most frequent values.
 fn texts(
-    mut counts: Vec<(&str, u64)>,
-    query: impl Fn(String) -> PageQuery,
     context: &PageContext,
-) -> (Vec<FilterValue>, usize) {
-    let left_out = counts.len().saturating_sub(VALUES);
-    let key = |(text, count): &(&str, u64)| (std::cmp::Reverse(*count), text.to_lowercase());
-    if left_out > 0 {
-        counts.select_nth_unstable_by_key(VALUES, |(_, count)| std::cmp::Reverse(*count));
+    name: &str,
+    mut counts: Vec<(&str, u64)>,
+    set: impl Fn(&mut PageQuery, String),
+) -> FilterValues {
+    let others = counts.len().saturating_sub(VALUES) as u64;
+    let order = |(one, of_one): &(&str, u64), (two, of_two): &(&str, u64)| {
+        of_two.cmp(of_one).then_with(|| one.cmp(two))
+    };
+    if others > 0 {
+        counts.select_nth_unstable_by(VALUES, order);
         counts.truncate(VALUES);
     }
-    counts.sort_by_cached_key(key);
+    counts.sort_unstable_by(order);
     let value = |(text, count): (&str, u64)| FilterValue {
         value: visible(&label_words(text.to_owned())),
         count: grouped(count),
-        link: context.link_to_self(&query(text.to_owned())),
+        link: context.link_to_self(&context.query.with(|query| set(query, text.to_owned()))),
     };
-    (counts.into_iter().map(value).collect(), left_out)
+    FilterValues {
+        name: name.to_owned(),
+        values: counts.into_iter().map(value).collect(),
+        more: if others == 0 {
+            String::new()
+        } else {
+            format!("and {}: search for them", counted(others, "other"))
+        },
+    }
 }
