@@ -17,7 +17,7 @@ mod tests;
 use askama::Template;
 
 use self::cves::{CveRow, cves};
-use self::description::{PropertyText, UpdateProperty, facts, notes};
+use self::description::{PropertyText, UpdateProperty, facts, notes, products};
 use self::headline::{headline, lead};
 use self::machines::{MissingMachineTable, machine_table};
 use self::missing::MissingMachines;
@@ -140,6 +140,7 @@ struct UpdatePage {
     lead: String,
     /// Sentences about what limits the answer.
     notes: Vec<String>,
+    products: Option<String>,
     facts: Vec<UpdateProperty>,
     chart: Option<BurnDownChart>,
     owners: OwnerTable,
@@ -169,6 +170,7 @@ impl UpdatePage {
             is_exploited: update.facts(context).exploited == Some(true),
             lead: lead(context, update),
             notes: notes(context, update),
+            products: products(update),
             facts: facts(context, update),
             chart: chart(context, update, &missing),
             owners: owners(context, update),

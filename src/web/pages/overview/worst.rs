@@ -8,6 +8,7 @@ use crate::fleet::EffectiveFacts;
 use crate::fleet::policy::PolicyState;
 use crate::model::{FactsSource, KbId};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::machines::last_day;
 use crate::web::pages::text::{ShownDay, counted, day, grouped, visible};
 
 /// The number of rows of each card, with one tenant and with several.
@@ -106,7 +107,7 @@ impl ExploitedCard {
                 overdue_link: context.link(&page, &late),
                 is_overdue: overdue > 0,
                 listed: known.map(|known| day(known.since, context.now)),
-                due: known.and_then(|known| known.due).map(|due| day(due, context.now)),
+                due: known.and_then(|known| known.due).map(|due| day(last_day(due), context.now)),
             }
         };
         Some(Self {

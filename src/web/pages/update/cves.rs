@@ -2,11 +2,10 @@
 
 use std::cmp::Reverse;
 
-use jiff::{SignedDuration, Timestamp};
-
 use crate::facts::CveFacts;
 use crate::model::{CveId, FactsSource, KbId};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::machines::last_day;
 use crate::web::pages::text::day;
 
 /// One CVE.
@@ -56,11 +55,6 @@ fn row(context: &PageContext, cve: CveId, facts: &CveFacts, has_catalogue: bool)
         is_exploited: facts.exploited || facts.known_exploited.is_some(),
         epss: facts.epss.map(percent).unwrap_or_default(),
     }
-}
-
-/// A time of the last day of something that ends at `end`, 00:00 UTC of the next day.
-pub(super) fn last_day(end: Timestamp) -> Timestamp {
-    end.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(end)
 }
 
 /// A probability in percent, with a decimal below one percent.

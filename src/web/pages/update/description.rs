@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::ShownUpdate;
-use super::cves::{last_day, percent};
+use super::cves::percent;
 use crate::model::{FactsSource, KbId, Restart};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::machines::last_day;
 use crate::web::pages::text::{ShownDay, counted, grouped, visible};
 
 /// One property of the update.
@@ -54,7 +55,6 @@ pub(super) fn facts(context: &PageContext, update: &ShownUpdate<'_>) -> Vec<Upda
     let addressed = update.summaries().filter_map(|summary| summary.addressed_cves).max();
     let supersedes = of_kb.map(|facts| facts.supersedes.to_vec()).unwrap_or_default();
     [
-        ("Products", products(update).map(words)),
         ("Released", update.released().map(day)),
         ("First seen", update.first_seen().map(day)),
         ("Microsoft severity", effective.vendor_severity.map(|severity| words(severity.as_str().to_owned()))),
@@ -76,7 +76,8 @@ pub(super) fn facts(context: &PageContext, update: &ShownUpdate<'_>) -> Vec<Upda
     .collect()
 }
 
-fn products(update: &ShownUpdate<'_>) -> Option<String> {
+/// The products of all machines; none if no machine reports one.
+pub(super) fn products(update: &ShownUpdate<'_>) -> Option<String> {
     let products: BTreeSet<&str> =
         update.summaries().flat_map(|summary| &summary.facts.products).map(String::as_str).collect();
     let products: Vec<_> = products.into_iter().map(visible).collect();

@@ -1,6 +1,6 @@
 //! The table of the machines that miss an update.
 
-use super::missing::{MissingMachine, MissingMachines};
+use super::missing::{MissingMachine, MissingMachines, selecting};
 use super::{ORDERS, ShownUpdate};
 use crate::fleet::MachineState;
 use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
@@ -29,8 +29,8 @@ pub(super) struct MissingMachineTable {
     /// The links of the columns that sort, in the order of [`ORDERS`], each with whether it is the current order.
     pub(super) orders: Vec<(String, bool)>,
     pub(super) rows: Vec<MissingMachineRow>,
-    pub(super) csv: String,
-    pub(super) json: String,
+    /// The links to the rows as CSV and as JSON; none if no machine misses the update.
+    pub(super) downloads: Option<(String, String)>,
     pub(super) previous: Option<String>,
     pub(super) next: Option<String>,
 }
@@ -92,7 +92,7 @@ pub(super) fn machine_table(
             let [from, to] = [first + 1, first + shown.len()].map(|place| grouped(place as u64));
             format!("{from} to {to} of {}", grouped(total as u64))
         },
-        chips: chips(context, update),
+        chips: chips(context, &missing),
         filters: filters(context, query),
         unfiltered: context.link_to_self(&query.kept()),
         has_tenants: update.tenants.len() > 1,
@@ -100,8 +100,7 @@ pub(super) fn machine_table(
         policy: context.policy_name().map(visible),
         orders: (0..ORDERS.len()).map(order).collect(),
         rows: shown.iter().zip(&verdicts).map(|(row, verdict)| machine_row(context, *row, verdict)).collect(),
-        csv: download("csv"),
-        json: download("json"),
+        downloads: (update.machines() > 0).then(|| (download("csv"), download("json"))),
         previous: (first > 0).then(|| page(query.page.saturating_sub(1).min(total.div_ceil(ROWS)).max(1))),
         next: (first.saturating_add(ROWS) < total).then(|| page(query.page.max(1) + 1)),
     }
@@ -114,10 +113,7 @@ fn machine_row(context: &PageContext, row: MissingMachine, verdict: &UpdateVerdi
     let facts = &summary.machine.facts;
     let past = |at| ShownDay::past(at, context.now);
     let oldest = missing.links().iter().min_by_key(|link| link.first_seen);
-    let (state, class) = match verdict.state {
-        UpdateState::Unlimited => ("no deadline", "none"),
-        state => (state.as_str(), state.as_str()),
-    };
+    let (state, class) = state_words(verdict.state);
     let of_tenant = PageQuery { tenant: Some(summary.tenant), ..context.query.kept() };
     let name = if facts.name.is_empty() { facts.id.as_str() } else { &facts.name };
     MissingMachineRow {
@@ -142,28 +138,38 @@ fn machine_row(context: &PageContext, row: MissingMachine, verdict: &UpdateVerdi
     }
 }
 
-/// The machines of the selected tenants: all, and the overdue ones.
-fn chips(context: &PageContext, update: &ShownUpdate<'_>) -> Vec<MissingMachineChip> {
+/// The machines that match the query by the state of the update, whichever it selects.
+fn chips(context: &PageContext, missing: &MissingMachines<'_>) -> Vec<MissingMachineChip> {
     let query = &context.query;
-    let without = PageQuery { policy_state: None, ..query.clone() };
-    let has_others = !filters(context, &without).is_empty();
-    let chip = |text: String, state: Option<PolicyState>| MissingMachineChip {
-        text,
-        link: context.link_to_self(&query.kept().with(|query| query.policy_state = state)),
-        is_current: !has_others && query.policy_state == state,
+    let chip = |name: &str, count: u64, state: Option<PolicyState>| MissingMachineChip {
+        text: format!("{name} {}", grouped(count)),
+        link: context.link_to_self(&query.with(|query| query.policy_state = state)),
+        is_current: query.policy_state == state,
     };
-    let mut chips = vec![chip(format!("all {}", grouped(update.machines())), None)];
+    let mut chips = vec![chip("all", missing.total, None)];
     if context.policy_name().is_some() {
-        chips.push(chip(format!("overdue {}", grouped(update.overdue())), Some(PolicyState::Overdue)));
+        let of_state = |(state, count): (&UpdateState, &u64)| {
+            chip(state_words(*state).0, *count, Some(selecting(*state)))
+        };
+        chips.extend(missing.by_state.iter().map(of_state));
     }
     chips
 }
 
-/// The filters of `query` in words.
+/// The state of a missing update in words, and the class of its mark.
+fn state_words(state: UpdateState) -> (&'static str, &'static str) {
+    match state {
+        UpdateState::Unlimited => ("no deadline", "none"),
+        state => (state.as_str(), state.as_str()),
+    }
+}
+
+/// The filters of `query` in words, without the state of the update.
 fn filters(context: &PageContext, query: &PageQuery) -> Vec<String> {
     let kept = query.kept().parameters(&context.snapshot);
     let all = query.parameters(&context.snapshot).into_iter();
-    let filters = all.filter(|pair| !kept.contains(pair) && !matches!(&*pair.0, "sort" | "page" | "kb"));
+    let filters = all
+        .filter(|pair| !kept.contains(pair) && !matches!(&*pair.0, "policy_state" | "sort" | "page" | "kb"));
     let words = |(name, value): (String, String)| {
         let value = if value.is_empty() { "none".to_owned() } else { visible(&value) };
         format!("{}: {value}", name.replace('_', " "))

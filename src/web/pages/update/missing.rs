@@ -1,6 +1,7 @@
 //! The machines that miss an update and match the query.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::slice;
 
 use jiff::civil::Date;
@@ -18,11 +19,19 @@ use crate::web::pages::selection::Selection;
 /// The number of machines whose deadlines are compared.
 const COMPARED: usize = 1000;
 
+/// The largest number of machines that are counted by every state. Of more machines only the overdue ones are counted,
+/// which the overview knows.
+const COUNTED: usize = 10_000;
+
 /// The machines that miss an update and match the query, in its order.
 pub(super) struct MissingMachines<'a> {
     snapshot: &'a Snapshot,
     policy: usize,
     pub(super) rows: Vec<MissingMachine>,
+    /// The number of machines, whatever state of the update the query selects.
+    pub(super) total: u64,
+    /// The same machines by the state of the update.
+    pub(super) by_state: BTreeMap<UpdateState, u64>,
 }
 
 /// A machine that misses the update.
@@ -39,12 +48,11 @@ impl<'a> MissingMachines<'a> {
     pub(super) fn of(context: &'a PageContext, kb: KbId) -> Self {
         let PageContext { snapshot, query, .. } = context;
         let overview = snapshot.overview();
-        let mut missing = Self { snapshot, policy: query.policy, rows: rows(snapshot, query, kb) };
-        match query.policy_state {
-            None => {}
-            Some(PolicyState::Overdue) => missing.rows.retain(|row| row.is_overdue),
-            Some(state) => missing.retain(state),
-        }
+        let rows = rows(snapshot, query, kb);
+        let total = rows.len() as u64;
+        let by_state = BTreeMap::from([(UpdateState::Overdue, 0)]);
+        let mut missing = Self { snapshot, policy: query.policy, rows, total, by_state };
+        missing.select(query.policy_state);
         let oldest = |row: &MissingMachine| row.of(overview).1.oldest_first_seen();
         let rank = |row: &MissingMachine| overview.machines[row.machine].name_rank;
         match query.sort {
@@ -55,19 +63,24 @@ impl<'a> MissingMachines<'a> {
         missing
     }
 
-    /// Keeps the machines on which the update has the state that stands for `state`.
-    fn retain(&mut self, state: PolicyState) {
-        let wanted = match state {
-            PolicyState::Overdue => UpdateState::Overdue,
-            PolicyState::Accepted => UpdateState::Accepted,
-            PolicyState::Due => UpdateState::Due,
-            PolicyState::Compliant => UpdateState::Unlimited,
-            PolicyState::Unknown => UpdateState::Unknown,
-            PolicyState::Unsupported => return self.rows.clear(),
-        };
-        let verdicts = self.verdicts(&self.rows);
-        let mut verdicts = verdicts.iter();
-        self.rows.retain(|_| verdicts.next().is_some_and(|verdict| verdict.state == wanted));
+    /// Counts the machines by state, and keeps those in the state that stands for `selected`.
+    fn select(&mut self, selected: Option<PolicyState>) {
+        let needs_verdicts = selected.is_some_and(|state| state != PolicyState::Overdue);
+        if self.rows.len() > COUNTED && !needs_verdicts {
+            let overdue = self.rows.iter().filter(|row| row.is_overdue).count() as u64;
+            self.by_state.insert(UpdateState::Overdue, overdue);
+            self.rows.retain(|row| selected.is_none() || row.is_overdue);
+            return;
+        }
+        let states: Vec<_> = self.verdicts(&self.rows).into_iter().map(|verdict| verdict.state).collect();
+        for state in &states {
+            *self.by_state.entry(*state).or_default() += 1;
+        }
+        let mut states = states.into_iter();
+        self.rows.retain(|_| {
+            let state = states.next();
+            selected.is_none_or(|selected| state.is_some_and(|state| selecting(state) == selected))
+        });
     }
 
     /// The verdicts about `rows`, in their order.
@@ -122,4 +135,15 @@ pub(super) fn rows(snapshot: &Snapshot, query: &PageQuery, kb: KbId) -> Vec<Miss
         Some(MissingMachine { machine, update, is_overdue: policy.is_overdue(summary, update) })
     };
     places.into_iter().filter_map(row).collect()
+}
+
+/// The value of `policy_state` that selects the machines on which the update has `state`.
+pub(super) fn selecting(state: UpdateState) -> PolicyState {
+    match state {
+        UpdateState::Overdue => PolicyState::Overdue,
+        UpdateState::Accepted => PolicyState::Accepted,
+        UpdateState::Due => PolicyState::Due,
+        UpdateState::Unlimited => PolicyState::Compliant,
+        UpdateState::Unknown => PolicyState::Unknown,
+    }
 }
