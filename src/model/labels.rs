@@ -326,8 +326,14 @@ words! {
     /// The route of a request to the web server: the label `path`. `/metrics` stands for the configured
     /// telemetry path, `other` for every path without a route.
     pub enum HttpPath {
-        /// The status page.
+        /// The overview.
         Root = "/",
+        /// The machines: the list, the page of one machine, and their downloads.
+        Machines = "/machines",
+        /// The missing updates: the list, the page of one update, and their downloads.
+        Updates = "/updates",
+        /// The status page.
+        Status = "/status",
         /// The metrics, whatever their configured path.
         Metrics = "/metrics",
         /// The liveness probe.

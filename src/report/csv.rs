@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use memchr::{memchr, memchr3};
 
-use super::row::{Cell, ReportRow, columns};
+use super::row::{ReportRow, columns};
+use super::table::{Cell, TableWriter};
 use super::{ReportSummary, RowWriter};
 use crate::model::OwnLabel;
 
@@ -14,36 +15,69 @@ const FORMULA_STARTS: [u8; 7] = *b"=+-@\t\r\n";
 
 /// Writes a header and one line for each row.
 #[derive(Debug)]
-pub struct CsvWriter<W> {
+pub struct CsvTable<W> {
     output: W,
     line: String,
 }
+
+impl<W: Write> CsvTable<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// Fails if `output` cannot be written.
+    pub fn new<'a>(mut output: W, columns: impl Iterator<Item = &'a str>) -> io::Result<Self> {
+        let names: Vec<_> = columns.collect();
+        write!(output, "{}\r\n", names.join(","))?;
+        Ok(Self { output, line: String::new() })
+    }
+
+    /// The output.
+    pub fn output(&mut self) -> &mut W {
+        &mut self.output
+    }
+}
+
+impl<W: Write> TableWriter for CsvTable<W> {
+    fn cell(&mut self, cell: Cell<'_>) -> io::Result<()> {
+        write_cell(&mut self.line, cell).map_err(io::Error::other)
+    }
+
+    fn end_row(&mut self) -> io::Result<()> {
+        // The comma after the last cell.
+        self.line.pop();
+        self.line.push_str("\r\n");
+        self.output.write_all(self.line.as_bytes())?;
+        self.line.clear();
+        Ok(())
+    }
+
+    fn end_table(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Writes a report.
+#[derive(Debug)]
+pub struct CsvWriter<W>(CsvTable<W>);
 
 impl<W: Write> CsvWriter<W> {
     /// Writes the header.
     ///
     /// # Errors
     /// Fails if `output` cannot be written.
-    pub fn new(mut output: W, labels: &[OwnLabel]) -> io::Result<Self> {
-        let names: Vec<_> = columns(labels).collect();
-        write!(output, "{}\r\n", names.join(","))?;
-        Ok(Self { output, line: String::new() })
+    pub fn new(output: W, labels: &[OwnLabel]) -> io::Result<Self> {
+        CsvTable::new(output, columns(labels)).map(Self)
     }
 }
 
 impl<W: Write> RowWriter for CsvWriter<W> {
     fn row(&mut self, row: &ReportRow<'_>) -> io::Result<()> {
-        let line = &mut self.line;
-        line.clear();
-        row.cells(|cell| write_cell(line, cell)).map_err(io::Error::other)?;
-        // The comma after the last cell.
-        line.pop();
-        line.push_str("\r\n");
-        self.output.write_all(line.as_bytes())
+        row.cells(|cell| self.0.cell(cell))?;
+        self.0.end_row()
     }
 
     fn finish(mut self: Box<Self>, _: &ReportSummary) -> io::Result<()> {
-        self.output.flush()
+        self.0.end_table()
     }
 }
 

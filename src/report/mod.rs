@@ -2,8 +2,8 @@
 //! judged.
 //!
 //! Pure except for [`output`]. [`rows`] makes the rows of one machine after another, so that a report of any size
-//! needs little memory; [`row`] holds the columns. [`csv`], [`json`] and [`html`] write them, [`metadata`] says what
-//! the report was made with, and [`summary`] counts. [`output`] and [`spool`] hold the text back until the report is
+//! needs little memory; [`row`] holds the columns, and [`table`] what any table of cells needs. [`csv`], [`json`] and
+//! [`html`] write them, [`metadata`] says what the report was made with, and [`summary`] counts. [`output`] and [`spool`] hold the text back until the report is
 //! complete.
 
 use std::io;
@@ -17,12 +17,14 @@ pub mod row;
 pub mod rows;
 pub mod spool;
 pub mod summary;
+pub mod table;
 
 pub use metadata::ReportMetadata;
 pub use output::ReportOutput;
-pub use row::{Cell, ReportRow, columns};
+pub use row::{ReportRow, columns};
 pub use rows::{ReportTerms, TenantRows};
 pub use summary::ReportSummary;
+pub use table::{Cell, TableWriter};
 
 /// Writes the rows of a report in one format.
 pub trait RowWriter {

@@ -1,8 +1,8 @@
 //! One row of a report, and its columns.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 
+use super::table::Cell;
 use crate::fleet::MachineFacts;
 use crate::model::{Exception, KbId, OwnLabel, ReportState, Severity, VendorSeverity};
 
@@ -34,6 +34,13 @@ pub const LAST_COLUMNS: [&str; 16] = [
 pub fn columns(labels: &[OwnLabel]) -> impl Iterator<Item = &str> {
     let labels = labels.iter().map(|label| &*label.name);
     FIRST_COLUMNS.into_iter().chain(labels).chain(LAST_COLUMNS)
+}
+
+/// The values of [`FIRST_COLUMNS`].
+#[must_use]
+pub fn first_cells<'a>(tenant: &'a str, machine: &'a MachineFacts) -> [&'a str; FIRST_COLUMNS.len()] {
+    let MachineFacts { id, name, os_platform, os_version, device_group, .. } = machine;
+    [tenant, name, id.as_str(), os_platform, os_version, device_group]
 }
 
 /// A missing update of a machine, the end of servicing of a machine, or a machine that misses nothing or cannot be
@@ -92,38 +99,14 @@ pub struct RowVerdict<'a> {
     pub state: ReportState,
 }
 
-/// The value in one column of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell<'a> {
-    /// Not known, or nothing.
-    Empty,
-    /// Text; never empty.
-    Text(&'a str),
-    /// A KB, which is written as digits.
-    Kb(KbId),
-    /// A number.
-    Number(usize),
-    /// A truth value.
-    Boolean(bool),
-    /// A time.
-    Time(Timestamp),
-    /// A day.
-    Day(Date),
-}
-
 impl<'a> ReportRow<'a> {
     /// Calls `take` with the value in each column, in the order of [`columns`].
     ///
     /// # Errors
     /// The first error of `take`.
     pub fn cells<E>(&self, mut take: impl FnMut(Cell<'a>) -> Result<(), E>) -> Result<(), E> {
-        let machine = self.machine;
-        let platform = [&*machine.os_platform, &*machine.os_version, &*machine.device_group];
-        for text in [self.tenant, &*machine.name, machine.id.as_str()].into_iter().chain(platform) {
+        for text in first_cells(self.tenant, self.machine).into_iter().chain(self.labels.iter().copied()) {
             take(text.into())?;
-        }
-        for value in self.labels {
-            take((*value).into())?;
         }
         let update = self.update.as_ref();
         let of_update = [
@@ -139,7 +122,7 @@ impl<'a> ReportRow<'a> {
         let of_verdict = [
             verdict.and_then(|verdict| verdict.late_since).map(Cell::Time),
             verdict.map(|verdict| verdict.policy.into()),
-            verdict.and_then(|verdict| verdict.rule).map(Cell::Number),
+            verdict.and_then(|verdict| verdict.rule).map(|rule| Cell::Number(rule as u64)),
             verdict.and_then(|verdict| verdict.deadline).map(Cell::Time),
             verdict.map(|verdict| verdict.state.as_str().into()),
         ];
@@ -153,11 +136,5 @@ impl<'a> ReportRow<'a> {
             take(cell.unwrap_or(Cell::Empty))?;
         }
         Ok(())
-    }
-}
-
-impl<'a> From<&'a str> for Cell<'a> {
-    fn from(text: &'a str) -> Self {
-        if text.is_empty() { Self::Empty } else { Self::Text(text) }
     }
 }

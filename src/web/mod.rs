@@ -114,9 +114,17 @@ fn path_label(path: &str, telemetry_path: &str) -> HttpPath {
     match path {
         path if path == telemetry_path => HttpPath::Metrics,
         "/" => HttpPath::Root,
+        "/status" => HttpPath::Status,
+        path if is_within("/machines", path) => HttpPath::Machines,
+        path if is_within("/updates", path) => HttpPath::Updates,
         HEALTHY => HttpPath::Healthy,
         READY => HttpPath::Ready,
         RELOAD => HttpPath::Reload,
         _ => HttpPath::Other,
     }
+}
+
+/// Returns whether `path` is the list at `page`, one of its objects, or a download.
+fn is_within(page: &str, path: &str) -> bool {
+    path.strip_prefix(page).is_some_and(|rest| matches!(rest, "" | ".csv" | ".json") || rest.starts_with('/'))
 }

@@ -41,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 25] = [
             "metrics",
             "model",
             "publish",
+            "report",
             "self_metrics",
             "text",
         ],

@@ -10,27 +10,24 @@ use askama::Template;
 
 use self::facts::{MachineFact, facts};
 use self::sentence::sentence;
-use self::updates::{UpdateOrder, UpdateRow, chips, rows};
+use self::updates::{UpdateOrder, UpdateRow, chips, rows, selected_updates};
 use super::Answer;
 use super::context::PageContext;
 use super::layout::Layout;
 use super::machines::{Chip, shown_name};
+use super::objects::machines_named;
 use super::overview::reason_words;
 use super::query::PageQuery;
 use super::text::{counted, visible};
-use crate::fleet::overview::NO_DEADLINE;
+use crate::fleet::overview::{MachineSummary, NO_DEADLINE};
 use crate::fleet::policy::{CompiledPolicies, TenantPolicies, UpdateVerdict};
-use crate::model::{FactsSource, MachineId, Policy};
+use crate::model::{FactsSource, KbId, Policy};
+use crate::publish::Snapshot;
 
 pub(super) use self::updates::ORDERS;
 
 pub(super) fn page(context: &PageContext, id: &str) -> askama::Result<Answer> {
-    let overview = context.snapshot.overview();
-    let parsed = MachineId::parse(id);
-    let is_selected =
-        |place: &usize| context.query.tenant.is_none_or(|tenant| overview.machines[*place].tenant == tenant);
-    let places: Vec<usize> =
-        parsed.iter().flat_map(|id| overview.machines_with_id(id)).filter(is_selected).collect();
+    let places = machines_named(context, id);
     if places.is_empty() {
         let tenant = context.query.tenant.map(|tenant| &context.snapshot.fleets[tenant].tenant);
         let of_tenant = tenant.map(|tenant| format!(" of {}", visible(tenant))).unwrap_or_default();
@@ -38,6 +35,44 @@ pub(super) fn page(context: &PageContext, id: &str) -> askama::Result<Answer> {
         return Ok(Answer::NotFound(sentence));
     }
     Answer::of(&MachinePage::of(context, &places))
+}
+
+/// The KBs that the machine at `place` misses and the query selects, in its order.
+pub(super) fn selected_kbs(context: &PageContext, place: usize) -> Vec<KbId> {
+    let snapshot = &context.snapshot;
+    let summary = &snapshot.overview().machines[place];
+    let compiled = compiled(snapshot);
+    let mut policies = policies_of(snapshot, &compiled, summary);
+    let verdicts = verdicts(&mut policies, context.query.policy, summary);
+    let selected = selected_updates(context, summary, &verdicts);
+    selected.into_iter().map(|(missing, _)| missing.update.kb).collect()
+}
+
+fn compiled(snapshot: &Snapshot) -> CompiledPolicies<'_> {
+    let policies = match &snapshot.policies[..] {
+        [] => std::slice::from_ref::<Policy>(&NO_DEADLINE),
+        policies => policies,
+    };
+    CompiledPolicies::new(policies, &snapshot.exceptions, snapshot.at)
+}
+
+fn policies_of<'a>(
+    snapshot: &'a Snapshot,
+    compiled: &'a CompiledPolicies<'a>,
+    summary: &MachineSummary,
+) -> TenantPolicies<'a> {
+    let updates = &snapshot.overview().tenants[summary.tenant].summary.updates;
+    TenantPolicies::new(compiled, &snapshot.fleets[summary.tenant], updates, &snapshot.facts)
+}
+
+/// The verdicts about the missing updates of a machine; none while it is not assessed.
+fn verdicts(
+    policies: &mut TenantPolicies<'_>,
+    policy: usize,
+    summary: &MachineSummary,
+) -> Vec<UpdateVerdict> {
+    let missing = summary.updates();
+    missing.map(|missing| policies.verdicts(policy, &summary.machine, missing)).unwrap_or_default()
 }
 
 #[derive(Template)]
@@ -75,11 +110,7 @@ struct MachineSection {
 impl MachinePage {
     fn of(context: &PageContext, places: &[usize]) -> Self {
         let PageContext { snapshot, query, .. } = context;
-        let policies = match &snapshot.policies[..] {
-            [] => std::slice::from_ref::<Policy>(&NO_DEADLINE),
-            policies => policies,
-        };
-        let compiled = CompiledPolicies::new(policies, &snapshot.exceptions, snapshot.at);
+        let compiled = compiled(snapshot);
         let machines: Vec<_> =
             places.iter().map(|&place| MachineSection::of(context, &compiled, place)).collect();
         let headline = match &machines[..] {
@@ -114,12 +145,8 @@ impl MachineSection {
         let overview = snapshot.overview();
         let summary = &overview.machines[place];
         let fleet = &snapshot.fleets[summary.tenant];
-        let of_updates = &overview.tenants[summary.tenant].summary.updates;
-        let mut policies = TenantPolicies::new(compiled, fleet, of_updates, &snapshot.facts);
-        let verdicts: Vec<UpdateVerdict> = summary
-            .updates()
-            .map(|missing| policies.verdicts(query.policy, &summary.machine, missing))
-            .unwrap_or_default();
+        let mut policies = policies_of(snapshot, compiled, summary);
+        let verdicts = verdicts(&mut policies, query.policy, summary);
         let servicing = summary.servicing.decides(summary.state);
         let servicing = servicing.then(|| policies.servicing_verdict(&summary.machine));
         let unknown = overview.not_judged(place, query.policy).filter(|_| summary.missing.is_none());

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use askama::Template;
 
-use self::chips::{FilterChip, filters, states};
+use self::chips::states;
 use self::headline::{emptiness, headline};
 use self::order::MachineOrder;
 use self::rows::{MachineRow, has_tenant};
@@ -26,7 +26,7 @@ use super::text::{grouped, visible};
 use crate::fleet::MachineState;
 use crate::fleet::policy::PolicyState;
 
-pub(super) use self::chips::{ALL, Chip, policies, servicing_words};
+pub(super) use self::chips::{ALL, Chip, FilterChip, filters, policies, servicing_words};
 pub(super) use self::order::ORDERS;
 pub(super) use self::rows::{last_day, shown_name};
 
@@ -86,10 +86,15 @@ struct Columns {
 }
 
 /// The head of a column that sorts.
-struct SortHead {
-    link: String,
+pub(super) struct SortHead {
+    pub(super) link: String,
     /// The value of `aria-sort`; empty if the list is in another order.
-    sorted: &'static str,
+    pub(super) sorted: &'static str,
+}
+
+/// Sorts machines in the order of the query.
+pub(super) fn sorted(context: &PageContext, places: &[usize]) -> Vec<usize> {
+    MachineOrder::of(context).page_of(context, places, 0..places.len())
 }
 
 /// The machines that a query selects, and the numbers of machines in each state.
@@ -182,7 +187,7 @@ impl MachinesPage {
 }
 
 /// The place of the rows in the list.
-fn position(range: &Range<usize>, count: usize) -> String {
+pub(super) fn position(range: &Range<usize>, count: usize) -> String {
     let [start, end, count] = [range.start + 1, range.end, count].map(|number| grouped(number as u64));
     if range.is_empty() { String::new() } else { format!("{start} to {end} of {count}") }
 }

@@ -26,6 +26,7 @@ use super::Answer;
 use super::chart::{self, BurnDownChart};
 use super::context::PageContext;
 use super::layout::Layout;
+use super::objects::kb_named;
 use super::text::{grouped, visible};
 use crate::fleet::burn_down::UpdateBurnDown;
 use crate::fleet::policy::PolicyState;
@@ -38,10 +39,20 @@ pub(super) const ORDERS: &[&str] = &["overdue", "oldest", "name"];
 
 /// The page of one update; `object` is its KB, with or without `KB`.
 pub(super) fn page(context: &PageContext, object: &str) -> askama::Result<Answer> {
-    match KbId::parse(object).and_then(|kb| ShownUpdate::of(context, kb)) {
+    match kb_named(object).and_then(|kb| ShownUpdate::of(context, kb)) {
         Some(update) => Answer::of(&UpdatePage::of(context, &update)),
         None => Ok(Answer::NotFound("no machine misses an update with this KB".to_owned())),
     }
+}
+
+/// Returns whether the page of an update exists.
+pub(super) fn is_known(context: &PageContext, kb: KbId) -> bool {
+    ShownUpdate::of(context, kb).is_some()
+}
+
+/// The places of the machines that miss an update and match the query, in its order.
+pub(super) fn machines_missing(context: &PageContext, kb: KbId) -> Vec<usize> {
+    MissingMachines::of(context, kb).rows.into_iter().map(|row| row.machine).collect()
 }
 
 /// An update in the tenants that the query selects.

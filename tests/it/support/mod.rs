@@ -14,6 +14,7 @@ pub(crate) mod facts_updater;
 pub(crate) mod fleets;
 pub(crate) mod golden;
 pub(crate) mod log;
+pub(crate) mod pages;
 pub(crate) mod paused_time;
 pub(crate) mod poller;
 pub(crate) mod proxy;

@@ -42,14 +42,14 @@ impl Listen for ClientListener {
     }
 }
 
-struct InMemoryExporter {
+pub(super) struct InMemoryExporter {
     clients: mpsc::UnboundedSender<DuplexStream>,
     self_metrics: Arc<SelfMetrics>,
     _serving: JoinSet<()>,
 }
 
 impl InMemoryExporter {
-    fn start(max_requests: usize) -> Self {
+    pub(super) fn start(max_requests: usize) -> Self {
         let self_metrics = Arc::new(SelfMetrics::new("0.0.0"));
         let clock = Clock::new(now);
         let options = RenderOptions { freshness: freshness(), ..RenderOptions::default() };
@@ -80,7 +80,7 @@ impl InMemoryExporter {
     }
 
     /// A client that has sent `sent`, which the server has read.
-    async fn client(&self, sent: &str) -> DuplexStream {
+    pub(super) async fn client(&self, sent: &str) -> DuplexStream {
         let (mut ours, theirs) = duplex(64 * 1024);
         self.clients.send(theirs).unwrap();
         ours.write_all(sent.as_bytes()).await.unwrap();
@@ -99,7 +99,7 @@ impl InMemoryExporter {
     }
 
     /// Asserts that a scrape is complete and immediate.
-    async fn is_scraped_at_once(&self) {
+    pub(super) async fn is_scraped_at_once(&self) {
         let (head, body, took) = self.scrape().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(took < Duration::from_millis(10), "{took:?}");

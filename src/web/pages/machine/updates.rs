@@ -104,12 +104,22 @@ pub(super) fn chips(context: &PageContext, verdicts: &[UpdateVerdict]) -> Vec<Ch
     chips
 }
 
-/// The missing updates that the query selects, in its order.
+/// The rows of the missing updates that the query selects.
 pub(super) fn rows(
     context: &PageContext,
     summary: &MachineSummary,
     verdicts: &[UpdateVerdict],
 ) -> Vec<UpdateRow> {
+    let selected = selected_updates(context, summary, verdicts);
+    selected.into_iter().map(|(missing, verdict)| row(context, summary, missing, verdict)).collect()
+}
+
+/// The missing updates that the query selects, in its order.
+pub(super) fn selected_updates<'a>(
+    context: &PageContext,
+    summary: &'a MachineSummary,
+    verdicts: &'a [UpdateVerdict],
+) -> Vec<(&'a MissingUpdate, &'a UpdateVerdict)> {
     let missing = summary.updates().unwrap_or_default().iter().zip(verdicts);
     let mut selected: Vec<_> =
         missing.filter(|(missing, verdict)| selects_update(&context.query, missing, verdict)).collect();
@@ -123,7 +133,7 @@ pub(super) fn rows(
         "kb" => {}
         _ => selected.sort_by_key(|(_, verdict)| urgency(verdict)),
     }
-    selected.into_iter().map(|(missing, verdict)| row(context, summary, missing, verdict)).collect()
+    selected
 }
 
 /// The key that puts the most urgent update first.

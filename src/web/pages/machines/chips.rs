@@ -34,11 +34,11 @@ pub(in crate::web::pages) struct Chip {
 }
 
 /// A filter in effect.
-pub(super) struct FilterChip {
-    pub(super) name: String,
-    pub(super) value: String,
+pub(in crate::web::pages) struct FilterChip {
+    pub(in crate::web::pages) name: String,
+    pub(in crate::web::pages) value: String,
     /// The link to the list without it.
-    pub(super) link: String,
+    pub(in crate::web::pages) link: String,
 }
 
 /// The states under the policy, or those of the data without policies.
@@ -86,7 +86,7 @@ pub(in crate::web::pages) fn policies(context: &PageContext) -> Vec<Chip> {
 }
 
 /// The filters in effect, each with the link that removes it.
-pub(super) fn filters(context: &PageContext) -> Vec<FilterChip> {
+pub(in crate::web::pages) fn filters(context: &PageContext) -> Vec<FilterChip> {
     let PageContext { snapshot, query, .. } = context;
     let mut chips = Vec::new();
     let mut add = |name: &str, value: Option<String>, remove: &dyn Fn(&mut PageQuery)| {

@@ -74,10 +74,13 @@ impl ExploitedCard {
         snapshot.facts.has(FactsSource::Msrc).then_some(())?;
         let policy = &overview.policies[context.query.policy];
         let mut updates: BTreeMap<KbId, (u64, u64, String)> = BTreeMap::new();
+        // The list of updates has a row for each tenant.
+        let mut listed = 0;
         for (tenant, _, of_tenant) in selected(context) {
             for (kb, summary) in &of_tenant.summary.updates {
                 if EffectiveFacts::of(&snapshot.facts, [*kb]).exploited == Some(true) {
                     let row = updates.entry(*kb).or_default();
+                    listed += 1;
                     row.0 += summary.missing_machines;
                     row.1 += policy.overdue_machines(tenant, *kb);
                     row.2.clone_from(&summary.facts.title);
@@ -88,7 +91,7 @@ impl ExploitedCard {
         let misses =
             |place: &usize| overview.machines[*place].missing.is_some_and(|missing| missing.exploited > 0);
         let machines = places.filter(misses).count() as u64;
-        let number = counted(updates.len() as u64, "update");
+        let number = counted(listed, "update");
         let mut rows: Vec<_> = updates.into_iter().collect();
         rows.sort_by_key(|(kb, (machines, overdue, _))| {
             (Reverse(*overdue), Reverse(*machines), Reverse(*kb))
