@@ -33,7 +33,7 @@ fn every_alert_has_a_severity_and_links() {
         assert_eq!(rule.annotations["runbook_url"], runbook);
         let dashboard = rule.annotations["dashboard_url"].strip_prefix("https://grafana.example.com/d/");
         let dashboard = dashboard.unwrap_or_else(|| panic!("{name}")).split('?').next().unwrap();
-        assert!(["mde-fleet", "mde-machine", "mde-exporter"].contains(&dashboard), "{name}: {dashboard}");
+        assert!(["mde-fleet", "mde-machine", "mde-update", "mde-exporter"].contains(&dashboard), "{name}: {dashboard}");
     }
 }
 

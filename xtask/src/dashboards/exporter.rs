@@ -1,4 +1,4 @@
-//! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards current?
+//! The dashboard `exporter.json`: does the exporter work, and is the data of the other dashboards fresh?
 
 use crate::dashboards::bounds::{
     CERTIFICATE_SECS, CLIENT_CERTIFICATE_SECS, FACTS_OLD_SECS, NO_MACHINES, STALE_INTERVALS, STALE_LONG_SECS,
@@ -8,6 +8,7 @@ use crate::dashboards::expression::{Filters, INSTANCE, JOB, TENANT};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
 };
+use crate::dashboards::shared::{days_since, days_until, hours_since};
 
 const FILTERS: Filters = &[JOB, INSTANCE, TENANT];
 
@@ -15,7 +16,7 @@ pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
         uid: "mde-exporter",
         title: "Defender missing updates / Exporter",
-        description: "The exporter itself: can the numbers of the other two dashboards be trusted, and if \
+        description: "The exporter itself: can the numbers of the other dashboards be trusted, and if \
                       not, what is the cause?",
         from: "now-24h",
         variables: Variable::common("mde_exporter_build_info"),
@@ -37,7 +38,7 @@ fn trust() -> Vec<(u32, u32, Panel)> {
     vec![
         (4, 4, Panel::stat(
             "Scraped",
-            "Result of the last scrape of every exporter. Good: yes. Otherwise no dashboard shows current \
+            "Result of the last scrape of every exporter. Good: yes. Otherwise no dashboard shows fresh \
              data: check that the process runs and that its port is reachable.",
         ).query("min(@up)", "").value_text(1.0, "yes", Color::Good).value_text(0.0, "no", Color::Bad)),
         (4, 4, Panel::stat(
@@ -52,7 +53,7 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         ).query(format!("max(({age}) / @mde_exporter_poll_interval_seconds)"), "").decimals(1)
             .bounds(Bounds::falling_from(1.5, STALE_INTERVALS))),
         (4, 4, Panel::stat(
-            "Nothing known",
+            "Unknown machines",
             "Share of the machines in scope that are unknown, without unsupported ones. Good: 0 after the \
              first poll of all machines; above 5 % `MdeCollectionIncomplete` fires.",
         ).query(
@@ -80,7 +81,7 @@ fn trust() -> Vec<(u32, u32, Panel)> {
         ).query("min by (tenant) (@mde_up)", "{{tenant}}")
             .value_text(1.0, "up", Color::Good).value_text(0.0, "down", Color::Bad)),
         (12, 7, Panel::lines(
-            "Machines that wait to be asked",
+            "Machines waiting to be read",
             "Machines that are due: their poll interval has elapsed, or they were never read. Good: zero most of \
              the time. During a first poll the line falls steadily; a line that never reaches zero means that \
              the quota is too small for the interval.",
@@ -104,29 +105,29 @@ fn tenants() -> Panel {
          `auth.client_certificate_file`; below 30 days `MdeClientCertificateExpiring` fires. A negative time to \
          the next poll means that the current poll takes longer than planned.",
         vec![
-            Column::label("tenant", "Tenant"),
-            Column::value("Value #A", "Up", Unit::Count).bounds(Bounds::good_from(1.0)),
-            Column::value("Value #B", "Last good answer before", Unit::Seconds)
+            Column::label("tenant", "Tenant").grows(),
+            Column::value("Value #A", "Up", Unit::Count).yes_or_no().bounds(Bounds::good_from(1.0)),
+            Column::value("Value #B", "Last good answer", Unit::Hours)
                 .bounds(Bounds::bad_from(STALE_LONG_SECS)),
-            Column::value("Value #C", "Last answer before", Unit::Seconds),
+            Column::value("Value #C", "Last answer", Unit::Hours),
             Column::value("Value #D", "Next poll in", Unit::Seconds),
             Column::value("Value #E", "Poll took", Unit::Seconds),
-            Column::value("Value #F", "Age of source", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
-            Column::value("Value #G", "Token good for", Unit::Seconds),
-            Column::value("Value #H", "Certificate good for", Unit::Seconds).bounds(Bounds::rising(
+            Column::value("Value #F", "Age of source", Unit::Hours).bounds(Bounds::bad_from(STALE_LONG_SECS)),
+            Column::value("Value #G", "Token valid for", Unit::Seconds),
+            Column::value("Value #H", "Certificate valid for", Unit::Days).bounds(Bounds::rising(
                 CLIENT_CERTIFICATE_SECS,
                 2.0 * CLIENT_CERTIFICATE_SECS,
             )),
         ],
     )
     .query("min by (tenant) (@mde_up)", "")
-    .query("time() - min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)", "")
-    .query("time() - min by (tenant) (@mde_exporter_last_poll_timestamp_seconds)", "")
+    .query(hours_since("min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)"), "")
+    .query(hours_since("min by (tenant) (@mde_exporter_last_poll_timestamp_seconds)"), "")
     .query("min by (tenant) (@mde_exporter_next_poll_timestamp_seconds) - time()", "")
     .query("max by (tenant) (@mde_exporter_last_poll_duration_seconds)", "")
-    .query("time() - min by (tenant) (@mde_exporter_source_snapshot_timestamp_seconds)", "")
+    .query(hours_since("min by (tenant) (@mde_exporter_source_snapshot_timestamp_seconds)"), "")
     .query("min by (tenant) (@mde_exporter_token_expiry_timestamp_seconds) - time()", "")
-    .query("min by (tenant) (@mde_exporter_client_certificate_expiry_timestamp_seconds) - time()", "")
+    .query(days_until("min by (tenant) (@mde_exporter_client_certificate_expiry_timestamp_seconds)"), "")
 }
 
 fn scope() -> Panel {
@@ -136,11 +137,11 @@ fn scope() -> Panel {
          selector without a machine. Without a machine that could be judged, `MdeNothingInScope` fires. \
          Unsupported machines, such as phones, are counted apart.",
         vec![
-            Column::label("tenant", "Tenant"),
+            Column::label("tenant", "Tenant").grows(),
             Column::value("Value #A", "Machines", Unit::Count).bounds(Bounds::good_above(NO_MACHINES)),
             Column::value("Value #B", "Unsupported", Unit::Count),
-            Column::value("Value #C", "Waiting to be asked", Unit::Count),
-            Column::value("Value #D", "Selectors without a machine", Unit::Count)
+            Column::value("Value #C", "Waiting", Unit::Count),
+            Column::value("Value #D", "Unused selectors", Unit::Count)
                 .bounds(Bounds::warning_from(1.0)),
         ],
     )
@@ -181,9 +182,9 @@ fn polls() -> Vec<(u32, u32, Panel)> {
             "Records that could not be used, duplicate records, and lists that were rejected as implausible. \
              Good: none. A few invalid records are normal for the API; a rejected list is fetched again five \
              minutes later.",
-        ).query(events("tenant, reason", "@mde_exporter_rejected_records_total"), "{{tenant}} record {{reason}}")
-            .query(events("tenant", "@mde_exporter_duplicate_records_total"), "{{tenant}} duplicate")
-            .query(events("tenant, reason", "@mde_exporter_rejected_snapshots_total"), "{{tenant}} list {{reason}}")
+        ).query(events("tenant, reason", "@mde_exporter_rejected_records_total") + " > 0", "{{tenant}} record {{reason}}")
+            .query(events("tenant", "@mde_exporter_duplicate_records_total") + " > 0", "{{tenant}} duplicate")
+            .query(events("tenant, reason", "@mde_exporter_rejected_snapshots_total") + " > 0", "{{tenant}} list {{reason}}")
             .nothing("none")),
     ]
 }
@@ -196,12 +197,12 @@ fn facts() -> Vec<(u32, u32, Panel)> {
              fetched within a day; after three days `MdeFactsOld` fires. A source that is missing here was never loaded: \
              what it would tell is unknown. Nothing is shown while `facts` are off.",
             vec![
-                Column::label("source", "Source"),
-                Column::value("Value #A", "Fetched before", Unit::Seconds).bounds(Bounds::bad_from(FACTS_OLD_SECS)),
-                Column::value("Value #B", "Published before", Unit::Seconds),
+                Column::label("source", "Source").grows(),
+                Column::value("Value #A", "Last fetched", Unit::Days).bounds(Bounds::bad_from(FACTS_OLD_SECS)),
+                Column::value("Value #B", "Published", Unit::Days),
             ],
-        ).query("time() - min by (source) (@mde_exporter_facts_last_success_timestamp_seconds)", "")
-            .query("time() - min by (source) (@mde_exporter_facts_timestamp_seconds)", "")
+        ).query(days_since("min by (source) (@mde_exporter_facts_last_success_timestamp_seconds)"), "")
+            .query(days_since("min by (source) (@mde_exporter_facts_timestamp_seconds)"), "")
             .nothing("no facts")),
         (8, 8, Panel::lines(
             "Updates with and without facts",
@@ -266,7 +267,7 @@ fn api() -> Vec<(u32, u32, Panel)> {
              429. Delays are normal while a large fleet is read.",
         ).query(events("tenant", "@mde_exporter_api_throttled_responses_total"), "{{tenant}} 429")
             .query(events("tenant", "@mde_exporter_api_retries_total"), "{{tenant}} retries")
-            .query(events("tenant", "@mde_exporter_api_throttle_wait_seconds_total"), "{{tenant}} seconds held back")),
+            .query(events("tenant", "@mde_exporter_api_throttle_wait_seconds_total"), "{{tenant}} seconds delayed")),
         (8, 8, Panel::bars(
             "Tokens",
             "Access tokens from Entra, and failed attempts to get one. Good: about one per hour and no \
@@ -285,12 +286,12 @@ fn series() -> Vec<(u32, u32, Panel)> {
              limit. It grows with the number of machines, and at the update level with the missing updates.",
         ).query("sum by (detail) (@mde_exporter_series)", "{{detail}}")
             .query("max(@mde_exporter_series_limit)", "limit").above_zero()),
-        (4, 8, Panel::bar_gauge(
+        (8, 8, Panel::bar_gauge(
             "Detail level",
             "Deepest detail level that is served. Good: the one that you configured. A lower level than \
              `metrics.detail` means that the series limit is too small for it.",
         ).query("max by (detail) (@mde_exporter_detail_level)", "{{detail}}").above_zero()),
-        (4, 8, Panel::bar_gauge(
+        (8, 8, Panel::bar_gauge(
             "Size",
             "Size in bytes of an exposition of fleet data. Good: below the `body_size_limit` of the scrape.",
         ).query("max by (format, encoding) (@mde_exporter_exposition_bytes)", "{{format}} {{encoding}}")
@@ -366,29 +367,29 @@ fn process() -> Vec<(u32, u32, Panel)> {
             .query("sum(increase(@mde_exporter_log_messages_dropped_total[$__rate_interval]))", "dropped")
             .color("error", Color::Bad).color("warn", Color::Warning)
             .color("info", Color::Neutral).color("debug", Color::Inactive)),
-        (8, 8, Panel::table(
+        (24, 7, Panel::table(
             "Exporters",
             "Every exporter that is scraped. Good: one version, a configuration that was applied, and state \
              that was found at start. The certificate is that of the exporter's own web server, if TLS is \
              enabled; below 14 days `MdeWebCertificateExpiring` fires.",
             vec![
-                Column::label("instance", "Exporter"),
+                Column::label("instance", "Exporter").grows(),
                 Column::label("version", "Version"),
-                Column::value("Value #B", "Configuration taken", Unit::Count).bounds(Bounds::good_from(1.0)),
-                Column::value("Value #C", "Configuration since", Unit::Seconds),
-                Column::value("Value #D", "State found", Unit::Count),
-                Column::value("Value #E", "Running since", Unit::Seconds),
-                Column::value("Value #F", "Certificate good for", Unit::Seconds).bounds(Bounds::rising(
+                Column::value("Value #B", "Configuration valid", Unit::Count).yes_or_no().bounds(Bounds::good_from(1.0)),
+                Column::value("Value #C", "Configuration age", Unit::Days),
+                Column::value("Value #D", "State found", Unit::Count).yes_or_no(),
+                Column::value("Value #E", "Up for", Unit::Days),
+                Column::value("Value #F", "Certificate valid for", Unit::Days).bounds(Bounds::rising(
                     CERTIFICATE_SECS,
                     2.0 * CERTIFICATE_SECS,
                 )),
             ],
         ).query("max by (instance, version) (@mde_exporter_build_info)", "")
             .query("min by (instance) (@mde_exporter_config_last_reload_successful)", "")
-            .query("time() - max by (instance) (@mde_exporter_config_last_reload_success_timestamp_seconds)", "")
+            .query(days_since("max by (instance) (@mde_exporter_config_last_reload_success_timestamp_seconds)"), "")
             .query("max by (instance) (@mde_exporter_state_restored)", "")
-            .query("time() - max by (instance) (@process_start_time_seconds)", "")
-            .query("min by (instance) (@mde_exporter_web_certificate_expiry_timestamp_seconds) - time()", "")
+            .query(days_since("max by (instance) (@process_start_time_seconds)"), "")
+            .query(days_until("min by (instance) (@mde_exporter_web_certificate_expiry_timestamp_seconds)"), "")
             .without(&["Value #A"])),
     ]
 }

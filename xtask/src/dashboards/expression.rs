@@ -1,8 +1,8 @@
 //! Expansion of the shorthand in queries, checked against the exporter's metric tables.
 //!
 //! In the query of a panel, `@mde_up` stands for the metric with every filter of the dashboard that its labels
-//! allow: `mde_up{job=~"$job", instance=~"$instance", tenant=~"$tenant"}`. Further matchers follow in braces, as
-//! in `@mde_assessed_machines{state="unknown"}`. `#` instead of `@` omits the filters that select machines, so
+//! allow, such as `mde_up{job=~"$job", instance=~"$instance"}`. Further matchers follow in braces, as in
+//! `@mde_assessed_machines{state="unknown"}`. `#` instead of `@` omits the filters that select machines, so
 //! the metric covers whole tenants.
 
 use mde_exporter::metrics::families::{FLEET, MACHINE, UPDATE};
@@ -16,10 +16,60 @@ pub(crate) type Filters = &'static [Filter];
 pub(crate) struct Filter {
     pub(crate) label: &'static str,
     pub(crate) variable: &'static str,
-    /// `=~` for a variable that may have several values, which Grafana escapes and joins; `=` for a variable with
-    /// one value, which Grafana does not escape.
-    pub(crate) operator: &'static str,
+    pub(crate) values: Values,
     pub(crate) picks: Picks,
+}
+
+/// The values that a variable may have. They decide how a query compares a label with the variable.
+///
+/// Names may contain any printable character. Without a format, Grafana escapes values for a string in double quotes
+/// and misses some characters: quotes in each variable, and everything but backslashes in a variable of one value. A
+/// format turns this off. In a string in backticks, PromQL escapes nothing, so only a backtick cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// Several names of targets, in the form that linters of dashboards require for `job` and `instance`.
+    Targets,
+    /// Several values, which the format joins to a regular expression, or the regular expression of "All".
+    Several,
+    /// One value as it is.
+    One,
+}
+
+impl Filter {
+    /// A filter of whole tenants by the label of the same name.
+    const fn several(label: &'static str, values: Values) -> Self {
+        Self { label, variable: label, values, picks: Picks::Tenants }
+    }
+
+    /// A filter of machines by the label of the same name.
+    pub(crate) const fn machines(label: &'static str) -> Self {
+        Self { label, variable: label, values: Values::Several, picks: Picks::Machines }
+    }
+
+    /// A filter that selects one value of a label.
+    pub(crate) const fn one(label: &'static str, variable: &'static str, picks: Picks) -> Self {
+        Self { label, variable, values: Values::One, picks }
+    }
+
+    /// The matcher in a selector.
+    pub(crate) fn matcher(&self) -> String {
+        let (label, value) = (self.label, self.value());
+        match self.values {
+            Values::Targets => format!("{label}=~\"{value}\""),
+            Values::Several => format!("{label}=~`{value}`"),
+            Values::One => format!("{label}=`{value}`"),
+        }
+    }
+
+    /// The value that the label is compared with.
+    pub(crate) fn value(&self) -> String {
+        let variable = self.variable;
+        match self.values {
+            Values::Targets => format!("${variable}"),
+            Values::Several => format!("${{{variable}:regex}}"),
+            Values::One => format!("${{{variable}:raw}}"),
+        }
+    }
 }
 
 /// The objects that a filter selects.
@@ -31,15 +81,14 @@ pub(crate) enum Picks {
     Machines,
     /// One policy.
     Policy,
+    /// One update.
+    Update,
 }
 
 /// Filters of every dashboard.
-pub(crate) const JOB: Filter =
-    Filter { label: "job", variable: "job", operator: "=~", picks: Picks::Tenants };
-pub(crate) const INSTANCE: Filter =
-    Filter { label: "instance", variable: "instance", operator: "=~", picks: Picks::Tenants };
-pub(crate) const TENANT: Filter =
-    Filter { label: "tenant", variable: "tenant", operator: "=~", picks: Picks::Tenants };
+pub(crate) const JOB: Filter = Filter::several("job", Values::Targets);
+pub(crate) const INSTANCE: Filter = Filter::several("instance", Values::Targets);
+pub(crate) const TENANT: Filter = Filter::several("tenant", Values::Several);
 
 /// Labels that Prometheus adds to every series of a target.
 const TARGET_LABELS: [&str; 2] = ["job", "instance"];
@@ -129,9 +178,7 @@ pub(crate) fn expand(query: &str, filters: Filters) -> String {
         let applied = filters.iter().filter(|filter| {
             metric.has_label(filter.label) && (mark == '@' || filter.picks != Picks::Machines)
         });
-        let matchers = applied
-            .map(|Filter { label, variable, operator, .. }| format!("{label}{operator}\"${variable}\""));
-        let matchers: Vec<_> = matchers.chain(own.map(str::to_owned)).collect();
+        let matchers: Vec<_> = applied.map(Filter::matcher).chain(own.map(str::to_owned)).collect();
         expanded.extend([name, "{", &matchers.join(", "), "}", rest]);
     }
     expanded
@@ -141,25 +188,28 @@ pub(crate) fn expand(query: &str, filters: Filters) -> String {
 mod tests {
     use super::*;
 
-    const GROUP: Filter =
-        Filter { label: "device_group", variable: "group", operator: "=~", picks: Picks::Machines };
-    const FILTERS: Filters = &[JOB, TENANT, GROUP];
+    const GROUP: Filter = Filter::machines("device_group");
+    const POLICY: Filter = Filter::one("policy", "policy", Picks::Policy);
+    const FILTERS: Filters = &[JOB, TENANT, GROUP, POLICY];
 
     #[test]
     fn a_metric_gets_the_filters_that_its_labels_allow() {
         for (query, expected) in [
-            ("sum(@mde_up)", "sum(mde_up{job=~\"$job\", tenant=~\"$tenant\"})"),
-            ("@mde_policy_deadline_seconds > 0", "mde_policy_deadline_seconds{job=~\"$job\"} > 0"),
+            ("sum(@mde_up)", "sum(mde_up{job=~\"$job\", tenant=~`${tenant:regex}`})"),
+            (
+                "@mde_policy_deadline_seconds > 0",
+                "mde_policy_deadline_seconds{job=~\"$job\", policy=`${policy:raw}`} > 0",
+            ),
             (
                 "@mde_compliant_machines / @up",
-                "mde_compliant_machines{job=~\"$job\", tenant=~\"$tenant\", device_group=~\"$group\"} / \
+                "mde_compliant_machines{job=~\"$job\", tenant=~`${tenant:regex}`, device_group=~`${device_group:regex}`} / \
                  up{job=~\"$job\"}",
             ),
             (
                 "rate(@mde_update_resolution_seconds_bucket{le=\"1\"}[5m])",
-                "rate(mde_update_resolution_seconds_bucket{job=~\"$job\", tenant=~\"$tenant\", le=\"1\"}[5m])",
+                "rate(mde_update_resolution_seconds_bucket{job=~\"$job\", tenant=~`${tenant:regex}`, le=\"1\"}[5m])",
             ),
-            ("#mde_compliant_machines", "mde_compliant_machines{job=~\"$job\", tenant=~\"$tenant\"}"),
+            ("#mde_compliant_machines", "mde_compliant_machines{job=~\"$job\", tenant=~`${tenant:regex}`}"),
             ("vector(1)", "vector(1)"),
         ] {
             assert_eq!(expand(query, FILTERS), expected);

@@ -11,18 +11,20 @@ mod servicing;
 mod updates;
 
 use crate::dashboards::bounds::{OVERDUE_SHARE, STALE_LONG_SECS, UNKNOWN_SHARE, WITHIN_GOOD, WITHIN_LOW};
-use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT};
+use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT, expand};
 use crate::dashboards::grafana::{
     Bounds, Color, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
 };
+use crate::dashboards::links::{TO_GROUP, TO_TENANT};
+use crate::dashboards::shared::{burn_down, days_since, hours_since};
 
 const FILTERS: Filters = &[
     JOB,
     INSTANCE,
     TENANT,
-    Filter { label: "os_platform", variable: "os_platform", operator: "=~", picks: Picks::Machines },
-    Filter { label: "device_group", variable: "device_group", operator: "=~", picks: Picks::Machines },
-    Filter { label: "policy", variable: "policy", operator: "=", picks: Picks::Policy },
+    Filter::machines("os_platform"),
+    Filter::machines("device_group"),
+    Filter::one("policy", "policy", Picks::Policy),
 ];
 
 /// Selects the assessed machines.
@@ -33,28 +35,6 @@ const JUDGED: &str = "@mde_policy_machines{state=~\"compliant|due|accepted|overd
 
 /// Selects the machines that can be judged at all.
 const SUPPORTED: &str = "@mde_assessed_machines{state!=\"unsupported\"}";
-
-/// URL parameters that keep the selected variables and the time range.
-macro_rules! selection {
-    () => {
-        "&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
-    };
-}
-
-const TO_TENANT: &str =
-    concat!("/d/mde-fleet?var-tenant=${__data.fields.tenant:percentencode}", selection!());
-const TO_GROUP: &str = concat!(
-    "/d/mde-fleet?var-device_group=${__data.fields.device_group:percentencode}&${tenant:queryparam}",
-    selection!()
-);
-const TO_MACHINE: &str = concat!(
-    "/d/mde-machine?var-tenant=${__data.fields.tenant:percentencode}",
-    "&var-machine=${__data.fields.machine_id:percentencode}",
-    selection!()
-);
-const TO_EXPORTER: &str = concat!("/d/mde-exporter?${tenant:queryparam}", selection!());
-const TO_CATALOGUE: &str =
-    "https://www.catalog.update.microsoft.com/Search.aspx?q=KB${__data.fields.kb:percentencode}";
 
 pub(crate) fn dashboard() -> Dashboard {
     Dashboard {
@@ -69,17 +49,17 @@ pub(crate) fn dashboard() -> Dashboard {
                 Variable::several_or_none(
                     "os_platform",
                     "Platform",
-                    "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
+                    &expand("@mde_assessed_machines", &[JOB, INSTANCE, TENANT]),
                 ),
                 Variable::several_or_none(
                     "device_group",
                     "Device group",
-                    "mde_assessed_machines{job=~\"$job\", instance=~\"$instance\", tenant=~\"$tenant\"}",
+                    &expand("@mde_assessed_machines", &[JOB, INSTANCE, TENANT]),
                 ),
                 Variable::one(
                     "policy",
                     "Policy",
-                    "mde_policy_machines{job=~\"$job\", instance=~\"$instance\"}",
+                    &expand("@mde_policy_machines", &[JOB, INSTANCE]),
                 ),
             ],
         ]
@@ -156,15 +136,14 @@ fn better() -> Vec<(u32, u32, Panel)> {
              before each point. Good: 90 % are resolved within the deadline (dashed: 14 days). Prometheus \
              must keep four weeks of data for this panel; its default is 15 days.",
         ).query(time_to_patch(0.5), "median").query(time_to_patch(0.9), "90 %")
-            .unit(Unit::Seconds).above_zero().bounds(Bounds::warning_from(14.0 * 86_400.0))),
-        (8, 8, Panel::lines(
-            "Burn-down of the newest batches",
-            "Machines that miss an update of the newest batch, and of the two previous batches at the same \
-             age: each line starts at the release of its batch. Good: the newest line is below the older \
-             ones; otherwise this month's rollout is late. The older lines need nine weeks of data in \
-             Prometheus. A machine that misses two updates of a batch counts twice.",
-        ).query(batch(&[0]), "newest batch").query(batch(&[28, 35]), "the one before")
-            .query(batch(&[56, 63]), "two before").every("1h").above_zero()),
+            .unit(Unit::Days).above_zero().bounds(Bounds::warning_from(14.0 * 86_400.0))),
+        (8, 8, Panel::burn_down(
+            "Burn-down by month of release",
+            "Machines that miss the updates of each month, on the days after the release. Good: the line of the newest \
+             month is below the older ones at the same day; otherwise this month's rollout is late. A machine that \
+             misses two updates of a month counts twice. A line ends when nobody misses the updates any more. Prometheus \
+             must keep twelve weeks of data for this panel; its default is 15 days.",
+        ).query(burn_down(), "")),
         (12, 8, by_severity(
             Panel::stacked(
                 "Missing updates by severity",
@@ -199,46 +178,33 @@ fn by_severity(panel: Panel, metric: &str, label: &str, severities: [&'static st
 
 fn time_to_patch(quantile: f64) -> String {
     format!(
-        "histogram_quantile({quantile}, sum by (le) (increase(@mde_update_resolution_seconds_bucket[28d]))) \
+        "histogram_quantile({quantile}, sum by (le) (increase(@mde_update_resolution_seconds_bucket[28d]))) / 86400 \
          and on () sum(increase(@mde_update_resolution_seconds_count[28d])) > 0"
     )
-}
-
-/// Machines that miss an update of the batch that was released one of these numbers of days before the newest
-/// batch. The previous Patch Tuesday is 28 or 35 days earlier, the one before it 56 or 63 days. Whole days are
-/// compared: the hour of a release changes with daylight saving time, and differs between facts and titles.
-fn batch(days_before: &[u32]) -> String {
-    let one = |days: &u32| {
-        let (offset, later) = match days {
-            0 => (String::new(), String::new()),
-            days => (format!(" offset {days}d"), format!(" + {days}")),
-        };
-        format!(
-            "sum(@mde_update_missing_machines{offset} and on (job, instance, tenant, kb) \
-             (floor(@mde_update_released_timestamp_seconds{offset} / 86400){later} == on () group_left () \
-             max(floor(@mde_update_released_timestamp_seconds / 86400))))"
-        )
-    };
-    days_before.iter().map(one).collect::<Vec<_>>().join(" or ")
 }
 
 fn worst() -> Vec<(u32, u32, Panel)> {
     let good = || Bounds::rising(WITHIN_LOW, WITHIN_GOOD);
     vec![
-        (8, 8, Panel::bar_gauge(
-            "Misses nothing by platform",
-            "Share of the assessed machines of each operating system that miss no update and are still serviced. Good: all values are close \
-             together. A platform that is far below the others has no working rollout.",
-        ).query(misses_nothing("os_platform"), "{{os_platform}}").unit(Unit::Share)),
-        (16, 8, Panel::table(
+        (9, 8, Panel::table(
+            "By platform",
+            "Assessed machines of each operating system that miss no update and are still serviced. Good: all values \
+             are close together. A platform that is far below the others has no working rollout.",
+            vec![
+                Column::label("os_platform", "Platform").grows(),
+                Column::value("Value #A", "Miss nothing", Unit::Share).bar(),
+                Column::value("Value #B", "Machines", Unit::Count),
+            ],
+        ).query(misses_nothing("os_platform"), "").query(format!("sum by (os_platform) ({ASSESSED})"), "")),
+        (15, 8, Panel::table(
             "By device group",
             "Assessed machines of each device group that miss no update and are still serviced, and the share of \
              unknown machines. Unsupported machines, such as phones, are counted in the last column alone. Good: all groups are close \
              together. The group without a name contains the machines that are in no device group of Defender. \
              Click a group to filter the dashboard by it.",
             vec![
-                Column::label("device_group", "Device group").link("Show this group", TO_GROUP),
-                Column::value("Value #A", "Misses nothing", Unit::Share).bar(),
+                Column::label("device_group", "Device group").link("Show this group", TO_GROUP).grows(),
+                Column::value("Value #A", "Miss nothing", Unit::Share).bar(),
                 Column::value("Value #B", "Machines", Unit::Count),
                 Column::value("Value #C", "Unknown", Unit::Share).bounds(Bounds::falling(UNKNOWN_SHARE)),
                 Column::value("Value #D", "Unsupported", Unit::Count),
@@ -250,19 +216,19 @@ fn worst() -> Vec<(u32, u32, Panel)> {
         (24, 7, Panel::table(
             "By tenant",
             "One row for each tenant, under the chosen policy. Good: 95 % or more within deadline, no machine that is \
-             not judged, and recent data. Below 90 % `MdeComplianceLow` fires, above 5 % past the deadline \
+             not judged, and fresh data. Below 90 % `MdeComplianceLow` fires, above 5 % overdue \
              `MdeMachinesOverdue`. Unsupported machines, such as phones, are counted in the last column alone. Click \
              a tenant to filter the dashboard by it.",
             vec![
-                Column::label("tenant", "Tenant").link("Show this tenant", TO_TENANT),
+                Column::label("tenant", "Tenant").link("Show this tenant", TO_TENANT).grows(),
                 Column::value("Value #A", "Within deadline", Unit::Share).bounds(good()).bar(),
                 Column::value("Value #B", "Not judged", Unit::Count).bounds(Bounds::warning_from(1.0)),
-                Column::value("Value #C", "Past the deadline", Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE)),
+                Column::value("Value #C", "Overdue", Unit::Share).bounds(Bounds::falling(OVERDUE_SHARE)),
                 Column::value("Value #D", "Accepted", Unit::Count),
-                Column::value("Value #E", "Misses nothing", Unit::Share),
+                Column::value("Value #E", "Miss nothing", Unit::Share),
                 Column::value("Value #F", "Machines", Unit::Count),
-                Column::value("Value #G", "Age of data", Unit::Seconds).bounds(Bounds::bad_from(STALE_LONG_SECS)),
-                Column::value("Value #H", "Oldest missing update", Unit::Seconds),
+                Column::value("Value #G", "Age of data", Unit::Hours).bounds(Bounds::bad_from(STALE_LONG_SECS)),
+                Column::value("Value #H", "Oldest missing", Unit::Days),
                 Column::value("Value #I", "Unsupported", Unit::Count),
             ],
         ).query(within_deadline("tenant"), "")
@@ -271,8 +237,8 @@ fn worst() -> Vec<(u32, u32, Panel)> {
             .query("sum by (tenant) (@mde_policy_machines{state=\"accepted\"})", "")
             .query(misses_nothing("tenant"), "")
             .query(format!("sum by (tenant) ({SUPPORTED})"), "")
-            .query("time() - min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)", "")
-            .query("time() - min by (tenant) (@mde_oldest_missing_update_timestamp_seconds)", "")
+            .query(hours_since("min by (tenant) (@mde_exporter_last_poll_success_timestamp_seconds)"), "")
+            .query(days_since("min by (tenant) (@mde_oldest_missing_update_timestamp_seconds)"), "")
             .query("sum by (tenant) (@mde_assessed_machines{state=\"unsupported\"})", "")),
     ]
 }

@@ -1,6 +1,6 @@
 //! The Grafana dashboards.
 //!
-//! `fleet`, `machine` and `exporter` describe one dashboard each with the types of `grafana`. `expression`
+//! `fleet`, `machine`, `update` and `exporter` describe one dashboard each with the types of `grafana`. `expression`
 //! adds the filters to their queries, using the metric tables of the exporter: a panel cannot name a metric
 //! or a label that does not exist.
 //!
@@ -18,21 +18,25 @@ mod grafana;
 #[cfg(test)]
 mod invariants;
 mod kubernetes;
+mod links;
 mod machine;
 #[cfg(test)]
 mod queries;
+mod shared;
 #[cfg(test)]
 mod thresholds;
+mod update;
 
 use grafana::Dashboard;
 
 use crate::generated::GeneratedFile;
 
 /// The dashboards by file name.
-fn all() -> [(&'static str, Dashboard); 3] {
+fn all() -> [(&'static str, Dashboard); 4] {
     [
         ("fleet.json", fleet::dashboard()),
         ("machine.json", machine::dashboard()),
+        ("update.json", update::dashboard()),
         ("exporter.json", exporter::dashboard()),
     ]
 }

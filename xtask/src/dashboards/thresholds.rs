@@ -73,16 +73,26 @@ fn bounds_are_the_thresholds_of_the_alerts() {
     }
 }
 
-/// The values at which a panel changes its colour.
+/// The values at which a panel changes its colour, those of ages in seconds.
 fn steps(panel: &Value) -> Vec<f64> {
     let config = &panel["fieldConfig"];
-    let overrides = config["overrides"].as_array().unwrap().iter();
-    let properties = overrides.flat_map(|of| of["properties"].as_array().unwrap());
-    let of_columns =
-        properties.filter(|property| property["id"] == "thresholds").map(|property| &property["value"]);
-    let all = of_columns.chain([&config["defaults"]["thresholds"]]);
-    all.flat_map(|thresholds| thresholds["steps"].as_array().unwrap())
-        .filter_map(|step| step["value"].as_f64())
+    let of_columns = config["overrides"].as_array().unwrap().iter().map(|of| {
+        let properties = of["properties"].as_array().unwrap();
+        let value = |id: &str| properties.iter().find(|property| property["id"] == id).map(|found| &found["value"]);
+        (value("thresholds"), value("unit"))
+    });
+    let defaults = &config["defaults"];
+    let all = of_columns.chain([(Some(&defaults["thresholds"]), Some(&defaults["unit"]))]);
+    all.filter_map(|(thresholds, unit)| Some((thresholds?, unit)))
+        .flat_map(|(thresholds, unit)| {
+            let seconds = match unit.and_then(Value::as_str) {
+                Some("suffix:d") => 86_400.0,
+                Some("suffix:h") => 3_600.0,
+                _ => 1.0,
+            };
+            let values = thresholds["steps"].as_array().unwrap().iter().filter_map(|step| step["value"].as_f64());
+            values.map(move |value| value * seconds)
+        })
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use crate::dashboards::bounds::{EXCEPTION_ENDING_SECS, EXCEPTION_UNUSED};
 use crate::dashboards::grafana::{Bounds, Column, Panel, Unit};
+use crate::dashboards::shared::days_until;
 
 pub(super) fn panel() -> Panel {
     let updates = "sum by (exception) (@mde_exception_updates)";
@@ -13,14 +14,14 @@ pub(super) fn panel() -> Panel {
          `MdeExceptionEnding` fires; a negative time means that it has ended. While it covers nothing, \
          `MdeExceptionUnused` fires: remove it from the configuration.",
         vec![
-            Column::label("exception", "Exception"),
-            Column::value("Value #A", "Ends in", Unit::Seconds).bounds(Bounds::rising(0.0, EXCEPTION_ENDING_SECS)),
+            Column::label("exception", "Exception").grows(),
+            Column::value("Value #A", "Ends in", Unit::Days).bounds(Bounds::rising(0.0, EXCEPTION_ENDING_SECS)),
             Column::value("Value #B", "Covers", Unit::Count).bounds(Bounds::warning_up_to(EXCEPTION_UNUSED)),
             Column::value("Value #C", "Missing updates", Unit::Count),
-            Column::value("Value #D", "Machines past end of servicing", Unit::Count),
+            Column::value("Value #D", "Past servicing", Unit::Count),
         ],
     )
-    .query("sort(min by (exception) (@mde_exception_end_timestamp_seconds) - time())", "")
+    .query(format!("sort({})", days_until("min by (exception) (@mde_exception_end_timestamp_seconds)")), "")
     .query(format!("{updates} + on (exception) {machines}"), "")
     .query(updates, "")
     .query(machines, "")

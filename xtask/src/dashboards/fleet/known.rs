@@ -1,8 +1,9 @@
 //! The row with missing updates as such, exceptions, and the machines that nothing is known about.
 
-use super::{ASSESSED, TO_EXPORTER, exceptions, share_in_state};
+use super::{ASSESSED, exceptions, share_in_state};
 use crate::dashboards::bounds::{INACTIVE_SHARE, UNKNOWN_SHARE};
 use crate::dashboards::grafana::{Bounds, Color, Panel, Unit};
+use crate::dashboards::links::TO_EXPORTER;
 
 pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
     let not_patched = format!("sum({ASSESSED}) - sum(@mde_compliant_machines)");
@@ -14,14 +15,14 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
              fix; a CVE that several updates fix is counted several times.",
         ).query("sum(@mde_missing_updates)", "updates").query("sum(@mde_missing_updates_addressed_cves)", "CVE fixes")),
         (8, 4, Panel::stat(
-            "Nothing known",
+            "Unknown machines",
             "Share of the machines in scope that were never read, or not within `poll.expire_after`, without \
              unsupported machines. They count as neither patched nor unpatched. Good: none; above 5 % \
              `MdeCollectionIncomplete` fires. To find the cause, open the dashboard of the exporter.",
         ).query(share_in_state("unknown", ""), "").unit(Unit::Share)
             .bounds(Bounds::falling(UNKNOWN_SHARE)).link("Exporter", TO_EXPORTER)),
         (8, 4, Panel::stat(
-            "Not seen by Defender",
+            "Inactive machines",
             "Share of the machines in scope that are inactive: Defender has not seen them for \
              `poll.inactive_after`, so its data about them is not used. Unsupported machines are left out. \
              Good: few; above 10 % \

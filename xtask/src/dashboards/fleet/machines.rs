@@ -1,7 +1,10 @@
 //! The row with the machines. It needs metrics of the machine level.
 
-use super::{TO_EXPORTER, TO_MACHINE, ages, within};
+use super::{ages, within};
+use crate::dashboards::bounds::WEEK_SECS;
 use crate::dashboards::grafana::{Bounds, Color, Column, Panel, Unit};
+use crate::dashboards::links::TO_EXPORTER;
+use crate::dashboards::shared::{NAMED, days_since, machine_columns};
 
 pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
     let missing = of_selected("@mde_machine_missing_updates");
@@ -10,6 +13,7 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
         |from: u32, to: u32| format!("sum((({missing}) >= bool {from}) * (({missing}) <= bool {to}))");
     vec![
         (24, 10, worst_machines(&missing)),
+        (24, 8, become_overdue()),
         (8, 8, Panel::stacked(
             "Machines by missing updates",
             "Assessed machines by the number of updates that they miss. Good: nearly all miss none, or one or \
@@ -55,37 +59,78 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
 }
 
 fn worst_machines(missing: &str) -> Panel {
-    let top = format!("topk(20, max by (tenant, machine_id, machine) ({missing}) > 0)");
+    let top = format!("topk(20, max by (tenant, machine_id) ({missing}) > 0)");
     let of_top = |value: &str| format!("{value} and on (tenant, machine_id) {top}");
+    let mut columns = Vec::from(machine_columns());
+    columns.extend([
+        Column::label("tenant", "Tenant"),
+        Column::label("os_platform", "Platform"),
+        Column::label("device_group", "Device group"),
+        Column::value("Value #A", "Missing", Unit::Count).bar(),
+        Column::value("Value #B", "Overdue", Unit::Count).bounds(Bounds::bad_from(1.0)),
+        Column::value("Value #C", "CVE fixes", Unit::Count),
+        Column::value("Value #D", "Oldest missing", Unit::Days),
+        Column::value("Value #E", "Last seen", Unit::Days),
+    ]);
     Panel::table(
         "Machines that miss most",
         "The twenty machines that miss the most updates; empty when no machine misses any. Good: you know the \
-         reason for each machine. Start with overdue machines that were seen recently: they are running, but \
-         updates do not install. Click a machine to see its missing updates and since when it misses them.",
-        vec![
-            Column::label("machine", "Machine").link("Show this machine", TO_MACHINE),
-            Column::label("tenant", "Tenant"),
-            Column::label("os_platform", "Platform"),
-            Column::label("device_group", "Device group"),
-            Column::value("Value #A", "Missing", Unit::Count).bar(),
-            Column::value("Value #B", "Overdue", Unit::Count).bounds(Bounds::bad_from(1.0)),
-            Column::value("Value #C", "CVE fixes", Unit::Count),
-            Column::value("Value #D", "Oldest missing update", Unit::Seconds),
-            Column::value("Value #E", "Seen by Defender before", Unit::Seconds),
-            Column::label("machine_id", "Machine id").link("Show this machine", TO_MACHINE),
-        ],
+         reason for each machine. Start with overdue machines that Defender has seen recently: they are running, but \
+         updates do not install. The last two columns are the days since the oldest missing update was first seen, and \
+         since Defender last saw the machine. Click a machine to see its missing updates.",
+        columns,
     )
+    .query(named(&top), "")
+    .query(of_top("max by (tenant, machine_id) (@mde_machine_overdue_updates)"), "")
+    .query(of_top("max by (tenant, machine_id) (@mde_machine_missing_updates_addressed_cves)"), "")
+    .query(
+        of_top(&days_since("min by (tenant, machine_id) (@mde_machine_oldest_missing_update_timestamp_seconds)")),
+        "",
+    )
+    .query(of_top(&days_since("max by (tenant, machine_id) (@mde_machine_last_seen_timestamp_seconds)")), "")
+    .nothing("none")
+}
+
+/// The machines whose next deadline passes within a week.
+fn become_overdue() -> Panel {
+    let deadline = "scalar(max(@mde_policy_deadline_seconds))";
+    let first_seen = of_selected("@mde_machine_missing_update_first_seen_timestamp_seconds");
+    let next = format!("min by (tenant, machine_id) (({first_seen}) + {deadline} - time() > 0) < {WEEK_SECS}");
+    let listed = format!("bottomk(50, {next})");
+    let mut columns = Vec::from(machine_columns());
+    columns.extend([
+        Column::label("tenant", "Tenant"),
+        Column::label("os_platform", "Platform"),
+        Column::label("device_group", "Device group"),
+        Column::value("Value #A", "Overdue in", Unit::Days),
+        Column::value("Value #B", "Last seen", Unit::Days),
+    ]);
+    Panel::table(
+        "Machines that become overdue this week",
+        "The machines with a missing update whose deadline passes within seven days, counted from its first seen time on \
+         the machine by the shortest deadline of the chosen policy; at most fifty, the next ones first. Good: an empty \
+         list. Under `from: released` the deadline is earlier; a rule with a longer deadline and an exception are not \
+         considered. Needs the update level. A machine that has long not been seen cannot be patched in time.",
+        columns,
+    )
+    .query(format!("sort({})", named(&format!("({listed}) / 86400"))), "")
     .query(
         format!(
-            "{top} * on (tenant, machine_id) group_left (os_platform, device_group) \
-             max by (tenant, machine_id, os_platform, device_group) (@mde_machine_info)"
+            "{} and on (tenant, machine_id) {listed}",
+            days_since("max by (tenant, machine_id) (@mde_machine_last_seen_timestamp_seconds)")
         ),
         "",
     )
-    .query(of_top("max by (tenant, machine_id) (@mde_machine_overdue_updates)"), "")
-    .query(of_top("max by (tenant, machine_id) (@mde_machine_missing_updates_addressed_cves)"), "")
-    .query(of_top("time() - min by (tenant, machine_id) (@mde_machine_oldest_missing_update_timestamp_seconds)"), "")
-    .query(of_top("time() - max by (tenant, machine_id) (@mde_machine_last_seen_timestamp_seconds)"), "")
+    .nothing("none")
+}
+
+/// Adds the name, the platform and the device group of each machine to `series`.
+fn named(series: &str) -> String {
+    let properties = "machine, os_platform, device_group";
+    format!(
+        "{series} * on (tenant, machine_id) group_left ({properties}) \
+         max by (tenant, machine_id, {properties}) ({NAMED})"
+    )
 }
 
 fn missing_update_age(low: u32, high: Option<u32>) -> String {

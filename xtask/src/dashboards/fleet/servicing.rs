@@ -1,8 +1,9 @@
 //! The row with the servicing of the Windows versions in the fleet.
 
-use super::TO_EXPORTER;
 use crate::dashboards::bounds::{SERVICING_ENDED, SERVICING_ENDING_SECS};
 use crate::dashboards::grafana::{Bounds, Color, Column, Panel, Unit};
+use crate::dashboards::links::TO_EXPORTER;
+use crate::dashboards::shared::days_until;
 
 pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
     vec![
@@ -32,8 +33,8 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
              changes no other figure. Good: 0, or only machines that you know of. A newer facts file or a newer \
              release of the exporter may know the build.",
         ).query(in_state("unknown"), "")),
-        (14, 9, ends()),
-        (10, 9, Panel::stacked(
+        (18, 9, ends()),
+        (6, 9, Panel::stacked(
             "Machines by servicing",
             "The machines in scope by the servicing of their Windows version, without unsupported ones. Good: all are \
              in service. A rise of the red area at the start of a day is the end of a version.",
@@ -54,10 +55,10 @@ fn ends() -> Panel {
          ended or is uncertain, and the next end is months away. Within 90 days `MdeServicingEnding` fires while \
          machines are in service or uncertain. A version without an edition is not in the servicing table.",
         vec![
-            Column::label("os_platform", "Platform"),
+            Column::label("os_platform", "Platform").grows(),
             Column::label("os_version", "Version"),
             Column::label("edition", "Edition"),
-            Column::value("Value #A", "Ends in", Unit::Seconds).bounds(Bounds::rising(0.0, SERVICING_ENDING_SECS)),
+            Column::value("Value #A", "Ends in", Unit::Days).bounds(Bounds::rising(0.0, SERVICING_ENDING_SECS)),
             Column::value("Value #B", "Last day", Unit::Date),
             Column::value("Value #C", "In service", Unit::Count),
             Column::value("Value #D", "Uncertain", Unit::Count).bounds(Bounds::warning_from(1.0)),
@@ -65,7 +66,7 @@ fn ends() -> Panel {
             Column::value("Value #F", "Unknown", Unit::Count),
         ],
     )
-    .query(format!("sort({END} - time())"), "")
+    .query(format!("sort({})", days_until(END)), "")
     // Noon of the last day: the same date in every time zone of a browser from UTC-12 to UTC+11.
     .query(format!("1000 * ({END} - 43200)"), "")
     .query(of_version("in_service"), "")

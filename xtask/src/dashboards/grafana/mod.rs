@@ -11,6 +11,8 @@ mod style;
 mod variable;
 
 pub(crate) use panel::Panel;
+#[cfg(test)]
+pub(crate) use style::width_of_text;
 pub(crate) use style::{Bounds, Color, Column, Unit};
 pub(crate) use variable::Variable;
 
@@ -103,7 +105,7 @@ impl Dashboard {
         let mut json = panel.json(id, place, |query| expand(query, self.filters));
         let queries = json["targets"].to_string();
         let of_machines = self.filters.iter().filter(|filter| filter.picks == Picks::Machines);
-        let unused = of_machines.filter(|filter| !queries.contains(&format!("${}", filter.variable)));
+        let unused = of_machines.filter(|filter| !queries.contains(&filter.value()));
         let named = |filter: &Filter| {
             let variable = self.variables.iter().find(|variable| variable.name == filter.variable);
             variable.unwrap_or_else(|| panic!("no variable `{}`", filter.variable)).label

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::data_source;
 use super::query::{Query, ResultShape, id};
-use super::style::{Bounds, Color, Column, Unit, link_json};
+use super::style::{Bounds, Color, Column, Unit, link_json, nothing_json};
 
 /// A panel without its position.
 pub(crate) struct Panel {
@@ -39,6 +39,7 @@ enum PanelKind {
     BarGauge,
     Table,
     StateTimeline,
+    Trend,
     Text { markdown: &'static str },
 }
 
@@ -87,7 +88,7 @@ impl Panel {
 
     /// Areas over time, one on top of the other.
     pub(crate) fn stacked(title: &'static str, description: impl Into<String>) -> Self {
-        Self::new(PanelKind::Stacked, title, description)
+        Self::new(PanelKind::Stacked, title, description).above_zero()
     }
 
     /// One bar for each series.
@@ -105,6 +106,11 @@ impl Panel {
         Self::new(PanelKind::StateTimeline, title, description)
     }
 
+    /// A line for each `month`, over the number of each `day`. Both are labels of the query.
+    pub(crate) fn burn_down(title: &'static str, description: impl Into<String>) -> Self {
+        Self::new(PanelKind::Trend, title, description).above_zero()
+    }
+
     /// Markdown text.
     pub(crate) fn text(title: &'static str, markdown: &'static str) -> Self {
         Self::new(PanelKind::Text { markdown }, title, "")
@@ -118,7 +124,7 @@ impl Panel {
 
     pub(crate) fn unit(self, unit: Unit) -> Self {
         let range = if unit == Unit::Share { (Some(0.0), Some(1.0)) } else { self.range };
-        let decimals = if unit == Unit::Share { Some(1) } else { self.decimals };
+        let decimals = unit.decimals().or(self.decimals);
         Self { unit, decimals, range, ..self }
     }
 
@@ -209,15 +215,17 @@ impl Panel {
         if !self.links.is_empty() {
             panel["links"] = self.links.iter().map(|link| link_json(*link)).collect();
         }
-        if !self.columns.is_empty() {
-            panel["transformations"] = self.transformations();
+        match self.kind {
+            PanelKind::Table => panel["transformations"] = self.to_columns(),
+            PanelKind::Trend => panel["transformations"] = to_lines(),
+            _ => {}
         }
         panel
     }
 
     fn targets(&self, expand: impl Fn(&str) -> String) -> Vec<Value> {
         let shape = match self.kind {
-            PanelKind::Table => ResultShape::Rows,
+            PanelKind::Table | PanelKind::Trend => ResultShape::Rows,
             PanelKind::Stat | PanelKind::BarGauge => ResultShape::Now,
             _ => ResultShape::Range,
         };
@@ -226,15 +234,19 @@ impl Panel {
     }
 
     fn defaults(&self) -> Value {
-        let by_bounds = self.bounds.is_some()
-            && !matches!(self.kind, PanelKind::Lines | PanelKind::Bars | PanelKind::Stacked);
-        let mode = if by_bounds || !self.texts.is_empty() { "thresholds" } else { "palette-classic" };
+        // The palette only tells series apart: the colour of a single value says whether the value is good.
+        let of_series = matches!(
+            self.kind,
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked | PanelKind::Trend
+        );
+        let mode = if of_series { "palette-classic" } else { "thresholds" };
         let mut defaults = json!({
             "color": { "mode": mode },
             "mappings": self.mappings(),
             "noValue": self.nothing,
-            "thresholds": self.bounds.clone().unwrap_or_else(Bounds::none).json(),
-            "unit": self.unit.as_str(),
+            "thresholds": self.bounds.clone().unwrap_or_else(Bounds::none).json(self.unit),
+            // An axis has no room for all digits.
+            "unit": if of_series && self.unit == Unit::Count { "short" } else { self.unit.as_str() },
         });
         let custom = self.custom();
         let optional = [
@@ -252,20 +264,25 @@ impl Panel {
     }
 
     fn mappings(&self) -> Vec<Value> {
+        let nothing = matches!(self.kind, PanelKind::Stat).then(|| nothing_json(self.nothing));
         if self.texts.is_empty() {
-            return Vec::new();
+            return Vec::from_iter(nothing);
         }
         let mapping = |(index, (value, text, color)): (usize, &(f64, &str, Color))| {
             (value.to_string(), json!({ "color": color.as_str(), "index": index, "text": text }))
         };
         let options: Map<String, Value> = self.texts.iter().enumerate().map(mapping).collect();
-        vec![json!({ "options": options, "type": "value" })]
+        [json!({ "options": options, "type": "value" })].into_iter().chain(nothing).collect()
     }
 
     fn custom(&self) -> Value {
         let stacked = matches!(self.kind, PanelKind::Stacked);
         match self.kind {
-            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => json!({
+            PanelKind::Lines
+            | PanelKind::Bars
+            | PanelKind::Steps
+            | PanelKind::Stacked
+            | PanelKind::Trend => json!({
                 "axisLabel": "",
                 "axisPlacement": "auto",
                 "drawStyle": if matches!(self.kind, PanelKind::Bars) { "bars" } else { "line" },
@@ -287,14 +304,19 @@ impl Panel {
     }
 
     fn overrides(&self) -> Vec<Value> {
-        let by_name = |name: &str, property: Value| json!({ "matcher": { "id": "byName", "options": name }, "properties": [property] });
+        let with = |name: &str, properties: Value| json!({ "matcher": { "id": "byName", "options": name }, "properties": properties });
+        let by_name = |name: &str, property: Value| with(name, json!([property]));
         let color = |(name, color): &(&str, Color)| {
             let fixed = json!({ "fixedColor": color.as_str(), "mode": "fixed" });
             by_name(name, json!({ "id": "color", "value": fixed }))
         };
         let downwards =
             |name: &&str| by_name(name, json!({ "id": "custom.transform", "value": "negative-Y" }));
-        let line = |name: &&str| by_name(name, json!({ "id": "custom.drawStyle", "value": "line" }));
+        let line = |name: &&str| {
+            // A line among bars would get their fill.
+            let style = [("custom.drawStyle", json!("line")), ("custom.fillOpacity", json!(0)), ("custom.lineWidth", json!(2))];
+            with(name, style.map(|(id, value)| json!({ "id": id, "value": value })).into())
+        };
         let drawn = self.negative.iter().map(downwards).chain(self.lines.iter().map(line));
         let columns = self.columns.iter().map(Column::json);
         self.colors.iter().map(color).chain(drawn).chain(columns).collect()
@@ -336,21 +358,28 @@ impl Panel {
                 "showValue": "auto",
                 "tooltip": { "mode": "single", "sort": "none" },
             }),
-            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => json!({
-                "legend": {
-                    "calcs": ["lastNotNull"],
-                    "displayMode": "list",
-                    "placement": "bottom",
-                    "showLegend": true,
-                },
-                "tooltip": { "mode": "multi", "sort": "desc" },
-            }),
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => self.series_options(),
+            PanelKind::Trend => {
+                let mut options = self.series_options();
+                options["xField"] = DAY.into();
+                options
+            }
             PanelKind::Text { .. } => json!({}),
         }
     }
 
+    fn series_options(&self) -> Value {
+        // Many series leave no room for their newest values in the legend.
+        let is_open = self.queries.iter().any(|query| query.legend.contains("{{"));
+        let newest: &[&str] = if is_open { &[] } else { &["lastNotNull"] };
+        json!({
+            "legend": { "calcs": newest, "displayMode": "list", "placement": "bottom", "showLegend": true },
+            "tooltip": { "mode": "multi", "sort": "desc" },
+        })
+    }
+
     /// Transformations to one row for each set of labels, with ordered and titled columns.
-    fn transformations(&self) -> Value {
+    fn to_columns(&self) -> Value {
         let order: Map<String, Value> = self
             .columns
             .iter()
@@ -374,6 +403,24 @@ impl Panel {
     }
 }
 
+/// The field with the days of a burn-down, as Grafana names the first column of a matrix.
+const DAY: &str = "day\\month";
+
+/// Transformations to one row for each day and one column for each month, the newest first.
+fn to_lines() -> Value {
+    let sorted = |field: &str, newest_first: bool| {
+        json!({ "id": "sortBy", "options": { "fields": {}, "sort": [{ "desc": newest_first, "field": field }] } })
+    };
+    let matrix = json!({ "columnField": "month", "emptyValue": "null", "rowField": "day", "valueField": "Value" });
+    let number = json!({ "conversions": [{ "destinationType": "number", "targetField": DAY }], "fields": {} });
+    json!([
+        sorted("month", true),
+        { "id": "groupingToMatrix", "options": matrix },
+        { "id": "convertFieldType", "options": number },
+        sorted(DAY, false),
+    ])
+}
+
 impl PanelKind {
     fn as_str(&self) -> &'static str {
         match self {
@@ -382,6 +429,7 @@ impl PanelKind {
             Self::BarGauge => "bargauge",
             Self::Table => "table",
             Self::StateTimeline => "state-timeline",
+            Self::Trend => "trend",
             Self::Text { .. } => "text",
         }
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::data_source;
+use crate::dashboards::expression::{INSTANCE, JOB, expand};
 
 /// A variable.
 #[derive(Clone)]
@@ -39,8 +40,8 @@ impl Variable {
         vec![
             Self::data_source(),
             Self::several("job", "Job", series),
-            Self::several("instance", "Instance", &format!("{series}{{job=~\"$job\"}}")),
-            Self::several("tenant", "Tenant", "mde_up{job=~\"$job\", instance=~\"$instance\"}"),
+            Self::several("instance", "Instance", &expand(&format!("@{series}"), &[JOB])),
+            Self::several("tenant", "Tenant", &expand("@mde_up", &[JOB, INSTANCE])),
         ]
     }
 
@@ -68,7 +69,7 @@ impl Variable {
         Self { name, label, kind: VariableKind::One { query: format!("query_result({query})"), regex } }
     }
 
-    /// Returns whether the variable may have several values, which Grafana writes as a regular expression.
+    /// Returns whether the variable may have several values.
     #[cfg(test)]
     pub(crate) fn is_several(&self) -> bool {
         matches!(self.kind, VariableKind::Several { .. })

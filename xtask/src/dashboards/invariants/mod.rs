@@ -1,11 +1,13 @@
 //! Tests of properties that every dashboard and panel has.
 
+mod presentation;
+mod variables;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::dashboards::expression::{Picks, exported, family, queryable};
-use crate::dashboards::grafana::Dashboard;
 use crate::dashboards::queries::{self, panels, selectors};
 
 /// Metrics that no dashboard shows, each with the reason.
@@ -135,30 +137,11 @@ fn every_description_states_what_is_good() {
 }
 
 #[test]
-fn every_panel_has_a_unit_and_a_text_for_no_value() {
-    let units = ["short", "percentunit", "s", "bytes", "reqps", "string", "time:YYYY-MM-DD"];
-    each_panel(|panel, problem| {
-        let defaults = &panel["fieldConfig"]["defaults"];
-        let overrides = panel["fieldConfig"]["overrides"].as_array().unwrap();
-        let properties = overrides.iter().flat_map(|of| of["properties"].as_array().unwrap());
-        let others = properties.filter(|property| property["id"] == "unit").map(|unit| &unit["value"]);
-        for unit in others.chain([&defaults["unit"]]) {
-            if !units.contains(&unit.as_str().unwrap_or_default()) {
-                problem(&format!("unit {unit}"));
-            }
-        }
-        if defaults["noValue"].as_str().unwrap_or_default().is_empty() {
-            problem("no text for a missing value");
-        }
-    });
-}
-
-#[test]
 fn queries_have_the_shape_that_the_panel_type_needs() {
     each_panel(|panel, problem| {
         let range = match panel["type"].as_str().unwrap_or_default() {
             "timeseries" | "state-timeline" => true,
-            "stat" | "bargauge" | "table" => false,
+            "stat" | "bargauge" | "table" | "trend" => false,
             other => return problem(&format!("type {other}")),
         };
         let targets = panel["targets"].as_array().unwrap();
@@ -167,7 +150,7 @@ fn queries_have_the_shape_that_the_panel_type_needs() {
             if target["range"] != range || target["instant"] == range {
                 problem("its query has another time range than its panel type");
             }
-            if (target["format"] == "table") != (panel["type"] == "table") {
+            if (target["format"] == "table") != matches!(panel["type"].as_str(), Some("table" | "trend")) {
                 problem("its query has another format than its panel type");
             }
             if !ids.insert(target["refId"].as_str().unwrap()) {
@@ -238,7 +221,7 @@ fn every_selector_names_an_exported_metric_and_has_its_filters() {
                     continue;
                 };
                 for filter in dashboard.filters.iter().filter(|filter| metric.has_label(filter.label)) {
-                    let wanted = (filter.label.to_owned(), format!("${}", filter.variable));
+                    let wanted = (filter.label.to_owned(), filter.value());
                     let has_matcher = selector.matchers.contains(&wanted);
                     if filter.picks == Picks::Machines {
                         can_be_filtered = true;
@@ -319,65 +302,4 @@ fn the_fleet_dashboard_works_without_the_machine_level() {
         .iter()
         .any(|row| row["title"] == rows[0] && row["collapsed"] == true);
     assert!(folded, "the row is not folded, so its queries always run");
-}
-
-/// The variables that `text` uses, without those of Grafana.
-fn variables_in(text: &str) -> BTreeSet<String> {
-    let starts = text.split('$').skip(1).map(|rest| rest.trim_start_matches('{'));
-    let name = |rest: &str| {
-        let end = rest.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_').unwrap_or(rest.len());
-        rest[..end].to_owned()
-    };
-    let own = |name: &String| {
-        !name.is_empty() && !name.starts_with("__") && !name.starts_with(|c: char| c.is_ascii_digit())
-    };
-    starts.map(name).filter(own).collect()
-}
-
-fn names(dashboard: &Dashboard) -> BTreeSet<String> {
-    dashboard.variables.iter().map(|variable| variable.name.to_owned()).collect()
-}
-
-#[test]
-fn variables_are_exactly_those_that_are_used() {
-    for (file, dashboard) in crate::dashboards::all() {
-        assert_eq!(variables_in(&dashboard.text()), names(&dashboard), "{file}");
-    }
-}
-
-#[test]
-fn a_variable_of_one_value_is_compared_with_equality() {
-    for (file, dashboard) in crate::dashboards::all() {
-        let text = dashboard.text();
-        for variable in &dashboard.variables {
-            let wrong = if variable.is_several() { "=\\\"$" } else { "=~\\\"$" };
-            assert!(!text.contains(&format!("{wrong}{}\\\"", variable.name)), "{file}: {}", variable.name);
-        }
-    }
-}
-
-#[test]
-fn links_lead_to_dashboards_that_have_their_variables() {
-    let dashboards: BTreeMap<&str, BTreeSet<String>> =
-        crate::dashboards::all().iter().map(|(_, dashboard)| (dashboard.uid, names(dashboard))).collect();
-    let mut targets = BTreeSet::new();
-    for (file, dashboard) in crate::dashboards::all() {
-        let text = dashboard.text();
-        for url in text.split("\"url\": \"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            let Some((uid, query)) = url.strip_prefix("/d/").and_then(|path| path.split_once('?')) else {
-                assert!(url.is_empty() || url.starts_with("https://"), "{file}: {url}");
-                continue;
-            };
-            let variables = dashboards.get(uid).unwrap_or_else(|| panic!("{file}: no dashboard {uid}"));
-            for parameter in query.split('&') {
-                if let Some((variable, _)) =
-                    parameter.strip_prefix("var-").and_then(|rest| rest.split_once('='))
-                {
-                    assert!(variables.contains(variable), "{file}: {uid} has no {variable}");
-                }
-            }
-            targets.insert(uid.to_owned());
-        }
-    }
-    assert_eq!(targets.into_iter().collect::<Vec<_>>(), ["mde-exporter", "mde-fleet", "mde-machine"]);
 }
