@@ -166,7 +166,6 @@ fn machines(first_seen: &str) -> Panel {
     let columns = machine_columns().into_iter().chain([
         Column::label("tenant", "Tenant"),
         Column::label("os_platform", "Platform"),
-        Column::label("os_version", "Version"),
         Column::label("device_group", "Device group"),
         Column::value("Value #A", "Missing for", Unit::Days),
         Column::value("Value #B", "Overdue", Unit::Count).bounds(Bounds::bad_from(1.0)),
@@ -190,6 +189,6 @@ fn machines(first_seen: &str) -> Panel {
     )
     .query(of_listed("max by (tenant, machine_id) (@mde_machine_overdue_updates)"), "")
     .query(of_listed(&days_since("max by (tenant, machine_id) (@mde_machine_last_seen_timestamp_seconds)")), "")
-    .without(&["job", "instance"])
+    .without(&["job", "instance", "os_version"])
     .nothing("none or unknown")
 }

@@ -295,7 +295,7 @@ fn width_of_label(label: &str) -> u32 {
         "source" => 110,
         "tenant" => 140,
         "os_platform" | "device_group" | "exception" | "instance" => 170,
-        "products" => 150,
+        "products" => 165,
         "machine" | "title" => 220,
         "machine_id" => 330,
         _ => panic!("no width for `{label}`"),
