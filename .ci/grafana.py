@@ -82,18 +82,18 @@ class Drawing:
         self.browser.__exit__(*arguments)
         self.server.shutdown()
 
-    def draw(self, dashboard, mode, width, chosen, scrape_interval, span=None):
+    def draw(self, dashboard, mode, width, chosen, scrape_interval, span=None, at=None):
         """Draws a dashboard and returns its height and the problems found.
 
         `chosen` are values of variables that differ from the first ones. `span` is the length of the time range in
-        seconds, if it is not that of the dashboard.
+        seconds, if it is not that of the dashboard, and `at` its end, if it is not now.
         """
         # As high as any dashboard: the browser leaves out parts of tables that are not in sight.
         self.browser.set_window(width, HEIGHT, mode)
-        now = time.time()
+        end = at or time.time()
         found = re.fullmatch(r"now-(\d+)([mhd])", dashboard["time"]["from"])
         span = span or int(found[1]) * SECONDS[found[2]]
-        times = {"from": (now - span) * 1000, "to": now * 1000, "scrapeInterval": scrape_interval * 1000, "zone": "utc"}
+        times = {"from": (end - span) * 1000, "to": end * 1000, "scrapeInterval": scrape_interval * 1000, "zone": "utc"}
         height = self.browser.run(
             "return window.drawDashboard(arguments[0])",
             {
