@@ -1,11 +1,15 @@
 //! The stored state of tenants: from an earlier run, or from before a reload removed them.
 
+#[cfg(feature = "demo")]
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::defender::{CallRecorder, QuotaHistory};
 use crate::error::AppError;
+#[cfg(feature = "demo")]
+use crate::fleet::BurnDown;
 use crate::fleet::TenantFleet;
 use crate::poll;
 use crate::self_metrics::SelfMetrics;
@@ -49,6 +53,12 @@ impl TenantStore {
     /// Saves fleets.
     pub(crate) fn save(&self, fleets: &[Arc<TenantFleet>]) {
         self.store.save(fleets);
+    }
+
+    /// Saves the burn-downs of tenants.
+    #[cfg(feature = "demo")]
+    pub(crate) fn save_burn_downs(&self, burn_downs: &BTreeMap<Arc<str>, Arc<BurnDown>>) {
+        self.store.save_burn_downs(burn_downs);
     }
 
     /// The stored data of a tenant without times in the future, or an empty fleet.

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use mde_simulator::{Control, MissingKb};
 
 use super::DAY_STARTS_AT;
+use super::daily_counts::DailyCounts;
 use super::machine_past::{HistorySpan, PastReading, is_silent};
 use crate::app::progress::ProgressLine;
 use crate::clock::Clock;
@@ -24,8 +25,8 @@ use crate::error::{AppError, Chain};
 use crate::facts::folder::from_memory;
 use crate::facts::{Facts, FactsFile, FactsSettings, disk};
 use crate::fleet::{
-    DatedUpdate, ExportVersion, MachineAnswer, MachineFacts, PollStatus, ReportedUpdate, TenantFleet,
-    UpdateFacts,
+    BurnDown, DatedUpdate, ExportVersion, MachineAnswer, MachineFacts, PollStatus, ReportedUpdate,
+    TenantFleet, UpdateFacts,
 };
 use crate::http::ProxyMode;
 use crate::model::{KbId, MachineId, Source};
@@ -73,7 +74,10 @@ impl History {
         let writing = tokio::task::spawn_blocking(move || {
             let file = self.facts_file()?;
             disk::save(settings.file(), &file)?;
-            store.save(&[Arc::new(self.fleet(machines, &settings.facts_in(file)))]);
+            let (fleet, burn_down) = self.fleet(machines, &settings.facts_in(file));
+            let burn_downs = [(Arc::clone(&fleet.tenant), Arc::new(burn_down))].into();
+            store.save(&[Arc::new(fleet)]);
+            store.save_burn_downs(&burn_downs);
             Ok(())
         });
         let written = writing.await.expect("Safe: the history does not panic and is never aborted");
@@ -111,8 +115,8 @@ impl History {
         }
     }
 
-    /// The fleet after the history.
-    fn fleet(&self, machines: Vec<MachineFacts>, facts: &Facts) -> TenantFleet {
+    /// The fleet after the history, and the burn-down of its updates.
+    fn fleet(&self, machines: Vec<MachineFacts>, facts: &Facts) -> (TenantFleet, BurnDown) {
         let (tenant, poll) = (&self.config.tenants[0], &self.config.poll);
         let now = self.clock.now();
         let start = now - SignedDuration::from_hours(24 * i64::from(DAYS));
@@ -125,6 +129,7 @@ impl History {
         fleet.status =
             PollStatus { up: true, last_poll: Some(now), last_success: Some(now), ..PollStatus::default() };
         let mut reported = ReportedUpdates::default();
+        let mut counts = DailyCounts::default();
         let mut newest: HashMap<MachineId, MachineAnswer> = HashMap::new();
         let progress = ProgressLine::new();
         for (position, machine) in machines.iter().enumerate() {
@@ -134,7 +139,9 @@ impl History {
             let past = self.control.past(machine.id.as_str(), first_day);
             let misses_updates = past.last().is_some_and(|(_, missing)| !missing.is_empty());
             let Some(period) = span.period(position, machine, misses_updates) else { continue };
-            for PastReading { at, missing } in period.readings(past) {
+            let readings = period.readings(past);
+            counts.add_machine(&readings, period.counts_until(now));
+            for PastReading { at, missing } in readings {
                 let answer = reported.answer(missing, &self.control);
                 if tenant.source == Source::Export && at == period.last() && !is_silent(position) {
                     newest.insert(machine.id.clone(), answer);
@@ -148,7 +155,7 @@ impl History {
             fleet.apply_export(version, |id| newest.remove(id), &poll.freshness, facts);
         }
         progress.clear();
-        fleet
+        (fleet, counts.burn_down(start, now, facts))
     }
 }
 
@@ -183,17 +190,19 @@ fn reported_update(missing: MissingKb, control: &Control) -> Option<ReportedUpda
 
 #[cfg(test)]
 mod tests {
+    use jiff::ToSpan as _;
     use mde_simulator::Simulator;
 
     use super::super::{configuration, options};
     use super::*;
     use crate::cli::DemoFlags;
     use crate::config;
+    use crate::fleet::burn_down::day_of;
 
     const NOW: &str = "2026-11-30T12:00:00Z";
 
     /// The fleet of a demo that starts at this time.
-    async fn fleet(machines: usize, now: &str) -> TenantFleet {
+    async fn fleet(machines: usize, now: &str) -> (TenantFleet, BurnDown) {
         let now: jiff::Timestamp = now.parse().unwrap();
         let demo = DemoFlags { machines, source: Source::Machines };
         let clock = Clock::new(move || now);
@@ -209,7 +218,8 @@ mod tests {
 
     #[tokio::test]
     async fn same_seed_and_time_give_the_same_fleet() {
-        let (one, two) = (fleet(60, NOW).await, fleet(60, NOW).await);
+        let ((one, burn_down), (two, same)) = (fleet(60, NOW).await, fleet(60, NOW).await);
+        assert_eq!(burn_down, same);
         assert_eq!(one.machines, two.machines);
         assert_eq!(one.totals, two.totals);
         assert!(one.totals.resolved > 300 && one.totals.superseded > 0, "{:?}", one.totals);
@@ -218,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn times_of_the_history_lie_between_its_start_and_now() {
         for now in [NOW, "2026-12-08T16:59:00Z", "2026-12-08T18:01:00Z", "2027-01-01T00:00:00Z"] {
-            let fleet = fleet(200, now).await;
+            let (fleet, burn_down) = fleet(200, now).await;
             let now: jiff::Timestamp = now.parse().unwrap();
             let start = now - SignedDuration::from_hours(24 * i64::from(DAYS));
             let updates = || fleet.machines.values().flat_map(|machine| machine.missing_updates());
@@ -231,6 +241,15 @@ mod tests {
             assert!(read.into_iter().all(|assessment| assessment.fetched_at <= now), "{now}");
             let oldest = updates().map(|update| update.oldest_first_seen()).min().unwrap();
             assert!(oldest < now - SignedDuration::from_hours(24 * 200), "{now}: {oldest}");
+            assert!(burn_down.updates().count() > 8, "{now}");
+            for (kb, update) in burn_down.updates() {
+                let days = i32::try_from(update.machines().len()).unwrap();
+                let last = update.first_day().saturating_add((days - 1).days());
+                assert!(last <= day_of(now), "{now}: {kb} has a number of {last}");
+                let falls =
+                    update.machines().iter().flatten().max() > update.machines().last().unwrap().as_ref();
+                assert!(days < 30 || falls, "{now}: {kb} {update:?}");
+            }
         }
     }
 }

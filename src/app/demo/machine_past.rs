@@ -51,6 +51,11 @@ pub(super) struct HistorySpan {
     pub(super) interval: Duration,
 }
 
+/// A number below `range` that differs from position to position.
+fn spread(position: usize, range: u32) -> u32 {
+    u32::try_from(position * 7_919 % range as usize).unwrap_or_default()
+}
+
 /// Returns whether the data of the machine at this position of the list ended before the demo.
 pub(super) fn is_silent(position: usize) -> bool {
     silent_for(position).is_some()
@@ -70,7 +75,7 @@ impl HistorySpan {
         facts: &MachineFacts,
         misses_updates: bool,
     ) -> Option<ReadingPeriod> {
-        let phase = SignedDuration::from_secs((position * 7_919 % 86_400).cast_signed() as i64);
+        let phase = SignedDuration::from_secs(spread(position, 86_400).into());
         let whole = ReadingPeriod { first: self.start, last: self.newest_read(position), lasts: true, phase };
         if !facts.is_supported() {
             return None;
@@ -82,7 +87,7 @@ impl HistorySpan {
             return Some(ReadingPeriod { last: seen, lasts: false, ..whole });
         }
         if misses_updates && position % JOINED_LATE_EVERY == JOINED_LATE_EVERY / 2 + 1 {
-            let days = 1 + (position / JOINED_LATE_EVERY % 13).cast_signed() as i64;
+            let days = 1 + i64::from(spread(position / JOINED_LATE_EVERY, 13));
             let first = self.now - SignedDuration::from_hours(DAY_HOURS * days) + phase / 13;
             return Some(ReadingPeriod { first: first.min(whole.last), ..whole });
         }
@@ -91,12 +96,17 @@ impl HistorySpan {
 
     /// The newest read of a machine. The reads of all machines are spread over an interval.
     fn newest_read(&self, position: usize) -> Timestamp {
-        let share = (position * 7_919 % 1_000) as u32;
-        self.now - (self.interval * share / 1_000).min(Duration::from_hours(1))
+        self.now - self.interval * spread(position, 1_000) / 1_000
     }
 }
 
 impl ReadingPeriod {
+    /// The time until which the data counts; none if that is not in the history.
+    pub(super) fn counts_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let expired = self.last + Freshness::DEFAULT.expire_after;
+        Some(expired).filter(|expired| !self.lasts && *expired <= now)
+    }
+
     /// The time of the last reading.
     pub(super) fn last(&self) -> Timestamp {
         self.last

@@ -6,6 +6,7 @@
 //! real one, so that changes are soon visible.
 
 mod configuration;
+mod daily_counts;
 mod greeting;
 mod history;
 mod machine_past;

@@ -80,7 +80,7 @@ async fn first_scrape_of_the_demo_has_a_history() {
         let demo = RunningExporter::start(demo).await;
         assert_eq!(demo.get("/-/ready").await.0, StatusCode::OK);
         let scrape = demo.scrape().await;
-        let now = Timestamp::now().as_second() as f64;
+        let now = Timestamp::now().as_millisecond() as f64 / 1_000.0;
         assert_eq!(scrape.value("mde_up", &[("tenant", "demo")]), Some(1.0));
         for state in ["fresh", "stale", "inactive", "unknown", "unsupported"] {
             assert!(sum_with(&scrape, "mde_assessed_machines", "state", state) > 0.0, "{source}: {state}");

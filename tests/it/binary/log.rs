@@ -1,36 +1,54 @@
 //! The log of the real binary: nobody reads it, somebody reads it late, and what it says of requests.
 
-use std::io::{BufRead as _, BufReader, PipeReader};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use crate::support::binary::{LOOPBACK, RunningExporter, command, configure_contoso, test_tenant};
 use crate::support::exposition;
+use crate::support::tenant::TestTenant;
 
 const DROPPED: &str = "mde_exporter_log_messages_dropped_total";
 
 /// Longer than any step takes, even on a busy host.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// A demo whose log goes to a pipe that nobody reads, and the URL of its metrics.
-async fn demo_without_reader(folder: &TempDir) -> (Child, PipeReader, String) {
-    let arguments = ["demo", LOOPBACK, "--machines=2000", "--log.level=debug", "--storage.path=data"];
-    let (reader, writer) = std::io::pipe().unwrap();
-    let mut demo = command(folder, &arguments);
-    demo.stderr(writer);
-    let mut child = demo.spawn().unwrap();
-    let (mut greeting, stdout) = (Vec::new(), child.stdout.as_mut().unwrap());
-    while !String::from_utf8_lossy(&greeting).contains("Ctrl-C") {
-        let read = tokio::time::timeout(TIME_LIMIT, stdout.read_buf(&mut greeting)).await;
-        assert_ne!(read.unwrap().unwrap(), 0, "{}", String::from_utf8_lossy(&greeting));
+/// An exporter that logs thousands of calls to a pipe that nobody reads once it serves.
+struct UnreadExporter {
+    child: Child,
+    reader: PipeReader,
+    /// The URL of its metrics.
+    url: String,
+    _test_tenant: TestTenant,
+}
+
+impl UnreadExporter {
+    async fn start() -> Self {
+        let test_tenant = test_tenant(2_000).await;
+        configure_contoso(&test_tenant);
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut run = command(&test_tenant.folder, &["run", LOOPBACK, "--log.level=debug"]);
+        run.stderr(writer);
+        let child = run.spawn().unwrap();
+        drop(run);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut log = String::new();
+            loop {
+                let mut bytes = [0; 512];
+                let read = reader.read(&mut bytes).unwrap();
+                assert_ne!(read, 0, "{log}");
+                log += std::str::from_utf8(&bytes[..read]).unwrap();
+                let after = log.split("\"serving metrics\" address=").nth(1);
+                if let Some((address, _)) = after.and_then(|after| after.split_once(' ')) {
+                    return (reader, format!("http://{address}/metrics"));
+                }
+            }
+        });
+        let (reader, url) = tokio::time::timeout(TIME_LIMIT, reading).await.unwrap().unwrap();
+        Self { child, reader, url, _test_tenant: test_tenant }
     }
-    let greeting = String::from_utf8(greeting).unwrap();
-    let url = greeting.split_whitespace().find(|word| word.ends_with("/metrics")).unwrap();
-    (child, reader, url.to_owned())
 }
 
 /// Scrapes until log lines were dropped, and returns how many.
@@ -47,7 +65,9 @@ async fn dropped_lines(url: &str) -> f64 {
             }
         }
     };
-    tokio::time::timeout(TIME_LIMIT, scraping).await.expect("the demo polls although nobody reads its log")
+    tokio::time::timeout(TIME_LIMIT, scraping)
+        .await
+        .expect("the exporter polls although nobody reads its log")
 }
 
 async fn signal(child: &Child, name: &str) {
@@ -57,8 +77,7 @@ async fn signal(child: &Child, name: &str) {
 
 #[tokio::test]
 async fn unread_log_delays_neither_polls_nor_the_stop() {
-    let folder = TempDir::new().unwrap();
-    let (mut child, reader, url) = demo_without_reader(&folder).await;
+    let UnreadExporter { mut child, reader, url, _test_tenant } = UnreadExporter::start().await;
     dropped_lines(&url).await;
     signal(&child, "-TERM").await;
     let status = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
@@ -68,8 +87,7 @@ async fn unread_log_delays_neither_polls_nor_the_stop() {
 
 #[tokio::test]
 async fn log_that_is_read_again_reports_dropped_lines() {
-    let folder = TempDir::new().unwrap();
-    let (mut child, reader, url) = demo_without_reader(&folder).await;
+    let UnreadExporter { mut child, reader, url, _test_tenant } = UnreadExporter::start().await;
     dropped_lines(&url).await;
     let reading = tokio::task::spawn_blocking(move || {
         let lines = BufReader::new(reader).lines().map(Result::unwrap);
@@ -82,8 +100,7 @@ async fn log_that_is_read_again_reports_dropped_lines() {
 
 #[tokio::test]
 async fn closed_log_is_counted_and_stops_nothing() {
-    let folder = TempDir::new().unwrap();
-    let (mut child, reader, url) = demo_without_reader(&folder).await;
+    let UnreadExporter { mut child, reader, url, _test_tenant } = UnreadExporter::start().await;
     drop(reader);
     dropped_lines(&url).await;
     signal(&child, "-TERM").await;

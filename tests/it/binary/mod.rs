@@ -6,7 +6,6 @@ mod commands;
 mod demo;
 mod exceptions;
 mod listen;
-#[cfg(feature = "demo")]
 mod log;
 mod reload;
 mod restart;
