@@ -2,6 +2,7 @@
 
 mod overview;
 mod query;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
