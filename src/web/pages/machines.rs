@@ -15,7 +15,7 @@ use askama::Template;
 use self::chips::states;
 use self::headline::{emptiness, headline};
 use self::order::MachineOrder;
-use self::rows::{MachineRow, has_tenant};
+use self::rows::{ListedMachine, has_tenant};
 use self::values::{FilterValues, values};
 use super::Answer;
 use super::context::PageContext;
@@ -61,7 +61,7 @@ struct MachinesPage {
     csv: String,
     json: String,
     columns: Columns,
-    rows: Vec<MachineRow>,
+    rows: Vec<ListedMachine>,
     /// The sentence in place of rows, and the name and target of a link behind it.
     empty: Option<(String, Option<(&'static str, String)>)>,
     previous: Option<String>,
@@ -176,7 +176,7 @@ impl MachinesPage {
             policies: policies(context),
             csv: download("csv"),
             json: download("json"),
-            rows: shown.into_iter().map(|place| MachineRow::of(context, place)).collect(),
+            rows: shown.into_iter().map(|place| ListedMachine::of(context, place)).collect(),
             columns,
             empty: range.is_empty().then(|| emptiness(context, count, pages)),
             previous: (page > 1).then(|| to_page((page - 1).min(pages))),

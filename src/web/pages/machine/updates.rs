@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::fleet::overview::MachineSummary;
 use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
 use crate::fleet::{EffectiveFacts, MissingUpdate};
-use crate::model::{CvssScore, Severity};
+use crate::model::{CvssScore, Severity, VendorSeverity};
 use crate::web::pages::context::PageContext;
 use crate::web::pages::machines::{ALL, Chip, last_day};
 use crate::web::pages::query::PageQuery;
@@ -174,7 +174,7 @@ fn row(
         link: page(kb),
         title: visible(of_tenant.map_or(&missing.update.facts.title, |update| &update.facts.title)),
         severity: severity(context, missing).map(Severity::as_str),
-        vendor_severity: own.vendor_severity.map(|severity| severity.as_str()),
+        vendor_severity: own.vendor_severity.map(VendorSeverity::as_str),
         exploited: verdict.exploited,
         listed: known.map(|known| day(known.since, *now)),
         due: known.and_then(|known| known.due).map(|due| day(last_day(due), *now)),

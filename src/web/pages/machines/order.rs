@@ -29,7 +29,7 @@ pub(super) enum MachineOrder {
 }
 
 /// The rank of a machine: its class, its place in the class, and its place among the names.
-type Rank = (u8, i64, u32);
+type MachineRank = (u8, i64, u32);
 
 impl MachineOrder {
     const ALL: [Self; ORDERS.len()] =
@@ -90,7 +90,7 @@ impl MachineOrder {
         shown.iter().map(|(_, place)| *place).collect()
     }
 
-    fn rank(self, summary: &MachineSummary, judgement: &MachineJudgement) -> Rank {
+    fn rank(self, summary: &MachineSummary, judgement: &MachineJudgement) -> MachineRank {
         let (class, value) = match self {
             Self::Overdue => deadline_rank(judgement),
             Self::Missing => count_rank(summary, summary.missing.map(|missing| missing.total)),

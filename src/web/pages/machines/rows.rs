@@ -9,7 +9,7 @@ use crate::web::pages::query::PageQuery;
 use crate::web::pages::text::{ShownDay, ShownTime, day, grouped, visible};
 
 /// One machine.
-pub(super) struct MachineRow {
+pub(super) struct ListedMachine {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) link: String,
@@ -63,7 +63,7 @@ pub(super) fn has_tenant(context: &PageContext) -> bool {
     context.snapshot.fleets.len() > 1 && context.query.tenant.is_none()
 }
 
-impl MachineRow {
+impl ListedMachine {
     pub(super) fn of(context: &PageContext, place: usize) -> Self {
         let PageContext { snapshot, query, now, .. } = context;
         let overview = snapshot.overview();
