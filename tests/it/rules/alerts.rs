@@ -30,14 +30,21 @@ fn every_alert_has_a_severity_and_links() {
         // A summary is a fixed text, except that it names the tenant of an alert about a tenant.
         let tenants = summary.matches("{{ $labels.tenant }}").count();
         let has_tenant = rule.annotations["description"].contains("$labels.tenant");
-        assert_eq!((tenants, summary.matches("{{").count()), (usize::from(has_tenant), tenants), "{name}: {summary}");
+        assert_eq!(
+            (tenants, summary.matches("{{").count()),
+            (usize::from(has_tenant), tenants),
+            "{name}: {summary}"
+        );
         let description = &rule.annotations["description"];
         assert!(description.contains("{{") && description.ends_with('.'), "{name}: {description}");
         let runbook = format!("https://runbooks.example.com/mde_exporter/{name}.md");
         assert_eq!(rule.annotations["runbook_url"], runbook);
         let dashboard = rule.annotations["dashboard_url"].strip_prefix("https://grafana.example.com/d/");
         let dashboard = dashboard.unwrap_or_else(|| panic!("{name}")).split('?').next().unwrap();
-        assert!(["mde-fleet", "mde-machine", "mde-update", "mde-exporter"].contains(&dashboard), "{name}: {dashboard}");
+        assert!(
+            ["mde-fleet", "mde-machine", "mde-update", "mde-exporter"].contains(&dashboard),
+            "{name}: {dashboard}"
+        );
     }
 }
 

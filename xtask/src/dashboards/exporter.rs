@@ -141,8 +141,7 @@ fn scope() -> Panel {
             Column::value("Value #A", "Machines", Unit::Count).bounds(Bounds::good_above(NO_MACHINES)),
             Column::value("Value #B", "Unsupported", Unit::Count),
             Column::value("Value #C", "Waiting", Unit::Count),
-            Column::value("Value #D", "Unused selectors", Unit::Count)
-                .bounds(Bounds::warning_from(1.0)),
+            Column::value("Value #D", "Unused selectors", Unit::Count).bounds(Bounds::warning_from(1.0)),
         ],
     )
     .query(

@@ -56,11 +56,7 @@ pub(crate) fn dashboard() -> Dashboard {
                     "Device group",
                     &expand("@mde_assessed_machines", &[JOB, INSTANCE, TENANT]),
                 ),
-                Variable::one(
-                    "policy",
-                    "Policy",
-                    &expand("@mde_policy_machines", &[JOB, INSTANCE]),
-                ),
+                Variable::one("policy", "Policy", &expand("@mde_policy_machines", &[JOB, INSTANCE])),
             ],
         ]
         .concat(),

@@ -25,16 +25,12 @@ pub(crate) const TO_MACHINE: &str = concat!(
 );
 
 /// The dashboard of the update in the row.
-pub(crate) const TO_UPDATE: &str = concat!(
-    "/d/mde-update?var-kb=${__data.fields.kb:percentencode}&${tenant:queryparam}",
-    selection!()
-);
+pub(crate) const TO_UPDATE: &str =
+    concat!("/d/mde-update?var-kb=${__data.fields.kb:percentencode}&${tenant:queryparam}", selection!());
 
 /// The dashboard of the update that replaces the one in the row.
-pub(crate) const TO_SUCCESSOR: &str = concat!(
-    "/d/mde-update?var-kb=${__data.fields.by:percentencode}&${tenant:queryparam}",
-    selection!()
-);
+pub(crate) const TO_SUCCESSOR: &str =
+    concat!("/d/mde-update?var-kb=${__data.fields.by:percentencode}&${tenant:queryparam}", selection!());
 
 /// The dashboard of the exporter.
 pub(crate) const TO_EXPORTER: &str = concat!("/d/mde-exporter?${tenant:queryparam}", selection!());

@@ -8,12 +8,7 @@ use crate::dashboards::grafana::{
 use crate::dashboards::links::TO_PORTAL;
 use crate::dashboards::shared::{days_since, days_until, hours_since, kb_column};
 
-const FILTERS: Filters = &[
-    JOB,
-    INSTANCE,
-    TENANT,
-    Filter::one("machine_id", "machine", Picks::Machines),
-];
+const FILTERS: Filters = &[JOB, INSTANCE, TENANT, Filter::one("machine_id", "machine", Picks::Machines)];
 
 /// The machines for the variable. A machine without a name is listed by its id. Names are not unique, ids are.
 const LISTED: &str = "max by (machine, machine_id) (label_replace(\

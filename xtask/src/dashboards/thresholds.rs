@@ -78,7 +78,8 @@ fn steps(panel: &Value) -> Vec<f64> {
     let config = &panel["fieldConfig"];
     let of_columns = config["overrides"].as_array().unwrap().iter().map(|of| {
         let properties = of["properties"].as_array().unwrap();
-        let value = |id: &str| properties.iter().find(|property| property["id"] == id).map(|found| &found["value"]);
+        let value =
+            |id: &str| properties.iter().find(|property| property["id"] == id).map(|found| &found["value"]);
         (value("thresholds"), value("unit"))
     });
     let defaults = &config["defaults"];
@@ -90,7 +91,8 @@ fn steps(panel: &Value) -> Vec<f64> {
                 Some("suffix:h") => 3_600.0,
                 _ => 1.0,
             };
-            let values = thresholds["steps"].as_array().unwrap().iter().filter_map(|step| step["value"].as_f64());
+            let values =
+                thresholds["steps"].as_array().unwrap().iter().filter_map(|step| step["value"].as_f64());
             values.map(move |value| value * seconds)
         })
         .collect()

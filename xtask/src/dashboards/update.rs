@@ -2,11 +2,11 @@
 
 use crate::dashboards::bounds::{SPREAD_SHARE, WEEK_SECS};
 use crate::dashboards::expression::{Filter, Filters, INSTANCE, JOB, Picks, TENANT, expand};
-use crate::dashboards::grafana::{
-    Bounds, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable,
-};
+use crate::dashboards::grafana::{Bounds, Column, Dashboard, Marks, Panel, Row, Shown, Unit, Variable};
 use crate::dashboards::links::{TO_CATALOGUE, TO_TENANT};
-use crate::dashboards::shared::{NAMED, burn_down, days_since, days_until, machine_columns, successor_column};
+use crate::dashboards::shared::{
+    NAMED, burn_down, days_since, days_until, machine_columns, successor_column,
+};
 
 const FILTERS: Filters = &[JOB, INSTANCE, TENANT, Filter::one("kb", "kb", Picks::Update)];
 

@@ -7,14 +7,14 @@ use crate::dashboards::links::TO_EXPORTER;
 use crate::dashboards::shared::{days_until, hours_since, kb_column};
 
 pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
-    let good = || Bounds::rising(WITHIN_LOW, WITHIN_GOOD);
+    let good = Bounds::rising(WITHIN_LOW, WITHIN_GOOD);
     vec![
         (6, 4, Panel::stat(
             "Within deadline",
             "Share of the judged machines that are not overdue under the chosen policy: they are compliant, due or \
              under an exception. Good: 95 % or more; below 90 % `MdeComplianceLow` fires. Read it together with \
              *Not judged*: those machines are not in this share.",
-        ).query(within_deadline(""), "").unit(Unit::Share).bounds(good())),
+        ).query(within_deadline(""), "").unit(Unit::Share).bounds(good)),
         (6, 4, Panel::stat(
             "Overdue",
             "Number of machines that miss an update past its deadline under the chosen policy, or are past end of \
@@ -32,6 +32,16 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
              that cannot be read, or without facts that the policy needs. They count as neither within deadline nor \
              overdue. Good: 0. The row about what is not known tells the reasons apart.",
         ).query(in_state("unknown"), "").bounds(Bounds::warning_from(1.0)).link("Exporter", TO_EXPORTER)),
+    ]
+    .into_iter()
+    .chain(others())
+    .chain(history())
+    .collect()
+}
+
+/// The numbers beside the main ones.
+fn others() -> Vec<(u32, u32, Panel)> {
+    vec![
         (6, 4, Panel::stat(
             "Due",
             "Number of machines that miss updates whose deadlines have not passed. Good: it falls in the weeks after \
@@ -56,13 +66,19 @@ pub(super) fn panels() -> Vec<(u32, u32, Panel)> {
              dashboard no longer shows the present situation.",
         ).query(hours_since("min(@mde_exporter_last_poll_success_timestamp_seconds)"), "").unit(Unit::Hours)
             .bounds(Bounds::bad_from(STALE_LONG_SECS)).link("Exporter", TO_EXPORTER)),
+    ]
+}
+
+fn history() -> Vec<(u32, u32, Panel)> {
+    let good = Bounds::rising(WITHIN_LOW, WITHIN_GOOD);
+    vec![
         (12, 8, Panel::lines(
             "Within deadline over time",
             "Share of the judged machines within the deadlines of the chosen policy, and of the assessed machines that \
              miss nothing. Good: the first line stays above 95 %, also in the weeks after a Patch Tuesday, while the \
              second one dips and recovers. A first line that falls means that patching is slower than the deadlines.",
         ).query(within_deadline(""), "within deadline").query(misses_nothing(""), "miss nothing")
-            .unit(Unit::Share).bounds(good())
+            .unit(Unit::Share).bounds(good)
             .color("within deadline", Color::Good).color("miss nothing", Color::Neutral)),
         (12, 8, Panel::stacked(
             "Machines under the policy",

@@ -95,7 +95,8 @@ fn worst_machines(missing: &str) -> Panel {
 fn become_overdue() -> Panel {
     let deadline = "scalar(max(@mde_policy_deadline_seconds))";
     let first_seen = of_selected("@mde_machine_missing_update_first_seen_timestamp_seconds");
-    let next = format!("min by (tenant, machine_id) (({first_seen}) + {deadline} - time() > 0) < {WEEK_SECS}");
+    let next =
+        format!("min by (tenant, machine_id) (({first_seen}) + {deadline} - time() > 0) < {WEEK_SECS}");
     let listed = format!("bottomk(50, {next})");
     let mut columns = Vec::from(machine_columns());
     columns.extend([

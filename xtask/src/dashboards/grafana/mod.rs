@@ -8,6 +8,7 @@
 mod panel;
 mod query;
 mod style;
+mod transformations;
 mod variable;
 
 pub(crate) use panel::Panel;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::data_source;
 use super::query::{Query, ResultShape, id};
 use super::style::{Bounds, Color, Column, Unit, link_json, nothing_json};
+use super::transformations::{DAY, to_columns, to_lines};
 
 /// A panel without its position.
 pub(crate) struct Panel {
@@ -216,7 +217,7 @@ impl Panel {
             panel["links"] = self.links.iter().map(|link| link_json(*link)).collect();
         }
         match self.kind {
-            PanelKind::Table => panel["transformations"] = self.to_columns(),
+            PanelKind::Table => panel["transformations"] = to_columns(&self.columns, self.hidden),
             PanelKind::Trend => panel["transformations"] = to_lines(),
             _ => {}
         }
@@ -278,23 +279,21 @@ impl Panel {
     fn custom(&self) -> Value {
         let stacked = matches!(self.kind, PanelKind::Stacked);
         match self.kind {
-            PanelKind::Lines
-            | PanelKind::Bars
-            | PanelKind::Steps
-            | PanelKind::Stacked
-            | PanelKind::Trend => json!({
-                "axisLabel": "",
-                "axisPlacement": "auto",
-                "drawStyle": if matches!(self.kind, PanelKind::Bars) { "bars" } else { "line" },
-                "fillOpacity": match self.kind { PanelKind::Stacked => 60, PanelKind::Bars => 80, _ => 0 },
-                "lineInterpolation": if matches!(self.kind, PanelKind::Steps) { "stepAfter" } else { "linear" },
-                "lineWidth": if stacked { 0 } else { 2 },
-                "showPoints": "never",
-                // Missing data is not bridged by a line.
-                "spanNulls": false,
-                "stacking": { "group": "A", "mode": if stacked { "normal" } else { "none" } },
-                "thresholdsStyle": { "mode": if self.bounds.is_some() { "dashed" } else { "off" } },
-            }),
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked | PanelKind::Trend => {
+                json!({
+                    "axisLabel": "",
+                    "axisPlacement": "auto",
+                    "drawStyle": if matches!(self.kind, PanelKind::Bars) { "bars" } else { "line" },
+                    "fillOpacity": match self.kind { PanelKind::Stacked => 60, PanelKind::Bars => 80, _ => 0 },
+                    "lineInterpolation": if matches!(self.kind, PanelKind::Steps) { "stepAfter" } else { "linear" },
+                    "lineWidth": if stacked { 0 } else { 2 },
+                    "showPoints": "never",
+                    // Missing data is not bridged by a line.
+                    "spanNulls": false,
+                    "stacking": { "group": "A", "mode": if stacked { "normal" } else { "none" } },
+                    "thresholdsStyle": { "mode": if self.bounds.is_some() { "dashed" } else { "off" } },
+                })
+            }
             PanelKind::StateTimeline => json!({ "fillOpacity": 80, "lineWidth": 0 }),
             PanelKind::Table => {
                 json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": false })
@@ -314,7 +313,11 @@ impl Panel {
             |name: &&str| by_name(name, json!({ "id": "custom.transform", "value": "negative-Y" }));
         let line = |name: &&str| {
             // A line among bars would get their fill.
-            let style = [("custom.drawStyle", json!("line")), ("custom.fillOpacity", json!(0)), ("custom.lineWidth", json!(2))];
+            let style = [
+                ("custom.drawStyle", json!("line")),
+                ("custom.fillOpacity", json!(0)),
+                ("custom.lineWidth", json!(2)),
+            ];
             with(name, style.map(|(id, value)| json!({ "id": id, "value": value })).into())
         };
         let drawn = self.negative.iter().map(downwards).chain(self.lines.iter().map(line));
@@ -358,7 +361,9 @@ impl Panel {
                 "showValue": "auto",
                 "tooltip": { "mode": "single", "sort": "none" },
             }),
-            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => self.series_options(),
+            PanelKind::Lines | PanelKind::Bars | PanelKind::Steps | PanelKind::Stacked => {
+                self.series_options()
+            }
             PanelKind::Trend => {
                 let mut options = self.series_options();
                 options["xField"] = DAY.into();
@@ -377,48 +382,6 @@ impl Panel {
             "tooltip": { "mode": "multi", "sort": "desc" },
         })
     }
-
-    /// Transformations to one row for each set of labels, with ordered and titled columns.
-    fn to_columns(&self) -> Value {
-        let order: Map<String, Value> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(at, column)| (column.field.to_owned(), at.into()))
-            .collect();
-        let titles: Map<String, Value> =
-            self.columns.iter().map(|column| (column.field.to_owned(), column.title.into())).collect();
-        let hidden = self.hidden.iter().chain(&["Time"]);
-        let hidden: Map<String, Value> = hidden.map(|field| ((*field).to_owned(), true.into())).collect();
-        let organize = json!({
-            "id": "organize",
-            "options": {
-                "excludeByName": hidden,
-                "includeByName": {},
-                "indexByName": order,
-                "renameByName": titles,
-            },
-        });
-        json!([{ "id": "merge", "options": {} }, organize])
-    }
-}
-
-/// The field with the days of a burn-down, as Grafana names the first column of a matrix.
-const DAY: &str = "day\\month";
-
-/// Transformations to one row for each day and one column for each month, the newest first.
-fn to_lines() -> Value {
-    let sorted = |field: &str, newest_first: bool| {
-        json!({ "id": "sortBy", "options": { "fields": {}, "sort": [{ "desc": newest_first, "field": field }] } })
-    };
-    let matrix = json!({ "columnField": "month", "emptyValue": "null", "rowField": "day", "valueField": "Value" });
-    let number = json!({ "conversions": [{ "destinationType": "number", "targetField": DAY }], "fields": {} });
-    json!([
-        sorted("month", true),
-        { "id": "groupingToMatrix", "options": matrix },
-        { "id": "convertFieldType", "options": number },
-        sorted(DAY, false),
-    ])
 }
 
 impl PanelKind {

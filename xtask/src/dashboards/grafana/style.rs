@@ -201,7 +201,18 @@ impl Column {
 
     fn new(field: &'static str, title: &'static str, unit: Unit, width: u32) -> Self {
         let width = width.max(width_of_text(title) + 20);
-        Self { field, title, unit, bounds: None, bar: false, link: None, width, grows: false, hidden: false, yes_or_no: false }
+        Self {
+            field,
+            title,
+            unit,
+            bounds: None,
+            bar: false,
+            link: None,
+            width,
+            grows: false,
+            hidden: false,
+            yes_or_no: false,
+        }
     }
 
     /// Hides the column, whose values the links of other columns use.
@@ -257,7 +268,8 @@ impl Column {
             properties.push(json!({ "id": "min", "value": 0 }));
             properties.push(json!({ "id": "max", "value": 1 }));
         }
-        properties.extend(self.unit.decimals().map(|decimals| json!({ "id": "decimals", "value": decimals })));
+        properties
+            .extend(self.unit.decimals().map(|decimals| json!({ "id": "decimals", "value": decimals })));
         if self.bar && self.unit == Unit::Count {
             // The longest bar is the largest value of this column, not of the table.
             properties.push(json!({ "id": "min", "value": 0 }));

@@ -31,8 +31,19 @@ fn property<'a>(properties: &'a [Value], id: &str) -> Option<&'a Value> {
 
 #[test]
 fn every_panel_has_a_unit_and_a_text_for_no_value() {
-    let units =
-        ["short", "locale", "none", "percentunit", "s", "suffix:h", "suffix:d", "bytes", "reqps", "string", "time:YYYY-MM-DD"];
+    let units = [
+        "short",
+        "locale",
+        "none",
+        "percentunit",
+        "s",
+        "suffix:h",
+        "suffix:d",
+        "bytes",
+        "reqps",
+        "string",
+        "time:YYYY-MM-DD",
+    ];
     each_panel(|panel, problem| {
         let defaults = &panel["fieldConfig"]["defaults"];
         let columns = overrides(panel);
@@ -65,7 +76,8 @@ fn ages_are_in_days_or_hours_and_not_in_weeks() {
             let (id, query) = (target["refId"].as_str().unwrap(), target["expr"].as_str().unwrap());
             let field = if targets.len() > 1 { format!("Value #{id}") } else { "Value".to_owned() };
             let title = titles.and_then(|titles| titles.get(&field)).and_then(Value::as_str);
-            let column = title.and_then(|title| overrides(panel).into_iter().find(|(name, _)| *name == title));
+            let column =
+                title.and_then(|title| overrides(panel).into_iter().find(|(name, _)| *name == title));
             let unit = match &column {
                 Some((_, properties)) => property(properties, "unit").unwrap(),
                 None if panel["type"] == "table" => continue,
@@ -96,7 +108,9 @@ fn the_palette_colours_nothing_but_series() {
         if !of_series && panel.to_string().contains("palette-classic") {
             problem("the palette paints a value green that may be bad");
         }
-        if panel["options"]["colorMode"] == "value" && panel["fieldConfig"]["defaults"]["color"]["mode"] != "thresholds" {
+        if panel["options"]["colorMode"] == "value"
+            && panel["fieldConfig"]["defaults"]["color"]["mode"] != "thresholds"
+        {
             problem("the colour of a value does not follow its thresholds");
         }
     });
@@ -126,7 +140,8 @@ fn areas_and_bars_start_at_zero() {
             problem("its areas do not start at 0");
         }
         for (name, properties) in overrides(panel) {
-            let is_bar = property(properties, "custom.cellOptions").is_some_and(|cell| cell["type"] == "gauge");
+            let is_bar =
+                property(properties, "custom.cellOptions").is_some_and(|cell| cell["type"] == "gauge");
             let has_range = property(properties, "max").is_some()
                 || property(properties, "fieldMinMax").is_some_and(|own| *own == true);
             if is_bar && !(has_range && property(properties, "min").is_some_and(|min| *min == 0)) {
@@ -187,7 +202,8 @@ fn the_columns_of_a_table_fit_at_1280_pixels() {
 #[test]
 fn every_column_of_a_table_is_described() {
     each_panel(|panel, problem| {
-        let Some(organized) = panel["transformations"][1]["options"].as_object().filter(|_| panel["type"] == "table")
+        let Some(organized) =
+            panel["transformations"][1]["options"].as_object().filter(|_| panel["type"] == "table")
         else {
             return;
         };

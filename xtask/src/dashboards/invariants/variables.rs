@@ -30,7 +30,8 @@ fn names(dashboard: &Dashboard) -> BTreeSet<String> {
 fn queries_in(json: &Value) -> Vec<&str> {
     match json {
         Value::Object(fields) => {
-            let own = fields.iter().filter(|(key, _)| ["expr", "query", "definition"].contains(&key.as_str()));
+            let own =
+                fields.iter().filter(|(key, _)| ["expr", "query", "definition"].contains(&key.as_str()));
             let own = own.filter_map(|(_, value)| value.as_str());
             own.chain(fields.values().flat_map(queries_in)).collect()
         }
@@ -51,7 +52,8 @@ fn names_with_any_character_can_be_selected() {
     let mut problems = Vec::new();
     for (file, dashboard) in crate::dashboards::all() {
         for filter in dashboard.filters {
-            let variable = dashboard.variables.iter().find(|variable| variable.name == filter.variable).unwrap();
+            let variable =
+                dashboard.variables.iter().find(|variable| variable.name == filter.variable).unwrap();
             if variable.is_several() == (filter.values == Values::One) {
                 problems.push(format!("{file}: {} has other values than its filter", filter.variable));
             }
