@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::load::validate;
 use super::output::print;
-use super::progress::ProgressLine;
+use super::progress::TerminalLine;
 use super::runtime::block_on;
 use crate::cli::{FactsUpdateFlags, Flags};
 use crate::clock::Clock;
@@ -85,7 +85,7 @@ fn read(
     now: Timestamp,
 ) -> Result<Outcome, AppError> {
     let old: BTreeSet<_> = file.documents.keys().cloned().collect();
-    let progress = ProgressLine::new();
+    let progress = TerminalLine::new();
     let read = from_folder_watched(folder, file, now, |done, total| {
         progress.write(&format!("{done} of {total} files"))
     });
@@ -130,7 +130,7 @@ fn fetch(
     let months = months.unwrap_or(Months::Last(settings.config().months));
     let update = SourceUpdate { fetcher, months, now };
     let sources: Vec<_> = settings.sources().collect();
-    let progress = ProgressLine::new();
+    let progress = TerminalLine::new();
     let report = block_on(async { Ok(update.run(&sources, file, &progress).await) })?;
     progress.clear();
     for failure in &report.failures {
@@ -142,7 +142,7 @@ fn fetch(
     Ok(Outcome { accepted: report.accepted, failed })
 }
 
-impl UpdateProgress for ProgressLine {
+impl UpdateProgress for TerminalLine {
     fn report(&self, source: FactsSource, done: usize, total: usize) {
         self.write(&format!("{source}: {done} of {total}"));
     }

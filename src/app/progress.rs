@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 
 /// One line on a terminal that is written again and again.
-pub(super) struct ProgressLine {
+pub(super) struct TerminalLine {
     is_shown: bool,
 }
 
-impl ProgressLine {
+impl TerminalLine {
     /// A line that is shown if stderr is a terminal.
     pub(super) fn new() -> Self {
         Self { is_shown: stderr().is_terminal() }

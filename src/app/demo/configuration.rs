@@ -20,8 +20,8 @@ pub(super) const TENANT: &str = "demo";
 /// The shortest time between two reads of a machine.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(20);
 
-/// The number of machines that are read in a second. The calls of the last hour are recorded, and more of them would need
-/// memory and time.
+/// The number of machines that are read in a second. The exporter records the calls of the last hour, and more of them
+/// would need memory and time.
 const READS_PER_SECOND: u64 = 10;
 
 /// The interval at which the list of export files is requested. The simulation too allows 16 requests in an hour.

@@ -67,7 +67,7 @@ impl CountedUpdate {
             return None;
         }
         let last = first_day.saturating_add(UpdateBurnDown::DAYS.days()).min(today);
-        let mut machines = 0;
+        let mut machines = 0_i64;
         let mut changes = self.changes.iter().peekable();
         let counts = first_day.series(1.day()).take_while(|day| *day <= last).map(|day| {
             while let Some((_, change)) = changes.next_if(|(changed, _)| **changed <= day) {

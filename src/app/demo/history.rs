@@ -16,7 +16,7 @@ use mde_simulator::{Control, MissingKb};
 use super::DAY_STARTS_AT;
 use super::daily_counts::DailyCounts;
 use super::machine_past::{HistorySpan, PastReading, is_silent};
-use crate::app::progress::ProgressLine;
+use crate::app::progress::TerminalLine;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::TenantStore;
@@ -131,7 +131,7 @@ impl History {
         let mut reported = ReportedUpdates::default();
         let mut counts = DailyCounts::default();
         let mut newest: HashMap<MachineId, MachineAnswer> = HashMap::new();
-        let progress = ProgressLine::new();
+        let progress = TerminalLine::new();
         for (position, machine) in machines.iter().enumerate() {
             if position % PROGRESS_STEP == 0 {
                 progress.write(&format!("history of {position} of {} machines", machines.len()));
