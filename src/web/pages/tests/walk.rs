@@ -47,8 +47,10 @@ fn links(page: &str, at: &Url) -> Vec<(Url, String)> {
     let links = page.split("<a ").skip(1).filter_map(|rest| {
         let (tag, text) = rest.split_once('>')?;
         let href = between(tag, "href=\"", "\"").first()?.replace("&#38;", "&").replace("&#39;", "'");
-        let label = between(tag, "aria-label=\"", "\"").first().map(|label| (*label).to_owned());
         let text = text.split("</a>").next()?;
+        let titles = between(text, "<title>", "</title>");
+        let label =
+            between(tag, "aria-label=\"", "\"").first().or(titles.first()).map(|label| (*label).to_owned());
         let text = if text.contains('<') { label.unwrap_or_default() } else { text.to_owned() };
         Some((at.join(&href).unwrap(), text))
     });
