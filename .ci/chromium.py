@@ -15,6 +15,8 @@ from programs import Failed, Program, answers, free_port, opener, wait_for
 DESKTOP = (1280, 900)
 # The key of an element in a reply, as defined by the protocol.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+# Keys, as defined by the protocol.
+TAB, ENTER = "\ue004", "\ue007"
 # Run as root, without a screen and without background network traffic.
 FLAGS = [
     "--headless",
@@ -91,6 +93,11 @@ class Browser(Program):
 
     def type(self, selector, text):
         self.call("POST", self.element(selector) + "/value", text=text)
+
+    def press(self, *keys):
+        """Presses keys one after the other, each a character of the protocol."""
+        steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.call("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": steps}])
 
     def set_window(self, width, height, scheme):
         """Sets the size of the window and the colour scheme."""

@@ -1,23 +1,19 @@
 """Draws dashboards with Grafana's components in Chromium, and finds what is wrong with the drawings.
 
-The page is in `.ci/render`. Its packages are installed from the npm registry on the first run:
-
-    python3 .ci/grafana.py      only installs the packages
+The page is in `.ci/render`. Its packages are installed from the npm registry on the first run.
 """
 
 import dataclasses
 import functools
-import hashlib
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 from chromium import Browser
+from npm import packages
 from programs import ROOT
 
 SOURCE = ROOT / ".ci/render"
@@ -25,24 +21,8 @@ HEIGHT = 8000
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
-def packages():
-    """The folder with the packages of the page, which are installed on the first run."""
-    files = [SOURCE / "package.json", SOURCE / "package-lock.json"]
-    version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "ci" / f"render-{version}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for file in files:
-            shutil.copy(file, folder)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        subprocess.run(command, cwd=folder, check=True)
-        (folder / "complete").touch()
-    return folder / "node_modules"
-
-
 def run_node(script, *arguments):
-    environment = {**os.environ, "NODE_PATH": str(packages())}
+    environment = {**os.environ, "NODE_PATH": str(packages(SOURCE))}
     subprocess.run(["node", SOURCE / script, *arguments], env=environment, check=True)
 
 
@@ -108,7 +88,3 @@ class Drawing:
         problems = [Problem(**found) for found in self.browser.run("return window.findProblems()")]
         messages = self.browser.console_messages(ignored={"DEBUG", "INFO"})
         return height, problems + [Problem("the page", "console", message) for message in messages]
-
-
-if __name__ == "__main__":
-    packages()
