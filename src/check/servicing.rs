@@ -90,7 +90,7 @@ mod tests {
             texts(&settings, &machines),
             [
                 "2 machines run a Windows version past end of servicing, which gets no updates: Windows11 23H2 (2)",
-                "1 machine may be past end of servicing. Set servicing.extended for 1 machine to settle it",
+                "1 machine may be past end of servicing. Set servicing.extended to settle it",
             ]
         );
         assert_eq!(texts(&settings, &machines[3..]), [""; 0]);

@@ -61,8 +61,12 @@ impl ServicingCounts {
     /// none without such a machine.
     #[must_use]
     pub fn uncertain(&self) -> Option<String> {
-        let setting =
-            |count, key: &str| (count > 0).then(|| format!("servicing.{key} for {}", machines(count)));
+        let setting = |count, key: &str| {
+            // The number of all such machines is at the start of the sentence.
+            let scope =
+                || if count == self.uncertain { String::new() } else { format!(" for {}", machines(count)) };
+            (count > 0).then(|| format!("servicing.{key}{}", scope()))
+        };
         let editions = setting(self.needs_edition, "editions");
         let extended = setting(self.needs_extended, "extended");
         let settings: Vec<_> = editions.into_iter().chain(extended).collect();
@@ -141,12 +145,12 @@ mod tests {
         assert_eq!(of(&[]), None);
         assert_eq!(
             of(&[(false, true)]).unwrap(),
-            "1 machine may be past end of servicing. Set servicing.extended for 1 machine to settle it."
+            "1 machine may be past end of servicing. Set servicing.extended to settle it."
         );
         assert_eq!(
             of(&[(true, false), (true, true), (true, false)]).unwrap(),
-            "3 machines may be past end of servicing. Set servicing.editions for 3 machines and servicing.extended for \
-             1 machine to settle it."
+            "3 machines may be past end of servicing. Set servicing.editions and servicing.extended for 1 machine to \
+             settle it."
         );
     }
 }

@@ -18,6 +18,7 @@ mod machines;
 mod objects;
 mod overview;
 mod query;
+mod reason;
 mod selection;
 mod status;
 mod tenants;

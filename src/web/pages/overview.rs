@@ -14,7 +14,6 @@ use askama::Template;
 
 use self::exceptions::{ExceptionRow, exceptions};
 use self::headline::{headline, lead, notes};
-pub(super) use self::not_judged::words as reason_words;
 use self::not_judged::{NotJudgedCard, not_judged};
 use self::policies::{PolicyRow, policies};
 use self::tenants::{TenantRow, tenants};

@@ -11,7 +11,7 @@ use std::ops::Range;
 use askama::Template;
 
 use self::headline::{emptiness, headline, notes};
-use self::row::UpdateRow;
+use self::row::ListedUpdateRow;
 use super::Answer;
 use super::context::PageContext;
 use super::layout::Layout;
@@ -55,8 +55,8 @@ struct UpdatesPage {
     policies: Vec<Chip>,
     csv: String,
     json: String,
-    columns: Columns,
-    rows: Vec<UpdateRow>,
+    columns: UpdateColumns,
+    rows: Vec<ListedUpdateRow>,
     /// The sentence in place of rows, and the name and target of a link behind it.
     empty: Option<(String, Option<(&'static str, String)>)>,
     previous: Option<String>,
@@ -65,7 +65,7 @@ struct UpdatesPage {
 }
 
 /// The columns of the table.
-struct Columns {
+struct UpdateColumns {
     kb: SortHead,
     has_tenant: bool,
     exploited: SortHead,
@@ -108,8 +108,8 @@ impl UpdatesPage {
             policies: policies(context),
             csv: download("csv"),
             json: download("json"),
-            columns: Columns::of(context),
-            rows: listed[range.clone()].iter().map(|update| UpdateRow::of(context, update)).collect(),
+            columns: UpdateColumns::of(context),
+            rows: listed[range.clone()].iter().map(|update| ListedUpdateRow::of(context, update)).collect(),
             empty: range.is_empty().then(|| emptiness(context, count, pages)),
             previous: (page > 1).then(|| to_page((page - 1).min(pages))),
             next: (page < pages).then(|| to_page(page + 1)),
@@ -167,7 +167,7 @@ fn words(order: &str) -> &'static str {
     }
 }
 
-impl Columns {
+impl UpdateColumns {
     fn of(context: &PageContext) -> Self {
         let current = context.query.sort.unwrap_or(ORDERS[0]);
         let head = |order: &'static str, direction| SortHead {

@@ -28,6 +28,9 @@ impl UnreadExporter {
     async fn start() -> Self {
         let test_tenant = test_tenant(2_000).await;
         configure_contoso(&test_tenant);
+        // The calls of an interval are spread over it.
+        let config = std::fs::read_to_string(test_tenant.folder.path().join("mde_exporter.yml")).unwrap();
+        test_tenant.write("mde_exporter.yml", &config.replace("interval: 100s", "interval: 10s"));
         let (mut reader, writer) = std::io::pipe().unwrap();
         let mut run = command(&test_tenant.folder, &["run", LOOPBACK, "--log.level=debug"]);
         run.stderr(writer);

@@ -65,7 +65,7 @@ async fn check_names_machines_past_end_of_servicing() {
     for line in [
         "servicing       warning: 3 machines run a Windows version past end of servicing, which gets no updates: Windows11 \
          22H2 (2), WindowsServer2012R2 (1)",
-        "servicing       warning: 1 machine may be past end of servicing. Set servicing.extended for 1 machine to settle it",
+        "servicing       warning: 1 machine may be past end of servicing. Set servicing.extended to settle it",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{text}");
     }

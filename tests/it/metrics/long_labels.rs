@@ -76,7 +76,7 @@ async fn long_values_are_cut_in_labels_and_whole_on_the_page() {
     assert_eq!(exposition.count_by("mde_machine_info", "machine")[&cut(&names[0])], 2.0);
     assert_eq!(exposition.count_by("mde_update_info", "title")[&cut(&"ö".repeat(400))], 1.0);
 
-    let page = running.get("/").await.1;
+    let page = running.get("/machines").await.1;
     for value in names.iter().chain(&groups).chain([&platform]) {
         assert!(page.contains(value.as_str()), "not whole: {} bytes", value.len());
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::vec;
 
-use super::{Rows, Table};
+use super::{DownloadTable, PendingRows};
 use crate::fleet::MachineState;
 use crate::model::Policy;
 use crate::publish::Snapshot;
@@ -29,13 +29,13 @@ const LAST_COLUMNS: [&str; 10] = [
 ];
 
 /// The machines that a query selects.
-pub(super) struct MachineRows {
+pub(super) struct PendingMachines {
     snapshot: Arc<Snapshot>,
     policy: usize,
     places: vec::IntoIter<usize>,
 }
 
-impl MachineRows {
+impl PendingMachines {
     pub(super) fn new(context: &PageContext) -> Self {
         let snapshot = Arc::clone(&context.snapshot);
         let mut places = Selection::new(&snapshot, &context.query).machines();
@@ -80,13 +80,13 @@ impl MachineRows {
     }
 }
 
-impl Rows for MachineRows {
+impl PendingRows for PendingMachines {
     fn columns(&self) -> Vec<String> {
         let labels = self.snapshot.labels.iter().map(|label| &*label.name);
         FIRST_COLUMNS.into_iter().chain(labels).chain(LAST_COLUMNS).map(str::to_owned).collect()
     }
 
-    fn write(&mut self, table: &mut Table) -> io::Result<bool> {
+    fn write(&mut self, table: &mut DownloadTable) -> io::Result<bool> {
         while let Some(place) = self.places.next() {
             let writer = table.writer();
             self.cells(place, |cell| writer.cell(cell))?;

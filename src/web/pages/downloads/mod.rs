@@ -18,9 +18,9 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use self::body::DownloadBody;
-use self::machines::MachineRows;
-use self::report_rows::ReportRows;
-use self::updates::UpdateRows;
+use self::machines::PendingMachines;
+use self::report_rows::PendingReportRows;
+use self::updates::PendingUpdates;
 use super::context::PageContext;
 use super::objects::kb_named;
 use super::{machine, machines as machine_list, update, updates as update_list};
@@ -83,21 +83,21 @@ impl DownloadFormat {
 }
 
 /// The rows of a download that are not written yet.
-trait Rows: Send {
+trait PendingRows: Send {
     /// The names of the columns.
     fn columns(&self) -> Vec<String>;
 
     /// Writes rows until the table is full. Returns whether more rows follow.
-    fn write(&mut self, table: &mut Table) -> io::Result<bool>;
+    fn write(&mut self, table: &mut DownloadTable) -> io::Result<bool>;
 }
 
 /// A table in memory, of which the part that was sent is removed.
-enum Table {
+enum DownloadTable {
     Csv(CsvTable<Vec<u8>>),
     Json(JsonTable<Vec<u8>>),
 }
 
-impl Table {
+impl DownloadTable {
     fn new(format: DownloadFormat, columns: &[String]) -> Self {
         let columns = columns.iter().map(String::as_str);
         let table = match format {
@@ -133,14 +133,14 @@ impl Table {
 
 /// A download that is not written completely.
 struct PendingDownload {
-    table: Table,
+    table: DownloadTable,
     /// None after the last row.
-    rows: Option<Box<dyn Rows>>,
+    rows: Option<Box<dyn PendingRows>>,
 }
 
 impl PendingDownload {
-    fn new(format: DownloadFormat, rows: Box<dyn Rows>) -> Self {
-        Self { table: Table::new(format, &rows.columns()), rows: Some(rows) }
+    fn new(format: DownloadFormat, rows: Box<dyn PendingRows>) -> Self {
+        Self { table: DownloadTable::new(format, &rows.columns()), rows: Some(rows) }
     }
 
     /// Writes the next chunk; none after the end.
@@ -224,17 +224,17 @@ impl Download {
     }
 
     /// The name of the file and the rows; none if nothing has the name `object`.
-    fn rows(self, context: &PageContext, object: &str) -> Option<(String, Box<dyn Rows>)> {
+    fn rows(self, context: &PageContext, object: &str) -> Option<(String, Box<dyn PendingRows>)> {
         Some(match self {
-            Self::Machines => ("machines".to_owned(), Box::new(MachineRows::new(context))),
+            Self::Machines => ("machines".to_owned(), Box::new(PendingMachines::new(context))),
             Self::Machine => {
-                let rows = ReportRows::of_machine(context, object)?;
+                let rows = PendingReportRows::of_machine(context, object)?;
                 (MachineId::parse(object)?.to_string(), Box::new(rows))
             }
-            Self::Updates => ("updates".to_owned(), Box::new(UpdateRows::new(context))),
+            Self::Updates => ("updates".to_owned(), Box::new(PendingUpdates::new(context))),
             Self::Update => {
                 let kb = kb_named(object).filter(|kb| update::is_known(context, *kb))?;
-                (format!("KB{kb}"), Box::new(ReportRows::of_update(context, kb)))
+                (format!("KB{kb}"), Box::new(PendingReportRows::of_update(context, kb)))
             }
         })
     }

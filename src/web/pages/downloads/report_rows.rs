@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::vec;
 
 use super::machines::sort_like_report;
-use super::{Rows, Table};
+use super::{DownloadTable, PendingRows};
 use crate::fleet::Machine;
 use crate::model::{KbId, Policy};
 use crate::publish::Snapshot;
@@ -17,7 +17,7 @@ use crate::web::pages::objects::machines_named;
 use crate::web::pages::update::machines_missing;
 
 /// The rows of machines, without those that the selection leaves out.
-pub(super) struct ReportRows {
+pub(super) struct PendingReportRows {
     snapshot: Arc<Snapshot>,
     policy: usize,
     /// The machines that are not written yet, each with its rows.
@@ -33,7 +33,7 @@ enum SelectedRows {
     Update(KbId),
 }
 
-impl ReportRows {
+impl PendingReportRows {
     /// The rows of the machines with the id `object`; none if it is unknown. A row without a KB is about the machine,
     /// so that parameters that select updates leave it out.
     pub(super) fn of_machine(context: &PageContext, object: &str) -> Option<Self> {
@@ -70,12 +70,12 @@ impl ReportRows {
     }
 }
 
-impl Rows for ReportRows {
+impl PendingRows for PendingReportRows {
     fn columns(&self) -> Vec<String> {
         columns(&self.snapshot.labels).map(str::to_owned).collect()
     }
 
-    fn write(&mut self, table: &mut Table) -> io::Result<bool> {
+    fn write(&mut self, table: &mut DownloadTable) -> io::Result<bool> {
         let Self { snapshot, policy, machines } = self;
         let Snapshot { fleets, freshness, policies, exceptions, servicing, labels, facts, .. } = &**snapshot;
         let overview = snapshot.overview();

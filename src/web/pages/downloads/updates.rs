@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::vec;
 
 use super::machines::tenant_ranks;
-use super::{Rows, Table};
+use super::{DownloadTable, PendingRows};
 use crate::fleet::EffectiveFacts;
 use crate::publish::Snapshot;
 use crate::report::Cell;
@@ -27,12 +27,12 @@ const COLUMNS: [&str; 11] = [
 ];
 
 /// The updates that a query selects.
-pub(super) struct UpdateRows {
+pub(super) struct PendingUpdates {
     snapshot: Arc<Snapshot>,
     updates: vec::IntoIter<ListedUpdate>,
 }
 
-impl UpdateRows {
+impl PendingUpdates {
     pub(super) fn new(context: &PageContext) -> Self {
         let snapshot = Arc::clone(&context.snapshot);
         let mut updates = listed_updates(context);
@@ -68,12 +68,12 @@ impl UpdateRows {
     }
 }
 
-impl Rows for UpdateRows {
+impl PendingRows for PendingUpdates {
     fn columns(&self) -> Vec<String> {
         COLUMNS.map(str::to_owned).into()
     }
 
-    fn write(&mut self, table: &mut Table) -> io::Result<bool> {
+    fn write(&mut self, table: &mut DownloadTable) -> io::Result<bool> {
         while let Some(update) = self.updates.next() {
             let writer = table.writer();
             self.cells(&update, |cell| writer.cell(cell))?;

@@ -9,8 +9,8 @@ use crate::fleet::servicing::version_name;
 use crate::model::ServicingState;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::machines::{last_day, servicing_words};
-use crate::web::pages::overview::reason_words;
 use crate::web::pages::query::PageQuery;
+use crate::web::pages::reason::reason_words;
 use crate::web::pages::text::{ShownDay, ShownTime, visible};
 
 /// A line of the list of facts.

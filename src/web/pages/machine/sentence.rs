@@ -4,7 +4,7 @@ use crate::fleet::policy::{UpdateState, UpdateVerdict};
 use crate::fleet::servicing::version_name;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::machines::{last_day, shown_name};
-use crate::web::pages::overview::reason_words;
+use crate::web::pages::reason::reason_words;
 use crate::web::pages::text::{counted, day, grouped, visible};
 
 /// The answer about the machine at `place`, whose missing updates have these verdicts.

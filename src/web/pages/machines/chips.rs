@@ -5,8 +5,8 @@ use crate::fleet::MachineState;
 use crate::fleet::policy::PolicyState;
 use crate::model::ServicingState;
 use crate::web::pages::context::PageContext;
-use crate::web::pages::overview::reason_words;
 use crate::web::pages::query::PageQuery;
+use crate::web::pages::reason::reason_words;
 use crate::web::pages::text::{grouped, visible};
 
 /// The states in the order of the page.

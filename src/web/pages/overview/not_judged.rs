@@ -3,7 +3,8 @@
 use super::headline::selected;
 use crate::fleet::overview::NotJudged;
 use crate::web::pages::context::PageContext;
-use crate::web::pages::text::{counted, grouped, length};
+use crate::web::pages::reason::reason_words;
+use crate::web::pages::text::{counted, grouped};
 
 /// The machines and devices that cannot be judged.
 pub(super) struct NotJudgedCard {
@@ -28,7 +29,7 @@ pub(super) fn not_judged(context: &PageContext) -> NotJudgedCard {
     };
     let rows = NotJudged::ALL.into_iter().filter(|reason| counts[*reason as usize] > 0).map(|reason| {
         let link = context.machines(|query| query.reason = Some(reason));
-        (words(context, reason), grouped(counts[reason as usize]), link)
+        (reason_words(context, reason), grouped(counts[reason as usize]), link)
     });
     NotJudgedCard {
         total: match (of(false), of(true)) {
@@ -39,22 +40,5 @@ pub(super) fn not_judged(context: &PageContext) -> NotJudgedCard {
             }
         },
         rows: rows.collect(),
-    }
-}
-
-/// The reason in words.
-pub(in crate::web::pages) fn words(context: &PageContext, reason: NotJudged) -> String {
-    let freshness = &context.snapshot.freshness;
-    match reason {
-        NotJudged::NotFound => "Unknown: Defender answers that the machine does not exist".to_owned(),
-        NotJudged::NeverRead => "Unknown: never read".to_owned(),
-        NotJudged::Expired => format!("Unknown: last read more than {} ago", length(freshness.expire_after)),
-        NotJudged::UnreadableId => "Unknown: Defender lists an update whose id is no KB".to_owned(),
-        NotJudged::LacksFacts => "Unknown: the policy needs facts that were never loaded".to_owned(),
-        NotJudged::Inactive => {
-            format!("Inactive: not seen by Defender for {}", length(freshness.inactive_after))
-        }
-        NotJudged::NotWindows => "Unsupported: no Windows".to_owned(),
-        NotJudged::NotOnboarded => "Unsupported: not onboarded".to_owned(),
     }
 }

@@ -145,7 +145,7 @@ fn counts_of_machines(
     let of_tenant = |(tenant, of_tenant): (usize, &TenantOverview)| {
         let updates = of_tenant.summary.updates.iter();
         let kbs = updates.filter(|(kb, update)| selects.matches(**kb, update)).map(|(kb, _)| *kb);
-        let mut counts = TenantCounts::new(kbs.collect());
+        let mut counts = UpdateCounter::new(kbs.collect());
         while let Some(place) = places.next_if(|&place| overview.machines[place].tenant == tenant) {
             counts.add(&overview.machines[place], selection.under_policy());
         }
@@ -155,14 +155,14 @@ fn counts_of_machines(
 }
 
 /// Counts the machines of one tenant by update.
-struct TenantCounts {
+struct UpdateCounter {
     /// Sorted.
     kbs: Vec<KbId>,
     /// One for each KB; none while no machine misses it.
     counts: Vec<Option<UpdateCounts>>,
 }
 
-impl TenantCounts {
+impl UpdateCounter {
     fn new(kbs: Vec<KbId>) -> Self {
         Self { counts: vec![None; kbs.len()], kbs }
     }

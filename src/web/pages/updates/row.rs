@@ -13,7 +13,7 @@ use crate::web::pages::text::{ShownDay, day, grouped, visible};
 const PRODUCTS: usize = 3;
 
 /// One update.
-pub(super) struct UpdateRow {
+pub(super) struct ListedUpdateRow {
     pub(super) kb: String,
     pub(super) link: String,
     pub(super) title: String,
@@ -47,7 +47,7 @@ pub(super) struct OverdueMachines {
     pub(super) is_bad: bool,
 }
 
-impl UpdateRow {
+impl ListedUpdateRow {
     pub(super) fn of(context: &PageContext, update: &ListedUpdate) -> Self {
         let PageContext { snapshot, query, now, .. } = context;
         let ListedUpdate { tenant, kb, machines, overdue, first_seen } = *update;
