@@ -94,7 +94,7 @@ class Browser(Program):
     def type(self, selector, text):
         self.call("POST", self.element(selector) + "/value", text=text)
 
-    def press(self, *keys):
+    def type_keys(self, *keys):
         """Presses keys one after the other, each a character of the protocol."""
         steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self.call("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": steps}])

@@ -58,7 +58,7 @@ async fn every_number_leads_to_as_many_machines() {
         "?exploited=true",
         "?q=june",
         "?state=stale",
-        "?policy=first_seen",
+        "?policy=8h",
     ] {
         let html = page(&served, &format!("/updates{query}")).await;
         let counts = counts(&html);

@@ -9,13 +9,13 @@ use crate::dashboards::queries::panels;
 /// The width of a dashboard in pixels in a window of 1280 pixels, without the margins of the page.
 const PAGE: f64 = 1280.0 - 32.0;
 
-/// The gap between two columns of the grid.
-const GAP: f64 = 8.0;
+/// The space between two columns of the grid.
+const SPACE: f64 = 8.0;
 
 /// The pixels that the content of a panel can take, without borders and a scroll bar.
 fn content_width(panel: &Value) -> f64 {
     let columns = panel["gridPos"]["w"].as_f64().unwrap();
-    columns * (PAGE + GAP) / 24.0 - GAP - 20.0
+    columns * (PAGE + SPACE) / 24.0 - SPACE - 20.0
 }
 
 /// The properties of each override with the name that it matches.
