@@ -87,7 +87,7 @@ fn read(
     let old: BTreeSet<_> = file.documents.keys().cloned().collect();
     let progress = TerminalLine::new();
     let read = from_folder_watched(folder, file, now, |done, total| {
-        progress.write(&format!("{done} of {total} files"))
+        progress.write(&format!("{done} of {total} files"));
     });
     progress.clear();
     let read = read.map_err(|source| AppError::System { operation: "read the folder of --from", source })?;

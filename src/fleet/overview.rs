@@ -305,9 +305,9 @@ fn searched(machine: &Machine) -> Box<str> {
         text.push_str(tag);
     }
     if text.is_ascii() {
-        text.make_ascii_lowercase()
+        text.make_ascii_lowercase();
     } else {
-        text = text.to_lowercase()
+        text = text.to_lowercase();
     }
     text.into()
 }
@@ -332,14 +332,13 @@ impl OwnerList {
         }
         let tags = Arc::clone(tags);
         let values: Box<[Box<str>]> = labels.iter().map(|label| label.value(Some(&tags)).into()).collect();
-        let owner = match self.places.get(&values) {
-            Some(&owner) => owner,
-            None => {
-                let owner = next_place(&self.list);
-                self.list.push(values.clone());
-                self.places.insert(values, owner);
-                owner
-            }
+        let owner = if let Some(&owner) = self.places.get(&values) {
+            owner
+        } else {
+            let owner = next_place(&self.list);
+            self.list.push(values.clone());
+            self.places.insert(values, owner);
+            owner
         };
         let places = (next_place(&self.tag_sets), owner);
         self.tag_sets.push(Arc::clone(&tags));

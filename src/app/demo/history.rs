@@ -74,7 +74,7 @@ impl History {
         let writing = tokio::task::spawn_blocking(move || {
             let file = self.facts_file()?;
             disk::save(settings.file(), &file)?;
-            let (fleet, burn_down) = self.fleet(machines, &settings.facts_in(file));
+            let (fleet, burn_down) = self.fleet(&machines, &settings.facts_in(file));
             let burn_downs = [(Arc::clone(&fleet.tenant), Arc::new(burn_down))].into();
             store.save(&[Arc::new(fleet)]);
             store.save_burn_downs(&burn_downs);
@@ -116,14 +116,14 @@ impl History {
     }
 
     /// The fleet after the history, and the burn-down of its updates.
-    fn fleet(&self, machines: Vec<MachineFacts>, facts: &Facts) -> (TenantFleet, BurnDown) {
+    fn fleet(&self, machines: &[MachineFacts], facts: &Facts) -> (TenantFleet, BurnDown) {
         let (tenant, poll) = (&self.config.tenants[0], &self.config.poll);
         let now = self.clock.now();
         let start = now - SignedDuration::from_hours(24 * i64::from(DAYS));
         let span = HistorySpan { start, now, interval: poll.interval };
         let first_day = TimeZone::UTC.to_datetime(start - DAY_STARTS_AT).date();
         let mut fleet = TenantFleet::new(Arc::clone(&tenant.name));
-        fleet.apply_list(machines.clone(), now, &poll.freshness);
+        fleet.apply_list(machines.to_vec(), now, &poll.freshness);
         fleet.source = tenant.source;
         fleet.selectors = tenant.machines.digest().into();
         fleet.status =
@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use crate::cli::DemoFlags;
     use crate::config;
+    use crate::fleet::MissingUpdate;
     use crate::fleet::burn_down::day_of;
 
     const NOW: &str = "2026-11-30T12:00:00Z";
@@ -213,7 +214,7 @@ mod tests {
         let history = History { control: simulator.control().clone(), config, clock };
         let machines = history.machines(&Arc::new(SelfMetrics::new("0.0.0"))).await.unwrap();
         let facts = history.facts_file().unwrap().facts();
-        history.fleet(machines, &facts)
+        history.fleet(&machines, &facts)
     }
 
     #[tokio::test]
@@ -239,7 +240,7 @@ mod tests {
             let read = fleet.machines.values().filter_map(|machine| machine.assessment.as_ref());
             assert!(read.clone().count() > 190, "{now}");
             assert!(read.into_iter().all(|assessment| assessment.fetched_at <= now), "{now}");
-            let oldest = updates().map(|update| update.oldest_first_seen()).min().unwrap();
+            let oldest = updates().map(MissingUpdate::oldest_first_seen).min().unwrap();
             assert!(oldest < now - SignedDuration::from_hours(24 * 200), "{now}: {oldest}");
             assert!(burn_down.updates().count() > 8, "{now}");
             for (kb, update) in burn_down.updates() {

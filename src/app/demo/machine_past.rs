@@ -58,13 +58,13 @@ fn spread(position: usize, range: u32) -> u32 {
 
 /// Returns whether the data of the machine at this position of the list ended before the demo.
 pub(super) fn is_silent(position: usize) -> bool {
-    silent_for(position).is_some()
+    silent(position).is_some()
 }
 
-/// The time since the data of a machine ended: none if it did not, and none inside if the machine was never read.
-fn silent_for(position: usize) -> Option<Option<SignedDuration>> {
+/// The place in [`SILENT`] of a machine whose data ended.
+fn silent(position: usize) -> Option<usize> {
     let place = position % SILENT_EVERY;
-    SILENT.into_iter().find(|(silent, _)| *silent == place).map(|(_, silent_for)| silent_for)
+    SILENT.iter().position(|(silent, _)| *silent == place)
 }
 
 impl HistorySpan {
@@ -80,7 +80,8 @@ impl HistorySpan {
         if !facts.is_supported() {
             return None;
         }
-        if let Some(silent_for) = silent_for(position) {
+        if let Some(place) = silent(position) {
+            let (_, silent_for) = SILENT[place];
             return silent_for.map(|since| ReadingPeriod { last: self.now - since, lasts: false, ..whole });
         }
         if let Some(seen) = facts.last_seen.filter(|_| facts.is_inactive(self.now, &Freshness::DEFAULT)) {

@@ -174,8 +174,11 @@ fn only_numbers_within_the_days_are_a_burn_down() {
     }
 }
 
-/// Steps of the clock, mostly small, and the machines and the age of each update.
-fn steps() -> impl Strategy<Value = Vec<(i64, BTreeMap<u32, (u64, i64)>)>> {
+/// A step of the clock in seconds, and the machines and the age of each update.
+type Step = (i64, BTreeMap<u32, (u64, i64)>);
+
+/// Steps of the clock, mostly small.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => 0_i64..100_000,
         2 => -300_000_i64..300_000,

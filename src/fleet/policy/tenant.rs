@@ -29,9 +29,9 @@ pub struct TenantPolicies<'a> {
     lookup: KbLookup<'a>,
     /// For each policy, true if facts that it needs were never loaded.
     lacks_facts: Vec<bool>,
-    /// The profiles of missing updates that stand for themselves alone, by [`packed`].
+    /// The profiles of missing updates that stand for themselves alone, by [`packed`](profiles::packed).
     plain: HashMap<u64, usize, KeyHashing>,
-    /// The profiles of the others, by [`packed`] and the KBs of the links.
+    /// The profiles of the others, by [`packed`](profiles::packed) and the KBs of the links.
     chained: HashMap<Box<[u64]>, usize, KeyHashing>,
     /// The newest key of `chained`, to save allocations.
     key: Vec<u64>,

@@ -1,6 +1,7 @@
 //! Daily counts through the publication, and overviews that are ready before a reader asks.
 
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -63,7 +64,8 @@ async fn day_keeps_the_count_before_midnight() {
     let folder = TempDir::new().unwrap();
     let (sender, task, reader) = publication_of(vec![fleet("t", 4)], Some(store_in(&folder)));
     let stop = CancellationToken::new();
-    let running = tokio::spawn(task.run(stop.clone()));
+    let mut running = JoinSet::new();
+    running.spawn(task.run(stop.clone()));
     assert_eq!(published(&reader), ["2026-06-09 4"]);
     sender.submit(&fleet("t", 3));
     tokio::time::sleep(Duration::from_secs(59)).await;
@@ -74,7 +76,7 @@ async fn day_keeps_the_count_before_midnight() {
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(published(&reader), ["2026-06-09 3", "2026-06-10 0"]);
     stop.cancel();
-    running.await.unwrap();
+    running.join_all().await;
 
     let (_, _, reader) = publication_of(vec![fleet("t", 0)], Some(store_in(&folder)));
     assert_eq!(published(&reader), ["2026-06-09 0", "2026-06-10 0"], "the clock starts a minute earlier");

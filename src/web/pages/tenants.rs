@@ -61,7 +61,7 @@ impl TenantCard {
             let link = context.machines(|query| (query.tenant, query.state) = (Some(tenant), Some(state)));
             (state.as_str(), grouped(overview.summary.machines(state)), link)
         };
-        let states = MachineState::ALL.into_iter().filter(|_| is_listed);
+        let shown = MachineState::ALL.into_iter().filter(|_| is_listed);
         Self {
             name: visible(&fleet.tenant),
             health: match (status.up, status.last_poll) {
@@ -70,7 +70,7 @@ impl TenantCard {
                 (false, None) => Health { word: "not polled yet", class: "waiting" },
             },
             machines: if is_listed { machines() } else { "no machine list yet".to_owned() },
-            states: states.map(state).collect(),
+            states: shown.map(state).collect(),
             facts: facts(fleet, overview, sampled, context.now),
             last_error: status.last_error.as_deref().map(visible_error),
         }

@@ -187,7 +187,7 @@ impl UpdatePage {
             owners: owners(context, update),
             tenants: tenants(context, update),
             has_policy: context.policy_name().is_some(),
-            machines: machine_table(context, update, missing),
+            machines: machine_table(context, update, &missing),
             cves: cves(context, update.kb),
         }
     }

@@ -8,18 +8,21 @@ use std::time::Duration;
 use axum::body::{Bytes, HttpBody};
 use http_body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::PendingDownload;
 
 /// A client that takes no chunk for this time loses its download. A connection with one request is closed earlier; one
 /// with several may stay open.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// A body of unknown length.
 pub(super) struct DownloadBody {
     /// The chunks; none marks the end. Without it, the download was given up.
     chunks: mpsc::Receiver<Option<Bytes>>,
+    /// The task that writes them, which ends with the body.
+    _writing: JoinSet<()>,
 }
 
 impl DownloadBody {
@@ -27,13 +30,14 @@ impl DownloadBody {
     /// taken everything, has gone, or has stalled.
     pub(super) fn start(pending: PendingDownload, slot: OwnedSemaphorePermit) -> Self {
         let (sender, chunks) = mpsc::channel(1);
-        tokio::spawn(async move {
+        let mut writing = JoinSet::new();
+        writing.spawn(async move {
             if let Err(reason) = send(pending, &sender).await {
                 tracing::debug!(reason, "a download was given up");
             }
             drop(slot);
         });
-        Self { chunks }
+        Self { chunks, _writing: writing }
     }
 }
 

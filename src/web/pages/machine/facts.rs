@@ -81,7 +81,7 @@ fn policy(context: &PageContext, place: usize) -> Option<MachineFact> {
     match (judgement.state, judgement.overdue_since, judgement.next_deadline) {
         (PolicyState::Overdue, Some(at), _) => fact.time = Some(since(at)),
         (PolicyState::Due | PolicyState::Accepted, _, Some(at)) => {
-            fact.text = "next deadline".to_owned();
+            "next deadline".clone_into(&mut fact.text);
             fact.time = Some(until(at));
         }
         _ => {}
@@ -132,7 +132,7 @@ fn inventory(context: &PageContext, summary: &MachineSummary) -> Vec<MachineFact
     } else {
         let build = machine.os_build.map(|build| format!(", build {build}")).unwrap_or_default();
         let platform = linked("Platform", &machine.os_platform, &|query| {
-            query.platform = Some(machine.os_platform.clone())
+            query.platform = Some(machine.os_platform.clone());
         });
         facts.push(MachineFact { note: format!("{}{build}", visible(&machine.os_version)), ..platform });
     }
@@ -167,7 +167,7 @@ fn servicing_fact(
     let servicing = &summary.servicing;
     let mut fact = MachineFact::new("Servicing", servicing_words(servicing.state));
     match servicing.state {
-        _ if summary.state == MachineState::Unsupported => fact.text = "unknown".to_owned(),
+        _ if summary.state == MachineState::Unsupported => "unknown".clone_into(&mut fact.text),
         ServicingState::Ended => {
             let version = visible(&version_name(&summary.machine.facts));
             fact.text = format!("{version} ended");

@@ -127,7 +127,7 @@ pub(super) fn selected_updates<'a>(
     // Sorts are stable: equal ones stay in the order of KBs.
     match context.query.sort.unwrap_or(ORDERS[0]) {
         "severity" => {
-            selected.sort_by_key(|(missing, verdict)| (Reverse(severity(missing)), urgency(verdict)))
+            selected.sort_by_key(|(missing, verdict)| (Reverse(severity(missing)), urgency(verdict)));
         }
         "first_seen" => selected.sort_by_key(|(missing, _)| missing.first_seen),
         "kb" => {}

@@ -35,17 +35,17 @@ pub(super) struct FilterValue {
 
 /// The machines of a list by what filters look at.
 struct ListCounts {
-    by_tenant: Vec<u64>,
-    by_state: [u64; MachineState::ALL.len()],
-    by_servicing: [u64; ServicingState::ALL.len()],
+    tenants: Vec<u64>,
+    states: [u64; MachineState::ALL.len()],
+    servicing: [u64; ServicingState::ALL.len()],
     /// In the order of [`EXPLOITED`].
-    by_exploited: [u64; EXPLOITED.len()],
+    exploited: [u64; EXPLOITED.len()],
     /// By tenant and group of its summary.
-    by_group: Vec<Vec<u64>>,
+    groups: Vec<Vec<u64>>,
     /// By the index of the set of tags.
-    by_tags: Vec<u64>,
+    tag_sets: Vec<u64>,
     /// By the index of the values of own labels.
-    by_owner: Vec<u64>,
+    owners: Vec<u64>,
 }
 
 impl ListCounts {
@@ -53,29 +53,29 @@ impl ListCounts {
         let overview = context.snapshot.overview();
         let tenants = &overview.tenants;
         let mut counts = Self {
-            by_tenant: vec![0; tenants.len()],
-            by_state: Default::default(),
-            by_servicing: Default::default(),
-            by_exploited: Default::default(),
-            by_group: tenants.iter().map(|tenant| vec![0; tenant.summary.groups.len()]).collect(),
-            by_tags: vec![0; overview.tag_sets.len()],
-            by_owner: vec![0; overview.owners.len()],
+            tenants: vec![0; tenants.len()],
+            states: Default::default(),
+            servicing: Default::default(),
+            exploited: Default::default(),
+            groups: tenants.iter().map(|tenant| vec![0; tenant.summary.groups.len()]).collect(),
+            tag_sets: vec![0; overview.tag_sets.len()],
+            owners: vec![0; overview.owners.len()],
         };
         for &place in places {
             let summary = &overview.machines[place];
             let tenant = &tenants[summary.tenant];
-            counts.by_tenant[summary.tenant] += 1;
-            counts.by_state[summary.state as usize] += 1;
+            counts.tenants[summary.tenant] += 1;
+            counts.states[summary.state as usize] += 1;
             if summary.state != MachineState::Unsupported {
-                counts.by_servicing[summary.servicing.state as usize] += 1;
+                counts.servicing[summary.servicing.state as usize] += 1;
             }
             if let Some(missing) = summary.missing {
-                counts.by_exploited[usize::from(missing.exploited == 0)] += 1;
+                counts.exploited[usize::from(missing.exploited == 0)] += 1;
             }
             let group = tenant.summary.group_of_machine(place - tenant.machines.start);
-            counts.by_group[summary.tenant][group] += 1;
-            counts.by_tags[summary.tag_set as usize] += 1;
-            counts.by_owner[summary.owner as usize] += 1;
+            counts.groups[summary.tenant][group] += 1;
+            counts.tag_sets[summary.tag_set as usize] += 1;
+            counts.owners[summary.owner as usize] += 1;
         }
         counts
     }
@@ -128,26 +128,26 @@ fn of_words(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
         filters.push(FilterValues { name: name.to_owned(), values, more: String::new() });
     };
     if query.tenant.is_none() && snapshot.fleets.len() > 1 {
-        add("tenant", &counts.by_tenant, &|tenant, query| {
+        add("tenant", &counts.tenants, &|tenant, query| {
             query.tenant = Some(tenant);
             visible(&snapshot.fleets[tenant].tenant)
         });
     }
     // Without policies, the chips of the page are the states of the data.
     if query.state.is_none() && context.policy_name().is_some() {
-        add("data", &counts.by_state, &|index, query| {
+        add("data", &counts.states, &|index, query| {
             query.state = Some(MachineState::ALL[index]);
             MachineState::ALL[index].as_str().to_owned()
         });
     }
     if query.exploited.is_none() && snapshot.facts.has(FactsSource::Msrc) {
-        add("exploited", &counts.by_exploited, &|index, query| {
+        add("exploited", &counts.exploited, &|index, query| {
             query.exploited = Some(EXPLOITED[index]);
             exploited_words(EXPLOITED[index])
         });
     }
     if query.servicing.is_none() {
-        add("servicing", &counts.by_servicing, &|index, query| {
+        add("servicing", &counts.servicing, &|index, query| {
             query.servicing = Some(ServicingState::ALL[index]);
             servicing_words(ServicingState::ALL[index]).to_owned()
         });
@@ -179,7 +179,7 @@ fn of_labels(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
     let labels = snapshot.labels.iter().enumerate().filter(|(index, _)| query.labels[*index].is_none());
     let filter = |(index, label): (usize, &OwnLabel)| {
         let mut by_value: HashMap<&str, u64> = HashMap::new();
-        for (values, &count) in owners.iter().zip(&counts.by_owner).filter(|(_, count)| **count > 0) {
+        for (values, &count) in owners.iter().zip(&counts.owners).filter(|(_, count)| **count > 0) {
             *by_value.entry(&values[index]).or_default() += count;
         }
         let counts = by_value.into_iter().collect();
@@ -192,13 +192,13 @@ fn of_labels(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
 fn text_counts<'a>(context: &'a PageContext, counts: &ListCounts) -> [Vec<(&'a str, u64)>; 3] {
     let overview = context.snapshot.overview();
     let [mut platforms, mut groups, mut tags] = [(); 3].map(|()| TextCounts::default());
-    for (tenant, by_group) in overview.tenants.iter().zip(&counts.by_group) {
-        for (group, &count) in tenant.summary.groups.keys().zip(by_group) {
+    for (tenant, of_groups) in overview.tenants.iter().zip(&counts.groups) {
+        for (group, &count) in tenant.summary.groups.keys().zip(of_groups) {
             platforms.add(&group.os_platform, count);
             groups.add(&group.device_group, count);
         }
     }
-    for (set, &count) in overview.tag_sets.iter().zip(&counts.by_tags) {
+    for (set, &count) in overview.tag_sets.iter().zip(&counts.tag_sets) {
         for (place, tag) in set.iter().enumerate() {
             // A machine whose tags differ only in case has the tag once.
             if !set[..place].iter().any(|other| other.eq_ignore_ascii_case(tag)) {

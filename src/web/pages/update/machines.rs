@@ -64,7 +64,7 @@ pub(super) struct MissingMachineRow {
 pub(super) fn machine_table(
     context: &PageContext,
     update: &ShownUpdate<'_>,
-    missing: MissingMachines<'_>,
+    missing: &MissingMachines<'_>,
 ) -> MissingMachineTable {
     let query = &context.query;
     let total = missing.rows.len();
@@ -92,7 +92,7 @@ pub(super) fn machine_table(
             let [from, to] = [first + 1, first + shown.len()].map(|place| grouped(place as u64));
             format!("{from} to {to} of {}", grouped(total as u64))
         },
-        chips: chips(context, &missing),
+        chips: chips(context, missing),
         filters: filters(context, query),
         unfiltered: context.link_to_self(&query.kept()),
         has_tenants: update.tenants.len() > 1,

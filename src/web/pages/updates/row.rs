@@ -57,13 +57,12 @@ impl ListedUpdateRow {
         let page = format!("updates/{kb}");
         // A link to the machines has the parameters that select them.
         let of_machines = PageQuery { tenant: Some(tenant), ..machine_query(query) };
-        let listed = match query.policy_state {
-            None => context.link(&page, &of_machines),
-            // There, it would be the state of the update.
-            Some(_) => {
-                let kb = Some(WrittenKb::new(&format!("KB{kb}")));
-                context.link("machines", &PageQuery { kb, ..of_machines.clone() })
-            }
+        let listed = if query.policy_state.is_none() {
+            context.link(&page, &of_machines)
+        } else {
+            // On the page of the update, it would be the state of the update.
+            let kb = Some(WrittenKb::new(&format!("KB{kb}")));
+            context.link("machines", &PageQuery { kb, ..of_machines.clone() })
         };
         let overdue = overdue.map(|count| {
             let is_linked = matches!(query.policy_state, None | Some(PolicyState::Overdue));

@@ -54,6 +54,7 @@ pub(crate) struct Bounds {
 }
 
 /// A column of a table: its field and presentation.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct Column {
     pub(super) field: &'static str,
     pub(super) title: &'static str,
