@@ -43,7 +43,7 @@ impl TenantPolicies<'_> {
 }
 
 /// The KB and what Defender reports about it on the machine, in one number.
-fn packed(missing: &MissingUpdate) -> u64 {
+pub(super) fn packed(missing: &MissingUpdate) -> u64 {
     let update = &missing.update;
     let severity = update.severity.map_or(0, |severity| severity as u64 + 1);
     let score = update.cvss.map_or(0, |score| u64::from(score.tenths()));
