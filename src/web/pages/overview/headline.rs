@@ -112,18 +112,45 @@ pub(super) fn lead(context: &PageContext) -> String {
     format!("{names}{policy}. {data}{facts}.")
 }
 
-/// Sentences about what limits the answer, each with whether it is a warning.
-pub(super) fn notes(context: &PageContext) -> Vec<(bool, String)> {
+/// The number of tenants that a sentence names.
+const NAMED: usize = 5;
+
+/// Sentences about polls: of one tenant with its error, of several as one sentence each, because the table of the
+/// tenants has the errors.
+fn of_polls(context: &PageContext) -> Vec<(bool, String)> {
+    let fleets: Vec<_> = selected(context).map(|(_, fleet, _)| fleet).collect();
     let mut notes = Vec::new();
-    for (_, fleet, _) in selected(context) {
-        if let Some(error) = fleet.status.last_error.as_deref().filter(|_| is_failing(fleet)) {
-            notes
-                .push((true, format!("{} cannot be read: {}", visible(&fleet.tenant), visible_error(error))));
+    let failing: Vec<_> = fleets.iter().filter(|fleet| is_failing(fleet)).collect();
+    match (&failing[..], fleets.len()) {
+        ([], _) => {}
+        ([fleet], 1) => {
+            let error = visible_error(fleet.status.last_error.as_deref().unwrap_or_default());
+            notes.push((true, format!("{} cannot be read: {error}", visible(&fleet.tenant))));
         }
-        if fleet.status.waiting > 0 {
-            notes.push((false, format!("{} waits to be read: {}.", visible(&fleet.tenant), waiting(fleet))));
+        (failing, _) => {
+            let names: Vec<_> = failing.iter().take(NAMED).map(|fleet| visible(&fleet.tenant)).collect();
+            let more = if failing.len() > NAMED { ", ..." } else { "" };
+            notes.push((true, format!("Not read: {}{more}. See the tenants below.", names.join(", "))));
         }
     }
+    let unread: Vec<_> = fleets.iter().filter(|fleet| fleet.status.waiting > 0).collect();
+    match &unread[..] {
+        [] => {}
+        [fleet] => {
+            notes.push((false, format!("{} waits to be read: {}.", visible(&fleet.tenant), waiting(fleet))));
+        }
+        unread => {
+            let machines = unread.iter().map(|fleet| fleet.status.waiting as u64).sum();
+            let tenants = counted(unread.len() as u64, "tenant");
+            notes.push((false, format!("{} of {tenants} wait to be read.", counted(machines, "machine"))));
+        }
+    }
+    notes
+}
+
+/// Sentences about what limits the answer, each with whether it is a warning.
+pub(super) fn notes(context: &PageContext) -> Vec<(bool, String)> {
+    let mut notes = of_polls(context);
     let mut servicing = ServicingCounts::default();
     for (_, _, overview) in selected(context) {
         for summary in &context.snapshot.overview().machines[overview.machines.clone()] {

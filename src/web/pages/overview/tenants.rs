@@ -7,9 +7,13 @@ use super::policies::StateBar;
 use crate::fleet::TenantFleet;
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::policy::PolicyState;
+use crate::text::spelt_out;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
-use crate::web::pages::text::{ShownTime, grouped, share, visible, visible_error};
+use crate::web::pages::text::{ShownTime, grouped, share, visible};
+
+/// The most characters of an error in the table.
+const ERROR_LENGTH: usize = 120;
 
 /// One tenant.
 pub(super) struct TenantRow {
@@ -20,7 +24,7 @@ pub(super) struct TenantRow {
     pub(super) bar: StateBar,
     /// Numbers with the links to their machines: all, overdue, missing an exploited update, unknown.
     pub(super) counts: Vec<TenantCount>,
-    /// The error of a tenant that cannot be read.
+    /// The start of the error of a tenant that cannot be read; its own page has all of it.
     pub(super) error: Option<String>,
     pub(super) oldest_data: Option<ShownTime>,
 }
@@ -79,7 +83,12 @@ fn row(context: &PageContext, tenant: usize, fleet: &TenantFleet, overview: &Ten
                 query.policy_state = Some(PolicyState::Unknown);
             }),
         ],
-        error: fleet.status.last_error.as_deref().filter(|_| is_failing(fleet)).map(visible_error),
+        error: fleet
+            .status
+            .last_error
+            .as_deref()
+            .filter(|_| is_failing(fleet))
+            .map(|error| spelt_out(error, ERROR_LENGTH)),
         oldest_data: overview.data.map(|(oldest, _)| ShownTime::past(oldest, context.now)),
     }
 }

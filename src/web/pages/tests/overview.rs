@@ -75,7 +75,7 @@ async fn tenants_that_need_attention_come_first() {
     let table = page.split_once("id=\"tenants\"").unwrap().1;
     assert_eq!(between(table, "<a href=\"./?tenant=", "\""), ["failing", "later", "late", "fine"]);
     assert!(table.contains("<span class=\"bad\">token refused (AADSTS7000222)</span>"));
-    assert!(page.contains("<p class=\"error\">failing cannot be read: token refused (AADSTS7000222)</p>"));
+    assert!(page.contains("<p class=\"error\">Not read: failing. See the tenants below.</p>"));
 }
 
 #[tokio::test]
