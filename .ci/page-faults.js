@@ -31,6 +31,10 @@ for (const element of all("body *")) {
     const box = element.getBoundingClientRect();
     if (box.width && (box.right > width + 1 || box.left < -1) && !isCut(element)) fault("wide", name(element));
 }
+for (const part of all("main, main *")) {
+    const isScrolled = part.clientWidth && part.scrollWidth > part.clientWidth + 1;
+    if (isScrolled && ["auto", "scroll"].includes(getComputedStyle(part).overflowX)) fault("scrolls", name(part));
+}
 for (const part of all("td, th, dt, dd, li, p, h1, h2, h3, summary")) {
     if (isShown(part) && part.clientWidth && part.scrollWidth > part.clientWidth + 1) fault("wider than its part", name(part));
 }
