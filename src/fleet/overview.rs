@@ -3,11 +3,12 @@
 //! [`Overview`] lists every machine in scope with what pages show, search and sort by, and judges it under every policy.
 //! The states are those of the metrics: both come from the same rules.
 
+mod missing_index;
 mod not_judged;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::slice;
 use std::sync::{Arc, LazyLock};
@@ -25,6 +26,9 @@ use crate::model::{
     Exception, Freshness, KbId, MachineId, OwnLabel, Policy, PolicyRule, RuleDeadline, ServicingSettings,
 };
 
+use missing_index::MissingIndexBuilder;
+
+pub use missing_index::{MissingEntry, MissingIndex};
 pub use not_judged::NotJudged;
 
 /// Stands in where the configuration has no policies, because exceptions are compared together with policies.
@@ -56,6 +60,8 @@ pub struct TenantOverview {
     pub summary: Summary,
     /// The places of its machines in [`Overview::machines`].
     pub machines: Range<usize>,
+    /// Its machines by the updates that they miss.
+    pub missing: MissingIndex,
     /// The times that the data in service describes, from the oldest to the newest; none without such data.
     pub data: Option<(Timestamp, Timestamp)>,
     /// Its machines by state under each policy, in the order of [`Overview::policies`].
@@ -71,10 +77,6 @@ pub struct TenantOverview {
 pub struct PolicyOverview {
     /// One for each machine, in the order of [`Overview::machines`].
     pub machines: Vec<MachineJudgement>,
-    /// The missing updates that are overdue, one bit for each in the order of machines and KBs.
-    overdue: Vec<u64>,
-    /// For each tenant, the number of machines for which a KB is overdue; only KBs with such a machine.
-    overdue_machines: Vec<BTreeMap<KbId, u64>>,
 }
 
 /// One machine.
@@ -98,8 +100,6 @@ pub struct MachineSummary {
     pub missing: Option<MissingCounts>,
     /// The servicing of its version of Windows.
     pub servicing: MachineServicing,
-    /// The place of its first missing update in [`PolicyOverview::overdue`].
-    first_update: usize,
 }
 
 /// Counts of the missing updates of an assessed machine.
@@ -172,21 +172,14 @@ impl Overview {
         let mut judgements = vec![MachineJudgement::NOT_ASSESSED; self.policies.len()];
         let mut data: Option<(Timestamp, Timestamp)> = None;
         let mut policies = TenantPolicies::new(compiled, fleet, &summary.updates, facts);
-        let mut overdue_machines: Vec<HashMap<KbId, u64>> = vec![HashMap::new(); self.policies.len()];
-        let mut first_update = self.machines.last().map_or(0, MachineSummary::end_of_updates);
+        let mut missing = MissingIndexBuilder::new(&summary.updates, self.policies.len());
         for (machine, servicing) in fleet.machines.values().zip(&summary.servicing) {
             let state = machine.state(now, freshness);
             let updates = machine.assessed_updates(now, freshness);
             let ended = servicing.decides(state).then_some(servicing.ended_at);
-            let extent = policies.judge(machine, updates, ended, &mut judgements, |policy, place| {
-                let bit = first_update + place;
-                let overdue = &mut self.policies[policy].overdue;
-                if overdue.len() <= bit / 64 {
-                    overdue.resize(bit / 64 + 1, 0);
-                }
-                overdue[bit / 64] |= 1 << (bit % 64);
-                let kb = updates.unwrap_or_default()[place].update.kb;
-                *overdue_machines[policy].entry(kb).or_default() += 1;
+            missing.add(self.machines.len(), updates.unwrap_or_default());
+            let extent = policies.judge(machine, updates, ended, &mut judgements, |policy, place, state| {
+                missing.set_state(policy, place, state);
             });
             for ((policy, states), judgement) in self.policies.iter_mut().zip(&mut states).zip(&judgements) {
                 policy.machines.push(*judgement);
@@ -207,12 +200,7 @@ impl Overview {
                 state,
                 missing: updates.map(|updates| MissingCounts::of(updates, extent)),
                 servicing: *servicing,
-                first_update,
             });
-            first_update += updates.map_or(0, <[_]>::len);
-        }
-        for (policy, overdue) in self.policies.iter_mut().zip(overdue_machines) {
-            policy.overdue_machines.push(overdue.into_iter().collect());
         }
         let [exception_updates, exception_servicing] = policies.covered_by_exception(&fleet.tenant);
         let machines = first..self.machines.len();
@@ -220,6 +208,7 @@ impl Overview {
         self.tenants.push(TenantOverview {
             summary,
             machines,
+            missing: missing.finish(),
             data,
             policies,
             exception_updates,
@@ -253,21 +242,6 @@ impl Overview {
     }
 }
 
-impl PolicyOverview {
-    /// Returns whether the missing update at `place` in the list of a machine is overdue.
-    #[must_use]
-    pub fn is_overdue(&self, machine: &MachineSummary, place: usize) -> bool {
-        let bit = machine.first_update + place;
-        self.overdue.get(bit / 64).is_some_and(|word| word & 1 << (bit % 64) != 0)
-    }
-
-    /// The number of machines of the tenant with this index for which `kb` is overdue.
-    #[must_use]
-    pub fn overdue_machines(&self, tenant: usize, kb: KbId) -> u64 {
-        self.overdue_machines[tenant].get(&kb).copied().unwrap_or_default()
-    }
-}
-
 impl MachineSummary {
     /// The missing updates that are served and counted; none while the machine is not assessed.
     #[must_use]
@@ -279,10 +253,6 @@ impl MachineSummary {
     #[must_use]
     pub fn place_of(&self, kb: KbId) -> Option<usize> {
         self.updates()?.binary_search_by_key(&kb, |missing| missing.update.kb).ok()
-    }
-
-    fn end_of_updates(&self) -> usize {
-        self.first_update + self.missing.map_or(0, |missing| missing.total)
     }
 }
 

@@ -34,6 +34,8 @@ use super::summary::Summary;
 use crate::facts::Facts;
 use crate::model::{FactsSource, Freshness, Policy};
 
+pub(in crate::fleet) use key_hasher::KeyHashing;
+
 pub use judge::{MachineExtent, MachineJudgement};
 pub use lacking_facts::{lacking_for_exception, lacking_for_policy};
 pub use rules::CompiledPolicies;

@@ -1,5 +1,7 @@
 //! Machines under policies, and the lists that pages need.
 
+mod missing_index;
+
 use std::time::Duration;
 
 use super::*;
@@ -16,11 +18,15 @@ fn hours_ago(hours: u64) -> Timestamp {
     now() - Duration::from_hours(hours)
 }
 
+fn kb(number: u32) -> KbId {
+    KbId::new(number).unwrap()
+}
+
 /// A machine whose assessment and missing updates are that many hours old.
 fn machine(name: &str, assessment: Option<(u64, &[u64])>) -> Machine {
-    let missing = |(number, hours): (usize, &u64)| MissingUpdate {
+    let missing = |(number, hours): (u32, &u64)| MissingUpdate {
         update: ReportedUpdate {
-            kb: KbId::new(u32::try_from(number).unwrap()).unwrap(),
+            kb: kb(number),
             facts: Arc::default(),
             cves: None,
             reported_machines: None,
@@ -31,7 +37,7 @@ fn machine(name: &str, assessment: Option<(u64, &[u64])>) -> Machine {
         chain: None,
     };
     let assessment = assessment.map(|(hours, missing_updates)| {
-        Assessment::of_now(hours_ago(hours), missing_updates.iter().enumerate().map(missing).collect())
+        Assessment::of_now(hours_ago(hours), (0..).zip(missing_updates).map(missing).collect())
     });
     let facts =
         MachineFacts { name: name.to_owned(), ..MachineFacts::unlisted(MachineId::parse("x").unwrap()) };
@@ -73,7 +79,7 @@ fn machine_is_judged_under_each_policy() {
     assert_eq!(first.next_deadline, Some(now() + Duration::from_hours(5)));
     assert_eq!(first.late_since, Some(hours_ago(25)));
     let is_overdue = |policy: usize| {
-        [0, 1, 2].map(|place| overview.policies[policy].is_overdue(&overview.machines[0], place))
+        [0, 1, 2].map(|number| overview.tenants[0].missing.overdue_machines(kb(number), policy) == 1)
     };
     assert_eq!((is_overdue(0), is_overdue(1)), ([true, false, false], [true, false, true]));
     let unread = overview.policies[0].machines[1];

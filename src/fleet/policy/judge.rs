@@ -42,16 +42,16 @@ pub struct MachineExtent {
 }
 
 impl TenantPolicies<'_> {
-    /// Judges a machine: writes one element of `judgements` for each policy, and calls `overdue` with the index of each
-    /// policy and missing update that is overdue. `ended` is the end of servicing if that decides about the machine; its
-    /// day may be unknown.
+    /// Judges a machine: writes one element of `judgements` for each policy, and calls `decided` with the index of each
+    /// policy, the place of each missing update, and its state. `ended` is the end of servicing if that decides about the
+    /// machine; its day may be unknown.
     pub fn judge(
         &mut self,
         machine: &Machine,
         missing_updates: Option<&[MissingUpdate]>,
         ended: Option<Option<Timestamp>>,
         judgements: &mut [MachineJudgement],
-        mut overdue: impl FnMut(usize, usize),
+        mut decided: impl FnMut(usize, usize, UpdateState),
     ) -> MachineExtent {
         let mut extent = MachineExtent::default();
         let servicing = ended.map(|_| self.count_ended(machine));
@@ -72,13 +72,13 @@ impl TenantPolicies<'_> {
             for (policy, judgement) in judgements.iter_mut().enumerate() {
                 let state = self.state(policy, profile, starts, is_accepted);
                 let timing = self.timing(policy, profile, starts, state);
+                decided(policy, place, state);
                 worst[policy] = worst[policy].into_iter().chain([state]).min();
                 judgement.late_since = earliest(judgement.late_since, Some(timing.late_since));
                 match state {
                     UpdateState::Overdue => {
                         judgement.overdue = judgement.overdue.map(|count| count + 1);
                         judgement.overdue_since = earliest(judgement.overdue_since, timing.deadline);
-                        overdue(policy, place);
                     }
                     UpdateState::Due => {
                         judgement.next_deadline = earliest(judgement.next_deadline, timing.deadline);

@@ -3,11 +3,11 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Builds [`KeyHasher`]s.
-pub(super) type KeyHashing = BuildHasherDefault<KeyHasher>;
+pub(in crate::fleet) type KeyHashing = BuildHasherDefault<KeyHasher>;
 
 /// A hasher of 64-bit numbers. It does not resist keys that are chosen to collide, which cost time alone.
 #[derive(Debug, Default)]
-pub(super) struct KeyHasher(u64);
+pub(in crate::fleet) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {

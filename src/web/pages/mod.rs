@@ -1,7 +1,8 @@
 //! The pages for people, and the downloads of their tables.
 //!
 //! Everything on a page comes from one [`Snapshot`](crate::publish::Snapshot), with the same states as the metrics.
-//! `query` parses the parameters, `selection` finds the machines that they select, `context` makes links, `layout`
+//! `query` parses the parameters, `selection` finds the machines that they select, `ranking` sorts what is shown of them,
+//! `context` makes links, `layout`
 //! holds what all pages have in common, and `text` formats times and numbers. Each page has a module of its own.
 //! `downloads` writes the rows of pages as CSV and JSON, and `objects` finds the machine or update that a path names.
 //!
@@ -18,6 +19,7 @@ mod machines;
 mod objects;
 mod overview;
 mod query;
+mod ranking;
 mod reason;
 mod selection;
 mod status;

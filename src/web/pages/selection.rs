@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::slice;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use memchr::memmem::Finder;
 
 use super::query::PageQuery;
-use crate::fleet::overview::{MachineSummary, Overview, PolicyOverview};
+use crate::fleet::overview::{MachineSummary, Overview, PolicyOverview, TenantOverview};
 use crate::fleet::policy::{MachineJudgement, PolicyState, UpdateState, UpdateVerdict};
 use crate::fleet::{MachineState, MissingUpdate};
 use crate::model::KbId;
@@ -24,8 +25,12 @@ pub(super) struct Selection<'a> {
     query: &'a PageQuery,
     /// The searched text in lower case; none without a search.
     finder: Option<Finder<'static>>,
-    /// The KBs that the search may mean.
-    searched_kbs: BTreeSet<KbId>,
+    /// The machines that miss a KB that the search may mean; none without one.
+    misses_searched: Option<MachineSet>,
+    /// The machines that miss the KB of the query; none without one.
+    misses_kb: Option<MachineSet>,
+    /// True if the query selects machines by more than their tenant and state.
+    is_narrow: bool,
     /// For each owner, true if its own labels match.
     owners: Option<Vec<bool>>,
 }
@@ -38,12 +43,16 @@ impl<'a> Selection<'a> {
             let pairs = query.labels.iter().zip(values);
             pairs.into_iter().all(|(wanted, value)| wanted.as_ref().is_none_or(|wanted| *wanted == **value))
         };
+        let searched = searched_kbs(overview, &search);
+        let is_narrow = PageQuery { tenant: None, policy_state: None, ..query.clone() }.is_filtered();
         let is_owned = query.labels.iter().any(Option::is_some);
         Self {
             overview,
             policy: query.policy,
             query,
-            searched_kbs: searched_kbs(overview, &search),
+            misses_searched: (!searched.is_empty()).then(|| MachineSet::missing(overview, &searched)),
+            misses_kb: query.kb.as_ref().map(|kb| MachineSet::missing(overview, kb.kb.as_slice())),
+            is_narrow,
             finder: (!search.is_empty()).then(|| Finder::new(&search).into_owned()),
             owners: is_owned.then(|| overview.owners.iter().map(|values| has_label(values)).collect()),
         }
@@ -66,24 +75,34 @@ impl<'a> Selection<'a> {
         }
     }
 
+    /// The tenants whose machines it may select.
+    pub(super) fn tenants(&self) -> &'a [TenantOverview] {
+        match self.query.tenant {
+            Some(tenant) => slice::from_ref(&self.overview.tenants[tenant]),
+            None => &self.overview.tenants,
+        }
+    }
+
     /// Returns whether the machine at `place` matches.
     pub(super) fn matches(&self, place: usize) -> bool {
-        self.query.policy_state.is_none_or(|state| self.under_policy().state(place) == state)
-            && self.matches_machine(place)
+        self.places().contains(&place)
+            && self.query.policy_state.is_none_or(|state| self.under_policy().state(place) == state)
+            && (!self.is_narrow || self.matches_machine(place))
     }
 
     fn matches_machine(&self, place: usize) -> bool {
-        let PageQuery {
-            tenant, state, platform, group, tag, kb, exploited, deadline, servicing, reason, ..
-        } = self.query;
+        let PageQuery { state, platform, group, tag, exploited, deadline, servicing, reason, .. } =
+            self.query;
+        if self.misses_kb.as_ref().is_some_and(|misses| !misses.contains(place)) {
+            return false;
+        }
         let summary = &self.overview.machines[place];
         let facts = &summary.machine.facts;
         let is = |wanted: &Option<String>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(text))
         };
         let mut tags = facts.tags.as_deref().unwrap_or_default().iter();
-        tenant.is_none_or(|tenant| summary.tenant == tenant)
-            && state.is_none_or(|state| summary.state == state)
+        state.is_none_or(|state| summary.state == state)
             && self.owners.as_ref().is_none_or(|owners| owners[summary.owner as usize])
             && servicing.is_none_or(|servicing| {
                 summary.servicing.state == servicing && summary.state != MachineState::Unsupported
@@ -96,18 +115,43 @@ impl<'a> Selection<'a> {
             && is(platform, &facts.os_platform)
             && is(group, &facts.device_group)
             && tag.as_ref().is_none_or(|tag| tags.any(|other| other.eq_ignore_ascii_case(tag)))
-            && kb.as_ref().is_none_or(|kb| kb.kb.is_some_and(|kb| summary.place_of(kb).is_some()))
-            && self.is_found(summary)
+            && self.is_found(place, summary)
     }
 
-    fn is_found(&self, summary: &MachineSummary) -> bool {
+    fn is_found(&self, place: usize, summary: &MachineSummary) -> bool {
         let Some(finder) = &self.finder else { return true };
-        finder.find(summary.searched.as_bytes()).is_some() || self.misses_searched(summary)
+        self.misses_searched.as_ref().is_some_and(|misses| misses.contains(place))
+            || finder.find(summary.searched.as_bytes()).is_some()
+    }
+}
+
+/// Some of the machines of an overview.
+pub(super) struct MachineSet(Box<[bool]>);
+
+impl MachineSet {
+    /// The machines that a selection selects.
+    pub(super) fn of(selection: &Selection<'_>) -> Self {
+        Self::of_places(selection.overview, selection.machines())
     }
 
-    fn misses_searched(&self, summary: &MachineSummary) -> bool {
-        let mut kbs = self.searched_kbs.iter();
-        kbs.any(|kb| summary.place_of(*kb).is_some())
+    /// The machines that miss one of these KBs.
+    fn missing(overview: &Overview, kbs: &[KbId]) -> Self {
+        let tenants = overview.tenants.iter();
+        Self::of_places(
+            overview,
+            tenants.flat_map(|tenant| kbs.iter().flat_map(|kb| tenant.missing.machines(*kb))),
+        )
+    }
+
+    fn of_places(overview: &Overview, places: impl IntoIterator<Item = usize>) -> Self {
+        let mut machines = vec![false; overview.machines.len()];
+        places.into_iter().for_each(|place| machines[place] = true);
+        Self(machines.into())
+    }
+
+    /// Returns whether it has the machine at `place`.
+    pub(super) fn contains(&self, place: usize) -> bool {
+        self.0[place]
     }
 }
 
@@ -136,11 +180,12 @@ pub(super) fn next_deadline_day(judgement: &MachineJudgement) -> Option<Date> {
 }
 
 /// The missing KBs that a search in lower case may mean: those that contain its digits.
-fn searched_kbs(overview: &Overview, search: &str) -> BTreeSet<KbId> {
+fn searched_kbs(overview: &Overview, search: &str) -> Vec<KbId> {
     let digits = search.strip_prefix("kb").unwrap_or(search).trim_start_matches([' ', '-']);
     if digits.len() < KB_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return BTreeSet::new();
+        return Vec::new();
     }
     let kbs = overview.tenants.iter().flat_map(|tenant| tenant.summary.updates.keys());
-    kbs.filter(|kb| kb.to_string().contains(digits)).copied().collect()
+    let found: BTreeSet<_> = kbs.filter(|kb| kb.to_string().contains(digits)).copied().collect();
+    found.into_iter().collect()
 }

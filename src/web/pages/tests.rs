@@ -2,6 +2,7 @@
 
 mod overview;
 mod query;
+mod selection;
 mod walk;
 
 use std::sync::Arc;

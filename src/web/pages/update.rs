@@ -52,7 +52,9 @@ pub(super) fn is_known(context: &PageContext, kb: KbId) -> bool {
 
 /// The places of the machines that miss an update and match the query, in its order.
 pub(super) fn machines_missing(context: &PageContext, kb: KbId) -> Vec<usize> {
-    MissingMachines::of(context, kb).rows.into_iter().map(|row| row.machine).collect()
+    let mut missing = MissingMachines::of(context, kb);
+    let all = 0..missing.count();
+    missing.sorted(all).iter().map(|row| row.machine).collect()
 }
 
 /// An update in the tenants that the query selects.
@@ -81,14 +83,13 @@ impl<'a> ShownUpdate<'a> {
     fn of(context: &'a PageContext, kb: KbId) -> Option<Self> {
         let snapshot = &context.snapshot;
         let overview = snapshot.overview();
-        let policy = &overview.policies[context.query.policy];
         let tenants = snapshot.fleets.iter().zip(&overview.tenants).enumerate();
         let known = tenants.filter_map(|(tenant, (fleet, of_tenant))| {
             let summary = of_tenant.summary.updates.get(&kb);
             let burn_down = snapshot.burn_downs.get(tenant).and_then(|burn_down| burn_down.update(kb));
             // A number of a day that is yet to come is from a clock that was ahead.
             let burn_down = burn_down.filter(|update| update.days_until(snapshot.at).next().is_some());
-            let overdue = policy.overdue_machines(tenant, kb);
+            let overdue = of_tenant.missing.overdue_machines(kb, context.query.policy);
             (summary.is_some() || burn_down.is_some()).then_some(TenantUpdate {
                 tenant,
                 fleet,
@@ -174,7 +175,7 @@ struct UpdateTenantRow {
 
 impl UpdatePage {
     fn of(context: &PageContext, update: &ShownUpdate<'_>) -> Self {
-        let missing = MissingMachines::of(context, update.kb);
+        let mut missing = MissingMachines::of(context, update.kb);
         Self {
             layout: Layout::new(context, headline(context, update), "updates"),
             all: context.updates(|_| {}),
@@ -183,11 +184,11 @@ impl UpdatePage {
             notes: notes(context, update),
             products: products(update),
             facts: facts(context, update),
-            chart: chart(context, update, &missing),
+            chart: chart(context, update, &mut missing),
             owners: owners(context, update),
             tenants: tenants(context, update),
             has_policy: context.policy_name().is_some(),
-            machines: machine_table(context, update, &missing),
+            machines: machine_table(context, update, &mut missing),
             cves: cves(context, update.kb),
         }
     }
@@ -196,7 +197,7 @@ impl UpdatePage {
 fn chart(
     context: &PageContext,
     update: &ShownUpdate<'_>,
-    missing: &MissingMachines<'_>,
+    missing: &mut MissingMachines<'_>,
 ) -> Option<BurnDownChart> {
     let burn_downs = update.tenants.iter().filter_map(|known| known.burn_down);
     let numbers = chart::sum(burn_downs, context.snapshot.at);

@@ -10,6 +10,7 @@ use crate::fleet::MachineState;
 use crate::fleet::overview::MachineSummary;
 use crate::fleet::policy::{MachineJudgement, PolicyState};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::ranking::sorted_part;
 
 /// The values of the parameter `sort`.
 pub(in crate::web::pages) const ORDERS: [&str; 5] = ["overdue", "missing", "exploited", "oldest", "name"];
@@ -75,19 +76,7 @@ impl MachineOrder {
         let judgements = &overview.policies[context.query.policy].machines;
         let rank = |&place: &usize| (self.rank(&overview.machines[place], &judgements[place]), place);
         let mut ranked: Vec<_> = places.iter().map(rank).collect();
-        if range.is_empty() {
-            return Vec::new();
-        }
-        if range.start > 0 {
-            ranked.select_nth_unstable(range.start);
-        }
-        let from_start = &mut ranked[range.start..];
-        if range.len() < from_start.len() {
-            from_start.select_nth_unstable(range.len());
-        }
-        let shown = &mut from_start[..range.len()];
-        shown.sort_unstable();
-        shown.iter().map(|(_, place)| *place).collect()
+        sorted_part(&mut ranked, range).iter().map(|(_, place)| *place).collect()
     }
 
     fn rank(self, summary: &MachineSummary, judgement: &MachineJudgement) -> MachineRank {

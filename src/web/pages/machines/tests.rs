@@ -9,6 +9,7 @@ mod orders;
 use url::Url;
 
 pub(in crate::web::pages) use self::fleets::{Fleet, fleet, fleets, kb, machine, options, served, words};
+pub(in crate::web::pages) use self::numbers::{random_fleets, random_query};
 use crate::web::WebState;
 use crate::web::tests::{get, polled, state};
 

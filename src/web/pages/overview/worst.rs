@@ -72,17 +72,16 @@ impl ExploitedCard {
         let snapshot = &context.snapshot;
         let overview = snapshot.overview();
         snapshot.facts.has(FactsSource::Msrc).then_some(())?;
-        let policy = &overview.policies[context.query.policy];
         let mut updates: BTreeMap<KbId, (u64, u64, String)> = BTreeMap::new();
         // The list of updates has a row for each tenant.
         let mut listed = 0;
-        for (tenant, _, of_tenant) in selected(context) {
+        for (_, _, of_tenant) in selected(context) {
             for (kb, summary) in &of_tenant.summary.updates {
                 if EffectiveFacts::of(&snapshot.facts, [*kb]).exploited == Some(true) {
                     let row = updates.entry(*kb).or_default();
                     listed += 1;
                     row.0 += summary.missing_machines;
-                    row.1 += policy.overdue_machines(tenant, *kb);
+                    row.1 += of_tenant.missing.overdue_machines(*kb, context.query.policy);
                     row.2.clone_from(&summary.facts.title);
                 }
             }

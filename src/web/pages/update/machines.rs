@@ -1,9 +1,10 @@
 //! The table of the machines that miss an update.
 
-use super::missing::{MissingMachine, MissingMachines, selecting};
+use super::missing::{MissingMachines, selecting};
 use super::{ORDERS, ShownUpdate};
-use crate::fleet::MachineState;
+use crate::fleet::overview::MachineSummary;
 use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
+use crate::fleet::{MachineState, MissingUpdate};
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
 use crate::web::pages::text::{ShownDay, grouped, visible};
@@ -64,12 +65,12 @@ pub(super) struct MissingMachineRow {
 pub(super) fn machine_table(
     context: &PageContext,
     update: &ShownUpdate<'_>,
-    missing: &MissingMachines<'_>,
+    missing: &mut MissingMachines<'_>,
 ) -> MissingMachineTable {
     let query = &context.query;
-    let total = missing.rows.len();
+    let total = missing.count();
     let first = query.page.max(1).saturating_sub(1).saturating_mul(ROWS);
-    let shown: Vec<MissingMachine> = missing.rows.iter().skip(first).take(ROWS).copied().collect();
+    let shown = missing.sorted(first..first.saturating_add(ROWS)).to_vec();
     let verdicts = missing.verdicts(&shown);
     let page = |page: usize| context.link_to_self(&PageQuery { page, ..query.clone() });
     let download = |end: &str| {
@@ -99,17 +100,24 @@ pub(super) fn machine_table(
         labels: context.snapshot.labels.iter().map(|label| label.name.to_string()).collect(),
         policy: context.policy_name().map(visible),
         orders: (0..ORDERS.len()).map(order).collect(),
-        rows: shown.iter().zip(&verdicts).map(|(row, verdict)| machine_row(context, *row, verdict)).collect(),
+        rows: shown
+            .iter()
+            .zip(&verdicts)
+            .map(|(row, verdict)| machine_row(context, missing.update(row), verdict))
+            .collect(),
         downloads: (update.machines() > 0).then(|| (download("csv"), download("json"))),
         previous: (first > 0).then(|| page(query.page.saturating_sub(1).min(total.div_ceil(ROWS)).max(1))),
         next: (first.saturating_add(ROWS) < total).then(|| page(query.page.max(1) + 1)),
     }
 }
 
-fn machine_row(context: &PageContext, row: MissingMachine, verdict: &UpdateVerdict) -> MissingMachineRow {
+fn machine_row(
+    context: &PageContext,
+    (summary, missing): (&MachineSummary, &MissingUpdate),
+    verdict: &UpdateVerdict,
+) -> MissingMachineRow {
     let snapshot = &context.snapshot;
     let overview = snapshot.overview();
-    let (summary, missing) = row.of(overview);
     let facts = &summary.machine.facts;
     let past = |at| ShownDay::past(at, context.now);
     let oldest = missing.links().iter().min_by_key(|link| link.first_seen);

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::ShownUpdate;
-use super::missing::rows;
-use crate::fleet::policy::PolicyState;
+use crate::fleet::policy::{PolicyState, UpdateState};
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
 use crate::web::pages::text::{counted, grouped, visible};
@@ -38,24 +37,8 @@ pub(super) struct OwnerRow {
 /// All machines of the selected tenants, whatever else the query selects.
 pub(super) fn owners(context: &PageContext, update: &ShownUpdate<'_>) -> OwnerTable {
     let snapshot = &context.snapshot;
-    let overview = snapshot.overview();
     let has_labels = !snapshot.labels.is_empty();
-    let mut by_owner = vec![(0_u64, 0_u64); overview.owners.len()];
-    let mut by_platform: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for row in rows(snapshot, &context.query.kept(), update.kb) {
-        let summary = &overview.machines[row.machine];
-        let count = if has_labels {
-            &mut by_owner[summary.owner as usize]
-        } else {
-            by_platform.entry(&summary.machine.facts.os_platform).or_default()
-        };
-        count.0 += 1;
-        count.1 += u64::from(row.is_overdue);
-    }
-    let owners = overview.owners.iter().map(|values| values.iter().map(|value| &**value).collect());
-    let owners = owners.zip(by_owner).filter(|(_, (machines, _))| *machines > 0);
-    let platforms = by_platform.into_iter().map(|(platform, count)| (vec![platform], count));
-    let mut owners: Vec<(Vec<&str>, (u64, u64))> = owners.chain(platforms).collect();
+    let mut owners = machines_of_owners(context, update, has_labels);
     owners.sort();
     owners.sort_by_key(|(_, (machines, overdue))| (Reverse(*overdue), Reverse(*machines)));
     let more = owners.len().saturating_sub(OWNERS) as u64;
@@ -79,6 +62,39 @@ pub(super) fn owners(context: &PageContext, update: &ShownUpdate<'_>) -> OwnerTa
         rows: owners.into_iter().map(row).collect(),
         more: (more > 0).then(|| counted(more, if has_labels { "more owner" } else { "more platform" })),
     }
+}
+
+/// The values of each owner, or the platform, with the numbers of machines and of overdue ones.
+fn machines_of_owners<'a>(
+    context: &'a PageContext,
+    update: &ShownUpdate<'_>,
+    has_labels: bool,
+) -> Vec<(Vec<&'a str>, (u64, u64))> {
+    let overview = context.snapshot.overview();
+    let mut by_owner = vec![(0, 0); overview.owners.len()];
+    let mut by_platform: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for known in &update.tenants {
+        let of_tenant = &overview.tenants[known.tenant];
+        let groups = &of_tenant.summary.groups;
+        let mut by_group = vec![(0, 0); groups.len()];
+        for entry in of_tenant.missing.entries(update.kb, context.query.policy) {
+            let count = if has_labels {
+                &mut by_owner[overview.machines[entry.machine].owner as usize]
+            } else {
+                let place = entry.machine - of_tenant.machines.start;
+                &mut by_group[of_tenant.summary.group_of_machine(place)]
+            };
+            count.0 += 1;
+            count.1 += u64::from(entry.state == UpdateState::Overdue);
+        }
+        for (group, count) in groups.keys().zip(by_group) {
+            let of_platform = by_platform.entry(&group.os_platform).or_default();
+            *of_platform = (of_platform.0 + count.0, of_platform.1 + count.1);
+        }
+    }
+    let owners = overview.owners.iter().map(|values| values.iter().map(|value| &**value).collect());
+    let platforms = by_platform.into_iter().map(|(platform, count)| (vec![platform], count));
+    owners.zip(by_owner).chain(platforms).filter(|(_, (machines, _))| *machines > 0).collect()
 }
 
 fn select(query: &mut PageQuery, values: &[&str], has_labels: bool) {

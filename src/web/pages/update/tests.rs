@@ -1,5 +1,7 @@
 //! The page of one update.
 
+mod rows;
+
 use std::sync::Arc;
 
 use axum::http::StatusCode;

@@ -1,20 +1,19 @@
 //! The updates that a query selects, and the machines that miss them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
 
 use crate::fleet::EffectiveFacts;
-use crate::fleet::overview::{MachineSummary, PolicyOverview, TenantOverview};
-use crate::fleet::policy::lacking_for_policy;
+use crate::fleet::overview::{MissingEntry, TenantOverview};
+use crate::fleet::policy::{UpdateState, lacking_for_policy};
 use crate::fleet::summary::UpdateSummary;
 use crate::model::{FactsSource, KbId};
 use crate::publish::Snapshot;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
-use crate::web::pages::selection::Selection;
+use crate::web::pages::selection::{MachineSet, Selection};
 
 /// The values of the parameter `sort`, the default first.
 pub(in crate::web::pages) const ORDERS: [&str; 5] = ["machines", "exploited", "overdue", "age", "kb"];
@@ -68,31 +67,29 @@ pub(super) fn updates_with(context: &PageContext, query: &PageQuery) -> Vec<List
     let snapshot = &context.snapshot;
     let selects = UpdateFilter::new(query);
     let of_machines = machine_query(query);
-    let counted = has_machine_filter(query).then(|| counts_of_machines(snapshot, &of_machines, &selects));
+    let selected = has_machine_filter(query).then(|| MachineSet::of(&Selection::new(snapshot, &of_machines)));
     let mut listed = Vec::new();
     for (tenant, of_tenant) in snapshot.overview().tenants.iter().enumerate() {
         if query.tenant.is_some_and(|wanted| wanted != tenant) {
             continue;
         }
         let is_judged = is_judged(snapshot, query.policy, tenant);
-        let mut add = |kb: KbId, counts: UpdateCounts| {
-            let UpdateCounts { machines, overdue, first_seen } = counts;
-            let overdue = is_judged.then_some(overdue);
-            listed.push(ListedUpdate { tenant, kb, machines, overdue, first_seen });
-        };
-        if let Some(counted) = &counted {
-            counted[tenant].iter().for_each(|(kb, counts)| add(*kb, *counts));
-            continue;
-        }
-        let policy = &snapshot.overview().policies[query.policy];
-        for (&kb, update) in
-            of_tenant.summary.updates.iter().filter(|(kb, update)| selects.matches(**kb, update))
-        {
-            let overdue = policy.overdue_machines(tenant, kb);
-            add(
-                kb,
-                UpdateCounts { machines: update.missing_machines, overdue, first_seen: update.first_seen },
-            );
+        let updates = of_tenant.summary.updates.iter();
+        for (&kb, update) in updates.filter(|(kb, update)| selects.matches(**kb, update)) {
+            let counts = match &selected {
+                Some(selected) => UpdateCounts::of_selected(of_tenant, kb, query.policy, selected),
+                None => Some(UpdateCounts {
+                    machines: update.missing_machines,
+                    overdue: of_tenant.missing.overdue_machines(kb, query.policy),
+                    first_seen: update.first_seen,
+                }),
+            };
+            let listed_update = |counts: UpdateCounts| {
+                let UpdateCounts { machines, overdue, first_seen } = counts;
+                let overdue = is_judged.then_some(overdue);
+                ListedUpdate { tenant, kb, machines, overdue, first_seen }
+            };
+            listed.extend(counts.map(listed_update));
         }
     }
     listed
@@ -133,55 +130,21 @@ fn is_judged(snapshot: &Snapshot, policy: usize, tenant: usize) -> bool {
     policy.is_some_and(|policy| lacking_for_policy(policy, [source].into_iter(), &snapshot.facts).is_empty())
 }
 
-/// For each tenant, the updates that the filter selects, with the selected machines that miss them.
-fn counts_of_machines(
-    snapshot: &Snapshot,
-    query: &PageQuery,
-    selects: &UpdateFilter<'_>,
-) -> Vec<BTreeMap<KbId, UpdateCounts>> {
-    let overview = snapshot.overview();
-    let selection = Selection::new(snapshot, query);
-    let mut places = selection.machines().into_iter().peekable();
-    let of_tenant = |(tenant, of_tenant): (usize, &TenantOverview)| {
-        let updates = of_tenant.summary.updates.iter();
-        let kbs = updates.filter(|(kb, update)| selects.matches(**kb, update)).map(|(kb, _)| *kb);
-        let mut counts = UpdateCounter::new(kbs.collect());
-        while let Some(place) = places.next_if(|&place| overview.machines[place].tenant == tenant) {
-            counts.add(&overview.machines[place], selection.under_policy());
+impl UpdateCounts {
+    /// The machines of a tenant that miss `kb` and are in `selected`; none if there is none.
+    fn of_selected(
+        of_tenant: &TenantOverview,
+        kb: KbId,
+        policy: usize,
+        selected: &MachineSet,
+    ) -> Option<Self> {
+        let (mut machines, mut overdue, mut first_seen) = (0, 0, i64::MAX);
+        for entry in of_tenant.missing.entries(kb, policy).filter(|entry| selected.contains(entry.machine)) {
+            machines += 1;
+            overdue += u64::from(entry.state == UpdateState::Overdue);
+            first_seen = first_seen.min(entry.first_seen);
         }
-        counts.finish()
-    };
-    overview.tenants.iter().enumerate().map(of_tenant).collect()
-}
-
-/// Counts the machines of one tenant by update.
-struct UpdateCounter {
-    /// Sorted.
-    kbs: Vec<KbId>,
-    /// One for each KB; none while no machine misses it.
-    counts: Vec<Option<UpdateCounts>>,
-}
-
-impl UpdateCounter {
-    fn new(kbs: Vec<KbId>) -> Self {
-        Self { counts: vec![None; kbs.len()], kbs }
-    }
-
-    fn add(&mut self, machine: &MachineSummary, policy: &PolicyOverview) {
-        for (place, missing) in machine.updates().into_iter().flatten().enumerate() {
-            let Ok(index) = self.kbs.binary_search(&missing.update.kb) else { continue };
-            let first_seen = missing.first_seen;
-            let counts =
-                self.counts[index].get_or_insert(UpdateCounts { machines: 0, overdue: 0, first_seen });
-            counts.machines += 1;
-            counts.overdue += u64::from(policy.is_overdue(machine, place));
-            counts.first_seen = counts.first_seen.min(first_seen);
-        }
-    }
-
-    fn finish(self) -> BTreeMap<KbId, UpdateCounts> {
-        let counted = self.kbs.into_iter().zip(self.counts);
-        counted.filter_map(|(kb, counts)| Some((kb, counts?))).collect()
+        (machines > 0).then(|| Self { machines, overdue, first_seen: MissingEntry::time(first_seen) })
     }
 }
 

@@ -1,9 +1,12 @@
 //! Every number is a link to exactly the rows that it counts.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::fleet::{Chain, Link, Machine, Onboarding};
+use crate::model::MachineId;
 use crate::web::tests::ago;
 
 /// The number at the end of a text.
@@ -111,7 +114,24 @@ fn random_machine() -> impl Strategy<Value = Machine> {
     )
 }
 
-fn random_query() -> impl Strategy<Value = String> {
+/// Two tenants, with some ids in both.
+pub(in crate::web::pages) fn random_fleets() -> impl Strategy<Value = Vec<Fleet>> {
+    let machines = proptest::collection::vec((random_machine(), 0..12_u32, any::<bool>()), 0..20);
+    machines.prop_map(|machines| {
+        let of_tenant = |wanted: bool| {
+            let of = machines.iter().filter(|(_, _, second)| *second == wanted);
+            let named = of.map(|(machine, id, _)| {
+                let mut machine = machine.clone();
+                machine.facts.id = MachineId::parse(&format!("m{id}")).unwrap();
+                Arc::new(machine)
+            });
+            named.collect::<Vec<_>>()
+        };
+        vec![fleet("one", of_tenant(false)), fleet("two", of_tenant(true))]
+    })
+}
+
+pub(in crate::web::pages) fn random_query() -> impl Strategy<Value = String> {
     let parameter = proptest::sample::select(vec![
         "tenant=one",
         "tenant=two",
@@ -145,20 +165,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn numbers_are_true_for_any_fleet_and_query(
-        machines in proptest::collection::vec((random_machine(), 0..12_u32, any::<bool>()), 0..20),
-        query in random_query(),
-    ) {
-        let of_tenant = |wanted: bool| {
-            let of = machines.iter().filter(|(_, _, second)| *second == wanted);
-            let named = of.map(|(machine, id, _)| {
-                let mut machine = machine.clone();
-                machine.facts.id = crate::model::MachineId::parse(&format!("m{id}")).unwrap();
-                std::sync::Arc::new(machine)
-            });
-            named.collect::<Vec<_>>()
-        };
-        let fleets = vec![fleet("one", of_tenant(false)), fleet("two", of_tenant(true))];
+    fn numbers_are_true_for_any_fleet_and_query(fleets in random_fleets(), query in random_query()) {
         let state = served(fleets, &options());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
