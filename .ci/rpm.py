@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from programs import check
+from programs import Failed, check
 
 # Paths of the Debian package that Fedora has elsewhere, as pairs of prefixes.
 CONVENTIONS = {
@@ -23,7 +23,10 @@ GLIBC = (2, 34)
 
 
 def output(*command):
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(map(str, command))} exits with {done.returncode}: {done.stdout}")
+    return done.stdout
 
 
 def in_fedora(path):

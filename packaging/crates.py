@@ -12,7 +12,7 @@ BINARY = "mde-exporter"
 
 
 def cargo(*command):
-    done = subprocess.run(["cargo", *command, "--locked"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["cargo", "--locked", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"cargo {' '.join(command)} fails:\n{done.stderr}")
     return done.stdout
@@ -27,7 +27,9 @@ def linked():
 def crates():
     """The packages of `cargo metadata` that are in the release binary, sorted, each with `dependencies` as a set of
     (name, version) and `checksum`, which is None for a crate of this repository."""
-    metadata = json.loads(cargo("metadata", "--format-version", "1"))
+    host = re.search(r"^host: (.*)$", cargo("version", "--verbose"), re.MULTILINE)[1]
+    # Without the filter, cargo downloads the crates of every platform.
+    metadata = json.loads(cargo("metadata", "--format-version", "1", "--filter-platform", host))
     names = linked()
     nodes = {node["id"]: [dependency["pkg"] for dependency in node["deps"]] for node in metadata["resolve"]["nodes"]}
     by_id = {package["id"]: package for package in metadata["packages"]}
