@@ -51,6 +51,8 @@ pub struct Overview {
     pub owners: Vec<Box<[Box<str>]>>,
     /// The tags that machines have together; see [`MachineSummary::tag_set`].
     pub tag_sets: Vec<Arc<[String]>>,
+    /// The searched texts of all machines, one after another, so that a search reads memory in order.
+    searched: String,
 }
 
 /// The machines of a tenant together.
@@ -86,8 +88,8 @@ pub struct MachineSummary {
     pub tenant: usize,
     /// The machine.
     pub machine: Arc<Machine>,
-    /// Its name, id, group, platform with version, and tags in lower case, one on a line.
-    pub searched: Box<str>,
+    /// The part of the searched texts that is its own; see [`Overview::searched`].
+    searched: Range<usize>,
     /// Its place among all machines in the order of names.
     pub name_rank: u32,
     /// The place of the values of its own labels in [`Overview::owners`].
@@ -153,6 +155,7 @@ impl Overview {
         }
         overview.owners = owners.list;
         overview.tag_sets = owners.tag_sets;
+        overview.searched.shrink_to_fit();
         overview.rank_names();
         overview
     }
@@ -190,10 +193,12 @@ impl Overview {
                 data = Some((oldest.min(assessment.as_of), newest.max(assessment.as_of)));
             }
             let (tag_set, owner) = owners.places(labels, machine.facts.tags.as_ref());
+            let start = self.searched.len();
+            self.searched.push_str(&searched(machine));
             self.machines.push(MachineSummary {
                 tenant,
                 machine: Arc::clone(machine),
-                searched: searched(machine),
+                searched: start..self.searched.len(),
                 name_rank: 0,
                 owner,
                 tag_set,
@@ -223,6 +228,13 @@ impl Overview {
         for (rank, place) in (0..).zip(places) {
             self.machines[place].name_rank = rank;
         }
+    }
+
+    /// The text that a search of this machine looks through: its name, id, group, platform with version, and tags in
+    /// lower case, one on a line.
+    #[must_use]
+    pub fn searched(&self, machine: &MachineSummary) -> &str {
+        &self.searched[machine.searched.clone()]
     }
 
     /// The places of the machines with this id, at most one for each tenant.
@@ -265,7 +277,7 @@ impl MissingCounts {
 }
 
 /// The text that a search looks through.
-fn searched(machine: &Machine) -> Box<str> {
+fn searched(machine: &Machine) -> String {
     let facts = &machine.facts;
     let mut text = [&*facts.name, facts.id.as_str(), &*facts.device_group, &*facts.os_platform].join("\n");
     text.push(' ');
@@ -279,7 +291,7 @@ fn searched(machine: &Machine) -> Box<str> {
     } else {
         text = text.to_lowercase();
     }
-    text.into()
+    text
 }
 
 /// The tags and the values of own labels so far.

@@ -97,7 +97,7 @@ fn machines_are_found_by_id_in_each_tenant() {
     assert_eq!(overview.machines_with_id(&MachineId::parse("9").unwrap()).count(), 0);
     let ranks: Vec<_> = overview.machines.iter().map(|summary| summary.name_rank).collect();
     assert_eq!(ranks, [2, 0, 3, 1]);
-    assert_eq!(&*overview.machines[0].searched, "b\n0000\n\n ");
+    assert_eq!(overview.searched(&overview.machines[0]), "b\n0000\n\n ");
 }
 
 #[test]

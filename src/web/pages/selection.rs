@@ -101,7 +101,8 @@ impl<'a> Selection<'a> {
         let is = |wanted: &Option<String>, text: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(text))
         };
-        let mut tags = facts.tags.as_deref().unwrap_or_default().iter();
+        // Only a query for tags reads them: the memory of a machine is far from that of the next one.
+        let tags = || facts.tags.as_deref().unwrap_or_default().iter();
         state.is_none_or(|state| summary.state == state)
             && self.owners.as_ref().is_none_or(|owners| owners[summary.owner as usize])
             && servicing.is_none_or(|servicing| {
@@ -114,14 +115,14 @@ impl<'a> Selection<'a> {
             && deadline.is_none_or(|day| next_deadline_day(&self.under_policy().machines[place]) == Some(day))
             && is(platform, &facts.os_platform)
             && is(group, &facts.device_group)
-            && tag.as_ref().is_none_or(|tag| tags.any(|other| other.eq_ignore_ascii_case(tag)))
+            && tag.as_ref().is_none_or(|tag| tags().any(|other| other.eq_ignore_ascii_case(tag)))
             && self.is_found(place, summary)
     }
 
     fn is_found(&self, place: usize, summary: &MachineSummary) -> bool {
         let Some(finder) = &self.finder else { return true };
         self.misses_searched.as_ref().is_some_and(|misses| misses.contains(place))
-            || finder.find(summary.searched.as_bytes()).is_some()
+            || finder.find(self.overview.searched(summary).as_bytes()).is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use std::slice;
 
 use proptest::prelude::*;
 
-use crate::fleet::overview::MachineSummary;
+use crate::fleet::overview::{MachineSummary, Overview};
 use crate::fleet::policy::{CompiledPolicies, TenantPolicies, UpdateState};
 use crate::model::KbId;
 use crate::web::pages::context::PageContext;
@@ -17,13 +17,13 @@ use crate::web::pages::updates::{ListedUpdate, listed_updates};
 const ORDERS: [&str; 2] = ["name", "exploited"];
 
 /// Returns whether a machine misses the KB of the query, and is found by its texts or by a KB.
-fn matches(query: &PageQuery, summary: &MachineSummary) -> bool {
+fn matches(overview: &Overview, query: &PageQuery, summary: &MachineSummary) -> bool {
     let search = query.search.to_lowercase();
     let is_digits = search.len() >= 4 && search.bytes().all(|byte| byte.is_ascii_digit());
     let has = |kb: KbId| is_digits && kb.to_string().contains(&search);
     let kbs = || summary.updates().unwrap_or_default().iter().map(|missing| missing.update.kb);
     query.kb.as_ref().is_none_or(|kb| kbs().any(|other| Some(other) == kb.kb))
-        && (summary.searched.contains(&search) || kbs().any(has))
+        && (overview.searched(summary).contains(&search) || kbs().any(has))
 }
 
 /// The updates that the machines of `places` miss, of the KB of the query.
@@ -62,11 +62,11 @@ proptest! {
         let state = served(fleets, &options());
         let mut context = crate::web::pages::context(&state, "/machines", &query, &ORDERS).unwrap();
         let query = context.query.clone();
-        let machines = &context.snapshot.overview().machines;
+        let overview = context.snapshot.overview();
         let without = PageQuery { search: String::new(), kb: None, ..query.clone() };
         let all = Selection::new(&context.snapshot, &without).machines();
         let expected: Vec<_> =
-            all.into_iter().filter(|&place| matches(&query, &machines[place])).collect();
+            all.into_iter().filter(|&place| matches(overview, &query, &overview.machines[place])).collect();
         prop_assert_eq!(Selection::new(&context.snapshot, &query).machines(), expected);
 
         // A search and exploitation select updates in another way.
