@@ -45,6 +45,13 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Returns a share in percent with one decimal, rounded down: 100 % means all. None of nothing.
+#[must_use]
+pub fn share(part: u64, whole: u64) -> Option<String> {
+    let tenths = (u128::from(part) * 1000).checked_div(u128::from(whole))?;
+    Some(if part == whole { "100 %".to_owned() } else { format!("{}.{} %", tenths / 10, tenths % 10) })
+}
+
 /// Returns a name from outside as it is shown: characters that are invisible, or change the display of their
 /// neighbours, are spelt out as in `\u{202e}`, and long text is cut. The template escapes HTML.
 #[must_use]

@@ -18,7 +18,7 @@ const FAMILY_LABELS: [&str; 8] =
     ["tenant", "os_platform", "os_version", "device_group", "machine_id", "machine", "policy", "state"];
 
 /// Parameters of the pages, which an own label adds one to.
-const PAGE_PARAMETERS: [&str; 12] = [
+const PAGE_PARAMETERS: [&str; 13] = [
     "q",
     "tenant",
     "state",
@@ -31,6 +31,7 @@ const PAGE_PARAMETERS: [&str; 12] = [
     "sort",
     "page",
     "refresh",
+    "reason",
 ];
 
 /// Columns of the report and of the downloads, which an own label adds one to.

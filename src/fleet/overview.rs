@@ -68,10 +68,9 @@ pub struct TenantOverview {
     pub data: Option<(Timestamp, Timestamp)>,
     /// Its machines by state under each policy, in the order of [`Overview::policies`].
     pub policies: Vec<PolicyStates>,
-    /// As in [`PolicyCounts`](super::policy::PolicyCounts).
-    pub exception_updates: Vec<Option<u64>>,
-    /// As in [`PolicyCounts`](super::policy::PolicyCounts).
-    pub exception_servicing: Vec<Option<u64>>,
+    /// For each exception, the places of the machines of which it covers a missing update or the end of servicing, in
+    /// their order.
+    pub exception_machines: Vec<Vec<usize>>,
 }
 
 /// The machines under one policy.
@@ -176,6 +175,7 @@ impl Overview {
         let mut data: Option<(Timestamp, Timestamp)> = None;
         let mut policies = TenantPolicies::new(compiled, fleet, &summary.updates, facts);
         let mut missing = MissingIndexBuilder::new(&summary.updates, self.policies.len());
+        let mut exception_machines = vec![Vec::new(); terms.exceptions.len()];
         for (machine, servicing) in fleet.machines.values().zip(&summary.servicing) {
             let state = machine.state(now, freshness);
             let updates = machine.assessed_updates(now, freshness);
@@ -187,6 +187,9 @@ impl Overview {
             for ((policy, states), judgement) in self.policies.iter_mut().zip(&mut states).zip(&judgements) {
                 policy.machines.push(*judgement);
                 states.add(judgement.state);
+            }
+            for exception in policies.newly_covering() {
+                exception_machines[exception].push(self.machines.len());
             }
             if let (Some(assessment), Some(_)) = (&machine.assessment, updates) {
                 let (oldest, newest) = data.unwrap_or((assessment.as_of, assessment.as_of));
@@ -207,7 +210,6 @@ impl Overview {
                 servicing: *servicing,
             });
         }
-        let [exception_updates, exception_servicing] = policies.covered_by_exception(&fleet.tenant);
         let machines = first..self.machines.len();
         let policies = states;
         self.tenants.push(TenantOverview {
@@ -216,8 +218,7 @@ impl Overview {
             missing: missing.finish(),
             data,
             policies,
-            exception_updates,
-            exception_servicing,
+            exception_machines,
         });
     }
 
@@ -244,6 +245,14 @@ impl Overview {
             let place = machines.binary_search_by(|summary| summary.machine.facts.id.cmp(id)).ok()?;
             Some(tenant.machines.start + place)
         })
+    }
+
+    /// Returns whether the exception with this index covers a missing update or the end of servicing of the machine at
+    /// `place`.
+    #[must_use]
+    pub fn is_covered(&self, place: usize, exception: usize) -> bool {
+        let tenant = &self.tenants[self.machines[place].tenant];
+        tenant.exception_machines[exception].binary_search(&place).is_ok()
     }
 
     /// The reason why the machine at `place` cannot be judged under the policy with this index; none if it is judged.

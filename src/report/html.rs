@@ -11,7 +11,7 @@ use super::summary::{ReportSummary, TenantCounts};
 use super::{ReportMetadata, RowWriter};
 use crate::fleet::policy::{PolicyState, UpdateState};
 use crate::model::{OwnLabel, ReportState, Severity, VendorSeverity};
-use crate::text::{grouped, visible};
+use crate::text::{grouped, share, visible};
 
 /// The largest number of rows on a page.
 pub const LARGEST_PAGE: usize = 10_000;
@@ -229,12 +229,6 @@ impl SummaryRow {
             updates: UpdateState::ALL.map(|state| grouped(counts.updates(state))),
         }
     }
-}
-
-/// A share in percent, rounded down, so that 100 % means all of them; none of nothing.
-fn share(part: u64, whole: u64) -> Option<String> {
-    let per_mille = (u128::from(part) * 1000).checked_div(u128::from(whole))?;
-    Some(format!("{}.{} %", per_mille / 10, per_mille % 10))
 }
 
 fn rank(row: &ReportRow<'_>, index: usize) -> RowRank {

@@ -19,6 +19,8 @@ pub(super) struct TenantExceptions {
     pub(super) covered: Box<[u64]>,
     /// The machines past end of servicing that were counted, by exception.
     pub(super) covered_machines: Box<[u64]>,
+    /// The sums of both at the last call of [`Self::newly_covering`].
+    noted: Box<[u64]>,
 }
 
 impl TenantExceptions {
@@ -36,7 +38,8 @@ impl TenantExceptions {
             of_machines: RuleMask::new(&compiled.exception_words, exceptions.len(), is_of_machines),
             may_cover: false,
             covered: none.clone().into(),
-            covered_machines: none.into(),
+            covered_machines: none.clone().into(),
+            noted: none.into(),
         }
     }
 
@@ -53,6 +56,17 @@ impl TenantExceptions {
     /// Counts a missing update with these outcomes in each exception that covers it. Returns whether one does.
     pub(super) fn count(&mut self, update: &[RuleBits], machine: &[RuleBits]) -> bool {
         self.applicable.count(update, machine, &mut self.covered)
+    }
+
+    /// The indexes of the exceptions that covered something of what was counted since the last call.
+    pub(super) fn newly_covering(&mut self) -> impl Iterator<Item = usize> {
+        let covered = self.covered.iter().zip(self.covered_machines.iter());
+        let noted = covered.zip(self.noted.iter_mut()).enumerate();
+        noted.filter_map(|(index, ((updates, machines), noted))| {
+            let is_new = updates + machines > *noted;
+            *noted = updates + machines;
+            is_new.then_some(index)
+        })
     }
 
     /// The index of the first exception that covers the whole machine.

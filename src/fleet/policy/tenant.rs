@@ -221,6 +221,12 @@ impl<'a> TenantPolicies<'a> {
         })
     }
 
+    /// The indexes of the exceptions that cover a missing update or the end of servicing of the machines that were
+    /// counted since the last call.
+    pub(in crate::fleet) fn newly_covering(&mut self) -> impl Iterator<Item = usize> {
+        self.exceptions.newly_covering()
+    }
+
     /// The verdict about a machine whose servicing has ended; the same under every policy.
     pub fn servicing_verdict(&mut self, machine: &Machine) -> ServicingVerdict {
         self.read_machine(machine);

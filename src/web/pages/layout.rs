@@ -10,7 +10,17 @@ use super::context::PageContext;
 use super::query::PageQuery;
 use super::text::{ShownTime, visible};
 
-const STYLE: &str = include_str!("../../../templates/pages.css");
+/// The style of all pages. Tables become paragraphs on a phone, the wide list of machines also on small screens.
+const STYLE: &str = concat!(
+    include_str!("../../../templates/pages.css"),
+    "@media (max-width: 56rem) { .rows {\n",
+    include_str!("../../../templates/rows.css"),
+    "} .policies {\n",
+    include_str!("../../../templates/policies.css"),
+    "} }\n@media (min-width: 56.01rem) and (max-width: 79.99rem) { .machines {\n",
+    include_str!("../../../templates/rows.css"),
+    "} }\n",
+);
 
 pub(super) static CONTENT_POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()).as_ref());

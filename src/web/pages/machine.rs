@@ -14,6 +14,7 @@ use self::updates::{UpdateOrder, UpdateRow, chips, rows, selected_updates};
 use super::Answer;
 use super::context::PageContext;
 use super::layout::Layout;
+use super::list::DownloadLinks;
 use super::machines::{Chip, shown_name};
 use super::objects::machines_named;
 use super::query::PageQuery;
@@ -84,8 +85,7 @@ struct MachinePage {
     order: UpdateOrder,
     policies: Vec<Chip>,
     has_policies: bool,
-    csv: String,
-    json: String,
+    downloads: DownloadLinks,
     /// True without facts about exploitation and severity.
     lacks_facts: bool,
 }
@@ -121,10 +121,7 @@ impl MachinePage {
                 format!("{name} is in {}", counted(machines.len() as u64, "tenant"))
             }
         };
-        let download = |kind: &str| {
-            let id = &snapshot.overview().machines[places[0]].machine.facts.id;
-            context.link(&format!("machines/{id}.{kind}"), &query.with(|_| {}))
-        };
+        let id = &snapshot.overview().machines[places[0]].machine.facts.id;
         Self {
             layout: Layout::new(context, headline, "machines"),
             list: context.link("machines", &PageQuery { tenant: None, ..query.kept() }),
@@ -132,8 +129,7 @@ impl MachinePage {
             order: UpdateOrder::of(context),
             policies: super::machines::policies(context),
             has_policies: context.policy_name().is_some(),
-            csv: download("csv"),
-            json: download("json"),
+            downloads: DownloadLinks::of(context, &format!("machines/{id}"), "missing updates"),
             lacks_facts: !snapshot.facts.has(FactsSource::Msrc),
         }
     }

@@ -8,30 +8,25 @@ mod rows;
 pub(super) mod tests;
 mod values;
 
-use std::ops::Range;
-
 use askama::Template;
 
 use self::chips::states;
-use self::headline::{emptiness, headline};
+use self::headline::{headline, sentence_about_nothing};
 use self::order::MachineOrder;
 use self::rows::{ListedMachine, has_tenant};
 use self::values::{FilterValues, values};
 use super::Answer;
 use super::context::PageContext;
 use super::layout::Layout;
-use super::query::PageQuery;
+use super::list::{ListFrame, ShownList, SortHead, shown_range};
 use super::selection::Selection;
-use super::text::{grouped, visible};
+use super::text::visible;
 use crate::fleet::MachineState;
 use crate::fleet::policy::PolicyState;
 
 pub(super) use self::chips::{ALL, Chip, FilterChip, filters, policies, servicing_words};
 pub(super) use self::order::ORDERS;
 pub(super) use self::rows::{last_day, shown_name};
-
-/// The number of machines on a page.
-const ROWS: usize = 50;
 
 /// The most own labels that have a column each beside a column of tenants, and without one; more share a column.
 const LABEL_COLUMNS: [usize; 2] = [1, 2];
@@ -46,27 +41,11 @@ struct MachinesPage {
     layout: Layout,
     /// The states, each with the number of machines and the link to them.
     states: Vec<Chip>,
-    /// The filters in effect, each with the link that removes it.
-    filters: Vec<FilterChip>,
+    list: ListFrame,
     /// The filters that can be added.
     values: Vec<FilterValues>,
-    /// The parameters that the form for a KB keeps.
-    kept: Vec<(String, String)>,
-    /// The link of the form.
-    action: String,
-    /// The place of the rows in the list, such as `1 to 50 of 1,865`; empty without a machine.
-    position: String,
-    order: &'static str,
-    policies: Vec<Chip>,
-    csv: String,
-    json: String,
     columns: Columns,
     rows: Vec<ListedMachine>,
-    /// The sentence in place of rows, and the name and target of a link behind it.
-    empty: Option<(String, Option<(&'static str, String)>)>,
-    previous: Option<String>,
-    next: Option<String>,
-    page_of_pages: String,
 }
 
 /// The columns of the table.
@@ -83,13 +62,6 @@ struct Columns {
     oldest: SortHead,
     /// The KB that the query names.
     kb: Option<String>,
-}
-
-/// The head of a column that sorts.
-pub(super) struct SortHead {
-    pub(super) link: String,
-    /// The value of `aria-sort`; empty if the list is in another order.
-    pub(super) sorted: &'static str,
 }
 
 /// Sorts machines in the order of the query.
@@ -149,47 +121,30 @@ impl SelectedMachines {
 
 impl MachinesPage {
     fn of(context: &PageContext) -> Self {
-        let query = &context.query;
         let machines = SelectedMachines::of(context);
         let order = MachineOrder::of(context);
-        let count = machines.places.len();
-        let pages = count.div_ceil(ROWS).max(1);
-        let page = query.page.max(1);
-        let start = page.saturating_sub(1).saturating_mul(ROWS).min(count);
-        let range = start..start.saturating_add(ROWS).min(count);
-        let shown = order.page_of(context, &machines.places, range.clone());
-        let to_page = |page| context.link_to_self(&PageQuery { page, ..query.clone() });
-        let download =
-            |kind: &str| context.link(&format!("machines.{kind}"), &PageQuery { page: 1, ..query.clone() });
-        let mut kept = query.clone();
-        (kept.kb, kept.page) = (None, 1);
+        let range = shown_range(context, machines.places.len());
+        let shown = order.page_of(context, &machines.places, range);
         let columns = Columns::of(context, order);
         Self {
             layout: Layout::new(context, headline(context, &machines), "machines"),
             states: states(context, &machines),
-            filters: filters(context),
             values: values(context, &machines.places),
-            kept: kept.parameters(&context.snapshot),
-            action: context.link("machines", &PageQuery::default()),
-            position: position(&range, count),
-            order: order.words(),
-            policies: policies(context),
-            csv: download("csv"),
-            json: download("json"),
+            list: ListFrame::of(
+                context,
+                ShownList {
+                    name: "Machines",
+                    rows: "machines",
+                    count: machines.places.len(),
+                    order: order.words(),
+                    unset: |query| query.kb = None,
+                    nothing: sentence_about_nothing(context),
+                },
+            ),
             rows: shown.into_iter().map(|place| ListedMachine::of(context, place)).collect(),
             columns,
-            empty: range.is_empty().then(|| emptiness(context, count, pages)),
-            previous: (page > 1).then(|| to_page((page - 1).min(pages))),
-            next: (page < pages).then(|| to_page(page + 1)),
-            page_of_pages: format!("Page {} of {}", grouped(page.min(pages) as u64), grouped(pages as u64)),
         }
     }
-}
-
-/// The place of the rows in the list.
-pub(super) fn position(range: &Range<usize>, count: usize) -> String {
-    let [start, end, count] = [range.start + 1, range.end, count].map(|number| grouped(number as u64));
-    if range.is_empty() { String::new() } else { format!("{start} to {end} of {count}") }
 }
 
 impl Columns {

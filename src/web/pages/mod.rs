@@ -14,6 +14,7 @@ mod chart;
 mod context;
 mod downloads;
 mod layout;
+mod list;
 mod machine;
 mod machines;
 mod objects;

@@ -5,6 +5,7 @@
 //! working.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::Date;
 
@@ -40,8 +41,10 @@ pub(super) struct PageQuery {
     pub(super) kb: Option<WrittenKb>,
     /// `exploited`: whether an exploited update is missing, or an update is exploited.
     pub(super) exploited: Option<bool>,
-    /// `deadline`: the UTC day on which the next deadline of a machine that is not overdue passes.
-    pub(super) deadline: Option<Date>,
+    /// `deadline`: the UTC days on which the next deadline of a machine that is not overdue passes.
+    pub(super) deadline: Option<DayRange>,
+    /// `exception`: the index of an exception that covers a missing update or the end of servicing of the machine.
+    pub(super) exception: Option<usize>,
     /// `servicing`: the servicing of the version of Windows.
     pub(super) servicing: Option<ServicingState>,
     /// `reason`: the reason why the machine cannot be judged.
@@ -67,6 +70,41 @@ pub(super) struct WrittenKb {
 impl WrittenKb {
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), kb: KbId::parse(text) }
+    }
+}
+
+/// Days in a row, written as `2027-01-31`, or as `2027-01-31/2027-02-06` if there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DayRange {
+    pub(super) first: Date,
+    pub(super) last: Date,
+}
+
+impl DayRange {
+    pub(super) fn day(day: Date) -> Self {
+        Self { first: day, last: day }
+    }
+
+    pub(super) fn contains(self, day: Date) -> bool {
+        self.first <= day && day <= self.last
+    }
+}
+
+impl FromStr for DayRange {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((first, last)) => Ok(Self { first: first.parse()?, last: last.parse()? }),
+            None => text.parse().map(Self::day),
+        }
+    }
+}
+
+impl fmt::Display for DayRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}/{last}") }
     }
 }
 
@@ -96,6 +134,7 @@ impl PageQuery {
         let parameters = Parameters(form_urlencoded::parse(text.as_bytes()).into_owned().collect());
         let tenants = snapshot.fleets.iter().map(|fleet| &*fleet.tenant);
         let policies = snapshot.policies.iter().map(|policy| &*policy.name);
+        let exceptions = snapshot.exceptions.iter().map(|exception| &*exception.name);
         let label = |name: &str| parameters.first(name).map(str::to_owned);
         let refresh = parameters.one_of("refresh", ["on", "off"])?;
         let sort = parameters.one_of("sort", orders.iter().copied())?;
@@ -117,6 +156,7 @@ impl PageQuery {
                 },
             )?,
             deadline: parameters.parsed("deadline", "a day such as 2027-01-31")?,
+            exception: parameters.one_of("exception", exceptions)?,
             servicing: parameters.word("servicing", ServicingState::ALL, ServicingState::as_str)?,
             reason: parameters.word("reason", NotJudged::ALL, NotJudged::as_str)?,
             labels: snapshot.labels.iter().map(|own| label(&own.name)).collect(),
@@ -171,6 +211,7 @@ impl PageQuery {
     pub(super) fn parameters(&self, snapshot: &Snapshot) -> Vec<(String, String)> {
         let name_of_tenant = |tenant: usize| snapshot.fleets[tenant].tenant.to_string();
         let policy = (self.policy > 0).then(|| snapshot.policies[self.policy].name.to_string());
+        let name_of_exception = |exception: usize| snapshot.exceptions[exception].name.to_string();
         let text = |value: &Option<String>| value.clone();
         let word = |value: Option<&'static str>| value.map(str::to_owned);
         let fixed = [
@@ -182,7 +223,8 @@ impl PageQuery {
             ("reason", word(self.reason.map(NotJudged::as_str))),
             ("servicing", word(self.servicing.map(ServicingState::as_str))),
             ("exploited", self.exploited.map(|value| value.to_string())),
-            ("deadline", self.deadline.map(|day| day.to_string())),
+            ("deadline", self.deadline.map(|days| days.to_string())),
+            ("exception", self.exception.map(name_of_exception)),
             ("platform", text(&self.platform)),
             ("group", text(&self.group)),
             ("tag", text(&self.tag)),
@@ -246,11 +288,7 @@ impl Parameters {
         Ok(place.map(|place| all[place]))
     }
 
-    fn parsed<T: std::str::FromStr>(
-        &self,
-        name: &'static str,
-        allowed: &str,
-    ) -> Result<Option<T>, InvalidParameter> {
+    fn parsed<T: FromStr>(&self, name: &'static str, allowed: &str) -> Result<Option<T>, InvalidParameter> {
         let Some(value) = self.given(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| InvalidParameter {
             name,

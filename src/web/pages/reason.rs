@@ -20,3 +20,17 @@ pub(super) fn reason_words(context: &PageContext, reason: NotJudged) -> String {
         NotJudged::NotOnboarded => "Unsupported: not onboarded".to_owned(),
     }
 }
+
+/// The reason as a word or two, behind a number of machines.
+pub(super) fn reason_in_short(reason: NotJudged) -> &'static str {
+    match reason {
+        NotJudged::NotFound => "not found by Defender",
+        NotJudged::NeverRead => "never read",
+        NotJudged::Expired => "with data that is too old",
+        NotJudged::UnreadableId => "with an unreadable update id",
+        NotJudged::LacksFacts => "for lack of facts",
+        NotJudged::Inactive => "inactive",
+        NotJudged::NotWindows => "without Windows",
+        NotJudged::NotOnboarded => "not onboarded",
+    }
+}

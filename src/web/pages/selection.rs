@@ -91,8 +91,9 @@ impl<'a> Selection<'a> {
     }
 
     fn matches_machine(&self, place: usize) -> bool {
-        let PageQuery { state, platform, group, tag, exploited, deadline, servicing, reason, .. } =
-            self.query;
+        let PageQuery {
+            state, platform, group, tag, exploited, deadline, exception, servicing, reason, ..
+        } = self.query;
         if self.misses_kb.as_ref().is_some_and(|misses| !misses.contains(place)) {
             return false;
         }
@@ -112,7 +113,10 @@ impl<'a> Selection<'a> {
                 summary.missing.is_some_and(|missing| (missing.exploited > 0) == exploited)
             })
             && reason.is_none_or(|reason| self.overview.not_judged(place, self.policy) == Some(reason))
-            && deadline.is_none_or(|day| next_deadline_day(&self.under_policy().machines[place]) == Some(day))
+            && deadline.is_none_or(|days| {
+                next_deadline_day(&self.under_policy().machines[place]).is_some_and(|day| days.contains(day))
+            })
+            && exception.is_none_or(|exception| self.overview.is_covered(place, exception))
             && is(platform, &facts.os_platform)
             && is(group, &facts.device_group)
             && tag.as_ref().is_none_or(|tag| tags().any(|other| other.eq_ignore_ascii_case(tag)))

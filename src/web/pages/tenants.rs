@@ -15,7 +15,10 @@ use crate::self_metrics::{QuotaWindow, TenantStatus};
 pub(super) struct TenantCard {
     pub(super) name: String,
     pub(super) health: Health,
+    /// The number of machines in words.
     pub(super) machines: String,
+    /// The link to the machines; none without one.
+    pub(super) link: Option<String>,
     /// State of data, number of machines in it, and the link to their list; empty before the first machine list.
     pub(super) states: Vec<(&'static str, String, String)>,
     pub(super) facts: Vec<Fact>,
@@ -70,6 +73,7 @@ impl TenantCard {
                 (false, None) => Health { word: "not polled yet", class: "waiting" },
             },
             machines: if is_listed { machines() } else { "no machine list yet".to_owned() },
+            link: (!fleet.machines.is_empty()).then(|| context.machines(|query| query.tenant = Some(tenant))),
             states: shown.map(state).collect(),
             facts: facts(fleet, overview, sampled, context.now),
             last_error: status.last_error.as_deref().map(visible_error),
@@ -119,7 +123,7 @@ pub(super) fn waiting(fleet: &TenantFleet) -> String {
         return "none".to_owned();
     }
     let machines = counted(fleet.machines.len() as u64, "machine");
-    let minutes = status.time_left.map(|left| left.as_secs().div_ceil(60));
+    let minutes = status.time_left.map(|left| left.as_secs().div_ceil(60)).filter(|minutes| *minutes > 0);
     let left = minutes.map(|minutes| humantime::format_duration(Duration::from_secs(minutes * 60)));
     let left = left.map_or_else(String::new, |left| format!(", about {left} left"));
     format!("{} of {machines}{left}", grouped(status.waiting as u64))

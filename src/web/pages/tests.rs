@@ -1,5 +1,6 @@
 //! The pages as they are served.
 
+mod lists;
 mod overview;
 mod query;
 mod selection;
@@ -130,6 +131,8 @@ async fn value_outside_a_closed_list_is_answered_with_those_that_exist() {
         ("page=-1", "a number from 1\n"),
         ("page=two", "a number from 1\n"),
         ("deadline=tomorrow", "a day such as 2027-01-31\n"),
+        ("deadline=2026-03-11/x", "a day such as 2027-01-31\n"),
+        ("exception=none", ""),
     ] {
         let answer = get(&state, &format!("/?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");

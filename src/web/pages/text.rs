@@ -6,10 +6,28 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::text::spelt_out;
-pub(super) use crate::text::{grouped, visible};
+pub(super) use crate::text::{grouped, share, visible};
 
 /// The longest error in characters, because it may contain text of the API.
 const LONGEST_ERROR: usize = 2000;
+
+/// The longest text in characters where space is short.
+const SHORT: usize = 40;
+
+/// A text from outside where space is short.
+pub(super) struct ShortText {
+    /// The text, cut if it is long.
+    pub(super) shown: String,
+    /// The whole text if it is cut.
+    pub(super) whole: Option<String>,
+}
+
+impl ShortText {
+    pub(super) fn of(text: &str) -> Self {
+        let whole = text.chars().nth(SHORT).map(|_| visible(text));
+        Self { shown: spelt_out(text, SHORT), whole }
+    }
+}
 
 /// A time, exact and relative to now.
 pub(super) struct ShownTime {
@@ -69,12 +87,6 @@ pub(super) fn day(at: Timestamp, now: Timestamp) -> String {
     let is_near = at.duration_since(now).abs().as_hours() < DAYS_WITHOUT_YEAR * 24;
     let day = TimeZone::UTC.to_datetime(at).date();
     day.strftime(if is_near { "%-d %b" } else { "%-d %b %Y" }).to_string()
-}
-
-/// A share in percent with one decimal, rounded down: 100 % means all.
-pub(super) fn share(part: u64, whole: u64) -> String {
-    let tenths = part.saturating_mul(1000) / whole.max(1);
-    if part == whole { "100 %".to_owned() } else { format!("{}.{} %", tenths / 10, tenths % 10) }
 }
 
 fn exact(at: Timestamp) -> String {
@@ -159,6 +171,16 @@ mod tests {
     fn things_are_counted() {
         assert_eq!(counted(1, "machine"), "1 machine");
         assert_eq!(counted(2000, "machine"), "2,000 machines");
+    }
+
+    #[test]
+    fn long_text_is_cut_and_kept() {
+        let text = "ö".repeat(SHORT);
+        let short = ShortText::of(&text);
+        assert_eq!((short.shown, short.whole), (text.clone(), None));
+        let long = format!("{text}x");
+        let short = ShortText::of(&long);
+        assert_eq!((short.shown, short.whole), (format!("{text}…"), Some(long)));
     }
 
     #[test]

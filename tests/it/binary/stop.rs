@@ -2,7 +2,7 @@
 
 use mde_simulator::{Endpoint, Fault, Times};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 
 use crate::support::binary::{
@@ -14,6 +14,7 @@ use crate::support::binary::{
 const UNREAD: usize = 2_000;
 
 const REQUEST: &str = "GET /metrics HTTP/1.1\r\nhost: exporter\r\n\r\n";
+const DOWNLOAD: &str = "GET /machines.csv HTTP/1.1\r\nhost: exporter\r\n\r\n";
 
 #[tokio::test]
 async fn sigterm_and_sigint_stop_the_exporter_cleanly() {
@@ -59,7 +60,7 @@ async fn hanging_poll_and_idle_clients_do_not_delay_the_stop() {
 
 /// Takes as long as the exporter waits for replies in progress.
 #[tokio::test]
-async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
+async fn unread_replies_and_endless_read_do_not_delay_the_stop() {
     let test_tenant = test_tenant(20).await;
     // A stand-in for a file system that does not respond.
     let pipe = test_tenant.folder.path().join("pipe");
@@ -76,9 +77,15 @@ async fn unread_reply_and_endless_read_do_not_delay_the_stop() {
     let mut deaf = TcpStream::connect(running.addresses[0]).await.unwrap();
     deaf.write_all(REQUEST.repeat(UNREAD).as_bytes()).await.unwrap();
     deaf.read_u8().await.unwrap();
+    // A client with a small buffer, whose download stalls.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stalled = socket.connect(running.addresses[0]).await.unwrap();
+    stalled.write_all(DOWNLOAD.repeat(UNREAD).as_bytes()).await.unwrap();
+    stalled.read_u8().await.unwrap();
     let output = running.stop("TERM").await;
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    drop(deaf);
+    drop((deaf, stalled));
 }
 
 #[tokio::test]

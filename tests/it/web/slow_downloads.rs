@@ -29,6 +29,23 @@ async fn reply(exporter: &InMemoryExporter, path: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn head_of_a_download_has_no_length_because_none_is_known() {
+    let exporter = InMemoryExporter::start(1);
+    for path in ["/machines.csv", "/machines.json", "/updates.csv", "/updates.json", "/machines/0000.csv"] {
+        let mut head = String::new();
+        let request = request(path).replace("GET", "HEAD");
+        exporter.client(&request).await.read_to_string(&mut head).await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(
+            head.contains("\r\ncontent-disposition: attachment") && !head.contains("content-length"),
+            "{head}"
+        );
+    }
+    // No download holds a slot.
+    assert!(reply(&exporter, "/machines.csv").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(start_paused = true)]
 async fn third_download_waits_for_no_slot_and_delays_nothing() {
     let exporter = InMemoryExporter::start(1);
     let mut first = downloading(&exporter).await;

@@ -195,11 +195,11 @@ impl Downloads {
         let mut response = match prepared {
             Ok((pending, file_name)) => {
                 let body = if method == Method::HEAD {
-                    Body::empty()
+                    DownloadBody::unread()
                 } else {
-                    Body::new(DownloadBody::start(pending, slot))
+                    DownloadBody::start(pending, slot)
                 };
-                let mut response = Response::new(body);
+                let mut response = Response::new(Body::new(body));
                 let headers = response.headers_mut();
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
                 headers.insert(header::CONTENT_DISPOSITION, file_name);

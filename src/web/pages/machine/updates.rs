@@ -9,6 +9,7 @@ use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
 use crate::fleet::{EffectiveFacts, MissingUpdate};
 use crate::model::{CvssScore, Severity, VendorSeverity};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::list::SortHead;
 use crate::web::pages::machines::{ALL, Chip, last_day};
 use crate::web::pages::query::PageQuery;
 use crate::web::pages::selection::{selects_update, update_state};
@@ -17,14 +18,12 @@ use crate::web::pages::text::{ShownDay, day, grouped, visible};
 /// The values of the parameter `sort`.
 pub(in crate::web::pages) const ORDERS: [&str; 4] = ["deadline", "severity", "first_seen", "kb"];
 
-/// The order of the missing updates.
+/// The heads of the columns that sort the missing updates.
 pub(super) struct UpdateOrder {
-    /// The links that sort by KB, severity, first seen and deadline, each with the value of `aria-sort`, which is empty
-    /// in another order.
-    pub(super) kb: (String, &'static str),
-    pub(super) severity: (String, &'static str),
-    pub(super) first_seen: (String, &'static str),
-    pub(super) deadline: (String, &'static str),
+    pub(super) kb: SortHead,
+    pub(super) severity: SortHead,
+    pub(super) first_seen: SortHead,
+    pub(super) deadline: SortHead,
 }
 
 /// One missing update.
@@ -54,12 +53,7 @@ pub(super) struct UpdateRow {
 
 impl UpdateOrder {
     pub(super) fn of(context: &PageContext) -> Self {
-        let current = context.query.sort.unwrap_or(ORDERS[0]);
-        let head = |order: &'static str, direction| {
-            let sort = (order != ORDERS[0]).then_some(order);
-            let link = context.link_to_self(&context.query.with(|query| query.sort = sort));
-            (link, if order == current { direction } else { "" })
-        };
+        let head = |order, direction| SortHead::of(context, ORDERS[0], order, direction);
         Self {
             kb: head("kb", "ascending"),
             severity: head("severity", "descending"),

@@ -7,7 +7,7 @@ use crate::model::ServicingState;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::query::PageQuery;
 use crate::web::pages::reason::reason_words;
-use crate::web::pages::text::{grouped, visible};
+use crate::web::pages::text::{ShortText, grouped, visible};
 
 /// The states in the order of the page.
 const SHOWN: [PolicyState; PolicyState::ALL.len()] = [
@@ -36,7 +36,7 @@ pub(in crate::web::pages) struct Chip {
 /// A filter in effect.
 pub(in crate::web::pages) struct FilterChip {
     pub(in crate::web::pages) name: String,
-    pub(in crate::web::pages) value: String,
+    pub(in crate::web::pages) value: ShortText,
     /// The link to the list without it.
     pub(in crate::web::pages) link: String,
 }
@@ -92,7 +92,7 @@ pub(in crate::web::pages) fn filters(context: &PageContext) -> Vec<FilterChip> {
     let mut add = |name: &str, value: Option<String>, remove: &dyn Fn(&mut PageQuery)| {
         chips.extend(value.map(|value| FilterChip {
             name: name.to_owned(),
-            value: visible(&value),
+            value: ShortText::of(&value),
             link: context.link_to_self(&query.with(remove)),
         }));
     };
@@ -111,6 +111,8 @@ pub(in crate::web::pages) fn filters(context: &PageContext) -> Vec<FilterChip> {
     let servicing = query.servicing.map(|state| servicing_words(state).to_owned());
     add("servicing", servicing, &|query| query.servicing = None);
     add("exploited", query.exploited.map(exploited_words), &|query| query.exploited = None);
+    let exception = query.exception.map(|exception| snapshot.exceptions[exception].name.to_string());
+    add("exception", exception, &|query| query.exception = None);
     add("next deadline", query.deadline.map(|day| day.to_string()), &|query| query.deadline = None);
     add("platform", query.platform.clone(), &|query| query.platform = None);
     add("group", query.group.clone(), &|query| query.group = None);

@@ -74,7 +74,7 @@ fn share_in_state(state: PolicyState, count: u64, total: u64) -> String {
 }
 
 /// The headline of an empty list.
-fn sentence_about_nothing(context: &PageContext) -> String {
+pub(super) fn sentence_about_nothing(context: &PageContext) -> String {
     let sentence = if context.query.is_filtered() {
         "No machine matches"
     } else if context.snapshot.fleets.iter().any(|fleet| fleet.listed_at.is_some()) {
@@ -83,24 +83,4 @@ fn sentence_about_nothing(context: &PageContext) -> String {
         "No machine list yet"
     };
     sentence.to_owned()
-}
-
-/// The sentence of a page without rows, with the name and the target of a link that leads on.
-pub(super) fn emptiness(
-    context: &PageContext,
-    count: usize,
-    pages: usize,
-) -> (String, Option<(&'static str, String)>) {
-    let query = &context.query;
-    if count > 0 {
-        let last = PageQuery { page: pages, ..query.clone() };
-        let sentence = format!("The list ends at page {}.", grouped(pages as u64));
-        return (sentence, Some(("Show the last page", context.link_to_self(&last))));
-    }
-    if query.is_filtered() {
-        let all = PageQuery { tenant: None, sort: query.sort, ..query.kept() };
-        return ("No machine matches.".to_owned(), Some(("Remove all filters", context.link_to_self(&all))));
-    }
-    let sentence = sentence_about_nothing(context);
-    (format!("{sentence}."), Some(("Show the state of the tenants", context.link("status", &query.kept()))))
 }

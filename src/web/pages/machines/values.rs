@@ -7,8 +7,9 @@ use super::chips::{exploited_words, label_words, servicing_words};
 use crate::fleet::MachineState;
 use crate::model::{FactsSource, OwnLabel, ServicingState};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::list::FilterValue;
 use crate::web::pages::query::PageQuery;
-use crate::web::pages::text::{counted, grouped, visible};
+use crate::web::pages::text::{ShortText, counted, grouped};
 
 /// The most values of one filter.
 const VALUES: usize = 40;
@@ -22,15 +23,6 @@ pub(super) struct FilterValues {
     pub(super) values: Vec<FilterValue>,
     /// The number of values that are left out, in words; empty without one.
     pub(super) more: String,
-}
-
-/// A value of a filter.
-pub(super) struct FilterValue {
-    pub(super) value: String,
-    /// The number of machines in the list that have it.
-    pub(super) count: String,
-    /// The link to them.
-    pub(super) link: String,
 }
 
 /// The machines of a list by what filters look at.
@@ -122,7 +114,11 @@ fn of_words(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
         let value = |(index, count): (usize, &u64)| {
             let mut narrowed = query.with(|_| {});
             let value = value(index, &mut narrowed);
-            FilterValue { value, count: grouped(*count), link: context.link_to_self(&narrowed) }
+            FilterValue {
+                value: ShortText::of(&value),
+                count: grouped(*count),
+                link: context.link_to_self(&narrowed),
+            }
         };
         let values = occurring.map(value).collect();
         filters.push(FilterValues { name: name.to_owned(), values, more: String::new() });
@@ -130,7 +126,7 @@ fn of_words(context: &PageContext, counts: &ListCounts) -> Vec<FilterValues> {
     if query.tenant.is_none() && snapshot.fleets.len() > 1 {
         add("tenant", &counts.tenants, &|tenant, query| {
             query.tenant = Some(tenant);
-            visible(&snapshot.fleets[tenant].tenant)
+            snapshot.fleets[tenant].tenant.to_string()
         });
     }
     // Without policies, the chips of the page are the states of the data.
@@ -226,7 +222,7 @@ fn texts(
     }
     counts.sort_unstable_by(order);
     let value = |(text, count): (&str, u64)| FilterValue {
-        value: visible(&label_words(text.to_owned())),
+        value: ShortText::of(&label_words(text.to_owned())),
         count: grouped(count),
         link: context.link_to_self(&context.query.with(|query| set(query, text.to_owned()))),
     };

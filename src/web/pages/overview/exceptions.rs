@@ -1,7 +1,6 @@
 //! The exceptions and what they cover.
 
 use super::headline::selected;
-use crate::fleet::overview::TenantOverview;
 use crate::model::Exception;
 use crate::web::pages::context::PageContext;
 use crate::web::pages::text::{ShownTime, counted, visible};
@@ -18,8 +17,8 @@ pub(super) struct ExceptionRow {
     /// The time until the end, or since the end.
     pub(super) end: ShownTime,
     pub(super) class: &'static str,
-    /// What it covers, in words.
-    pub(super) covers: String,
+    /// The number of machines on which it covers something, and the link to them.
+    pub(super) machines: (String, String),
 }
 
 pub(super) fn exceptions(context: &PageContext) -> Vec<ExceptionRow> {
@@ -28,11 +27,8 @@ pub(super) fn exceptions(context: &PageContext) -> Vec<ExceptionRow> {
 }
 
 fn row(context: &PageContext, index: usize, exception: &Exception) -> ExceptionRow {
-    let sum = |counts: fn(&TenantOverview) -> &[Option<u64>]| -> u64 {
-        selected(context).filter_map(|(_, _, overview)| *counts(overview).get(index)?).sum()
-    };
-    let (updates, machines) =
-        (sum(|tenant| &tenant.exception_updates), sum(|tenant| &tenant.exception_servicing));
+    let machines: usize =
+        selected(context).map(|(_, _, overview)| overview.exception_machines[index].len()).sum();
     let now = context.snapshot.at;
     let ends_at = exception.ends_at();
     let days_left = ends_at.duration_since(now).as_hours() / 24;
@@ -42,16 +38,15 @@ fn row(context: &PageContext, index: usize, exception: &Exception) -> ExceptionR
         let past = ShownTime::past(ends_at, now);
         (ShownTime { words: format!("ended {}", past.words), ..past }, "bad")
     };
-    let ended = match machines {
-        0 => String::new(),
-        machines => format!(" and {} past end of servicing", counted(machines, "machine")),
-    };
     ExceptionRow {
         name: visible(&exception.name),
         reason: visible(&exception.reason),
         until: exception.until.to_string(),
         end,
         class,
-        covers: format!("{}{ended}", counted(updates, "missing update")),
+        machines: (
+            counted(machines as u64, "machine"),
+            context.machines(|query| query.exception = Some(index)),
+        ),
     }
 }

@@ -1,13 +1,11 @@
-//! The sentences at the top of the overview.
+//! The sentences at the top of the overview: the answer, and what it is based on.
 
 use crate::fleet::overview::TenantOverview;
 use crate::fleet::policy::{PolicyState, PolicyStates};
-use crate::fleet::servicing::ServicingCounts;
 use crate::fleet::{MachineState, TenantFleet};
 use crate::model::FactsSource;
 use crate::web::pages::context::PageContext;
-use crate::web::pages::tenants::waiting;
-use crate::web::pages::text::{ShownTime, counted, day, grouped, visible, visible_error};
+use crate::web::pages::text::{ShownTime, counted, day, grouped, visible};
 
 /// The fleets that the query selects, each with its overview.
 pub(super) fn selected(
@@ -110,62 +108,4 @@ pub(super) fn lead(context: &PageContext) -> String {
     let newest = FactsSource::ALL.into_iter().filter_map(|source| facts.fetched_at(source)).max();
     let facts = newest.map(|at| format!("; facts of {}", day(at, context.now))).unwrap_or_default();
     format!("{names}{policy}. {data}{facts}.")
-}
-
-/// The number of tenants that a sentence names.
-const NAMED: usize = 5;
-
-/// Sentences about polls: of one tenant with its error, of several as one sentence each, because the table of the
-/// tenants has the errors.
-fn of_polls(context: &PageContext) -> Vec<(bool, String)> {
-    let fleets: Vec<_> = selected(context).map(|(_, fleet, _)| fleet).collect();
-    let mut notes = Vec::new();
-    let failing: Vec<_> = fleets.iter().filter(|fleet| is_failing(fleet)).collect();
-    match (&failing[..], fleets.len()) {
-        ([], _) => {}
-        ([fleet], 1) => {
-            let error = visible_error(fleet.status.last_error.as_deref().unwrap_or_default());
-            notes.push((true, format!("{} cannot be read: {error}", visible(&fleet.tenant))));
-        }
-        (failing, _) => {
-            let names: Vec<_> = failing.iter().take(NAMED).map(|fleet| visible(&fleet.tenant)).collect();
-            let more = if failing.len() > NAMED { ", ..." } else { "" };
-            notes.push((true, format!("Not read: {}{more}. See the tenants below.", names.join(", "))));
-        }
-    }
-    let unread: Vec<_> = fleets.iter().filter(|fleet| fleet.status.waiting > 0).collect();
-    match &unread[..] {
-        [] => {}
-        [fleet] => {
-            notes.push((false, format!("{} waits to be read: {}.", visible(&fleet.tenant), waiting(fleet))));
-        }
-        unread => {
-            let machines = unread.iter().map(|fleet| fleet.status.waiting as u64).sum();
-            let tenants = counted(unread.len() as u64, "tenant");
-            notes.push((false, format!("{} of {tenants} wait to be read.", counted(machines, "machine"))));
-        }
-    }
-    notes
-}
-
-/// Sentences about what limits the answer, each with whether it is a warning.
-pub(super) fn notes(context: &PageContext) -> Vec<(bool, String)> {
-    let mut notes = of_polls(context);
-    let mut servicing = ServicingCounts::default();
-    for (_, _, overview) in selected(context) {
-        for summary in &context.snapshot.overview().machines[overview.machines.clone()] {
-            if summary.state != MachineState::Unsupported {
-                servicing.add(&summary.machine.facts, &summary.servicing);
-            }
-        }
-    }
-    notes.extend(servicing.ended().map(|sentence| (true, visible(&sentence))));
-    notes.extend(servicing.uncertain().map(|sentence| (false, sentence)));
-    if !context.snapshot.facts.has(FactsSource::Msrc) {
-        let sentence =
-            "Severity and exploitation of updates are unknown: turn on `facts` in the configuration.";
-        notes.push((false, sentence.to_owned()));
-    }
-    notes.extend(context.snapshot.policy_warnings().iter().map(|warning| (true, visible(warning))));
-    notes
 }

@@ -53,13 +53,12 @@ pub(super) fn policies(context: &PageContext) -> Vec<PolicyRow> {
     let policies = context.snapshot.policies.iter().enumerate();
     let row = |(policy, of): (usize, &Policy)| {
         let states: PolicyStates = selected(context).map(|(_, _, overview)| overview.policies[policy]).sum();
-        let judged = states.judged();
         PolicyRow {
             name: visible(&of.name),
             summary: summary(of),
             link: context.link_to_self(&context.query.with(|query| query.policy = policy)),
             is_current: policy == context.query.policy,
-            share: (judged > 0).then(|| share(states.within_deadline(), judged)),
+            share: share(states.within_deadline(), states.judged()),
             bar: StateBar::of(&states),
             states: SHOWN.map(|state| StateCount::of(context, policy, state, &states)).into(),
         }

@@ -71,7 +71,7 @@ fn row(context: &PageContext, tenant: usize, fleet: &TenantFleet, overview: &Ten
     TenantRow {
         name: visible(&fleet.tenant),
         link: context.link("", &PageQuery { tenant: Some(tenant), ..context.query.kept() }),
-        share: (states.judged() > 0).then(|| share(states.within_deadline(), states.judged())),
+        share: share(states.within_deadline(), states.judged()),
         bar: StateBar::of(states),
         counts: vec![
             count("Machines", machines.len() as u64, false, |_| {}),

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::ROOMY_POLICIES;
 use super::headline::selected;
 use crate::fleet::EffectiveFacts;
 use crate::fleet::policy::PolicyState;
@@ -11,7 +12,7 @@ use crate::web::pages::context::PageContext;
 use crate::web::pages::machines::last_day;
 use crate::web::pages::text::{ShownDay, counted, day, grouped, visible};
 
-/// The number of rows of each card, with one tenant and with several.
+/// The number of rows of each card, and that beside several tenants or many policies.
 const ROWS: [usize; 2] = [4, 3];
 
 /// The exploited updates that are still missing.
@@ -63,7 +64,8 @@ pub(super) struct OverdueRow {
 }
 
 fn rows(context: &PageContext) -> usize {
-    ROWS[usize::from(selected(context).nth(1).is_some())]
+    let has_many_policies = context.snapshot.policies.len() > ROOMY_POLICIES;
+    ROWS[usize::from(has_many_policies || selected(context).nth(1).is_some())]
 }
 
 impl ExploitedCard {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::RenderOptions;
-use crate::model::{Exception, OwnLabel, PolicyPreset};
+use crate::model::{Condition, Exception, MachineCondition, OwnLabel, PolicyPreset, TextPattern};
 use crate::web::tests::rendered;
 
 fn tagged(machine: Arc<Machine>, tag: &str) -> Arc<Machine> {
@@ -112,7 +112,8 @@ async fn headline_is_a_sentence_with_the_answer() {
 async fn exception_shows_what_it_covers_and_when_it_ends() {
     let page = page_of(vec![fleet("contoso", machines())], &options(), "/").await;
     let table = page.split_once("id=\"exceptions\"").unwrap().1;
-    assert!(table.contains("<td data-label=\"Covers\">7 missing updates</td>"), "{table}");
+    let covered = "<td data-label=\"Covers\"><a href=\"./machines?exception=plant\">4 machines</a></td>";
+    assert!(table.contains(covered), "{table}");
     assert!(table.contains("<span class=\"day\">2026-03-20</span> <time class=\"warn\""), "{table}");
     assert_eq!(heading(&page), "All 5 judged machines are within their deadlines, 1 cannot be judged");
 }
@@ -132,4 +133,63 @@ async fn policies_that_cannot_judge_everything_are_named() {
         ]
     );
     assert!(page.contains("Unknown: the policy needs facts that were never loaded"));
+}
+
+#[tokio::test]
+async fn machines_that_an_exception_covers_are_those_behind_its_link() {
+    let lab = MachineCondition::Tags(vec![TextPattern::new("team:plant")]);
+    let of_lab = Exception {
+        name: "lab <1>".into(),
+        conditions: vec![Condition::Machine(lab)],
+        ..options().exceptions[0].clone()
+    };
+    let terms = RenderOptions { exceptions: [of_lab].into(), ..options() };
+    let fleets = vec![fleet("contoso", machines()), fleet("fabrikam", machines())];
+    let mut state = state(vec![]);
+    state.published = rendered(fleets, &terms, Vec::new());
+    let page = get(&state, "/").await;
+    assert!(page.text().contains("<a href=\"./machines?exception=lab+%3C1%3E\">2 machines</a>"));
+    let list = get(&state, "/machines?exception=lab+%3C1%3E").await;
+    assert_eq!(heading(list.text()), "2 machines match, none of them past their deadline");
+    assert_eq!(between(list.text(), "<span class=\"title id\">", "<"), ["a1", "a1"]);
+    assert!(list.text().contains("exception: <bdi>lab &#60;1&#62;</bdi>"), "{}", list.text());
+    let one = get(&state, "/machines?exception=lab+%3C1%3E&tenant=fabrikam&policy_state=accepted").await;
+    assert_eq!(between(one.text(), "<span class=\"title id\">", "<"), ["a1"]);
+}
+
+#[tokio::test]
+async fn digest_answers_the_questions_in_a_line_each() {
+    let without = RenderOptions { exceptions: [].into(), ..options() };
+    let lines = async |fleets: Vec<TenantFleet>, terms: &RenderOptions| {
+        let page = page_of(fleets, terms, "/").await;
+        let lines = between(&page, "<div><dt>", "</dd></div>");
+        let text = |line: &&str| {
+            let line = line.replace("</dt>", ": ");
+            line.split('<')
+                .map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text))
+                .collect::<String>()
+        };
+        lines.iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines(vec![fleet("contoso", machines())], &without).await,
+        [
+            "Overdue the longest: later.example since 12\u{a0}Feb, late.example since 4\u{a0}Mar, of 2 machines",
+            "Exploited and still missing: unknown without facts",
+            "Becomes overdue: 1 machine on 11\u{a0}Mar, 2 machines within 7 days",
+            "Not judged: 1 machine, 1 unsupported device: 1 never read, 1 without Windows",
+        ]
+    );
+    let fine = vec![fleet("contoso", [machine("a", "", Some((0, 0)))])];
+    assert_eq!(
+        lines(fine.clone(), &without).await,
+        [
+            "Overdue the longest: no machine",
+            "Exploited and still missing: unknown without facts",
+            "Becomes overdue: no machine",
+            "Not judged: no machine",
+        ]
+    );
+    let unpoliced = RenderOptions { policies: [].into(), ..without };
+    assert_eq!(lines(fine, &unpoliced).await.len(), 2);
 }

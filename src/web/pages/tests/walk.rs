@@ -6,7 +6,7 @@ use url::Url;
 
 use super::*;
 use crate::metrics::RenderOptions;
-use crate::model::OwnLabel;
+use crate::model::{Condition, Exception, MachineCondition, OwnLabel, TextPattern};
 use crate::web::WebState;
 use crate::web::tests::rendered;
 
@@ -29,9 +29,19 @@ fn walked() -> WebState {
             Arc::new(machine)
         })
     };
+    let lab = MachineCondition::Tags(vec![TextPattern::new("lab")]);
+    let exception = Exception {
+        name: "lab & plant".into(),
+        reason: "CHG1".to_owned(),
+        until: jiff::civil::date(2026, 3, 20),
+        tenants: Vec::new(),
+        conditions: vec![Condition::Machine(lab)],
+        not: Vec::new(),
+    };
     let options = RenderOptions {
         policies: [policy("C++ hosts", 14), policy("14d|servers", 30)].into(),
         labels: [OwnLabel::new("team".into(), "team:")].into(),
+        exceptions: [exception].into(),
         ..RenderOptions::default()
     };
     let mut fleets = vec![fleet("contoso", machines(0, MACHINES)), fleet("A&B", machines(50, 12))];

@@ -6,8 +6,9 @@ use crate::fleet::overview::MachineSummary;
 use crate::fleet::policy::{PolicyState, UpdateState, UpdateVerdict};
 use crate::fleet::{MachineState, MissingUpdate};
 use crate::web::pages::context::PageContext;
+use crate::web::pages::list::{DownloadLinks, SortHead};
 use crate::web::pages::query::PageQuery;
-use crate::web::pages::text::{ShownDay, grouped, visible};
+use crate::web::pages::text::{ShortText, ShownDay, grouped, visible};
 
 /// The number of machines on a page.
 const ROWS: usize = 50;
@@ -19,7 +20,7 @@ pub(super) struct MissingMachineTable {
     /// The machines by the state of the update, as links; the first one is all.
     pub(super) chips: Vec<MissingMachineChip>,
     /// The filters in effect, without the tenant and the KB of the page.
-    pub(super) filters: Vec<String>,
+    pub(super) filters: Vec<ShortText>,
     /// The link to the page without these filters.
     pub(super) unfiltered: String,
     pub(super) has_tenants: bool,
@@ -27,11 +28,12 @@ pub(super) struct MissingMachineTable {
     pub(super) labels: Vec<String>,
     /// The name of the policy; none without policies.
     pub(super) policy: Option<String>,
-    /// The links of the columns that sort, in the order of [`ORDERS`], each with whether it is the current order.
-    pub(super) orders: Vec<(String, bool)>,
+    pub(super) by_state: SortHead,
+    pub(super) by_first_seen: SortHead,
+    pub(super) by_name: SortHead,
     pub(super) rows: Vec<MissingMachineRow>,
-    /// The links to the rows as CSV and as JSON; none if no machine misses the update.
-    pub(super) downloads: Option<(String, String)>,
+    /// None if no machine misses the update.
+    pub(super) downloads: Option<DownloadLinks>,
     pub(super) previous: Option<String>,
     pub(super) next: Option<String>,
 }
@@ -73,17 +75,7 @@ pub(super) fn machine_table(
     let shown = missing.sorted(first..first.saturating_add(ROWS)).to_vec();
     let verdicts = missing.verdicts(&shown);
     let page = |page: usize| context.link_to_self(&PageQuery { page, ..query.clone() });
-    let download = |end: &str| {
-        let all = PageQuery { page: 1, is_fixed: false, ..query.clone() };
-        context.link(&format!("updates/{}.{end}", update.kb), &all)
-    };
-    let order = |place: usize| {
-        let order = ORDERS[place];
-        (
-            context.link_to_self(&query.with(|query| query.sort = Some(order))),
-            query.sort.unwrap_or(ORDERS[0]) == order,
-        )
-    };
+    let head = |order, direction| SortHead::of(context, ORDERS[0], order, direction);
     MissingMachineTable {
         count: if total <= ROWS {
             grouped(total as u64)
@@ -99,13 +91,16 @@ pub(super) fn machine_table(
         has_tenants: update.tenants.len() > 1,
         labels: context.snapshot.labels.iter().map(|label| label.name.to_string()).collect(),
         policy: context.policy_name().map(visible),
-        orders: (0..ORDERS.len()).map(order).collect(),
+        by_state: head(ORDERS[0], "descending"),
+        by_first_seen: head(ORDERS[1], "ascending"),
+        by_name: head(ORDERS[2], "ascending"),
         rows: shown
             .iter()
             .zip(&verdicts)
             .map(|(row, verdict)| machine_row(context, missing.update(row), verdict))
             .collect(),
-        downloads: (update.machines() > 0).then(|| (download("csv"), download("json"))),
+        downloads: (update.machines() > 0)
+            .then(|| DownloadLinks::of(context, &format!("updates/{}", update.kb), "machines")),
         previous: (first > 0).then(|| page(query.page.saturating_sub(1).min(total.div_ceil(ROWS)).max(1))),
         next: (first.saturating_add(ROWS) < total).then(|| page(query.page.max(1) + 1)),
     }
@@ -173,14 +168,14 @@ fn state_words(state: UpdateState) -> (&'static str, &'static str) {
 }
 
 /// The filters of `query` in words, without the state of the update.
-fn filters(context: &PageContext, query: &PageQuery) -> Vec<String> {
+fn filters(context: &PageContext, query: &PageQuery) -> Vec<ShortText> {
     let kept = query.kept().parameters(&context.snapshot);
     let all = query.parameters(&context.snapshot).into_iter();
     let filters = all
         .filter(|pair| !kept.contains(pair) && !matches!(&*pair.0, "policy_state" | "sort" | "page" | "kb"));
     let words = |(name, value): (String, String)| {
-        let value = if value.is_empty() { "none".to_owned() } else { visible(&value) };
-        format!("{}: {value}", name.replace('_', " "))
+        let value = if value.is_empty() { "none" } else { &value };
+        ShortText::of(&format!("{}: {value}", name.replace('_', " ")))
     };
     filters.map(words).collect()
 }

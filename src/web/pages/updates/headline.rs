@@ -55,7 +55,7 @@ fn capitalised(sentence: &str) -> String {
 }
 
 /// The headline of an empty list.
-fn sentence_about_nothing(context: &PageContext) -> &'static str {
+pub(super) fn sentence_about_nothing(context: &PageContext) -> &'static str {
     let tenants = &context.snapshot.overview().tenants;
     if context.query.is_filtered() {
         "No missing update matches"
@@ -64,26 +64,6 @@ fn sentence_about_nothing(context: &PageContext) -> &'static str {
     } else {
         "No machine has been read yet"
     }
-}
-
-/// The sentence of a page without rows, with the name and the target of a link that leads on.
-pub(super) fn emptiness(
-    context: &PageContext,
-    count: usize,
-    pages: usize,
-) -> (String, Option<(&'static str, String)>) {
-    let query = &context.query;
-    let link = if count > 0 {
-        let last = PageQuery { page: pages, ..query.clone() };
-        let sentence = format!("The list ends at page {}.", grouped(pages as u64));
-        return (sentence, Some(("Show the last page", context.link_to_self(&last))));
-    } else if query.is_filtered() {
-        let all = PageQuery { tenant: None, sort: query.sort, ..query.kept() };
-        ("Remove all filters", context.link_to_self(&all))
-    } else {
-        ("Show the state of the tenants", context.link("status", &query.kept()))
-    };
-    (format!("{}.", sentence_about_nothing(context)), Some(link))
 }
 
 /// Sentences about what limits the answer.

@@ -111,7 +111,7 @@ fn becomes_overdue() -> Panel {
         vec![
             kb_column(),
             Column::label("title", "Title").grows(),
-            Column::value("Value #A", "Machines", Unit::Count).bar(),
+            Column::value("Value #A", "Machines", Unit::Count).bar().descending(),
             Column::value("Value #B", "Deadline from release in", Unit::Days).bounds(Bounds::bad_up_to(0.0)),
             Column::value("Value #C", "Deadline from first seen in", Unit::Days).bounds(Bounds::bad_up_to(0.0)),
         ],

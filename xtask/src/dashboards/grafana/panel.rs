@@ -349,7 +349,7 @@ impl Panel {
                 "valueMode": "text",
             }),
             PanelKind::Table => json!({
-                "cellHeight": "sm",
+                "cellHeight": "sm", "sortBy": Column::order(&self.columns),
                 "footer": { "countRows": false, "fields": "", "reducer": ["sum"], "show": false },
                 "showHeader": true,
             }),

@@ -67,6 +67,7 @@ pub(crate) struct Column {
     grows: bool,
     hidden: bool,
     yes_or_no: bool,
+    descending: bool,
 }
 
 impl Unit {
@@ -213,6 +214,7 @@ impl Column {
             grows: false,
             hidden: false,
             yes_or_no: false,
+            descending: false,
         }
     }
 
@@ -232,6 +234,18 @@ impl Column {
     pub(crate) fn grows(mut self) -> Self {
         self.grows = true;
         self
+    }
+
+    /// Sorts the rows by the column, the largest value first.
+    pub(crate) fn descending(mut self) -> Self {
+        self.descending = true;
+        self
+    }
+
+    /// The order of the rows by those of `columns` that sort them.
+    pub(super) fn order(columns: &[Self]) -> Value {
+        let sorting = columns.iter().filter(|column| column.descending);
+        sorting.map(|column| json!({ "desc": true, "displayName": column.title })).collect()
     }
 
     /// Colours the cells by value.
