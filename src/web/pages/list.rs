@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::chips::{Chip, FilterChip, filters, policies};
 use super::context::PageContext;
-use super::machines::{Chip, FilterChip, filters, policies};
 use super::query::PageQuery;
 use super::text::{ShortText, grouped};
 

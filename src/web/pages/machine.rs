@@ -12,10 +12,11 @@ use self::facts::{MachineFact, facts};
 use self::sentence::sentence;
 use self::updates::{UpdateOrder, UpdateRow, chips, rows, selected_updates};
 use super::Answer;
+use super::chips::{Chip, policies};
 use super::context::PageContext;
 use super::layout::Layout;
 use super::list::DownloadLinks;
-use super::machines::{Chip, shown_name};
+use super::machines::shown_name;
 use super::objects::machines_named;
 use super::query::PageQuery;
 use super::reason::reason_words;
@@ -127,7 +128,7 @@ impl MachinePage {
             list: context.link("machines", &PageQuery { tenant: None, ..query.kept() }),
             machines,
             order: UpdateOrder::of(context),
-            policies: super::machines::policies(context),
+            policies: policies(context),
             has_policies: context.policy_name().is_some(),
             downloads: DownloadLinks::of(context, &format!("machines/{id}"), "missing updates"),
             lacks_facts: !snapshot.facts.has(FactsSource::Msrc),

@@ -1,21 +1,22 @@
 //! `GET /machines`: the machines that a query selects, with the filters that narrow it.
 
-mod chips;
 mod headline;
 mod order;
 mod rows;
+mod states;
 #[cfg(test)]
 pub(super) mod tests;
 mod values;
 
 use askama::Template;
 
-use self::chips::states;
 use self::headline::{headline, sentence_about_nothing};
 use self::order::MachineOrder;
 use self::rows::{ListedMachine, has_tenant};
+use self::states::states;
 use self::values::{FilterValues, values};
 use super::Answer;
+use super::chips::Chip;
 use super::context::PageContext;
 use super::layout::Layout;
 use super::list::{ListFrame, ShownList, SortHead, shown_range};
@@ -24,7 +25,6 @@ use super::text::visible;
 use crate::fleet::MachineState;
 use crate::fleet::policy::PolicyState;
 
-pub(super) use self::chips::{ALL, Chip, FilterChip, filters, policies, servicing_words};
 pub(super) use self::order::ORDERS;
 pub(super) use self::rows::{last_day, shown_name};
 

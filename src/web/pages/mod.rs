@@ -11,6 +11,7 @@
 //! inline style and their form.
 
 mod chart;
+mod chips;
 mod context;
 mod downloads;
 mod layout;

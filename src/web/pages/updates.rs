@@ -11,10 +11,10 @@ use askama::Template;
 use self::headline::{headline, notes, sentence_about_nothing};
 use self::row::ListedUpdateRow;
 use super::Answer;
+use super::chips::{ALL, Chip};
 use super::context::PageContext;
 use super::layout::Layout;
 use super::list::{FilterValue, ListFrame, ShownList, SortHead, shown_range};
-use super::machines::{ALL, Chip};
 use super::query::PageQuery;
 use super::text::{ShortText, grouped};
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::chips::{exploited_words, label_words, servicing_words};
 use crate::fleet::MachineState;
 use crate::model::{FactsSource, OwnLabel, ServicingState};
+use crate::web::pages::chips::{exploited_words, label_words, servicing_words};
 use crate::web::pages::context::PageContext;
 use crate::web::pages::list::FilterValue;
 use crate::web::pages::query::PageQuery;

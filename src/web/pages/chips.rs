@@ -1,79 +1,35 @@
-//! The links above the list: states, filters in effect, policies.
+//! Links that select rows: states, policies, and the filters in effect.
 
-use super::SelectedMachines;
-use crate::fleet::MachineState;
-use crate::fleet::policy::PolicyState;
+use super::context::PageContext;
+use super::query::PageQuery;
+use super::reason::reason_words;
+use super::text::{ShortText, visible};
 use crate::model::ServicingState;
-use crate::web::pages::context::PageContext;
-use crate::web::pages::query::PageQuery;
-use crate::web::pages::reason::reason_words;
-use crate::web::pages::text::{ShortText, grouped, visible};
-
-/// The states in the order of the page.
-const SHOWN: [PolicyState; PolicyState::ALL.len()] = [
-    PolicyState::Overdue,
-    PolicyState::Due,
-    PolicyState::Accepted,
-    PolicyState::Compliant,
-    PolicyState::Unknown,
-    PolicyState::Unsupported,
-];
 
 /// The chip that selects everything.
-pub(in crate::web::pages) const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
 /// A link that selects something.
-pub(in crate::web::pages) struct Chip {
-    pub(in crate::web::pages) text: String,
+pub(super) struct Chip {
+    pub(super) text: String,
     /// True if the text is a state with a mark.
-    pub(in crate::web::pages) is_state: bool,
+    pub(super) is_state: bool,
     /// The number behind it; empty without one.
-    pub(in crate::web::pages) count: String,
-    pub(in crate::web::pages) link: String,
-    pub(in crate::web::pages) is_current: bool,
+    pub(super) count: String,
+    pub(super) link: String,
+    pub(super) is_current: bool,
 }
 
 /// A filter in effect.
-pub(in crate::web::pages) struct FilterChip {
-    pub(in crate::web::pages) name: String,
-    pub(in crate::web::pages) value: ShortText,
+pub(super) struct FilterChip {
+    pub(super) name: String,
+    pub(super) value: ShortText,
     /// The link to the list without it.
-    pub(in crate::web::pages) link: String,
-}
-
-/// The states under the policy, or those of the data without policies.
-pub(super) fn states(context: &PageContext, machines: &SelectedMachines) -> Vec<Chip> {
-    let query = &context.query;
-    let has_policies = context.policy_name().is_some();
-    let chip = |text: &str, count, is_current, change: &dyn Fn(&mut PageQuery)| Chip {
-        text: text.to_owned(),
-        is_state: has_policies && text != ALL,
-        count: grouped(count),
-        link: context.link_to_self(&query.with(change)),
-        is_current,
-    };
-    let mut chips = Vec::new();
-    if has_policies {
-        let all = |query: &mut PageQuery| query.policy_state = None;
-        chips.push(chip(ALL, machines.total, query.policy_state.is_none(), &all));
-        chips.extend(SHOWN.map(|state| {
-            let is_current = query.policy_state == Some(state);
-            let count = machines.by_policy_state[state as usize];
-            chip(state.as_str(), count, is_current, &|query| query.policy_state = Some(state))
-        }));
-    } else {
-        chips.push(chip(ALL, machines.total, query.state.is_none(), &|query| query.state = None));
-        chips.extend(MachineState::ALL.map(|state| {
-            let is_current = query.state == Some(state);
-            let count = machines.by_state[state as usize];
-            chip(state.as_str(), count, is_current, &|query| query.state = Some(state))
-        }));
-    }
-    chips
+    pub(super) link: String,
 }
 
 /// The policies; one of them is in effect.
-pub(in crate::web::pages) fn policies(context: &PageContext) -> Vec<Chip> {
+pub(super) fn policies(context: &PageContext) -> Vec<Chip> {
     let policies = context.snapshot.policies.iter().enumerate();
     let chip = |(index, policy): (usize, &crate::model::Policy)| Chip {
         text: visible(&policy.name),
@@ -86,7 +42,7 @@ pub(in crate::web::pages) fn policies(context: &PageContext) -> Vec<Chip> {
 }
 
 /// The filters in effect, each with the link that removes it.
-pub(in crate::web::pages) fn filters(context: &PageContext) -> Vec<FilterChip> {
+pub(super) fn filters(context: &PageContext) -> Vec<FilterChip> {
     let PageContext { snapshot, query, .. } = context;
     let mut chips = Vec::new();
     let mut add = |name: &str, value: Option<String>, remove: &dyn Fn(&mut PageQuery)| {
@@ -126,7 +82,7 @@ pub(in crate::web::pages) fn filters(context: &PageContext) -> Vec<FilterChip> {
 }
 
 /// The servicing of a machine in words.
-pub(in crate::web::pages) fn servicing_words(state: ServicingState) -> &'static str {
+pub(super) fn servicing_words(state: ServicingState) -> &'static str {
     match state {
         ServicingState::InService => "in service",
         ServicingState::Ended => "ended",
