@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use memchr::{memchr, memchr3};
 
 use super::row::{ReportRow, columns};
-use super::table::{Cell, TableWriter};
+use super::table::{Cell, TableWriter, written};
 use super::{ReportSummary, RowWriter};
 use crate::model::OwnLabel;
 
@@ -88,7 +88,7 @@ fn write_cell(line: &mut String, cell: Cell<'_>) -> std::fmt::Result {
         Cell::Kb(kb) => write!(line, "{kb}")?,
         Cell::Number(number) => write!(line, "{number}")?,
         Cell::Boolean(value) => write!(line, "{value}")?,
-        Cell::Time(time) => write!(line, "{time}")?,
+        Cell::Time(time) => write!(line, "{}", written(time))?,
         Cell::Day(day) => write!(line, "{day}")?,
     }
     line.push(',');
@@ -121,6 +121,19 @@ mod tests {
         let mut line = String::new();
         write_text(&mut line, text);
         line
+    }
+
+    #[test]
+    fn times_are_those_that_the_state_keeps() {
+        for (time, expected) in [
+            ("2026-11-30T21:39:14.711979347Z", "2026-11-30T21:39:14.711Z,"),
+            ("2026-11-30T21:39:14.000979Z", "2026-11-30T21:39:14Z,"),
+            ("2026-06-09T17:00:00Z", "2026-06-09T17:00:00Z,"),
+        ] {
+            let mut line = String::new();
+            write_cell(&mut line, Cell::Time(time.parse().unwrap())).unwrap();
+            assert_eq!(line, expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::row::{ReportRow, columns};
-use super::table::{Cell, TableWriter};
+use super::table::{Cell, TableWriter, written};
 use super::{ReportMetadata, ReportSummary, RowWriter};
 use crate::model::OwnLabel;
 
@@ -62,7 +62,7 @@ impl<W: Write> TableWriter for JsonTable<W> {
             Cell::Kb(kb) => write!(output, "\"{kb}\""),
             Cell::Number(number) => write!(output, "{number}"),
             Cell::Boolean(value) => write!(output, "{value}"),
-            Cell::Time(time) => write!(output, "\"{time}\""),
+            Cell::Time(time) => write!(output, "\"{}\"", written(time)),
             Cell::Day(day) => write!(output, "\"{day}\""),
         }
     }

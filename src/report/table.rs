@@ -32,6 +32,12 @@ impl<'a> From<&'a str> for Cell<'a> {
     }
 }
 
+/// A time as tables have it: in milliseconds, as the state file keeps it, so that neither a restart nor the command
+/// `report` writes other times than the running exporter.
+pub(super) fn written(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
 /// Writes the cells of a table in one format, row by row.
 pub trait TableWriter {
     /// Writes the next cell of the row.

@@ -26,7 +26,7 @@ use crate::fleet::MachineState;
 use crate::fleet::policy::PolicyState;
 
 pub(super) use self::order::ORDERS;
-pub(super) use self::rows::{last_day, shown_name};
+pub(super) use self::rows::{last_day, page_link, shown_name};
 
 /// The most own labels that have a column each beside a column of tenants, and without one; more share a column.
 const LABEL_COLUMNS: [usize; 2] = [1, 2];

@@ -8,6 +8,7 @@ mod headline;
 mod not_judged;
 mod notes;
 mod policies;
+mod search;
 mod tenants;
 mod upcoming;
 mod worst;
@@ -20,6 +21,7 @@ use self::headline::{headline, lead};
 use self::not_judged::{NotJudgedCard, not_judged};
 use self::notes::{Note, limits, of_polls};
 use self::policies::{PolicyRow, policies};
+use self::search::search;
 use self::tenants::{TenantRow, tenants};
 use self::upcoming::{UpcomingChart, upcoming};
 use self::worst::{ExploitedCard, OverdueCard};
@@ -27,7 +29,6 @@ use super::Answer;
 use super::context::PageContext;
 use super::layout::Layout;
 use super::text::visible;
-use crate::model::KbId;
 
 /// The most policies that have room for two lines each on the first screen.
 const ROOMY_POLICIES: usize = 3;
@@ -37,28 +38,6 @@ pub(super) fn page(context: &PageContext, _: &str) -> askama::Result<Answer> {
         return Answer::of(&OverviewPage::of(context));
     }
     Ok(Answer::Redirect(search(context)))
-}
-
-/// The link to what the search means.
-fn search(context: &PageContext) -> String {
-    let search = &context.query.search;
-    let snapshot = &context.snapshot;
-    let tenants = || snapshot.overview().tenants.iter();
-    if let Some(kb) =
-        KbId::parse(search).filter(|kb| tenants().any(|tenant| tenant.summary.updates.contains_key(kb)))
-    {
-        return context.link(&format!("updates/{kb}"), &context.query.kept());
-    }
-    let wanted = search.to_lowercase();
-    let is_meant = |facts: &crate::fleet::MachineFacts| {
-        facts.id.as_str() == wanted || facts.name.to_lowercase() == wanted
-    };
-    let machines = &snapshot.overview().machines;
-    let mut meant = machines.iter().map(|summary| &summary.machine.facts).filter(|facts| is_meant(facts));
-    match (meant.next(), meant.next()) {
-        (Some(facts), None) => context.link(&format!("machines/{}", facts.id), &context.query.kept()),
-        _ => context.machines(|query| query.search.clone_from(search)),
-    }
 }
 
 #[derive(Template)]

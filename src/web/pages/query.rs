@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use jiff::civil::Date;
 
+use super::objects::kb_named;
 use crate::fleet::MachineState;
 use crate::fleet::overview::NotJudged;
 use crate::fleet::policy::PolicyState;
@@ -69,7 +70,7 @@ pub(super) struct WrittenKb {
 
 impl WrittenKb {
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), kb: KbId::parse(text) }
+        Self { text: text.to_owned(), kb: kb_named(text) }
     }
 }
 

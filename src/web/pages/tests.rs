@@ -163,10 +163,31 @@ async fn search_leads_to_the_machine_or_update_that_it_means() {
         ("5000001&policy=30d", "./updates/5000001?policy=30d"),
         ("kb5999999", "./machines?q=kb5999999"),
         ("srv-db-01.CORP.example", "./machines/aa01"),
+        ("srv-web-01", "./machines/aa02"),
         ("AA02&refresh=off", "./machines/aa02?refresh=off"),
         ("twin", "./machines?q=twin"),
         ("srv", "./machines?q=srv"),
         ("a%26b", "./machines?q=a%26b"),
+    ] {
+        let answer = get(&state, &format!("/?q={search}")).await;
+        assert_eq!((answer.status.as_u16(), answer.header(LOCATION)), (303, link), "{search}");
+    }
+}
+
+#[tokio::test]
+async fn search_within_a_tenant_leads_to_its_rows_alone() {
+    let of_a = [machine("aa01", "srv-1", Some((2, 0))), machine("aa02", "srv-2", None)];
+    let of_b = [machine("aa01", "pc-1", Some((1, 0))), machine("aa03", "srv-2", None)];
+    let mut state = state(vec![]);
+    state.published = published(vec![fleet("a", of_a), fleet("b", of_b)], vec![], 0);
+    for (search, link) in [
+        ("srv-1&tenant=b", "./machines?q=srv-1&tenant=b"),
+        ("srv-2&tenant=b", "./machines/aa03?tenant=b"),
+        ("5000001&tenant=b", "./machines?q=5000001&tenant=b"),
+        ("5000000&tenant=b", "./updates/5000000?tenant=b"),
+        ("srv-1", "./machines/aa01?tenant=a"),
+        ("srv-2", "./machines?q=srv-2"),
+        ("aa01", "./machines?q=aa01"),
     ] {
         let answer = get(&state, &format!("/?q={search}")).await;
         assert_eq!((answer.status.as_u16(), answer.header(LOCATION)), (303, link), "{search}");

@@ -9,7 +9,8 @@ use crate::fleet::EffectiveFacts;
 use crate::fleet::policy::PolicyState;
 use crate::model::{FactsSource, KbId};
 use crate::web::pages::context::PageContext;
-use crate::web::pages::machines::last_day;
+use crate::web::pages::machines::{last_day, page_link, shown_name};
+use crate::web::pages::query::PageQuery;
 use crate::web::pages::text::{ShownDay, counted, day, grouped, visible};
 
 /// The number of rows of each card, and that beside several tenants or many policies.
@@ -155,17 +156,15 @@ impl OverdueRow {
         let (summary, judgement) =
             (&overview.machines[place], &overview.policies[context.query.policy].machines[place]);
         let facts = &summary.machine.facts;
-        let page = format!("machines/{}", facts.id);
-        let late = context.query.kept().with(|query| query.policy_state = Some(PolicyState::Overdue));
+        let late = |query: &mut PageQuery| query.policy_state = Some(PolicyState::Overdue);
         let owner = overview.owners[summary.owner as usize].first();
         let overdue = judgement.overdue.filter(|overdue| *overdue > 0);
-        let name = if facts.name.is_empty() { facts.id.as_str() } else { &facts.name };
         Self {
-            name: visible(name),
-            link: context.link(&page, &context.query.kept()),
+            name: visible(shown_name(summary)),
+            link: page_link(context, place, |_| ()),
             platform: visible(format!("{} {}", facts.os_platform, facts.os_version).trim()),
             owner: owner.map(|value| visible(value)).unwrap_or_default(),
-            updates: overdue.map(|overdue| (grouped(u64::from(overdue)), context.link(&page, &late))),
+            updates: overdue.map(|overdue| (grouped(u64::from(overdue)), page_link(context, place, late))),
             is_ended: summary.servicing.decides(summary.state),
             since: judgement.overdue_since.map(|at| ShownDay::past(at, context.now)),
         }

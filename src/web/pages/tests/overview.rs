@@ -193,3 +193,13 @@ async fn digest_answers_the_questions_in_a_line_each() {
     let unpoliced = RenderOptions { policies: [].into(), ..without };
     assert_eq!(lines(fine, &unpoliced).await.len(), 2);
 }
+
+#[tokio::test]
+async fn overdue_machine_is_that_of_its_tenant() {
+    let late = |tenant, missing| fleet(tenant, [machine("a", "twin", Some((missing, 20)))]);
+    let without = RenderOptions { exceptions: [].into(), ..options() };
+    let page = page_of(vec![late("one", 1), late("two", 3)], &without, "/").await;
+    for link in ["\"./machines/a?tenant=one\"", "\"./machines/a?tenant=two&#38;policy_state=overdue\">3<"] {
+        assert!(page.contains(link), "{link}\n{}", body(&page));
+    }
+}

@@ -9,6 +9,7 @@ use crate::fleet::policy::PolicyState;
 use crate::metrics::RenderOptions;
 use crate::model::OwnLabel;
 use crate::publish::SnapshotReader;
+use crate::web::pages::objects::kb_named;
 use crate::web::pages::query::{PageQuery, WrittenKb};
 use crate::web::tests::rendered;
 
@@ -46,6 +47,14 @@ fn query_is_parsed_from_the_address() {
         "?q=SRV-db&tenant=A%26B&policy=C%2B%2B+hosts&state=stale&kb=kb5000001&team=&sort=name"
     );
     assert_eq!(query.kept().suffix(&snapshot.borrow()), "?tenant=A%26B&policy=C%2B%2B+hosts");
+}
+
+#[test]
+fn kb_is_read_as_in_the_path_of_its_page() {
+    for text in ["5000001", "KB5000001", "kb 5000001", "05000001"] {
+        let query = PageQuery::parse(&format!("kb={text}"), &snapshot().borrow(), &ORDERS).unwrap();
+        assert_eq!(query.kb.unwrap().kb, kb_named(text), "{text}");
+    }
 }
 
 #[test]

@@ -297,6 +297,20 @@ async fn page_works_without_policies_labels_and_facts() {
 }
 
 #[tokio::test]
+async fn platforms_are_counted_in_any_case() {
+    let of_platform = |name, platform: &str| {
+        let mut machine = machine(name, "", Some(60));
+        platform.clone_into(&mut machine.facts.os_platform);
+        machine
+    };
+    let machines = [of_platform("pc-1", "Windows11"), of_platform("pc-2", "windows11")];
+    let state = serve(vec![fleet("t", machines)], &RenderOptions::default(), Facts::default(), &[]);
+    let html = page(&state, "/updates/5094126").await;
+    assert_eq!(html.matches("platform=Windows11\">2</a>").count(), 1, "{html}");
+    assert!(!html.contains("platform=windows11"), "{html}");
+}
+
+#[tokio::test]
 async fn hostile_names_are_text() {
     let mut hostile = machine("pc-1", HOSTILE, Some(1));
     HOSTILE.clone_into(&mut hostile.facts.name);
