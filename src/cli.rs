@@ -8,7 +8,7 @@ use url::Url;
 use crate::logging::LogFormat;
 #[cfg(feature = "demo")]
 use crate::model::Source;
-use crate::model::{LogLevel, Months, ReportFormat, ReportState};
+use crate::model::{LogLevel, Months, ReportFormat, ReportState, Shard};
 
 /// Prometheus exporter for missing security updates (KBs) reported by Microsoft Defender for Endpoint
 #[derive(Clone, Debug, Parser)]
@@ -56,6 +56,8 @@ fn uses(command: &str, flag: &str) -> bool {
     match flag {
         "config.file" => !matches!(command, "demo" | "hash-password"),
         "storage.path" => !matches!(command, "hash-password"),
+        "storage.import" => matches!(command, "run" | "once"),
+        "shard" => matches!(command, "run" | "check" | "once" | "report"),
         "web.config.file" => matches!(command, "run" | "demo" | "check" | "check-config"),
         _ if flag.starts_with("web.") => matches!(command, "run" | "demo"),
         _ => true,
@@ -169,6 +171,23 @@ pub struct Flags {
     /// Enable POST /-/reload, which reloads the configuration file
     #[arg(long = "web.enable-lifecycle", global = true)]
     pub enable_lifecycle: bool,
+    /// The share of the tenants that this exporter polls.
+    #[arg(
+        help = "Poll only the tenants of shard N of M; each of M exporters with the same configuration has another N",
+        long = "shard",
+        value_name = "N/M",
+        default_value_t,
+        global = true
+    )]
+    pub shard: Shard,
+    /// State files from which tenants are imported.
+    #[arg(
+        help = "State file of another exporter, from which the tenants are imported that the own state lacks; can be repeated",
+        long = "storage.import",
+        value_name = "FILE",
+        global = true
+    )]
+    pub imports: Vec<PathBuf>,
     /// Lowest severity of the log lines to write
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_enum, global = true)]
     pub log_level: LogLevel,

@@ -33,14 +33,16 @@ pub(super) fn check(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) 
 }
 
 async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
-    let (loaded, web) = validate(flags.config_file(), flags.web_config_file.as_deref())?;
+    let (mut loaded, web) = validate(flags.config_file(), flags.web_config_file.as_deref())?;
     let mut report = CheckReport::default();
     let mut show = |section: &CheckSection| {
         report.add(section);
         print(&section.to_string())
     };
     let warnings = loaded.warnings_at(clock.now());
-    show(&check_this_machine(&warnings, web.as_ref(), &flags))?;
+    let all = loaded.config.keep_shard(flags.shard);
+    let kept = loaded.config.tenants.len();
+    show(&check_this_machine(&warnings, web.as_ref(), (kept, all), &flags))?;
 
     let mut facts = Arc::default();
     if let Some(config) = &loaded.config.facts {
@@ -51,7 +53,7 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
     }
 
     let Config { tenants, poll, policies, servicing, .. } = loaded.config;
-    let is_single_tenant = tenants.len() == 1;
+    let is_single_tenant = all == 1;
     let settings = Arc::new(CheckedSettings { poll, policies, servicing, facts, is_single_tenant });
     let mut checks = Vec::new();
     for tenant in tenants {
@@ -73,8 +75,13 @@ async fn check_all(flags: Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -
     }
 }
 
-/// Checks the parts that all tenants share.
-fn check_this_machine(warnings: &[Problem], web: Option<&LoadedWebConfig>, flags: &Flags) -> CheckSection {
+/// Checks the parts that all tenants share. `tenants` are the number of tenants in the shard and of all tenants.
+fn check_this_machine(
+    warnings: &[Problem],
+    web: Option<&LoadedWebConfig>,
+    tenants: (usize, usize),
+    flags: &Flags,
+) -> CheckSection {
     let mut section = CheckSection::new("this machine");
     let mut add = |step, file: &Path, warnings: &[Problem]| {
         for warning in warnings {
@@ -87,6 +94,13 @@ fn check_this_machine(warnings: &[Problem], web: Option<&LoadedWebConfig>, flags
     add("configuration", flags.config_file(), warnings);
     if let Some((web, file)) = web.zip(flags.web_config_file.as_deref()) {
         add("web configuration", file, &web.warnings);
+    }
+    if !flags.shard.is_only() {
+        let (kept, all) = tenants;
+        let outcome = if kept == 0 { StepOutcome::Warning } else { StepOutcome::Ok };
+        let text =
+            format!("{kept} of {all} tenants are in shard {}; the others are not checked", flags.shard);
+        section.add("shard", outcome, &text);
     }
     let (outcome, text) = check::storage(flags.storage_path());
     section.add("storage", outcome, &text);

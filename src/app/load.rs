@@ -7,8 +7,9 @@ use super::output::combine_results;
 use crate::cli::Flags;
 use crate::clock::Clock;
 use crate::config::{self, Problem};
-use crate::daemon::{ActiveConfig, log_warnings};
+use crate::daemon::{ActiveConfig, log_warnings, warn_of_empty_shard};
 use crate::error::AppError;
+use crate::model::Shard;
 use crate::self_metrics::SelfMetrics;
 use crate::web::{WebConfigError, WebConfigWatcher};
 
@@ -42,7 +43,7 @@ pub(super) fn load_for_serving(
     self_metrics: &Arc<SelfMetrics>,
     clock: &Clock,
 ) -> Result<RunConfig, AppError> {
-    let main = ActiveConfig::load(file, self_metrics, clock);
+    let main = ActiveConfig::load(file, flags.shard, self_metrics, clock);
     let web_file = flags.web_config_file.as_deref();
     let web = web_file.map(|file| WebConfigWatcher::open(file, Arc::clone(self_metrics))).transpose();
     let ((active, warnings), web) = combine_results(main, web)?;
@@ -55,20 +56,22 @@ pub(super) fn load_for_serving(
 /// The problems of the file.
 pub(super) fn load_for_polling(
     file: &Path,
+    shard: Shard,
     self_metrics: &SelfMetrics,
     clock: &Clock,
 ) -> Result<RunConfig, AppError> {
-    let main = ActiveConfig::load(file, self_metrics, clock);
+    let main = ActiveConfig::load(file, shard, self_metrics, clock);
     let ((active, warnings), web) = combine_results(main, Ok(None))?;
     Ok(RunConfig { active, warnings, web })
 }
 
 impl RunConfig {
     /// Logs the warnings of the configuration `file`, and the start.
-    pub(super) fn log_start(&self, file: &Path) {
+    pub(super) fn log_start(&self, file: &Path, shard: Shard) {
         log_warnings(&self.warnings);
+        warn_of_empty_shard(&self.active.config, shard);
         let version = env!("CARGO_PKG_VERSION");
         let tenants = self.active.config.tenants.len();
-        tracing::info!(version, config = %file.display(), tenants, "starting");
+        tracing::info!(version, config = %file.display(), %shard, tenants, "starting");
     }
 }

@@ -20,9 +20,10 @@ use crate::self_metrics::SelfMetrics;
 /// # Errors
 /// Fails if a tenant could not be polled. Its previous data and the data of the others are printed anyway.
 pub(super) fn once(flags: &Flags, self_metrics: &Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
-    let config = load_for_polling(flags.config_file(), self_metrics, &clock)?;
-    config.log_start(flags.config_file());
+    let config = load_for_polling(flags.config_file(), flags.shard, self_metrics, &clock)?;
+    config.log_start(flags.config_file(), flags.shard);
     let store = TenantStore::open(flags.storage_path(), &clock, self_metrics)?;
+    store.take_over(&config.active.config, flags)?;
     block_on(async {
         let metrics = Arc::clone(self_metrics);
         let daemon = Daemon::build(config.active, ProxyMode::Configured, store, metrics, clock)?;

@@ -24,7 +24,7 @@ use crate::fleet::Machine;
 use crate::fleet::policy::{lacking_for_exception, lacking_for_policy};
 use crate::fleet::summary::UpdateCollector;
 use crate::http::ProxyMode;
-use crate::model::{Exception, IgnoredUpdates, Policy, ReportFormat};
+use crate::model::{Exception, IgnoredUpdates, Policy, ReportFormat, Shard};
 use crate::report::csv::CsvWriter;
 use crate::report::html::HtmlWriter;
 use crate::report::json::JsonWriter;
@@ -46,11 +46,12 @@ const READ_AHEAD: usize = 8;
 /// Fails if the configuration or the selection is invalid, if there is no usable state, and if the output cannot be
 /// written.
 pub(super) fn report(report: &ReportFlags, flags: &Flags, clock: &Clock) -> Result<(), AppError> {
-    let (loaded, _) = validate(flags.config_file(), None)?;
+    let (mut loaded, _) = validate(flags.config_file(), None)?;
     log_warnings(&loaded.warnings);
+    loaded.config.keep_shard(flags.shard);
     let config = &loaded.config;
     refuse_own_files(report.output.as_deref(), flags)?;
-    let tenants = tenants(config, &report.tenants)?;
+    let tenants = tenants(config, flags.shard, &report.tenants)?;
     let policy = policy(config, report.policy.as_deref())?;
     let (facts, dates, without_facts) = facts(config, flags);
     let now = clock.now();
@@ -247,12 +248,17 @@ fn refuse_own_files(output: Option<&Path>, flags: &Flags) -> Result<(), AppError
     Ok(())
 }
 
-/// The selected tenants, sorted by name.
-fn tenants<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Tenant>, AppError> {
+/// The selected tenants of the shard, sorted by name.
+fn tenants<'a>(config: &'a Config, shard: Shard, names: &[String]) -> Result<Vec<&'a Tenant>, AppError> {
     let known = |name: &String| config.tenants.iter().any(|tenant| *tenant.name == **name);
     if let Some(name) = names.iter().find(|name| !known(name)) {
         let tenants = config.tenants.iter().map(|tenant| &*tenant.name);
-        return Err(AppError::Configuration(unknown("tenant", name, tenants)));
+        let place = if shard.is_only() {
+            "the configuration".to_owned()
+        } else {
+            format!("shard {shard} of the configuration")
+        };
+        return Err(AppError::Configuration(unknown(&place, "tenant", name, tenants)));
     }
     let is_selected = |tenant: &&Tenant| names.is_empty() || names.iter().any(|name| **name == *tenant.name);
     let mut tenants: Vec<_> = config.tenants.iter().filter(is_selected).collect();
@@ -265,13 +271,15 @@ fn policy<'a>(config: &'a Config, name: Option<&str>) -> Result<Option<&'a Polic
     let Some(name) = name else { return Ok(config.policies.first()) };
     let policy = config.policies.iter().find(|policy| *policy.name == *name);
     let policies = || config.policies.iter().map(|policy| &*policy.name);
-    policy.map(Some).ok_or_else(|| AppError::Configuration(unknown("policy", name, policies())))
+    policy
+        .map(Some)
+        .ok_or_else(|| AppError::Configuration(unknown("the configuration", "policy", name, policies())))
 }
 
-fn unknown<'a>(thing: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+fn unknown<'a>(place: &str, thing: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    format!("the configuration has no {thing} `{name}`; it has {known}")
+    format!("{place} has no {thing} `{name}`; it has {known}")
 }
 
 /// The facts in use, and their dates. Without a file that can be used there are none, as in the daemon, and a warning.

@@ -19,8 +19,9 @@ use crate::self_metrics::SelfMetrics;
 pub(super) fn run(flags: &Flags, self_metrics: Arc<SelfMetrics>, clock: Clock) -> Result<(), AppError> {
     let sockets = Sockets::new(flags);
     let config = load_for_serving(flags.config_file(), flags, &self_metrics, &clock)?;
-    config.log_start(flags.config_file());
+    config.log_start(flags.config_file(), flags.shard);
     let store = TenantStore::open(flags.storage_path(), &clock, &self_metrics)?;
+    store.take_over(&config.active.config, flags)?;
     block_on(async {
         let signals = Signals::catch()?;
         let daemon = Daemon::build(config.active, ProxyMode::Configured, store, self_metrics, clock)?;

@@ -39,7 +39,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<String> {
     keys.named("policies", (policies, &new.policies), |policy| &policy.name, policy);
     keys.named("exceptions", (exceptions, &new.exceptions), |exception| &exception.name, exception);
     {
-        let ServicingSettings { editions, extended } = servicing;
+        // Other tenants are those of other shards, which change nothing here.
+        let ServicingSettings { editions, extended, other_tenants: _ } = servicing;
         keys.note("servicing.editions", is_same_list(editions, &new.servicing.editions));
         keys.note("servicing.extended", is_same_list(extended, &new.servicing.extended));
     }

@@ -46,7 +46,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, ServicingSettings, Source};
+use crate::model::{
+    DetailLevel, Exception, Freshness, KbId, OwnLabel, Policy, ServicingSettings, Shard, Source,
+};
 
 pub use changes::{changes, is_same_app_registration, shares_quota, uses_same_connection};
 pub use expand::{exceptions_section, expand};
@@ -57,7 +59,7 @@ pub use problem::{LoadError, Problem, SourceLocation};
 /// The content of the configuration file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// At least one tenant; the names differ.
+    /// The tenants; the names differ. At least one, unless other shards poll all of them.
     pub tenants: Vec<Tenant>,
     /// Poll interval and freshness.
     pub poll: Poll,
@@ -71,6 +73,16 @@ pub struct Config {
     pub exceptions: Vec<Exception>,
     /// What Defender does not report about the servicing of machines. Default: nothing.
     pub servicing: ServicingSettings,
+}
+
+impl Config {
+    /// Removes the tenants that other shards poll. Returns the number of tenants before.
+    pub fn keep_shard(&mut self, shard: Shard) -> usize {
+        let all = self.tenants.len();
+        let other = self.tenants.extract_if(.., |tenant| !shard.contains(&tenant.tenant_id));
+        self.servicing.other_tenants.extend(other.map(|tenant| tenant.name));
+        all
+    }
 }
 
 /// An Entra tenant whose machines are polled.

@@ -5,6 +5,7 @@ mod shadow;
 mod tests;
 mod warnings;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::condition;
@@ -33,7 +34,7 @@ pub(super) fn read(field: &ValueReader<'_>, tenants: Option<&TenantNames>) -> Op
         Some(rules)
     });
     section.finish();
-    Some(ServicingSettings { editions: editions?, extended: extended? })
+    Some(ServicingSettings { editions: editions?, extended: extended?, other_tenants: BTreeSet::new() })
 }
 
 fn edition(section: &MapReader<'_>) -> Option<ServicingEdition> {

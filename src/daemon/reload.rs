@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::active_config::{ActiveConfig, log_warnings};
+use super::active_config::{ActiveConfig, log_warnings, warn_of_empty_shard};
 use super::credentials::CredentialFiles;
 use super::facts_settings;
 use super::reload_plan::{CaDigests, ConfigVersion, ReloadPlan};
@@ -28,6 +28,7 @@ use crate::facts::FactsControl;
 use crate::file_watch::FileWatch;
 use crate::http::ProxyMode;
 use crate::metrics::RenderOptions;
+use crate::model::Shard;
 use crate::self_metrics::SelfMetrics;
 use crate::web::ReloadRequest;
 
@@ -111,7 +112,7 @@ impl Reloader {
     /// Fails if a task has ended unexpectedly; the daemon cannot continue then.
     async fn reload(&mut self) -> Result<ReloadOutcome, AppError> {
         let file = self.active.file.clone();
-        let (proxy_mode, now) = (self.proxy_mode, self.clock.now());
+        let (shard, proxy_mode, now) = (self.active.shard, self.proxy_mode, self.clock.now());
         let running = RunningTenants {
             config: self.active.config.clone(),
             ca_digests: self.supervisor.ca_digests(),
@@ -120,7 +121,7 @@ impl Reloader {
         let preparing = tokio::task::spawn_blocking(move || {
             // Created before the file is read, so that no change is missed.
             let watch = FileWatch::of([file.clone()]);
-            (watch, PreparedReload::load(&file, &running, proxy_mode, now))
+            (watch, PreparedReload::load(&file, &running, shard, proxy_mode, now))
         });
         let prepared;
         (self.active.watch, prepared) =
@@ -139,6 +140,9 @@ impl Reloader {
             return Ok(ReloadOutcome::Unchanged);
         }
         log_warnings(&warnings);
+        if !self.active.config.tenants.is_empty() {
+            warn_of_empty_shard(&config, self.active.shard);
+        }
         self.supervisor.apply(&plan, transports, &config, RenderOptions::from(&config)).await?;
         self.shared_scope.set_tenants(&config);
         let facts = facts_settings(&config, &self.store, proxy_mode).map(Arc::new);
@@ -224,13 +228,15 @@ impl PreparedReload {
     fn load(
         file: &Path,
         running: &RunningTenants,
+        shard: Shard,
         proxy_mode: ProxyMode,
         now: Timestamp,
     ) -> Result<Self, Vec<String>> {
         let loaded = config::load(file)
             .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
         let warnings = loaded.warnings_at(now);
-        let config = loaded.config;
+        let mut config = loaded.config;
+        config.keep_shard(shard);
         let digest = |tenant: &Tenant| (Arc::clone(&tenant.name), ca_digest(tenant));
         let ca_digests = config.tenants.iter().map(digest).collect();
         let old = ConfigVersion { config: &running.config, ca_digests: &running.ca_digests };

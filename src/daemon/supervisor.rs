@@ -72,7 +72,7 @@ impl Supervisor {
     pub(super) async fn unexpected_exit(&mut self) -> AppError {
         match self.pollers.join_next().await {
             Some(result) => early_exit(&result),
-            // A configuration has at least one tenant.
+            // A shard may have no tenant.
             None => std::future::pending().await,
         }
     }
@@ -170,9 +170,13 @@ impl Supervisor {
         let removed = plan.names_with(|change| *change == TenantChange::Remove);
         let removed: Vec<_> = removed.filter_map(|name| stopped.get(name).cloned().map(Arc::new)).collect();
         let starting: Vec<_> = plan.names_with(TenantChange::needs_poller).cloned().collect();
+        let is_new =
+            |change: &TenantChange| matches!(change, TenantChange::Add | TenantChange::Rename { .. });
+        let added: Vec<_> = plan.names_with(is_new).cloned().collect();
         let store = self.factory.store.clone();
         let loading = tokio::task::spawn_blocking(move || {
             store.save(&removed);
+            store.warn_of_new_tenants(added);
             let load = |name| {
                 let stored = (store.fleet(&name), store.quota_history(&name));
                 (name, stored)

@@ -22,6 +22,7 @@ pub(crate) struct TenantStore {
     /// The folder of the state file.
     pub(super) folder: Arc<Path>,
     clock: Clock,
+    self_metrics: Arc<SelfMetrics>,
 }
 
 impl TenantStore {
@@ -47,7 +48,12 @@ impl TenantStore {
             tracing::info!(%folder, machines, "state restored");
         }
         let store = SharedStore::new(store, Arc::clone(self_metrics));
-        Ok(Self { store, folder: path, clock: clock.clone() })
+        Ok(Self { store, folder: path, clock: clock.clone(), self_metrics: Arc::clone(self_metrics) })
+    }
+
+    /// Records that data of tenants is restored from an earlier run, of this exporter or of another one.
+    pub(super) fn record_restored(&self) {
+        self.self_metrics.state_restored();
     }
 
     /// Saves fleets.

@@ -133,7 +133,7 @@ impl<'a> TenantServicing<'a> {
     /// Prepares the rules for machines of `tenant`.
     #[must_use]
     pub fn new(compiled: &'a CompiledServicing<'a>, tenant: &str) -> Self {
-        let ServicingSettings { editions, extended } = compiled.settings;
+        let ServicingSettings { editions, extended, .. } = compiled.settings;
         let edition = |index: usize| editions[index].names_tenant(tenant);
         let has_extended = |index: usize| extended[index].names_tenant(tenant);
         Self {

@@ -23,6 +23,7 @@ mod policy;
 mod preset;
 mod report;
 mod servicing;
+mod shard;
 mod text_pattern;
 
 pub use condition::{Condition, MachineCondition, UpdateCondition};
@@ -47,4 +48,5 @@ pub use policy::{DeadlineStart, Policy, PolicyRule, RuleDeadline};
 pub use preset::INTERNET_FACING;
 pub use report::{ReportFormat, ReportState};
 pub use servicing::{ServicingEdition, ServicingRule, ServicingSettings, ServicingState};
+pub use shard::Shard;
 pub use text_pattern::{TextPattern, wildcard_matches};

@@ -1,5 +1,6 @@
 //! Words and settings of the servicing of Windows versions.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +55,21 @@ pub struct ServicingSettings {
     /// True for machines that have Extended Security Updates, false for machines that have none. The first rule that
     /// selects a machine applies to it.
     pub extended: Vec<ServicingRule<bool>>,
+    /// The names of the tenants that other shards poll.
+    pub other_tenants: BTreeSet<Arc<str>>,
+}
+
+impl ServicingSettings {
+    /// Returns whether a rule can select machines of tenants that other shards poll. Such a rule may do what it says
+    /// there.
+    #[must_use]
+    pub fn reaches_other_tenants<T>(&self, rule: &ServicingRule<T>) -> bool {
+        if rule.tenants.is_empty() {
+            !self.other_tenants.is_empty()
+        } else {
+            rule.tenants.iter().any(|tenant| self.other_tenants.contains(tenant))
+        }
+    }
 }
 
 /// A rule that gives a value to the machines that it selects.

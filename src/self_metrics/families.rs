@@ -10,6 +10,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use crate::model::Shard;
+
 /// Duration of an API request in seconds; the last bound is the default timeout.
 const API_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Duration of a scrape in seconds; mostly far below 0.01, because rendered bytes are served.
@@ -21,6 +23,7 @@ const RENDER_BUCKETS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// a vector can have no series.
 pub(super) struct Families {
     pub(super) build_info: GaugeVec,
+    pub(super) shard_info: IntGaugeVec,
     pub(super) api_requests: IntCounterVec,
     pub(super) api_request_duration: HistogramVec,
     pub(super) api_retries: IntCounterVec,
@@ -105,6 +108,9 @@ impl Families {
     fn create(table: &Table<'_>) -> Self {
         Self {
             build_info: table.gauge("build_info", "1; the version of the exporter is a label.", &["version"]),
+            shard_info: table.int_gauge("shard_info",
+                "1; the number of the shard whose tenants the exporter polls, and the number of shards, are labels.",
+                &["shard", "shards"]),
             api_requests: table.counter("api_requests_total",
                 "Requests sent to the Defender API, retries included, by status code (`error`: no reply).",
                 &["tenant", "endpoint", "code"]),
@@ -201,6 +207,12 @@ impl Families {
                 "Log messages that were dropped because stderr did not take them in time."))),
             of_tenants: table.of_tenants.take(),
         }
+    }
+
+    /// Replaces the shard.
+    pub(super) fn set_shard(&self, shard: Shard) {
+        self.shard_info.reset();
+        self.shard_info.with_label_values(&[shard.number().to_string(), shard.shards().to_string()]).set(1);
     }
 
     /// Removes every series of a tenant.

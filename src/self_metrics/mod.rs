@@ -33,7 +33,7 @@ use status::LiveTenants;
 pub use status::{QuotaWindow, TenantStatus};
 pub use tenant::TenantMetrics;
 
-use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, HttpPath, LogLevel};
+use crate::model::{ContentEncoding, DetailLevel, ExpositionFormat, HttpPath, LogLevel, Shard};
 
 /// The metrics of one process, shared by all its parts.
 pub struct SelfMetrics {
@@ -91,6 +91,7 @@ impl SelfMetrics {
         let own = Registry::new();
         let families = Families::register(&own);
         families.build_info.with_label_values(&[version]).set(1.0);
+        families.set_shard(Shard::default());
         for level in DetailLevel::ALL {
             families.series.with_label_values(&[level.as_str()]);
             families.suppressed_series.with_label_values(&[level.as_str()]);
@@ -116,6 +117,11 @@ impl SelfMetrics {
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect("Safe: it is the only collector of a new registry");
         Self { families, own, process, tenants: LiveTenants::default() }
+    }
+
+    /// Records the shard whose tenants are polled.
+    pub fn shard(&self, shard: Shard) {
+        self.families.set_shard(shard);
     }
 
     /// Returns the events of the tenant `name`. All its label sets that are known in advance start at 0.

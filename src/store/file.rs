@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::event::{SaveError, SetAsideReason, StoreEvent};
 use super::load::{LoadedState, load};
-use super::names::{COMPANIONS, DRAFT, LOCK, NAME, remove_draft};
+use super::names::{COMPANIONS, DRAFT, LOCK, NAME, companion, remove_draft};
 use super::permissions;
 use super::schema::{self, Origin};
 use crate::group_access::share_with_group;
@@ -144,7 +144,7 @@ fn is_misleading(path: &Path) -> bool {
 /// Reads a file that cannot be written, without any change on the disk. So the exporter keeps its state on a
 /// disk that is full or was remounted read-only.
 pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<LoadedState> {
-    let connection = open_without_writing(folder).ok()?;
+    let connection = open_without_writing(&folder.join(NAME)).ok()?;
     match check_file(&connection).ok()? {
         SchemaAge::Current => load(&connection, now).ok(),
         SchemaAge::Older => {
@@ -156,20 +156,19 @@ pub(super) fn read_without_writing(folder: &Path, now: Timestamp) -> Option<Load
     }
 }
 
-/// Opens the file for reading, without any change on the disk.
-pub(super) fn open_without_writing(folder: &Path) -> rusqlite::Result<Connection> {
-    let path = folder.join(NAME);
-    let has_index = folder.join(format!("{NAME}-shm")).exists();
+/// Opens the file at `path` for reading, without any change on the disk.
+fn open_without_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let has_index = companion(path, "-shm").exists();
     // With a log, as after a crash, SQLite reads the log through the existing `-shm`. Without a log it would
     // create both files, unless the database is declared immutable. A copy of the folder may lack the `-shm`: SQLite
     // makes that in memory if no other process can use the file, which it is told by the absence of locks
     // (<https://sqlite.org/wal.html#use_of_wal_without_shared_memory>).
-    let mode = match (has_log(folder), has_index) {
+    let mode = match (has_log(path), has_index) {
         (false, _) => "immutable=1",
         (true, true) => "readonly_shm=1",
         (true, false) => "vfs=unix-none",
     };
-    let path = uri_path(&path).ok_or_else(|| rusqlite::Error::InvalidPath(path.clone()))?;
+    let path = uri_path(path).ok_or_else(|| rusqlite::Error::InvalidPath(path.to_owned()))?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(format!("file:{path}?mode=ro&{mode}"), flags)?;
@@ -180,17 +179,16 @@ pub(super) fn open_without_writing(folder: &Path) -> rusqlite::Result<Connection
     Ok(connection)
 }
 
-/// Opens the file for reading and checks it. The connection is in a transaction, in which every query sees the same
+/// Opens the file at `path` for reading and checks it. The connection is in a transaction, in which every query sees the same
 /// state, and shows the tables of this release.
-pub(super) fn open_for_reading(folder: &Path) -> Result<Connection, Unusable> {
-    let path = folder.join(NAME);
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Unusable> {
     if !path.is_file() {
         return Err(Unusable::Content(SetAsideReason::Foreign));
     }
-    if is_misleading(&path) {
+    if is_misleading(path) {
         return Err(Unusable::Content(SetAsideReason::Damaged));
     }
-    let connection = open_without_writing(folder)?;
+    let connection = open_without_writing(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // A cache of 32 MiB: machines are read in the order of their names, and so the pages in any order.
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768; BEGIN")?;
@@ -200,9 +198,9 @@ pub(super) fn open_for_reading(folder: &Path) -> Result<Connection, Unusable> {
     Ok(connection)
 }
 
-/// Returns whether a log with changes is beside the file.
-pub(super) fn has_log(folder: &Path) -> bool {
-    folder.join(format!("{NAME}-wal")).metadata().is_ok_and(|log| log.len() > 0)
+/// Returns whether a log with changes is beside the file at `path`.
+pub(super) fn has_log(path: &Path) -> bool {
+    companion(path, "-wal").metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// The path, escaped for a URI (<https://sqlite.org/uri.html>). None unless it is UTF-8.

@@ -45,6 +45,7 @@ mod call_rows;
 mod chain;
 mod event;
 mod file;
+mod import;
 mod load;
 mod machine_row;
 mod names;
@@ -58,8 +59,8 @@ mod statements;
 mod unreadable;
 mod write;
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,10 +68,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use self::event::{OpenError, SaveError, SetAsideReason, StoreEvent};
+pub use self::import::ImportedTenant;
 pub use self::names::is_state_file;
 pub use self::reader::{MachineKey, MachineReader, ReadError, StateReader};
 pub use self::shared::SharedStore;
 
+use self::import::{Imports, TenantState};
 use self::persisted_state::{PersistedState, RecordedCalls};
 use crate::clock::Clock;
 use crate::fleet::{BurnDown, TenantFleet};
@@ -159,6 +162,50 @@ impl Store {
         let restored = !fleets.is_empty();
         let calls = store.calls.0.clone();
         Ok((store, Restored { fleets, calls, events, restored }))
+    }
+
+    /// Takes the tenants of `tenants` of which the state has no data from the state files of other exporters. Of a tenant
+    /// in several files, the newest data is taken. The next save writes them in one transaction. The files are not read
+    /// if no tenant lacks data, and never changed.
+    ///
+    /// # Errors
+    /// If a tenant lacks data and a file cannot be read, see [`ReadError`]. Nothing is taken then.
+    pub fn import(
+        &mut self,
+        tenants: &[Arc<str>],
+        files: &[PathBuf],
+    ) -> Result<Vec<ImportedTenant>, ReadError> {
+        let lacks = |tenant: &str| !self.fleets.contains_key(tenant);
+        let lacking: BTreeSet<&str> =
+            tenants.iter().map(|tenant| &**tenant).filter(|name| lacks(name)).collect();
+        let mut imports = Imports::default();
+        if !lacking.is_empty() {
+            // The own file has none of them; and closing another connection to it would drop the locks of this one.
+            let own = fs::canonicalize(self.path()).ok();
+            let is_own = |file: &PathBuf| own.is_some() && fs::canonicalize(file).ok() == own;
+            for file in files.iter().filter(|file| !is_own(file)) {
+                imports.add_file(file, self.clock.now(), |tenant| lacking.contains(tenant))?;
+            }
+        }
+        Ok(imports
+            .tenants
+            .into_values()
+            .map(|(imported, state)| self.add_imported(imported, state))
+            .collect())
+    }
+
+    fn add_imported(&mut self, imported: ImportedTenant, state: TenantState) -> ImportedTenant {
+        let TenantState { fleet, burn_down, calls } = state;
+        self.fleets.insert(Arc::clone(&imported.tenant), fleet);
+        self.burn_downs.insert(Arc::clone(&imported.tenant), burn_down);
+        // An import that was interrupted may have saved the calls.
+        let known = self.calls.0.get(&*imported.tenant).cloned().unwrap_or_default();
+        let new: Vec<_> = calls.into_iter().filter(|call| !known.contains(call)).collect();
+        if let Some(disk) = self.disk.as_mut().filter(|_| !new.is_empty()) {
+            disk.has_calls = false;
+        }
+        self.calls.add(&imported.tenant, &new);
+        imported
     }
 
     /// Returns whether the file is open for writing.

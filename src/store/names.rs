@@ -1,6 +1,6 @@
 //! The names of the state file and the files beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The name of the state file.
@@ -15,6 +15,13 @@ pub(super) const DRAFT: &str = "state.db.new";
 /// The file name suffixes of a database and the files that SQLite keeps with it. They are always renamed
 /// together: the newest transactions are in the `-wal`.
 pub(super) const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+
+/// A file that SQLite keeps beside the database at `path`. Its name ends in `end`.
+pub(super) fn companion(path: &Path, end: &str) -> PathBuf {
+    let mut companion = path.to_owned().into_os_string();
+    companion.push(end);
+    companion.into()
+}
 
 /// Returns whether `path` is one of the files that the exporter keeps in `folder`, whether it exists or not.
 #[must_use]

@@ -22,16 +22,16 @@ use super::file::{self, Unusable};
 use super::machine_row::{
     SELECT_FACTS, SELECT_MACHINE, SELECT_MISSING_UPDATE, machine, missing_update, update_facts,
 };
-use super::names::NAME;
+use super::names::{NAME, companion};
 use super::row::{at, each, integer, text};
 use super::unreadable;
 use crate::fleet::{Machine, UpdateFacts};
 
 /// The number of times that a file which changes is read.
-const READS: u32 = 10;
+pub(super) const READS: u32 = 10;
 
 /// The pause after the first read; it grows with each read.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// The state file, opened for reading.
 #[derive(Debug)]
@@ -123,13 +123,13 @@ impl StateReader {
             return Err(ReadError::Missing { path });
         }
         loop {
-            let before = FileStamps::of(folder).map_err(|source| failed(source.into()))?;
+            let before = FileStamps::of(&path).map_err(|source| failed(source.into()))?;
             let unusable = match Self::read_once(folder, now, &before, reads) {
                 Ok(reader) => return Ok(reader),
                 Err(unusable) => unusable,
             };
             // An exporter that ends removes the log, which may have been there a moment ago.
-            if reads < READS && FileStamps::of(folder).is_ok_and(|now| now != before) {
+            if reads < READS && FileStamps::of(&path).is_ok_and(|now| now != before) {
                 thread::sleep(PAUSE * reads);
                 reads += 1;
                 continue;
@@ -142,8 +142,9 @@ impl StateReader {
     }
 
     fn read_once(folder: &Path, now: Timestamp, before: &FileStamps, reads: u32) -> Result<Self, Unusable> {
-        let has_log = file::has_log(folder);
-        let connection = file::open_for_reading(folder)?;
+        let path = folder.join(NAME);
+        let has_log = file::has_log(&path);
+        let connection = file::open_for_reading(&path)?;
         let mut skipped = 0;
         let saved_at = saved_at(&connection)?;
         let machines = machines_in_scope(&connection, &mut skipped)?;
@@ -210,12 +211,9 @@ impl StateReader {
 
     /// Returns whether everything that was read belongs together. Otherwise the file changed meanwhile, and has to be
     /// [opened again](Self::open_again).
-    ///
-    /// With a log, SQLite protects a reader from the exporter, if that ran when the reader began. The reader cannot
-    /// know that, but after one change there is an exporter.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        self.has_log && self.reads > 1 || FileStamps::of(&self.folder).is_ok_and(|now| now == self.before)
+        self.before.is_consistent(&self.folder.join(NAME), self.has_log, self.reads)
     }
 }
 
@@ -322,18 +320,28 @@ fn facts(connection: &Connection, skipped: &mut u64) -> rusqlite::Result<HashMap
 /// What differs after a change of the file: its identity, length and time, and the beginning of the log, which
 /// changes when the log starts over (<https://sqlite.org/fileformat2.html#the_write_ahead_log>).
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct FileStamps {
+pub(super) struct FileStamps {
     file: (u64, u64, u64, i64, i64),
     log: Vec<u8>,
 }
 
 impl FileStamps {
-    fn of(folder: &Path) -> std::io::Result<Self> {
-        let file = folder.join(NAME).metadata()?;
+    /// The stamps of the file at `path`.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let file = path.metadata()?;
         let mut log = Vec::new();
-        if let Ok(opened) = File::open(folder.join(format!("{NAME}-wal"))) {
+        if let Ok(opened) = File::open(companion(path, "-wal")) {
             opened.take(32).read_to_end(&mut log)?;
         }
         Ok(Self { file: (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec()), log })
+    }
+
+    /// Returns whether everything that was read from the file at `path` since these stamps belongs together. `reads` is
+    /// the number of reads, and `has_log` is true if there was a log before this one.
+    ///
+    /// With a log, SQLite protects a reader from the exporter, if that ran when the reader began. The reader cannot
+    /// know that, but after one change there is an exporter.
+    pub(super) fn is_consistent(&self, path: &Path, has_log: bool, reads: u32) -> bool {
+        has_log && reads > 1 || Self::of(path).is_ok_and(|now| now == *self)
     }
 }

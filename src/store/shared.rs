@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{SaveError, Saved, Store};
+use super::{ImportedTenant, ReadError, SaveError, Saved, Store};
 use crate::error::Chain;
 use crate::fleet::{BurnDown, TenantFleet};
 use crate::model::ApiOperation;
@@ -34,6 +35,25 @@ impl SharedStore {
             failing: AtomicBool::new(false),
             self_metrics,
         }))
+    }
+
+    /// Takes the tenants of `tenants` of which the state has no data from the state files of other exporters, and saves
+    /// them.
+    ///
+    /// # Errors
+    /// If a tenant lacks data and a file cannot be read, see [`ReadError`]. Nothing is taken then.
+    pub fn import(&self, tenants: &[Arc<str>], files: &[PathBuf]) -> Result<Vec<ImportedTenant>, ReadError> {
+        let imported = self.store().import(tenants, files)?;
+        if !imported.is_empty() {
+            self.save(&[]);
+        }
+        Ok(imported)
+    }
+
+    /// True if the state has data of a tenant, configured or not.
+    #[must_use]
+    pub fn has_tenants(&self) -> bool {
+        !self.store().fleets.is_empty()
     }
 
     /// Saves the changes of `fleets`. After a failure, the next save writes everything that this one did not.

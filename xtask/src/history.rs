@@ -184,6 +184,7 @@ fn servicing(past: Past) -> ServicingSettings {
     let mut settings = ServicingSettings {
         editions: vec![rule(ServicingEdition::Enterprise, MachineCondition::Platforms, "Windows11")],
         extended: vec![rule(true, MachineCondition::Platforms, "Windows10")],
+        ..ServicingSettings::default()
     };
     if past.patching == Patching::ByGroup {
         settings.editions.insert(0, rule(ServicingEdition::Pro, MachineCondition::DeviceGroups, "Kiosks"));

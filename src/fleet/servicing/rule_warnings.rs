@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{CompiledServicing, TenantServicing, version_name};
 use crate::facts::is_server;
 use crate::fleet::MachineFacts;
-use crate::model::{ServicingEdition, ServicingRule};
+use crate::model::{ServicingEdition, ServicingRule, ServicingSettings};
 
 /// The number of versions that a text names.
 const SHOWN: usize = 5;
@@ -78,7 +78,7 @@ impl ServicingRuleWarning {
 /// The machines to which a rule applies.
 #[derive(Clone, Debug, Default)]
 struct RuleUse {
-    /// True as long as the machine list of every tenant that the rule names was read.
+    /// True as long as the machine list of every tenant that the rule names was read, and no other shard polls one.
     is_listed: Option<bool>,
     machines: usize,
     servers: usize,
@@ -127,8 +127,8 @@ impl<'a> ServicingRuleUses<'a> {
         }
         // The state of an earlier release has no tags, on which rules may depend.
         let is_listed = is_listed && (is_empty || has_tags);
-        note_listed(&settings.editions, &mut self.editions, tenant, is_listed);
-        note_listed(&settings.extended, &mut self.extended, tenant, is_listed);
+        note_listed(settings, &settings.editions, &mut self.editions, tenant, is_listed);
+        note_listed(settings, &settings.extended, &mut self.extended, tenant, is_listed);
     }
 
     fn add(&mut self, facts: &MachineFacts, edition_rule: Option<usize>, extended_rule: Option<usize>) {
@@ -166,8 +166,15 @@ impl<'a> ServicingRuleUses<'a> {
     }
 }
 
-fn note_listed<T>(rules: &[ServicingRule<T>], uses: &mut [RuleUse], tenant: &str, is_listed: bool) {
-    for (_, rule_use) in rules.iter().zip(uses).filter(|(rule, _)| rule.names_tenant(tenant)) {
+fn note_listed<T>(
+    settings: &ServicingSettings,
+    rules: &[ServicingRule<T>],
+    uses: &mut [RuleUse],
+    tenant: &str,
+    is_listed: bool,
+) {
+    for (rule, rule_use) in rules.iter().zip(uses).filter(|(rule, _)| rule.names_tenant(tenant)) {
+        let is_listed = is_listed && !settings.reaches_other_tenants(rule);
         rule_use.is_listed = Some(rule_use.is_listed.unwrap_or(true) && is_listed);
     }
 }

@@ -188,3 +188,32 @@ fn ended_decides_unless_the_machine_is_unsupported_or_inactive() {
         servicing(&ServicingSettings::default(), &machine("Windows", 1, &[]), "2025-01-01T00:00:00Z");
     assert!(!MachineState::ALL.into_iter().any(|state| uncertain.decides(state)));
 }
+
+/// Another shard may poll the machines that a rule is about.
+#[test]
+fn rule_for_tenants_of_other_shards_is_not_called_unused() {
+    let of = |tenants: &[&str], place: &str| ServicingRule {
+        tenants: tenants.iter().map(|tenant| (*tenant).into()).collect(),
+        place: place.into(),
+        ..rule(Pro, "kiosk")
+    };
+    let settings = |other_tenants: &[&str]| ServicingSettings {
+        editions: vec![
+            of(&[], "all"),
+            of(&["other"], "other"),
+            of(&["contoso", "other"], "both"),
+            of(&["contoso"], "own"),
+        ],
+        other_tenants: other_tenants.iter().map(|tenant| (*tenant).into()).collect(),
+        ..ServicingSettings::default()
+    };
+    let unused = |settings: &ServicingSettings| {
+        let (table, now) = (table(), "2026-01-01T00:00:00Z".parse().unwrap());
+        let compiled = CompiledServicing::new(settings, &table, now);
+        let mut uses = ServicingRuleUses::new(&compiled);
+        uses.add_tenant("contoso", true, [machine("Windows11", 1, &[])].iter());
+        uses.warnings().iter().map(|warning| warning.place.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(unused(&settings(&["other"])), ["own"]);
+    assert_eq!(unused(&settings(&[])), ["all", "both", "own"]);
+}

@@ -43,15 +43,23 @@ async fn help_is_golden_and_exits_with_0() {
 #[tokio::test]
 async fn help_of_a_command_shows_the_flags_that_it_uses() {
     let folder = TempDir::new().unwrap();
-    let all = ["--config.file", "--storage.path", "--web.config.file", "--web.listen-address", "--log.level"];
+    let all = [
+        "--config.file",
+        "--storage.path",
+        "--web.config.file",
+        "--web.listen-address",
+        "--log.level",
+        "--shard",
+        "--storage.import",
+    ];
     for (command, expected) in [
         (&["run"][..], &all[..]),
         (&["check-config"], &[all[0], all[1], all[2], all[4]]),
-        (&["check"], &[all[0], all[1], all[2], all[4]]),
-        (&["once"], &[all[0], all[1], all[4]]),
-        (&["report"], &[all[0], all[1], all[4]]),
+        (&["check"], &[all[0], all[1], all[2], all[4], all[5]]),
+        (&["once"], &[all[0], all[1], all[4], all[5], all[6]]),
+        (&["report"], &[all[0], all[1], all[4], all[5]]),
         (&["facts", "update"], &[all[0], all[1], all[4]]),
-        (&["demo"], &all[1..]),
+        (&["demo"], &all[1..5]),
         (&["hash-password"], &[all[4]]),
     ] {
         let output = run(&folder, &[command, &["--help"]].concat()).await;
@@ -86,6 +94,9 @@ async fn invalid_command_line_exits_with_64_and_names_the_argument() {
         (["run", "--web.external-url=proxy.example/mde"], "must be a URL"),
         (["run", "--web.external-url=ftp://proxy.example/mde"], "must start with http:// or https://"),
         (["demo", "--web.external-url=https://proxy.example/?a=b"], "must not contain a query"),
+        (["run", "--shard=0/2"], "N/M with whole numbers"),
+        (["once", "--shard=3/2"], "'--shard <N/M>'"),
+        (["check", "--shard=2"], "such as 2/3"),
         (["demo", "--machines=many"], "whole number from 1 to 100000"),
         (["demo", "--machines=0"], "whole number from 1 to 100000"),
         (["demo", "--machines=100001"], "whole number from 1 to 100000"),

@@ -13,6 +13,7 @@ mod secrets;
 mod servicing;
 mod servicing_rules;
 mod serving;
+mod shard;
 mod shared_application;
 mod stop;
 mod systemd;

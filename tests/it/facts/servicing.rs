@@ -92,6 +92,7 @@ fn servicing(
     let settings = ServicingSettings {
         editions: edition.map(for_all).unwrap_or_default(),
         extended: has_extended.map(for_all).unwrap_or_default(),
+        ..ServicingSettings::default()
     };
     let facts = MachineFacts {
         os_platform: platform.to_owned(),

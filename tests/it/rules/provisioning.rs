@@ -31,9 +31,11 @@ struct ScrapeConfig {
     sample_limit: u64,
 }
 
-/// The alerts that a matcher of the form `alertname = "A"` or `alertname =~ "A|B"` selects.
+/// The alerts that a matcher of the form `alertname = "A"` or `alertname =~ "A|B"` selects. Other matchers may select
+/// from them.
 fn alert_names(matchers: &[String]) -> Vec<&str> {
-    let [matcher] = matchers else { panic!("expected one matcher: {matchers:?}") };
+    let of_names: Vec<_> = matchers.iter().filter(|matcher| matcher.starts_with("alertname ")).collect();
+    let [matcher] = of_names[..] else { panic!("expected one matcher of names: {matchers:?}") };
     let value = matcher.strip_prefix("alertname = ").or_else(|| matcher.strip_prefix("alertname =~ "));
     value.unwrap_or_else(|| panic!("{matcher}")).trim_matches('"').split('|').collect()
 }

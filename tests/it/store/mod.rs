@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod burn_down;
+mod import;
 mod older_files;
 mod reader;
 mod restarts;
