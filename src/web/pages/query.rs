@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 use jiff::civil::Date;
 
-use super::objects::kb_named;
 use crate::fleet::MachineState;
 use crate::fleet::overview::NotJudged;
 use crate::fleet::policy::PolicyState;
@@ -315,4 +314,10 @@ impl Parameters {
             }),
         }
     }
+}
+
+/// The KB that `object` is, with or without `KB`.
+pub(super) fn kb_named(object: &str) -> Option<KbId> {
+    // A state file of an earlier release may hold shorter numbers.
+    KbId::parse(object).or_else(|| KbId::new(object.parse().ok()?))
 }

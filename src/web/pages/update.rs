@@ -26,7 +26,7 @@ use super::Answer;
 use super::chart::{self, BurnDownChart};
 use super::context::PageContext;
 use super::layout::Layout;
-use super::objects::kb_named;
+use super::query::kb_named;
 use super::text::{grouped, visible};
 use crate::fleet::burn_down::UpdateBurnDown;
 use crate::fleet::policy::PolicyState;

@@ -22,7 +22,7 @@ use self::machines::PendingMachines;
 use self::report_rows::PendingReportRows;
 use self::updates::PendingUpdates;
 use super::context::PageContext;
-use super::objects::kb_named;
+use super::query::kb_named;
 use super::{machine, machines as machine_list, update, updates as update_list};
 use crate::model::MachineId;
 use crate::report::TableWriter;

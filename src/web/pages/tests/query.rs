@@ -9,8 +9,7 @@ use crate::fleet::policy::PolicyState;
 use crate::metrics::RenderOptions;
 use crate::model::OwnLabel;
 use crate::publish::SnapshotReader;
-use crate::web::pages::objects::kb_named;
-use crate::web::pages::query::{PageQuery, WrittenKb};
+use crate::web::pages::query::{PageQuery, WrittenKb, kb_named};
 use crate::web::tests::rendered;
 
 const ORDERS: [&str; 2] = ["overdue", "name"];

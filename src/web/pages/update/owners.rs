@@ -93,21 +93,19 @@ fn machines_of_owners<'a>(
         }
     }
     let owners = overview.owners.iter().map(|values| values.iter().map(|value| &**value).collect());
-    let platforms = in_any_case(by_platform).map(|(platform, count)| (vec![platform], count));
+    let platforms = in_any_case(by_platform).into_iter().map(|(platform, count)| (vec![platform], count));
     owners.zip(by_owner).chain(platforms).filter(|(_, (machines, _))| *machines > 0).collect()
 }
 
 /// The platforms with one spelling each, because the parameter selects in any case.
-fn in_any_case<'a>(
-    spellings: BTreeMap<&'a str, (u64, u64)>,
-) -> impl Iterator<Item = (&'a str, (u64, u64))> + use<'a> {
+fn in_any_case(spellings: BTreeMap<&str, (u64, u64)>) -> Vec<(&str, (u64, u64))> {
     let mut platforms: BTreeMap<String, (&str, (u64, u64))> = BTreeMap::new();
     for (spelling, (machines, overdue)) in spellings.into_iter().filter(|(_, (machines, _))| *machines > 0) {
         let (_, count) = platforms.entry(spelling.to_lowercase()).or_insert((spelling, (0, 0)));
         count.0 += machines;
         count.1 += overdue;
     }
-    platforms.into_values()
+    platforms.into_values().collect()
 }
 
 fn select(query: &mut PageQuery, values: &[&str], has_labels: bool) {
