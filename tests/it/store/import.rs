@@ -281,10 +281,7 @@ fn own_file_is_not_imported() {
     let dotted = own.path().join(".").join("state.db");
     assert_eq!(store.import(&names(&["two"]), &[file(&own), dotted]).unwrap(), []);
     store.save(&[plain_fleet("one", 2, NOW).into()]).unwrap();
-    assert!(
-        matches!(Store::open(own.path(), crate::support::store::clock()), Err(_)),
-        "its lock is still held"
-    );
+    assert!(Store::open(own.path(), crate::support::store::clock()).is_err(), "its lock is still held");
 }
 
 /// A kill between the calls and the fleets, which are saved one after the other.
