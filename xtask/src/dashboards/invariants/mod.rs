@@ -11,7 +11,10 @@ use crate::dashboards::expression::{Picks, exported, family, queryable};
 use crate::dashboards::queries::{self, panels, selectors};
 
 /// Metrics that no dashboard shows, each with the reason.
-const UNUSED: &[(&str, &str)] = &[];
+const UNUSED: &[(&str, &str)] = &[(
+    "mde_exporter_shard_info",
+    "most installations have one shard; of several, MdeShardMissing tells what is wrong",
+)];
 
 /// Metrics that Prometheus generates.
 const PROMETHEUS_METRICS: [&str; 1] = ["ALERTS"];
